@@ -1,0 +1,48 @@
+# `make demo` and `make test` set everything up once in .venv; repeating them costs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_TEST := $(VENV)/.ready-test
+
+.PHONY: demo test test-all lab doctor lint format clean-notebooks help
+
+help:  ## shows this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "error: python3-venv is missing; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(READY)
+
+$(READY_TEST): $(READY) requirements-test.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-test.txt
+	touch $(READY_TEST)
+
+demo: $(READY)  ## runs every notebook headless on the embedded default
+	$(BIN)/python -m helpers run all
+
+doctor: $(READY)  ## says what this machine has and what each notebook can do on it
+	$(BIN)/python -m helpers doctor
+
+test: $(READY_TEST)  ## unit and notebook tests, with the coverage gate
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest -m "not slow" --cov=helpers --cov-report=term
+
+test-all: $(READY_TEST)  ## the slow suites too
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest --cov=helpers --cov-report=term
+
+lab: $(READY)  ## opens JupyterLab on loopback with a token
+	$(BIN)/python -m jupyter lab --ip=127.0.0.1 --notebook-dir=.
+
+lint: $(READY_TEST)  ## style and import order
+	$(BIN)/python -m ruff check .
+
+clean-notebooks: $(READY)  ## strips outputs and widget state from the notebooks
+	$(BIN)/python -m helpers.interop.strip_notebooks notebooks

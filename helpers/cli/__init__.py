@@ -1,0 +1,5 @@
+"""The command line: `python -m helpers doctor | run | fetch | verify`. Exit code 0 only if every gate held."""
+
+from helpers.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,43 @@
+"""The command that Ascend's ATC needs for a graph and a target."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+from helpers.graph.spec import GraphSpec
+from helpers.params.targets import Target
+
+
+def atc_command(graph: Path, output: Path, spec: GraphSpec, target: Target, batch_size: int) -> list[str]:
+    """ATC's command line as a list, for a model of one static batch size.
+
+    Args:
+        graph: the ONNX file (framework 5).
+        output: the path of the `.om` without its suffix; ATC may add the platform's name before `.om`.
+        spec: names and shapes; 5-D inputs need the NCDHW format.
+        target: names the chip in `soc_version`.
+        batch_size: the model's batch.
+    """
+    shape = ",".join(str(axis) for axis in spec.batch_shape(batch_size))
+    return [
+        "atc",
+        "--framework=5",
+        f"--model={graph}",
+        f"--output={output}",
+        f"--input_format={spec.input_format}",
+        f"--input_shape={spec.input_name}:{shape}",
+        f"--soc_version={target.soc_version}",
+        "--log=error",
+    ]
+
+
+def show_command(command: list[str]) -> str:
+    """A command as it can be pasted into a shell."""
+    return shlex.join(command)
+
+
+def find_atc() -> str | None:
+    """ATC's path, or None where CANN's environment is not set up."""
+    return shutil.which("atc")

@@ -1,0 +1,27 @@
+"""Traces a network to TorchScript, with the tensor names that the other runtimes use."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+from helpers.graph.spec import GraphSpec
+
+
+def compile_torchscript(network, spec: GraphSpec, output: Path) -> Path:
+    """Writes `<output>.pt`; the names, dtypes and shapes lie inside as `interface.json`."""
+    import torch
+
+    sample = torch.zeros(spec.batch_shape(1))
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing announces its own retirement
+        traced = torch.jit.trace(network.eval(), sample, check_trace=False)
+        result = traced(sample)
+    interface = {
+        "inputs": [[spec.input_name, "float32", [None, *spec.input_shape]]],
+        "outputs": [[spec.output_name, str(result.dtype).removeprefix("torch."), [None, *result.shape[1:]]]],
+    }
+    path = output.with_suffix(".pt")
+    torch.jit.save(traced, str(path), _extra_files={"interface.json": json.dumps(interface)})
+    return path

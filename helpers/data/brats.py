@@ -1,0 +1,198 @@
+"""BraTS cases: found in any of the challenge's layouts, checked, and prepared as MedicalZooPytorch does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.case import Case, CaseFiles
+from helpers.data.geometry import Geometry
+from helpers.data.volume import Volume, read_volume
+from helpers.errors import DataError
+
+MODALITIES = ("t1", "t1ce", "t2", "flair")  # the channel order of MedicalZooPytorch
+CLASS_NAMES = ("background", "necrotic core", "oedema", "enhancing tumour")
+REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
+
+# BraTS 2018 to 2021 name files `<case>_t1ce.nii.gz`, 2023 and later `<case>-t1c.nii.gz`.
+_NAMES = {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair", "seg": "seg"}
+_NAMES |= {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
+_FILE = re.compile(r"(?P<case>.+)[-_](?P<role>t1ce|t1n|t1c|t1|t2w|t2f|t2|flair|seg)\.nii(\.gz)?", re.IGNORECASE)
+# Enhancing tumour is label 4 up to 2021 and label 3 from 2023 on.
+_ENHANCING = {"2018": 4, "2023": 3}
+
+
+def list_brats_cases(root: Path) -> list[CaseFiles]:
+    """Every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
+
+    Raises:
+        DataError: there is no case, or one lacks a modality (it is named).
+    """
+    found: dict[tuple[Path, str], dict[str, Path]] = {}
+    for path in sorted(root.rglob("*.nii*")):
+        match = _FILE.fullmatch(path.name)
+        if match and path.is_file():
+            role = _NAMES[match["role"].lower()]
+            found.setdefault((path.parent, match["case"]), {})[role] = path
+    if not found:
+        raise DataError(
+            f"no BraTS case below {root}",
+            expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
+            remedy="Set data_root to the folder that holds the cases.",
+        )
+    cases = []
+    for (folder, name), roles in found.items():
+        missing = [role for role in MODALITIES if role not in roles]
+        if missing:
+            raise DataError(
+                f"case {name} lacks {', '.join(missing)}",
+                received=sorted(path.name for path in roles.values()),
+                expected=f"one file for each of {', '.join(MODALITIES)} in {folder}",
+                remedy="Complete the case or leave it out with `cases`.",
+            )
+        cases.append(CaseFiles(name, {role: roles[role] for role in MODALITIES}, roles.get("seg")))
+    return sorted(cases, key=lambda case: case.id)
+
+
+def read_brats_case(case: CaseFiles) -> Case:
+    """Reads and checks one case.
+
+    Returns:
+        Image (4, Z, Y, X) float32 in the order t1, t1ce, t2, flair; truth as class indices 0 to 3; `notes` hold the
+        label convention ("2018" or "2023").
+
+    Raises:
+        DataError: a file is unreadable, grids differ, voxels are not finite, or labels are not those of BraTS.
+    """
+    volumes = {role: read_volume(path) for role, path in case.files.items()}
+    reference = volumes[MODALITIES[0]].geometry
+    for role, volume in volumes.items():
+        _refuse_other_grid(case.id, role, volume.geometry, reference)
+        _refuse_non_finite(case.files[role], volume.array)
+    image = np.concatenate([volumes[role].array for role in MODALITIES]).astype(np.float32)
+    truth, convention = None, _convention_of_names(case)
+    if case.truth is not None:
+        label = read_volume(case.truth)
+        _refuse_other_grid(case.id, "seg", label.geometry, reference)
+        truth, convention = _to_classes(case.truth, label.array[0], convention)
+    return Case(case.id, image, truth, reference, {"convention": convention})
+
+
+def prepare_brats(image: np.ndarray) -> np.ndarray:
+    """Normalises each modality over the whole volume, background included, as the network was trained.
+
+    Clips to the percentiles 0.1 and 99.8, then subtracts the mean and divides by the unbiased standard deviation.
+
+    Args:
+        image: (4, Z, Y, X) float32.
+
+    Source: black0017/MedicalZooPytorch, lib/medloaders/medical_image_process.py (`full_volume_mean`).
+    """
+    prepared = np.empty(image.shape, np.float32)
+    for index, channel in enumerate(image):
+        low, high = np.percentile(channel, (0.1, 99.8))
+        clipped = np.clip(channel, low, high)
+        deviation = clipped.std(ddof=1, dtype=np.float64)
+        prepared[index] = (clipped - clipped.mean(dtype=np.float64)) / (deviation or 1.0)
+    return prepared
+
+
+def brain_box(image: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box (Z, Y, X) around all voxels that are not exactly zero in some modality.
+
+    Interpolated images have negative intensities inside the brain, so "not zero" and not "positive" is the test.
+    """
+    brain = (image != 0).any(axis=0)
+    slices = []
+    for axis in range(3):
+        hit = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
+        slices.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, brain.shape[axis]))
+    return tuple(slices)
+
+
+def classes_to_brats(classes: np.ndarray, convention: str) -> np.ndarray:
+    """Class indices 0 to 3 as the labels of a BraTS year: enhancing tumour is 4 ("2018") or 3 ("2023")."""
+    return np.where(classes == 3, np.uint8(_ENHANCING[convention]), classes).astype(np.uint8)
+
+
+def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
+    """Labels of a BraTS year as class indices 0 to 3."""
+    return np.where(labels == _ENHANCING[convention], np.uint8(3), labels).astype(np.uint8)
+
+
+def draw_crops(
+    truths: Sequence[np.ndarray], count: int, size: int, seed: int
+) -> list[tuple[int, tuple[int, int, int]]]:
+    """The source's evaluation crops: (index of the case, start (Z, Y, X)), each with at least one tumour voxel.
+
+    Args:
+        truths: class indices (Z, Y, X) of each case.
+        count: crops to draw; the source draws 128.
+        size: side of the cube; an axis shorter than it starts at 0.
+        seed: the source sets 1777777.
+
+    Raises:
+        DataError: no case holds a tumour voxel.
+    """
+    if not any(truth.any() for truth in truths):
+        raise DataError("no crop with a tumour can be drawn", received="labels without any tumour voxel")
+    random = np.random.RandomState(seed)
+    crops = []
+    while len(crops) < count:
+        index = int(random.randint(len(truths)))
+        shape = truths[index].shape
+        start = tuple(int(random.randint(max(axis - size, 0) + 1)) for axis in shape)
+        box = tuple(slice(first, first + size) for first in start)
+        if truths[index][box].any():
+            crops.append((index, start))
+    return crops
+
+
+def _convention_of_names(case: CaseFiles) -> str:
+    return "2023" if case.files["flair"].name.split(".")[0].lower().endswith("t2f") else "2018"
+
+
+def _to_classes(path: Path, labels: np.ndarray, convention: str) -> tuple[np.ndarray, str]:
+    if labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{path} stores labels as {labels.dtype}",
+            expected="an integer type",
+            remedy="Resave it as uint8 (SimpleITK: Cast to sitkUInt8) after checking that all values are whole.",
+        )
+    values = set(np.unique(labels).tolist())
+    if values <= {0, 1, 2}:
+        return labels.astype(np.uint8), convention
+    for year, enhancing in _ENHANCING.items():
+        if values <= {0, 1, 2, enhancing}:
+            return brats_to_classes(labels, year), year
+    raise DataError(
+        f"{path} holds labels that are not BraTS's",
+        received=sorted(values),
+        expected="0, 1, 2, 4 (2018 to 2021) or 0, 1, 2, 3 (2023)",
+        remedy="Convert the labels, or leave the case out with `cases`.",
+    )
+
+
+def _refuse_other_grid(case: str, role: str, geometry: Geometry, reference: Geometry) -> None:
+    differences = geometry.differences_from(reference)
+    if differences:
+        raise DataError(
+            f"case {case}: {role} lies on another grid than {MODALITIES[0]}",
+            received="; ".join(differences),
+            expected="one grid for all modalities and the label",
+            remedy="Register and resample the case first.",
+        )
+
+
+def _refuse_non_finite(path: Path, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int(np.count_nonzero(~np.isfinite(array)))
+        raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
+
+
+def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:
+    """A mask of class indices as a volume in the case's own label convention and grid."""
+    return Volume(classes_to_brats(classes, str(case.notes["convention"]))[None], case.geometry)

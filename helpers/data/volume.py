@@ -1,0 +1,197 @@
+"""The one reader and the one writer of volumes: NIfTI, NRRD, MetaImage and DICOM folders, through SimpleITK."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.geometry import Geometry
+from helpers.errors import DataError
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels (C, Z, Y, X), C-contiguous, in the stored dtype, and the grid they lie on."""
+
+    array: np.ndarray
+    geometry: Geometry
+
+
+def read_volume(path: str | os.PathLike) -> Volume:
+    """Reads one volume or one DICOM series.
+
+    Args:
+        path: a file of one of `VOLUME_SUFFIXES`, or a folder with the DICOM files of one series.
+
+    Returns:
+        The voxels as (1, Z, Y, X) in the stored dtype, after the header's slope and intercept.
+
+    Raises:
+        DataError: the file is missing, empty, a Git LFS pointer, truncated, of a type that is no scalar
+            volume, or has a grid that SimpleITK cannot represent (a sheared one).
+    """
+    path = Path(path)
+    if path.is_dir():
+        image = _read_dicom_series(path)
+    else:
+        refuse_unreadable(path)
+        image = _read_file(path)
+    image = _drop_single_axes(image, path)
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise DataError(
+            f"{path.name} is no scalar volume",
+            received=image.GetPixelIDTypeAsString(),
+            expected="one real number a voxel",
+            remedy="Convert it to one volume a channel.",
+        )
+    import SimpleITK as sitk
+
+    array = np.ascontiguousarray(sitk.GetArrayFromImage(image))[None]
+    return Volume(array, _geometry_of(image))
+
+
+def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
+    """Writes one volume atomically; the suffix picks the format, geometry goes with it.
+
+    Args:
+        path: where to; the folder must exist.
+        volume: voxels (1, Z, Y, X) or (Z, Y, X).
+
+    Raises:
+        DataError: the array has more than one channel or another size than its geometry.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    array = volume.array[0] if volume.array.ndim == 4 and volume.array.shape[0] == 1 else volume.array
+    if array.shape != tuple(volume.geometry.size_zyx):
+        raise DataError(
+            f"cannot write {path.name}", received=array.shape, expected=f"{volume.geometry.size_zyx} (z, y, x)"
+        )
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(tuple(float(s) for s in volume.geometry.spacing_mm_zyx[::-1]))
+    image.SetOrigin(tuple(float(o) for o in volume.geometry.origin_mm_xyz))
+    image.SetDirection(tuple(float(d) for d in volume.geometry.direction))
+    # Written beside the target and renamed, so that a full disk or a kill leaves no half mask.
+    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=_suffix_of(path), dir=path.parent)
+    os.close(handle)
+    try:
+        sitk.WriteImage(image, temporary, useCompression=True)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except RuntimeError as error:
+        raise DataError(f"cannot write {path}", received=_last_line(error), remedy="Check the disk.") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Raises a DataError that says why a file cannot hold a volume, before any library is asked."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist", remedy="Check data_root and the case's file names.")
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise DataError(f"{path} is empty", received="0 bytes", expected="a volume", remedy="Copy it again.")
+    with open(path, "rb") as stream:
+        head = stream.read(64)
+    if head.startswith(b"version https://git-lfs"):
+        raise DataError(
+            f"{path} is a Git LFS pointer, not the volume",
+            received=f"{size_bytes} bytes of text",
+            remedy="Run `git lfs pull` where it was cloned.",
+        )
+    if path.name.endswith(".gz"):
+        _refuse_broken_gzip(path, head)
+
+
+def _refuse_broken_gzip(path: Path, head: bytes) -> None:
+    if not head.startswith(b"\x1f\x8b"):
+        raise DataError(f"{path} is not gzip", received=f"first bytes {head[:4].hex()}", expected="1f8b")
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 22):
+                pass
+    except (EOFError, gzip.BadGzipFile, OSError) as error:
+        raise DataError(
+            f"{path} is truncated or damaged",
+            received=str(error),
+            expected="a whole gzip stream",
+            remedy="Copy or download it again.",
+        ) from None
+
+
+def _read_file(path: Path):
+    import SimpleITK as sitk
+
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        cause = _last_line(error)
+        remedy = "Resave it as NIfTI with another tool."
+        if "orthonormal" in str(error):
+            remedy = "Its grid is sheared (a tilted gantry): resample it to a straight grid first."
+        raise DataError(f"{path} cannot be read", received=cause, remedy=remedy) from None
+
+
+def _read_dicom_series(folder: Path):
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise DataError(
+            f"{folder} does not hold one DICOM series",
+            received=f"{len(series)} series",
+            expected="1",
+            remedy="Point at a folder with the files of one series.",
+        )
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        raise DataError(f"{folder} cannot be read as DICOM", received=_last_line(error)) from None
+
+
+def _drop_single_axes(image, path: Path):
+    # Some tools write a 3-D volume with a trailing axis of size 1; two-dimensional images have no place here.
+    import SimpleITK as sitk
+
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        return sitk.Extract(image, [*image.GetSize()[:3], 0], [0, 0, 0, 0])
+    if image.GetDimension() != 3:
+        raise DataError(
+            f"{path.name} is no 3-D volume",
+            received=f"{image.GetDimension()} axes of size {image.GetSize()}",
+            expected="3 axes",
+            remedy="Split it into one volume a channel or time point.",
+        )
+    return image
+
+
+def _geometry_of(image) -> Geometry:
+    return Geometry(
+        size_zyx=tuple(image.GetSize()[::-1]),
+        spacing_mm_zyx=tuple(image.GetSpacing()[::-1]),
+        origin_mm_xyz=tuple(image.GetOrigin()),
+        direction=tuple(image.GetDirection()),
+    )
+
+
+def _suffix_of(path: Path) -> str:
+    for suffix in VOLUME_SUFFIXES:
+        if path.name.endswith(suffix):
+            return suffix
+    raise DataError(f"no volume format has the suffix of {path.name}", expected=", ".join(VOLUME_SUFFIXES))
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

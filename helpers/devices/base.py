@@ -1,0 +1,152 @@
+"""The base of every device: checked feeds, padded batches, calls in flight, orderly closing."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype and shape of one input or output; None is an open axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape may be fed."""
+        return len(shape) == len(self.shape) and all(
+            expected in (None, actual) for expected, actual in zip(self.shape, shape, strict=True)
+        )
+
+
+class Device(ABC):
+    """An opened compiled model.
+
+    `infer(feeds)` takes and returns arrays by name. `submit(feeds)` returns a Future and lets up to
+    `max_in_flight` calls run at once. A batch between two allowed sizes is padded with zeros and the answer cut,
+    so a partial last batch needs no care. Use it as a context manager.
+
+    Attributes:
+        inputs, outputs: tensor specs; batch axis first unless `output_batch_axis` says otherwise.
+        batches: allowed batch sizes, ascending, or None for any.
+        max_in_flight: calls that may run at once.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batches: tuple[int, ...] | None
+    max_in_flight: int
+
+    def __init__(self, output_batch_axis: int = 0):
+        self._output_batch_axis = output_batch_axis
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch and waits for it.
+
+        Raises:
+            DeviceError: the feeds do not fit, or the device failed.
+        """
+        return self.submit(feeds).result()
+
+    def submit(self, feeds: Mapping[str, np.ndarray]) -> Future:
+        """Starts one batch; the Future holds the outputs by name. The feeds must live until it is done."""
+        if self._closed:
+            raise DeviceError("the device is closed", remedy="Open it again.")
+        self._check(feeds)
+        return self._executor().submit(self._run_padded, dict(feeds))
+
+    def close(self) -> None:
+        """Waits for the calls in flight and frees the device; a second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self._close()
+
+    @abstractmethod
+    def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one checked batch of an allowed size; called from `max_in_flight` threads at once."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Frees what the device holds."""
+
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="device")
+            return self._pool
+
+    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
+        expected = {spec.name: spec for spec in self.inputs}
+        if set(feeds) != set(expected):
+            raise DeviceError(
+                "wrong input names",
+                received=sorted(feeds),
+                expected=sorted(expected),
+                remedy="Rename the feeds.",
+            )
+        for name, array in feeds.items():
+            spec = expected[name]
+            if str(array.dtype) != spec.dtype or not spec.fits((spec.shape[0], *array.shape[1:])):
+                raise DeviceError(
+                    f"input {name!r} does not fit",
+                    received=f"{array.dtype} {array.shape}",
+                    expected=f"{spec.dtype} {_show(spec.shape)}",
+                    remedy="Convert the array, or set the window the model was exported with.",
+                )
+            if not array.flags.c_contiguous:
+                raise DeviceError(
+                    f"input {name!r} is not contiguous",
+                    received=f"strides {array.strides}",
+                    expected="C order",
+                    remedy="Pass numpy.ascontiguousarray(array).",
+                )
+            if self.batches is not None and not 1 <= array.shape[0] <= self.batches[-1]:
+                raise DeviceError(
+                    "the batch is larger than the model was compiled for",
+                    received=array.shape[0],
+                    expected=f"1 to {self.batches[-1]}",
+                    remedy="Lower batch_size.",
+                )
+
+    def _run_padded(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        count = next(iter(feeds.values())).shape[0]
+        allowed = count if self.batches is None else min(size for size in self.batches if size >= count)
+        if allowed != count:
+            feeds = {name: _pad_batch(array, allowed) for name, array in feeds.items()}
+        outputs = self._run(feeds)
+        if allowed == count:
+            return outputs
+        keep = [slice(None)] * self._output_batch_axis + [slice(count)]
+        return {name: array[tuple(keep)] for name, array in outputs.items()}
+
+
+def _pad_batch(array: np.ndarray, size: int) -> np.ndarray:
+    padded = np.zeros((size, *array.shape[1:]), array.dtype)
+    padded[: array.shape[0]] = array
+    return padded
+
+
+def _show(shape: tuple[int | None, ...]) -> str:
+    return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"

@@ -1,0 +1,29 @@
+"""A device whose runtime lives in this process."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from helpers.devices.base import Device, TensorSpec
+from helpers.errors import DeviceError
+
+
+class LocalDevice(Device):
+    """Wraps a session of `helpers.devices.sessions`."""
+
+    def __init__(self, session, output_batch_axis: int = 0):
+        super().__init__(output_batch_axis)
+        self._session = session
+        self.inputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.inputs)
+        self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.outputs)
+        self.batches = None if session.batches is None else tuple(sorted(session.batches))
+        self.max_in_flight = session.max_in_flight
+
+    def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self._session.run(feeds)
+        except (RuntimeError, ValueError) as error:
+            raise DeviceError("the device failed", received=str(error)) from error
+
+    def _close(self) -> None:
+        self._session.close()

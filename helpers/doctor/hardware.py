@@ -1,0 +1,77 @@
+"""Facts about CPUs, memory, disk and accelerators, asked without importing any vendor's module."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from helpers.run.environment import processor_name
+
+# Instruction sets that decide what a CPU runtime can gain from lower precision.
+_TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "bf16", "i8mm", "sve")
+_GIGABYTE = 1e9
+
+
+def describe_cpu() -> dict[str, str]:
+    """Processor, usable cores and the instruction sets that matter."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+    flags = _cpu_flags()
+    telling = [flag for flag in _TELLING_FLAGS if flag in flags]
+    return {
+        "processor": processor_name(),
+        "cores for this process": str(usable),
+        "instruction sets": ", ".join(telling) or "none of interest found",
+        "bf16 in hardware": "yes" if {"avx512_bf16", "amx_tile", "bf16"} & flags else "no: bf16 gains nothing here",
+        "int8 dot products": "yes" if {"avx512_vnni", "avx_vnni", "amx_tile", "i8mm"} & flags else "no",
+    }
+
+
+def describe_memory(folder: Path) -> dict[str, str]:
+    """RAM and the disk that holds a folder."""
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(folder)
+    return {
+        "RAM": f"{memory.total / _GIGABYTE:.1f} GB, {memory.available / _GIGABYTE:.1f} GB free",
+        "disk for outputs": f"{disk.free / _GIGABYTE:.1f} GB free",
+    }
+
+
+def describe_accelerators() -> dict[str, str]:
+    """NVIDIA GPUs, Ascend NPUs, Cambricon MLUs and their compilers, by the vendors' own tools."""
+    return {
+        "NVIDIA GPU": _ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]),
+        "Ascend NPU": _ask(["npu-smi", "info", "-l"]),
+        "Cambricon MLU": _ask(["cnmon", "info"]),
+        "atc (CANN)": shutil.which("atc") or "not found: comes with CANN (set_env.sh), not from pip",
+        "mm_run (MagicMind)": shutil.which("mm_run") or "not found: comes with MagicMind",
+    }
+
+
+def _ask(command: list[str]) -> str:
+    program = shutil.which(command[0])
+    if program is None:
+        return f"none ({command[0]} not found)"
+    try:
+        done = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]} does not answer ({type(error).__name__})"
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode != 0:
+        return f"{command[0]} failed with exit code {done.returncode}"
+    return "; ".join(lines[:4]) or "none"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return set(value.split())
+    return set()

@@ -1,0 +1,84 @@
+"""The doctor's report: the machine, the packages, and what each notebook can do here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers import recipes
+from helpers.doctor.hardware import describe_accelerators, describe_cpu, describe_memory
+from helpers.doctor.software import describe_netron, describe_packages, describe_torch_build, module_is_here
+from helpers.params.paths import PROJECT_ROOT
+from helpers.params.targets import Target, load_target, target_names
+from helpers.view.tables import html_table
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """Sections of facts, and the notebook × target matrix with the remedy for what is missing."""
+
+    sections: Mapping[str, Mapping[str, str]]
+    abilities: list[tuple[str, ...]]
+    remedies: Mapping[str, str]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the embedded default runs: every pinned package is here."""
+        return not any(value.startswith("missing") for value in self.sections["Packages"].values())
+
+    def __str__(self) -> str:
+        lines = []
+        for title, facts in self.sections.items():
+            lines += [title, *(f"  {name:<24} {value}" for name, value in facts.items()), ""]
+        lines.append("What each notebook can do here")
+        widths = [max(len(row[column]) for row in self.abilities) for column in range(len(self.abilities[0]))]
+        lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in self.abilities]
+        lines += ["", "For the rest", *(f"  {name:<24} {remedy}" for name, remedy in self.remedies.items())]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        machine = {**self.sections["Machine"], **self.sections["Accelerators"], **self.sections["Notes"]}
+        wrong = {name: value for name, value in self.sections["Packages"].items() if "pinned" in value}
+        packages = list(wrong.items()) or [("packages", "all as pinned")]
+        return (
+            html_table(("machine", ""), [*machine.items(), *packages])
+            + "<br>"
+            + html_table(self.abilities[0], self.abilities[1:])
+            + "<br>"
+            + html_table(("for the rest", ""), list(self.remedies.items()))
+        )
+
+
+def examine() -> DoctorReport:
+    """Looks at this machine; nothing is imported that could crash, nothing is changed."""
+    targets = [load_target(name) for name in target_names()]
+    able = {target.name: _can_run(target) for target in targets}
+    header = ("notebook", *(target.name for target in targets))
+    rows = [(name, *("✓" if able[target.name] else "–" for target in targets)) for name in recipes.recipe_names()]
+    return DoctorReport(
+        sections={
+            "Machine": {**describe_cpu(), **describe_memory(PROJECT_ROOT)},
+            "Accelerators": describe_accelerators(),
+            "Packages": describe_packages(),
+            "Notes": {
+                "torch build": describe_torch_build(),
+                "netron": describe_netron(),
+                "3-D viewer": "ipyniivue" if module_is_here("ipyniivue") else "static pictures only",
+            },
+        },
+        abilities=[header, *rows],
+        remedies={target.name: target.needs for target in targets if not able[target.name]},
+    )
+
+
+def _can_run(target: Target) -> bool:
+    if target.python:
+        return Path(target.python).exists()
+    if target.runtime == "ascend":
+        return module_is_here("acl.rt") if module_is_here("acl") else False
+    if target.runtime == "magicmind":
+        return module_is_here("magicmind")
+    if target.device == "CUDA":
+        return module_is_here("torch") and "CUDA build" in describe_torch_build() and Path("/dev/nvidia0").exists()
+    return module_is_here(target.runtime)

@@ -1,0 +1,82 @@
+"""Versions of what is installed against what is pinned, and what they can do."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from helpers.params.paths import PROJECT_ROOT
+from helpers.run.environment import package_version
+
+# netron refuses to open a file when its build is older than this.
+NETRON_LIFE_DAYS = 180
+
+
+def pinned_versions() -> dict[str, str]:
+    """The pins of `requirements.txt` by package."""
+    pins = {}
+    for line in (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        match = re.match(r"([A-Za-z0-9_.-]+)==([^\s;#]+)", line)
+        if match:
+            pins[match[1]] = match[2]
+    return pins
+
+
+def describe_packages() -> dict[str, str]:
+    """Each pinned package: its version, or how it departs from the pin."""
+    rows = {"Python": sys.version.split()[0]}
+    for name, pin in pinned_versions().items():
+        have = package_version(name)
+        if have is None:
+            rows[name] = f"missing; pinned {pin}"
+        elif have.split("+")[0] != pin:
+            rows[name] = f"{have}; pinned {pin}"
+        else:
+            rows[name] = have
+    return rows
+
+
+def describe_torch_build() -> str:
+    """Which build of torch is installed, from its version's local tag and its CUDA packages."""
+    version = package_version("torch")
+    if version is None:
+        return "torch is not installed"
+    tag = version.partition("+")[2]
+    if tag.startswith("cpu"):
+        return f"{version}: CPU build"
+    if tag.startswith("cu"):
+        return f"{version}: CUDA build ({tag})"
+    cuda = sorted(dist.name for dist in metadata.distributions() if (dist.name or "").startswith("nvidia-cuda"))
+    return f"{version}: {'CUDA build' if cuda else 'no CUDA packages beside it, so a CPU build'}"
+
+
+def describe_netron(today: datetime.date | None = None) -> str:
+    """netron's age, counted from its build date, because a build stops opening files after 180 days."""
+    spec = importlib.util.find_spec("netron")
+    if spec is None or spec.origin is None:
+        return "not installed"
+    built = _netron_build_date(Path(spec.origin).parent)
+    if built is None:
+        return f"{package_version('netron')}: build date not found"
+    age = ((today or datetime.date.today()) - built).days
+    left = NETRON_LIFE_DAYS - age
+    if left < 0:
+        return f"built {built}, {age} days old: it no longer opens files; the static graph picture still does"
+    return f"built {built}, {age} days old, opens files for {left} more days"
+
+
+def module_is_here(name: str) -> bool:
+    """Whether a module could be imported, without importing it."""
+    return importlib.util.find_spec(name) is not None
+
+
+def _netron_build_date(folder: Path) -> datetime.date | None:
+    page = folder / "index.html"
+    if not page.is_file():
+        return None
+    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', page.read_text(encoding="utf-8", errors="replace"))
+    return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None

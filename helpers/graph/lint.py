@@ -1,0 +1,53 @@
+"""Says which nodes a target's compiler will refuse, before it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from helpers.graph.read import opset_of, tensor_shapes
+from helpers.params.targets import RefusedOp, Target
+
+
+@dataclass(frozen=True)
+class Objection:
+    """One node that a target refuses: why, and the rewrite that mends it, if there is one."""
+
+    node: str
+    op: str
+    shape: tuple[int | None, ...] | None
+    why: str
+    rewrite: str | None
+
+
+def lint(model: onnx.ModelProto, target: Target) -> list[Objection]:
+    """Every objection of a target to a graph, in graph order; empty when it should compile.
+
+    The rules are data in `params/targets/<name>.yaml`; they cover what is documented or was met, so an empty
+    list is necessary for a compiler to accept the graph, not sufficient.
+    """
+    objections = []
+    opset = opset_of(model)
+    if not target.opset_minimum <= opset <= target.opset_maximum:
+        why = f"opset {opset}; the target reads {target.opset_minimum} to {target.opset_maximum}"
+        objections.append(Objection("(graph)", "opset", None, why, None))
+    shapes = tensor_shapes(model)
+    for node in model.graph.node:
+        shape = shapes.get(node.input[0]) if node.input else None
+        for rule in target.refuses:
+            if _applies(rule, node, shape):
+                name = node.name or node.output[0]
+                objections.append(Objection(name, node.op_type, shape, rule.why, rule.rewrite))
+                break
+    return objections
+
+
+def _applies(rule: RefusedOp, node: onnx.NodeProto, shape: tuple[int | None, ...] | None) -> bool:
+    if rule.op != node.op_type:
+        return False
+    if rule.rank is not None and (shape is None or len(shape) != rule.rank):
+        return False
+    attributes = {a.name: a.s.decode() for a in node.attribute if a.type == onnx.AttributeProto.STRING}
+    excused = rule.unless and all(attributes.get(name) in values for name, values in rule.unless.items())
+    return not excused

@@ -1,0 +1,63 @@
+"""Facts read back from an ONNX file or model: opset, shapes, producers, inferred types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from helpers.errors import GraphError
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """An ONNX model with its weights.
+
+    Raises:
+        GraphError: the file is no ONNX model.
+    """
+    try:
+        return onnx.load(str(path))
+    except Exception as error:
+        raise GraphError(f"{path} is no ONNX model", received=type(error).__name__) from None
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the default operator set that the file really declares."""
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return entry.version
+    raise GraphError("the graph declares no default operator set")
+
+
+def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Shape of every tensor that shape inference knows; an open axis is None."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    graph = inferred.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.HasField("shape"):
+            shapes[value.name] = tuple(
+                dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim
+            )
+    shapes.update({tensor.name: tuple(tensor.dims) for tensor in graph.initializer})
+    return shapes
+
+
+def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Every constant by its tensor's name: initializers and Constant nodes."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    constants[node.output[0]] = numpy_helper.to_array(attribute.t)
+    return constants
+
+
+def input_shape_of(model: onnx.ModelProto) -> tuple[int | None, ...]:
+    """Shape of the first real input; an open axis is None."""
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    first = next(value for value in model.graph.input if value.name not in initializers)
+    return tensor_shapes(model)[first.name]

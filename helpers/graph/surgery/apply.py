@@ -1,0 +1,125 @@
+"""Applies rewrites to a graph and proves on random input that no number changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from helpers.errors import GraphError
+from helpers.graph.read import opset_of
+from helpers.graph.reference import run_reference
+from helpers.graph.spec import GraphSpec
+from helpers.graph.surgery.base import GraphView, Rewrite
+
+
+@dataclass(frozen=True)
+class SurgeryReport:
+    """What was rewritten: (rewrite, node, description) rows, op counts before and after, and the proof.
+
+    `largest_change` is the largest absolute difference of the outputs before and after, over all proven batches;
+    an exact rewrite has 0.
+    """
+
+    rows: tuple[tuple[str, str, str], ...]
+    ops_before: dict[str, int]
+    ops_after: dict[str, int]
+    batches: tuple[int, ...]
+    largest_change: float
+
+    def op_changes(self) -> list[tuple[str, int, int]]:
+        """(op, count before, count after) of every op whose count changed."""
+        names = sorted(set(self.ops_before) | set(self.ops_after))
+        counts = [(name, self.ops_before.get(name, 0), self.ops_after.get(name, 0)) for name in names]
+        return [row for row in counts if row[1] != row[2]]
+
+
+def apply_surgery(
+    model: onnx.ModelProto, rewrites: list[Rewrite], spec: GraphSpec, *, seed: int = 0
+) -> tuple[onnx.ModelProto, SurgeryReport]:
+    """Rewrites every matching node and proves the result.
+
+    Args:
+        model: the graph; it is not changed.
+        rewrites: applied in this order.
+        spec: names and shapes, for the proof's inputs.
+        seed: of the proof's random inputs.
+
+    Returns:
+        The rewritten model, its shapes inferred anew, and the report.
+
+    Raises:
+        GraphError: the rewritten graph fails ONNX's checker or computes other numbers.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    rows: list[tuple[str, str, str]] = []
+    for rewrite in rewrites:
+        rows += _apply_one(result, rewrite)
+    del result.graph.value_info[:]
+    _drop_unused_constants(result)
+    result = onnx.shape_inference.infer_shapes(result)
+    try:
+        onnx.checker.check_model(result, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError("the rewritten graph fails ONNX's checker", received=str(error).strip()) from None
+    largest = _largest_change(model, result, spec, seed) if rows else 0.0
+    if largest != 0.0 or opset_of(result) != opset_of(model):
+        raise GraphError(
+            "the rewritten graph computes other numbers",
+            received=f"a difference of {largest:g}",
+            expected="0, on random input",
+            remedy="Leave the rewrite out (`rewrites`) and report the graph.",
+        )
+    batches = spec.batches_to_prove()
+    return result, SurgeryReport(tuple(rows), count_ops(model), count_ops(result), batches, largest)
+
+
+def count_ops(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of nodes of each op, constants apart."""
+    return dict(Counter(node.op_type for node in model.graph.node if node.op_type != "Constant"))
+
+
+def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str, str]]:
+    view = GraphView.of(model)
+    nodes, rows = [], []
+    for node in model.graph.node:
+        replacement = rewrite.replace(node, view)
+        if replacement is None:
+            nodes.append(node)
+            continue
+        nodes += replacement.nodes
+        model.graph.initializer.extend(replacement.initializers)
+        rows.append((rewrite.name, node.name or node.output[0], replacement.description))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return rows
+
+
+def _drop_unused_constants(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input}
+    used |= {value.name for value in model.graph.output}
+    graph = model.graph
+    nodes = [node for node in graph.node if node.op_type != "Constant" or node.output[0] in used]
+    initializers = [tensor for tensor in graph.initializer if tensor.name in used]
+    kept_nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    kept_tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in initializers]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept_nodes)
+    graph.initializer.extend(kept_tensors)
+
+
+def _largest_change(before: onnx.ModelProto, after: onnx.ModelProto, spec: GraphSpec, seed: int) -> float:
+    random = np.random.default_rng(seed)
+    largest = 0.0
+    for batch in spec.batches_to_prove():
+        feeds = {spec.input_name: random.standard_normal(spec.batch_shape(batch), dtype=np.float32)}
+        old, new = run_reference(before, feeds), run_reference(after, feeds)
+        for name in old:
+            change = np.abs(old[name].astype(np.float64) - new[name]).max()
+            # NaN compares false with everything: it must not pass as "no change".
+            largest = max(largest, float(change) if np.isfinite(change) else float("inf"))
+    return largest

@@ -1,0 +1,52 @@
+"""Where windows lie and how much each of their voxels counts, as nnU-Net does it.
+
+Source: MIC-DKFZ/nnUNet, nnunetv2/inference/sliding_window_prediction.py (even steps; Gaussian with sigma = 1/8 of
+the window).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def compute_steps(size: int, window: int, step: float) -> list[int]:
+    """Start positions of windows along one axis, evenly spread, first and last flush with the ends.
+
+    Args:
+        size: length of the axis, at least `window`.
+        window: length of the window.
+        step: largest distance of neighbours as a fraction of the window, in (0, 1].
+
+    >>> compute_steps(155, 64, 0.5)
+    [0, 30, 61, 91]
+    """
+    if not 0 < step <= 1:
+        raise ValueError(f"step is a fraction of the window in (0, 1]; received {step}")
+    if size < window:
+        raise ValueError(f"an axis of {size} is shorter than the window of {window}; pad it first")
+    count = math.ceil((size - window) / (window * step)) + 1
+    distance = (size - window) / (count - 1) if count > 1 else 0.0
+    return [int(np.round(distance * index)) for index in range(count)]
+
+
+def gaussian_profile(window: int, sigma_scale: float = 1 / 8) -> np.ndarray:
+    """Weight along one axis, float64, largest value 1.
+
+    nnU-Net filters a unit impulse at the window's centre; that filter is separable, so a window's weights are the
+    outer product of its axes' profiles. The filter reaches half a window, so no weight is zero.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    impulse = np.zeros(window)
+    impulse[window // 2] = 1.0
+    profile = gaussian_filter1d(impulse, window * sigma_scale, mode="constant", cval=0.0)
+    profile /= profile.max()
+    return np.maximum(profile, profile[profile > 0].min())
+
+
+def padding_to_window(shape: tuple[int, ...], window: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Zeros before and after each axis that make a small volume as large as the window, centred."""
+    missing = [max(0, wanted - size) for size, wanted in zip(shape, window, strict=True)]
+    return [(count // 2, count - count // 2) for count in missing]

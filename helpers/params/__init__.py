@@ -1,0 +1,7 @@
+"""Parameters: typed, merged from profile, recipe and target, refused with the nearest name when wrong."""
+
+from helpers.params.model import RunParams
+from helpers.params.resolve import load_profile, resolve_params
+from helpers.params.targets import Target, load_target, target_names
+
+__all__ = ["RunParams", "Target", "load_profile", "load_target", "resolve_params", "target_names"]

@@ -1,0 +1,74 @@
+"""The parameters that every recipe shares; a recipe adds its own by inheriting."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from helpers.params.targets import Precision
+
+_SWITCHES = {"on": True, "off": False, "true": True, "false": False}
+
+
+class RunParams(BaseModel):
+    """One run: which weights and data, where, how, and what must hold. `None` means the default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    # Fields that change where results lie or who looks, never what they are.
+    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"outputs", "cache", "interactive"})
+
+    recipe: str
+    profile: str = "demo"
+    target: str = "cpu"
+    precision: Precision = "f32"
+    batch_size: int = Field(1, ge=1)
+
+    checkpoint: str = "demo"
+    data_root: str = "demo"
+    cases: list[str] = Field(default_factory=list)
+    demo_seeds: list[int] = Field(default_factory=list)
+
+    opset: int = Field(11, ge=9, le=20)
+    dynamic_batch: bool = True
+    simplify_timeout_s: float = Field(300.0, gt=0)
+
+    parity_tolerance: float = Field(1e-4, gt=0)
+    parity_margin: float = Field(1e-3, gt=0)
+    minimum_scores: dict[str, float] | None = None
+    demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
+
+    outputs: str = "outputs"
+    cache: bool = True
+    interactive: bool | None = None
+
+    @field_validator("cases", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        # papermill's -p passes text only: `-p cases a,b`.
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _read_switch(cls, value: object) -> object:
+        return _SWITCHES.get(value.lower(), value) if isinstance(value, str) else value
+
+    def scores_to_reach(self) -> dict[str, float]:
+        """The scores below which the run fails.
+
+        `minimum_scores` when given; else, on the demo data whose truth is known, the recipe's own; else none:
+        a score on somebody's data is reported, not judged.
+        """
+        if self.minimum_scores is not None:
+            return self.minimum_scores
+        return self.demo_minimum_scores if self.data_root == "demo" else {}
+
+    def short_hash(self) -> str:
+        """Eight hexadecimal digits that name everything that decides the results."""
+        content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,83 @@
+"""Merges parameters: given ones over profile over recipe defaults over target, and refuses what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from helpers.errors import ParameterError
+from helpers.params.model import RunParams
+from helpers.params.paths import PARAMS_FOLDER
+from helpers.params.refusals import explain_validation_error
+from helpers.params.targets import Target, load_target
+from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+
+P = TypeVar("P", bound=RunParams)
+
+
+def load_profile(recipe: str, profile: str) -> dict:
+    """The content of `params/<recipe>/<profile>.yaml`.
+
+    Raises:
+        ParameterError: there is no such profile, or the file names another profile.
+    """
+    folder = PARAMS_FOLDER / recipe
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if profile not in known:
+        raise refuse_unknown_name(f"profile of {recipe}", profile, known)
+    content = read_yaml_mapping(folder / f"{profile}.yaml")
+    if content.get("profile", profile) != profile:
+        raise ParameterError(f"{profile}.yaml names another profile", received=content["profile"], expected=profile)
+    return content
+
+
+def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given: Mapping) -> P:
+    """One run's parameters.
+
+    Args:
+        model: the recipe's parameters class.
+        recipe: its name.
+        recipe_defaults: values the recipe sets for itself.
+        given: values named for this run (papermill's -p and -f, the parameters cell); None means the default.
+
+    Raises:
+        ParameterError: an unknown name, a wrong type, or a value beyond the target's limits.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in model.model_fields:
+            raise refuse_unknown_name("parameter", name, model.model_fields)
+    profile_name = given.get("profile", model.model_fields["profile"].default)
+    profile = load_profile(recipe, str(profile_name))
+    layers = {**recipe_defaults, **profile, **given}
+    target = load_target(str(layers.get("target", model.model_fields["target"].default)))
+    merged = {**target.defaults, **layers, "recipe": recipe, "profile": profile_name, "target": target.name}
+    try:
+        params = model(**merged)
+    except ValidationError as error:
+        raise explain_validation_error(error, model, where=f"{recipe}/{profile_name}") from None
+    _check_limits(params, target)
+    return params
+
+
+def _check_limits(params: RunParams, target: Target) -> None:
+    if params.precision not in target.precisions:
+        raise ParameterError(
+            f"target {target.name} does not run this precision",
+            received=params.precision,
+            expected=" or ".join(target.precisions),
+        )
+    if not target.opset_minimum <= params.opset <= target.opset_maximum:
+        raise ParameterError(
+            f"target {target.name} does not read this opset",
+            received=params.opset,
+            expected=f"{target.opset_minimum} to {target.opset_maximum}",
+        )
+    if target.batches is not None and params.batch_size not in target.batches:
+        raise ParameterError(
+            f"target {target.name} does not run this batch size",
+            received=params.batch_size,
+            expected=f"one of {target.batches}",
+        )

@@ -1,0 +1,69 @@
+"""Targets: where a model runs, as data in `params/targets/*.yaml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from helpers.params.paths import PARAMS_FOLDER
+from helpers.params.refusals import explain_validation_error
+from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+
+Precision = Literal["f32", "f16", "bf16"]
+
+
+class RefusedOp(BaseModel):
+    """A rule of what a target's compiler refuses: an op, optionally only for one rank of its first input."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    op: str
+    rank: int | None = None
+    unless: dict[str, list[str]] = Field(default_factory=dict)
+    why: str
+    rewrite: str | None = None
+
+
+class Target(BaseModel):
+    """One place a model can run, with its limits.
+
+    `defaults` are values of run parameters that recipe and profile may override; every other field is a
+    limit that they may not.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str
+    title: str
+    runtime: Literal["openvino", "onnxruntime", "torch", "ascend", "magicmind"]
+    device: str = "CPU"
+    soc_version: str | None = None
+    opset_minimum: int = 11
+    opset_maximum: int = 18
+    precisions: list[Precision] = Field(default_factory=lambda: ["f32"])
+    batches: list[int] | None = None
+    python: str | None = None
+    refuses: list[RefusedOp] = Field(default_factory=list)
+    needs: str = ""
+    defaults: dict[str, object] = Field(default_factory=dict)
+
+
+def target_names() -> list[str]:
+    """Every target that the project knows."""
+    return sorted(path.stem for path in (PARAMS_FOLDER / "targets").glob("*.yaml"))
+
+
+def load_target(name: str) -> Target:
+    """A target by its file's name.
+
+    Raises:
+        ParameterError: there is no such target, or its file is wrong.
+    """
+    if name not in target_names():
+        raise refuse_unknown_name("target", name, target_names())
+    content = read_yaml_mapping(PARAMS_FOLDER / "targets" / f"{name}.yaml")
+    try:
+        return Target(name=name, **content)
+    except ValidationError as error:
+        raise explain_validation_error(error, Target, where=f"targets/{name}.yaml") from None

@@ -1,0 +1,140 @@
+"""The base of every recipe: the questions that the stages ask about a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from helpers.data.case import Case, CaseFiles
+from helpers.graph.spec import GraphSpec
+from helpers.params.model import RunParams
+from helpers.params.paths import WEIGHTS_FOLDER, find_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from helpers.networks.checkpoint import LoadReport
+
+Infer = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SourceScores:
+    """The source's own score by row (ours, an empty answer, an untrained network), and why it differs, in a sentence."""
+
+    rows: Mapping[str, Mapping[str, float | None]]
+    explanation: str
+
+
+class Recipe(ABC):
+    """One model: its network and checkpoint, its graph, how a case becomes a mask, and which scores count.
+
+    A subclass is one file. It sets the class attributes and answers the abstract methods; everything else
+    (caching, checks, devices, pictures, tables) belongs to the stages.
+
+    Attributes:
+        name: also the name of the params folder.
+        title: as a reader sees it.
+        params_model: parameters with the recipe's own added.
+        defaults: parameter values of this recipe, over those of the target.
+        class_names: of the class indices 0, 1, ...
+        score_names: in the order of tables; larger is better.
+        rewrites: graph rewrites to offer, by name.
+        targets_to_lint: vendor targets whose objections are shown, the strictest first.
+        mask_suffix: of the mask files.
+        shown_channel: image channel behind the masks in pictures.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    params_model: ClassVar[type[RunParams]] = RunParams
+    defaults: ClassVar[Mapping[str, object]] = {}
+    class_names: ClassVar[tuple[str, ...]]
+    score_names: ClassVar[tuple[str, ...]]
+    rewrites: ClassVar[tuple[str, ...]] = ()
+    targets_to_lint: ClassVar[tuple[str, ...]] = ("ascend310", "ascend310p3")
+    mask_suffix: ClassVar[str] = ".nii.gz"
+    shown_channel: ClassVar[int] = 0
+
+    @abstractmethod
+    def network(self, variant: str | None = None) -> torch.nn.Module:
+        """The official-size network in eval mode, weights untrained."""
+
+    @abstractmethod
+    def network_for(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+        """The network whose widths fit a state dict (the demo weights are narrower than the official ones)."""
+
+    @abstractmethod
+    def graph_spec(self, params: RunParams) -> GraphSpec:
+        """Names and shapes of the exported graph."""
+
+    @abstractmethod
+    def list_cases(self, root: Path, params: RunParams) -> list[CaseFiles]:
+        """The cases below a data root, sorted by id."""
+
+    @abstractmethod
+    def read_case(self, case: CaseFiles, params: RunParams) -> Case:
+        """Reads and checks one case."""
+
+    @abstractmethod
+    def segment(self, case: Case, infer: Infer, params: RunParams) -> np.ndarray:
+        """Class indices on the case's own grid, uint8; `infer` maps a batch of inputs to the graph's output."""
+
+    @abstractmethod
+    def example_input(self, case: Case, params: RunParams) -> np.ndarray:
+        """One prepared sample of a case (without batch axis), rich in foreground, for parity checks."""
+
+    @abstractmethod
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """Writes a mask in the data set's own form, on the case's own grid."""
+
+    @abstractmethod
+    def read_mask(self, path: Path, case: Case) -> np.ndarray:
+        """Class indices from a written mask.
+
+        Raises:
+            DataError: the mask does not lie on the case's grid.
+        """
+
+    @abstractmethod
+    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+        """The recipe's scores of one case by `score_names`; None where there is nothing to find."""
+
+    @abstractmethod
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """Makes demo cases in the data set's own layout and returns their ids."""
+
+    def score_as_source(
+        self, cases: Iterable[Case], infer: Infer, untrained: Infer, params: RunParams
+    ) -> SourceScores | None:
+        """The source's own score beside the right one, or None where the source has no other."""
+        return None
+
+    def prepare_params(self, **given: object) -> RunParams:
+        """Resolved parameters of this recipe."""
+        from helpers.params.resolve import resolve_params
+
+        return resolve_params(self.params_model, self.name, self.defaults, given)
+
+    def checkpoint_path(self, params: RunParams) -> Path:
+        """The checkpoint file: the shipped demo weights, or the user's."""
+        if params.checkpoint == "demo":
+            return WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
+        return find_input(params.checkpoint, parameter="checkpoint")
+
+    def trained_network(self, params: RunParams) -> tuple[torch.nn.Module, LoadReport]:
+        """The network of a run with its checkpoint loaded strictly.
+
+        Raises:
+            CheckpointError: a key is missing, unexpected or of another shape; it is named.
+        """
+        from helpers.networks.checkpoint import load_checkpoint, load_state_dict
+
+        path = self.checkpoint_path(params)
+        network = self.network_for(load_state_dict(path)[0])
+        return network.eval(), load_checkpoint(network, path)

@@ -1,0 +1,72 @@
+"""Versions and machine of a run, so that its figures can be judged later."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+
+import psutil
+
+from helpers import __version__
+from helpers.params.paths import PROJECT_ROOT
+
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "onnx",
+    "onnxsim",
+    "onnxruntime",
+    "openvino",
+    "SimpleITK",
+    "papermill",
+    "jupyterlab",
+)
+
+
+def describe_environment() -> dict:
+    """JSON facts on versions, machine and source revision; asks no package to be imported."""
+    return {
+        "cookbook": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: package_version(name) for name in _PACKAGES},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": processor_name(),
+            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "ram_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        },
+    }
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor_name() -> str:
+    """The processor's model name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _git_commit() -> str | None:
+    git = shutil.which("git")
+    if git is None or not (PROJECT_ROOT / ".git").exists():
+        return None
+    done = subprocess.run(
+        [git, "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+    )
+    return done.stdout.strip() or None

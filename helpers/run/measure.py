@@ -1,0 +1,47 @@
+"""Seconds of named steps and the peak of resident memory while they run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+
+
+class Stopwatch:
+    """Seconds by step name; the same name adds up."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Times a block."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def peak_memory(interval_s: float = 0.02) -> Iterator[dict[str, float]]:
+    """Samples this process's resident memory; the mapping holds `peak_rss_mb` when the block ends."""
+    process, stop, result = psutil.Process(), threading.Event(), {"peak_rss_mb": 0.0}
+
+    def sample() -> None:
+        while True:
+            result["peak_rss_mb"] = max(result["peak_rss_mb"], process.memory_info().rss / 1e6)
+            if stop.wait(interval_s):
+                return
+
+    thread = threading.Thread(target=sample, name="peak-memory", daemon=True)
+    thread.start()
+    try:
+        yield result
+    finally:
+        stop.set()
+        thread.join()
+        result["peak_rss_mb"] = round(result["peak_rss_mb"], 1)

@@ -1,0 +1,165 @@
+"""A run: performs stages, reuses what was made before, and records everything in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from helpers.errors import CookbookError, GateError
+from helpers.params.model import RunParams
+from helpers.params.paths import place_output
+from helpers.run.atomic import write_json
+from helpers.run.digest import digest_code, digest_file, digest_value
+from helpers.run.environment import describe_environment
+from helpers.run.log import attach_log_file
+from helpers.run.record import RunRecord
+from helpers.run.result import Check, Made, StageResult
+from helpers.run.store import Store, StoredWork, place_files
+
+_LOG = logging.getLogger("cookbook")
+
+
+class Run:
+    """One run in `outputs/<recipe>/<profile>-<hash>/`.
+
+    Args:
+        params: the resolved parameters.
+    """
+
+    def __init__(self, params: RunParams):
+        self.params = params
+        self.folder = run_folder(params)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.store = Store(place_output(params.outputs) / ".store")
+        self.results: dict[str, StageResult] = {}
+        attach_log_file(self.folder / "run.log")
+        self.record = RunRecord(
+            self.folder / "run.json",
+            {"params": params.model_dump(mode="json"), "environment": describe_environment()},
+        )
+        _LOG.info("run %s", self.folder)
+
+    def _repr_html_(self) -> str:
+        return f"run folder <code>{self.folder}</code>, profile <b>{self.params.profile}</b>, target <b>{self.params.target}</b>"
+
+    def path(self, name: str) -> Path:
+        """A file of this run by its relative name."""
+        return self.folder / name
+
+    def perform(
+        self,
+        stage: str,
+        title: str,
+        *,
+        inputs: Mapping[str, object],
+        make: Callable[[Path], Made],
+    ) -> StageResult:
+        """Performs one stage, or reuses it when the same inputs and code made it before.
+
+        Args:
+            stage: short name, unique in the run; a slash separates an item (`infer/case_1`).
+            title: what a reader sees.
+            inputs: JSON values and file digests that decide the result.
+            make: writes files into the folder it is given and returns what it made. The files appear in the
+                run's folder only after every check passed.
+
+        Raises:
+            GateError: a check failed; the number is in the message. Nothing of the stage is kept.
+        """
+        key = digest_value({"stage": stage, "inputs": dict(inputs), "code": digest_code()})
+        started = time.perf_counter()
+        try:
+            work = self._find(stage, key) if self.params.cache else None
+            status = "reused" if work else "made"
+            if work is None:
+                work = self._make(key, make)
+            if work.result["status"] == "not run here":
+                status = "not run here"
+            place_files(work, self.folder)
+        except BaseException as error:
+            self._record_failure(stage, title, error, time.perf_counter() - started)
+            raise
+        write_json(self._stage_record(stage), {"key": key, "files": work.files})
+        return self._finish(stage, title, status, work, time.perf_counter() - started)
+
+    def finish(self) -> None:
+        """Ends the run as passed; its last step."""
+        self.record.end("passed")
+        _LOG.info("run passed: %s", self.folder)
+
+    def fail(self, error: CookbookError) -> None:
+        """Ends the run as failed for a reason found outside a stage."""
+        self.record.end("failed", error.line())
+
+    def _find(self, stage: str, key: str) -> StoredWork | None:
+        record = self._stage_record(stage)
+        if record.exists():
+            before = json.loads(record.read_text(encoding="utf-8"))
+            if before["key"] == key and not self._files_intact(before["files"]):
+                # Somebody deleted or changed this run's file: that is the way to ask for it anew.
+                self.store.forget(key)
+        return self.store.find(key)
+
+    def _files_intact(self, files: Mapping[str, str]) -> bool:
+        return all(
+            (self.folder / name).is_file() and digest_file(self.folder / name) == digest
+            for name, digest in files.items()
+        )
+
+    def _make(self, key: str, make: Callable[[Path], Made]) -> StoredWork:
+        with self.store.working_folder() as folder:
+            made = make(folder)
+            failed = [check for check in made.checks if not check.passed]
+            if failed:
+                raise GateError(
+                    f"{len(failed)} of {len(made.checks)} checks failed",
+                    received="; ".join(f"{check.name}: {check.figure}" for check in failed),
+                )
+            result = {
+                "status": made.status,
+                "checks": [[check.name, check.figure] for check in made.checks],
+                "facts": dict(made.facts),
+                "values": dict(made.values),
+                "next_step": made.next_step,
+                "timings": {name: round(value, 4) for name, value in made.timings.items()},
+            }
+            return self.store.keep(key, folder, result)
+
+    def _finish(self, stage: str, title: str, status: str, work: StoredWork, seconds: float) -> StageResult:
+        result = StageResult(
+            stage=stage,
+            title=title,
+            status=status,
+            files=tuple(work.files),
+            checks=tuple(Check(name, True, figure) for name, figure in work.result["checks"]),
+            facts=work.result["facts"],
+            values=work.result["values"],
+            seconds=round(seconds, 3),
+            bytes=sum((self.folder / name).stat().st_size for name in work.files),
+            next_step=work.result["next_step"],
+            timings=work.result["timings"],
+            folder=str(self.folder),
+        )
+        self.results[stage] = result
+        self.record.set_stage(stage, result.to_json())
+        _LOG.info("%s", result)
+        return result
+
+    def _record_failure(self, stage: str, title: str, error: BaseException, seconds: float) -> None:
+        line = error.line() if isinstance(error, CookbookError) else f"{type(error).__name__}: {error}"
+        self.record.set_stage(
+            stage, {"stage": stage, "title": title, "status": "failed", "reason": line, "seconds": seconds}
+        )
+        self.record.end("failed", f"{stage}: {line}")
+        _LOG.error("%s failed: %s", stage, line, exc_info=not isinstance(error, GateError))
+
+    def _stage_record(self, stage: str) -> Path:
+        return self.folder / ".stages" / f"{stage}.json"
+
+
+def run_folder(params: RunParams) -> Path:
+    """The folder of the run with these parameters."""
+    return place_output(params.outputs) / params.recipe / f"{params.profile}-{params.short_hash()}"

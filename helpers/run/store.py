@@ -1,0 +1,88 @@
+"""One store of finished work for all runs: found by the hash of everything that decided it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.run.atomic import copy_file, explain_full_disk, write_json
+from helpers.run.digest import digest_file
+
+_LOG = logging.getLogger("cookbook")
+_RECORD = "entry.json"
+
+
+@dataclass(frozen=True)
+class StoredWork:
+    """A finished piece of work: its result as JSON and its files by relative name, with their digests."""
+
+    key: str
+    folder: Path
+    result: dict
+    files: dict[str, str]
+
+
+class Store:
+    """Folders `<root>/<key>/`, each holding files and an `entry.json` written last.
+
+    A folder without its entry, or with a file that no longer has its digest, is not found: half-written or
+    altered work is made again.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def find(self, key: str) -> StoredWork | None:
+        """The work under a key, if it is whole."""
+        folder = self.root / key
+        try:
+            entry = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        for name, digest in entry["files"].items():
+            path = folder / name
+            if not path.is_file() or digest_file(path) != digest:
+                _LOG.warning("store: %s of %s is missing or altered; it is made again", name, key[:12])
+                return None
+        return StoredWork(key, folder, entry["result"], entry["files"])
+
+    @contextlib.contextmanager
+    def working_folder(self) -> Iterator[Path]:
+        """An empty folder to make files in; removed at the end unless `keep` took it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".work-", dir=self.root))
+        try:
+            with explain_full_disk(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, key: str, working: Path, result: dict) -> StoredWork:
+        """Moves a working folder's files under a key, replacing what was there."""
+        files = {
+            path.relative_to(working).as_posix(): digest_file(path)
+            for path in sorted(working.rglob("*"))
+            if path.is_file()
+        }
+        write_json(working / _RECORD, {"result": result, "files": files})
+        folder = self.root / key
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(working, folder)
+        return StoredWork(key, folder, result, files)
+
+    def forget(self, key: str) -> None:
+        """Removes the work under a key."""
+        shutil.rmtree(self.root / key, ignore_errors=True)
+
+
+def place_files(work: StoredWork, folder: Path) -> None:
+    """Copies a piece of work's files into a run's folder, atomically one by one."""
+    for name in work.files:
+        copy_file(work.folder / name, folder / name)

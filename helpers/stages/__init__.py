@@ -1,0 +1,32 @@
+"""The steps of every notebook, in order; each returns a result that shows itself and is kept in the run."""
+
+from helpers.stages.compile import compile_model, show_vendor_commands
+from helpers.stages.data import prepare_data
+from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
+from helpers.stages.infer import infer_cases
+from helpers.stages.pictures import draw_graph, draw_results, draw_times
+from helpers.stages.score import score_as_source, score_cases
+from helpers.stages.start import start_run
+from helpers.stages.summary import finish_run
+from helpers.stages.viewing import open_case, open_graph
+
+__all__ = [
+    "apply_surgery",
+    "compile_model",
+    "draw_graph",
+    "draw_results",
+    "draw_times",
+    "export_onnx",
+    "finish_run",
+    "infer_cases",
+    "inspect_graph",
+    "lint_graph",
+    "open_case",
+    "open_graph",
+    "prepare_data",
+    "score_as_source",
+    "score_cases",
+    "show_vendor_commands",
+    "simplify_onnx",
+    "start_run",
+]

@@ -1,0 +1,105 @@
+"""Finds, makes and checks the cases of a run, before any long work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.case import CaseFiles
+from helpers.errors import DataError
+from helpers.params.paths import PROJECT_ROOT, find_input, place_output
+from helpers.params.yaml_file import nearest_name
+from helpers.recipes.base import Recipe
+from helpers.run import Check, Made, Run, StageResult
+from helpers.run.digest import digest_file, digest_value
+
+
+def prepare_data(recipe: Recipe, run: Run) -> StageResult:
+    """Makes demo cases or lists the user's, and reads every selected case once.
+
+    A case that cannot be used ends the run here, in one line that names the file.
+
+    Raises:
+        DataError: no case, an unknown id in `cases`, or a file that is missing, damaged or of another grid.
+    """
+    cases = selected_cases(recipe, run)
+    digests = {case.id: digest_case(case) for case in cases}
+
+    def make(folder: Path) -> Made:
+        rows = {case.id: _describe(recipe, run, case) for case in cases}
+        labelled = sum(case.truth is not None for case in cases)
+        return Made(
+            checks=(Check("readable, complete, on one grid", True, f"{len(cases)} of {len(cases)} cases"),),
+            facts={
+                "cases": len(cases),
+                "with truth": labelled,
+                **{f"case {name}": row for name, row in rows.items()},
+            },
+            values={"cases": [case.id for case in cases], "digests": digests},
+            next_step="Export the network.",
+        )
+
+    return run.perform("data", "Data", inputs={"cases": digests, "recipe": recipe.name}, make=make)
+
+
+def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
+    """The cases of a run, in order; those named by `cases`, or all.
+
+    Raises:
+        DataError: a named case is not there.
+    """
+    params = run.params
+    root = (
+        demo_root(recipe, run) if params.data_root == "demo" else find_input(params.data_root, parameter="data_root")
+    )
+    cases = recipe.list_cases(root, params)
+    if not params.cases:
+        return cases
+    by_id = {case.id: case for case in cases}
+    for name in params.cases:
+        if name not in by_id:
+            near = nearest_name(name, by_id)
+            raise DataError(
+                f"no case {name!r} below {root}",
+                expected=f"one of {len(by_id)} cases",
+                remedy=f"Did you mean {near!r}?" if near else f"The first one is {cases[0].id!r}.",
+            )
+    return [by_id[name] for name in params.cases]
+
+
+def demo_root(recipe: Recipe, run: Run) -> Path:
+    """The folder with the demo cases of this run, made when it is not there.
+
+    Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator.
+    """
+    folder = PROJECT_ROOT / "helpers" / "data" / "demo"
+    sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
+    key = digest_value({"sources": sources, "seeds": run.params.demo_seeds})[:8]
+    root = place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
+    root.mkdir(parents=True, exist_ok=True)
+    recipe.write_demo_cases(root, run.params.demo_seeds)
+    return root
+
+
+def digest_case(case: CaseFiles) -> str:
+    """One hash over the contents of a case's files."""
+    digests = {role: digest_file(path) for role, path in case.files.items()}
+    if case.truth is not None:
+        digests["truth"] = digest_file(case.truth)
+    return digest_value({"id": case.id, "files": digests})
+
+
+def _describe(recipe: Recipe, run: Run, files: CaseFiles) -> str:
+    case = recipe.read_case(files, run.params)
+    size = " × ".join(str(axis) for axis in case.image.shape)
+    parts = [size]
+    if case.geometry is not None:
+        parts.append("spacing " + " × ".join(f"{mm:.3g}" for mm in case.geometry.spacing_mm_zyx) + " mm")
+    if case.truth is not None:
+        counts = np.bincount(case.truth.ravel(), minlength=len(recipe.class_names))
+        named = zip(recipe.class_names[1:], counts[1:], strict=False)
+        parts.append(", ".join(f"{name} {count:,}" for name, count in named if count) or "empty truth")
+    else:
+        parts.append("no truth")
+    return "; ".join(parts)

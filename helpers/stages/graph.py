@@ -1,0 +1,177 @@
+"""Checkpoint to a graph that a compiler takes: export, simplify, rewrite, inspect, lint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from helpers.graph import export as exporting
+from helpers.graph import simplify as simplifying
+from helpers.graph.inspect import inspect_graph as count_graph
+from helpers.graph.lint import Objection, lint
+from helpers.graph.read import load_graph, opset_of
+from helpers.graph.reference import run_reference
+from helpers.graph.spec import GraphSpec
+from helpers.graph.surgery import apply_surgery as rewrite_graph
+from helpers.graph.surgery import rewrite_named
+from helpers.params.targets import load_target
+from helpers.recipes.base import Recipe
+from helpers.run import Check, Made, Run, StageResult
+from helpers.run.digest import digest_file
+from helpers.run.environment import package_version
+
+EXPORTED, SIMPLIFIED, FINAL = "graph/exported.onnx", "graph/simplified.onnx", "model.onnx"
+
+
+def export_onnx(recipe: Recipe, run: Run) -> StageResult:
+    """Loads the checkpoint strictly, exports it, and compares the file with the network at each batch size.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit.
+        GraphError, GateError: the file is not what was asked for, or computes something else.
+    """
+    spec = recipe.graph_spec(run.params)
+    checkpoint = recipe.checkpoint_path(run.params)
+
+    def make(folder: Path) -> Made:
+        network, loaded = recipe.trained_network(run.params)
+        path = folder / EXPORTED
+        path.parent.mkdir()
+        model = exporting.export_onnx(network, spec, path)
+        checks = [Check("checkpoint loaded strictly", True, f"{loaded.n_tensors} tensors ({loaded.wrapper})")]
+        checks.append(Check("opset read back from the file", True, str(opset_of(model))))
+        for batch in spec.batches_to_prove():
+            error = _export_error(network, path, spec, batch)
+            passed = error <= run.params.parity_tolerance
+            checks.append(Check(f"ONNX Runtime against torch, batch {batch}", passed, f"{error:.1e} of range"))
+        facts = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
+        return Made(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
+
+    inputs = {
+        "checkpoint": digest_file(checkpoint),
+        "spec": spec.__dict__,
+        "torch": package_version("torch"),
+        "tolerance": run.params.parity_tolerance,
+    }
+    return run.perform("export", "Export to ONNX", inputs=inputs, make=make)
+
+
+def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
+    """Runs onnxsim in a guarded child; when that fails the exported graph goes on and the result says so."""
+    spec = recipe.graph_spec(run.params)
+    source = run.path(EXPORTED)
+
+    def make(folder: Path) -> Made:
+        target = folder / SIMPLIFIED
+        target.parent.mkdir()
+        shape = {spec.input_name: spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size)}
+        done = simplifying.simplify_onnx(source, target, shape, timeout_s=run.params.simplify_timeout_s)
+        exporting.check_contract(load_graph(target), spec)
+        outcome = "simplified" if done.simplified else f"kept unsimplified: {done.reason}"
+        return Made(
+            checks=(Check("names, opset and shapes kept", True, f"opset {spec.opset}, {_axes(spec)}"),),
+            facts={"outcome": outcome, "nodes": f"{done.nodes_before} → {done.nodes_after}"},
+            values={"simplified": done.simplified, "nodes": done.nodes_after},
+            next_step="Rewrite what a compiler would refuse.",
+        )
+
+    inputs = {"graph": digest_file(source), "onnxsim": package_version("onnxsim"), "spec": spec.__dict__}
+    return run.perform("simplify", "Simplify with onnxsim", inputs=inputs, make=make)
+
+
+def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
+    """Applies the recipe's rewrites and proves on random input that no number changed.
+
+    Raises:
+        GraphError: a rewrite changed a number.
+    """
+    import onnx
+
+    spec = recipe.graph_spec(run.params)
+    source = run.path(SIMPLIFIED)
+
+    def make(folder: Path) -> Made:
+        rewrites = [rewrite_named(name) for name in recipe.rewrites]
+        model, report = rewrite_graph(load_graph(source), rewrites, spec)
+        onnx.save(model, str(folder / FINAL))
+        facts = {rewrite.name: rewrite.why for rewrite in rewrites}
+        facts |= {node: text for _, node, text in report.rows}
+        facts |= {f"{op} nodes": f"{before} → {after}" for op, before, after in report.op_changes()}
+        batches = ", ".join(str(batch) for batch in report.batches)
+        proof = Check(f"same numbers at batch {batches}", True, f"largest change {report.largest_change:g}")
+        values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
+        return Made((proof,), facts, values, "Look at the graph.")
+
+    inputs = {"graph": digest_file(source), "rewrites": list(recipe.rewrites), "spec": spec.__dict__}
+    return run.perform("surgery", "Graph surgery", inputs=inputs, make=make)
+
+
+def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
+    """Counts ops, multiply-accumulates and parameters of the final graph."""
+    source = run.path(FINAL)
+
+    def make(folder: Path) -> Made:
+        summary = count_graph(load_graph(source))
+        facts = {
+            "ops": ", ".join(f"{op} {count}" for op, count in summary.ops.items()),
+            "multiply-accumulates": f"{summary.macs / 1e9:.3f} G a sample",
+            "parameters": f"{summary.parameters:,} ({summary.parameter_bytes / 1e6:.2f} MB)",
+            "opset": summary.opset,
+        }
+        if summary.uncounted:
+            facts["not counted"] = ", ".join(summary.uncounted)
+        values = {"macs": summary.macs, "parameters": summary.parameters, "ops": summary.ops}
+        return Made((), facts, values, "See which targets would take it.")
+
+    return run.perform("inspect", "Inspect the graph", inputs={"graph": digest_file(source)}, make=make)
+
+
+def lint_graph(recipe: Recipe, run: Run) -> StageResult:
+    """What each vendor target would refuse, before and after surgery."""
+    before, after = run.path(SIMPLIFIED), run.path(FINAL)
+    targets = [load_target(name) for name in dict.fromkeys((*recipe.targets_to_lint, run.params.target))]
+
+    def make(folder: Path) -> Made:
+        facts, checks, values = {}, [], {}
+        for target in targets:
+            old, new = lint(load_graph(before), target), lint(load_graph(after), target)
+            facts[target.title] = f"{_count(old)} before surgery, {_count(new)} after"
+            values[target.name] = [len(old), len(new)]
+            if new:
+                facts[f"{target.name} objects to"] = "; ".join(f"{item.node}: {item.why}" for item in new[:3])
+            if target.name == run.params.target:
+                checks.append(Check(f"{target.name} takes every node", not new, _count(new)))
+        return Made(tuple(checks), facts, values, "Compile the graph.")
+
+    inputs = {
+        "before": digest_file(before),
+        "after": digest_file(after),
+        "targets": [target.model_dump(mode="json") for target in targets],
+    }
+    return run.perform("lint", "Lint against targets", inputs=inputs, make=make)
+
+
+def _export_error(network, path: Path, spec: GraphSpec, batch: int) -> float:
+    """Largest difference of ONNX Runtime from torch, relative to torch's range, for random input."""
+    import torch
+
+    sample = np.random.default_rng(batch).standard_normal(spec.batch_shape(batch), dtype=np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(sample))
+    expected = (expected[0] if isinstance(expected, (tuple, list)) else expected).numpy()
+    actual = run_reference(path, {spec.input_name: sample})[spec.output_name]
+    difference = np.abs(actual.astype(np.float64) - expected).max()
+    return float(difference / max(np.ptp(expected), np.finfo(np.float32).tiny))
+
+
+def _count(objections: list[Objection]) -> str:
+    if not objections:
+        return "no objection"
+    ops = sorted({item.op for item in objections})
+    return f"{len(objections)} objection{'s' if len(objections) > 1 else ''} ({', '.join(ops)})"
+
+
+def _axes(spec: GraphSpec) -> str:
+    first = "batch" if spec.dynamic_batch else str(spec.batch_size)
+    return "(" + ", ".join([first, *(str(axis) for axis in spec.input_shape)]) + ")"

@@ -1,0 +1,117 @@
+"""Runs every case on the run's device and writes its mask; a case whose mask is there is not run again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.case import CaseFiles
+from helpers.devices import Device, open_device
+from helpers.inference.device_call import DeviceCall
+from helpers.params.model import RunParams
+from helpers.params.targets import load_target
+from helpers.recipes.base import Recipe
+from helpers.run import Check, Made, Run, StageResult
+from helpers.run.digest import digest_file
+from helpers.run.measure import Stopwatch, peak_memory
+from helpers.stages.compile import compiled_path
+from helpers.stages.data import digest_case, selected_cases
+from helpers.view.progress import show_progress
+
+
+def infer_cases(recipe: Recipe, run: Run) -> list[StageResult]:
+    """One mask a case in `masks/`, on the case's own grid.
+
+    Returns:
+        One result a case, in order; `timings` hold the seconds of each step and the peak resident memory.
+
+    Raises:
+        DeviceError: the device failed. Masks that were finished before stay.
+    """
+    results = []
+    with _DeviceWhenNeeded(recipe, run) as device:
+        for files in show_progress(selected_cases(recipe, run), "infer", run.params.interactive):
+            results.append(_infer_case(recipe, run, files, device))
+    return results
+
+
+def open_run_device(recipe: Recipe, run: Run) -> Device:
+    """The compiled model of a run on its target."""
+    spec = recipe.graph_spec(run.params)
+    target = load_target(run.params.target)
+    return open_device(
+        compiled_path(run), target, precision=run.params.precision, output_batch_axis=spec.output_batch_axis
+    )
+
+
+@contextlib.contextmanager
+def run_call(recipe: Recipe, run: Run) -> Iterator[DeviceCall]:
+    """The run's device as the callable that inference wants."""
+    spec = recipe.graph_spec(run.params)
+    with open_run_device(recipe, run) as device:
+        yield DeviceCall(device, spec.input_name, spec.output_name)
+
+
+def mask_name(recipe: Recipe, case_id: str) -> str:
+    """A mask's file in the run's folder."""
+    return f"masks/{case_id}{recipe.mask_suffix}"
+
+
+def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenNeeded) -> StageResult:
+    def make(folder: Path) -> Made:
+        watch = Stopwatch()
+        with peak_memory() as memory:
+            with watch.time("read"):
+                case = recipe.read_case(files, run.params)
+            with watch.time("open"):
+                call = device.call()
+            with watch.time("infer"):
+                classes = recipe.segment(case, call, run.params)
+            path = folder / mask_name(recipe, files.id)
+            path.parent.mkdir()
+            with watch.time("write"):
+                recipe.write_mask(classes, case, path)
+            same = np.array_equal(recipe.read_mask(path, case), classes)
+        counts = np.bincount(classes.ravel(), minlength=len(recipe.class_names))
+        found = {name: int(count) for name, count in zip(recipe.class_names[1:], counts[1:], strict=False)}
+        checks = (Check("mask read back on the case's grid", same, "equal" if same else "differs"),)
+        facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
+        if not any(found.values()) or max(counts) == counts[1:].max():
+            facts["look at this"] = "the mask is empty or nearly full"
+        return Made(checks, facts, {"found": found}, timings={**watch.seconds, **memory})
+
+    inputs = {
+        "case": digest_case(files),
+        "model": digest_file(compiled_path(run)),
+        "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
+    }
+    return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make)
+
+
+def _deciding_fields(run: Run) -> set[str]:
+    # What the shared parameters say of weights, cases and gates is in the digests or does not change a mask.
+    own = set(type(run.params).model_fields) - set(RunParams.model_fields)
+    return own | {"target", "precision", "batch_size"}
+
+
+class _DeviceWhenNeeded:
+    """Opens the device at the first case that needs it, so that a run whose masks are all there opens none."""
+
+    def __init__(self, recipe: Recipe, run: Run):
+        self._recipe, self._run = recipe, run
+        self._stack = contextlib.ExitStack()
+        self._call: DeviceCall | None = None
+
+    def __enter__(self) -> _DeviceWhenNeeded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def call(self) -> DeviceCall:
+        if self._call is None:
+            self._call = self._stack.enter_context(run_call(self._recipe, self._run))
+        return self._call

@@ -1,0 +1,42 @@
+"""Starts a run from a notebook's parameters, and refuses a parameter nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from helpers import recipes
+from helpers.params.yaml_file import nearest_name
+from helpers.recipes.base import Recipe
+from helpers.run import Run
+from helpers.view.presence import someone_is_there
+
+# Names that IPython puts into every notebook's namespace.
+_IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+_LITERALS = (bool, int, float, str, list, dict, type(None))
+
+
+def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe, Run]:
+    """Resolves the parameters in a notebook's namespace and opens the run's folder.
+
+    papermill passes a mistyped parameter on with exit code 0, so every plain value in the namespace has to be
+    a known parameter. When someone steps through the notebook, their own variables are let be unless they look
+    like a parameter mistyped.
+
+    Args:
+        recipe_name: the recipe.
+        namespace: the notebook's `globals()`, before anything else was computed.
+
+    Raises:
+        ParameterError: a name is unknown (the nearest known one is named) or a value is wrong.
+    """
+    recipe = recipes.load(recipe_name)
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, _LITERALS) and not name.startswith("_") and name not in _IPYTHON
+    }
+    known = recipe.params_model.model_fields
+    if someone_is_there():
+        given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
+    params = recipe.prepare_params(**given)
+    return recipe, Run(params)

@@ -1,0 +1,42 @@
+"""Ends a run: what was done, how long it took, where the files are, what may be removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from helpers.params.paths import PROJECT_ROOT
+from helpers.recipes.base import Recipe
+from helpers.run import Run
+from helpers.view.tables import html_table
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The last cell's table and the places of the files."""
+
+    rows: list[tuple[str, ...]]
+    lines: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join([*("  ".join(row) for row in self.rows), *self.lines])
+
+    def _repr_html_(self) -> str:
+        places = "".join(f"<li>{line}</li>" for line in self.lines)
+        return html_table(("step", "status", "seconds", "checks"), self.rows) + f"<ul>{places}</ul>"
+
+
+def finish_run(recipe: Recipe, run: Run) -> Summary:
+    """Marks the run as passed and sums it up. Every gate held, or an earlier step would have ended the run."""
+    run.finish()
+    rows = []
+    for result in run.results.values():
+        checks = f"{len(result.checks)} ✓" if result.checks else "–"
+        rows.append((result.title, result.status, f"{result.seconds:.1f}", checks))
+    folder = run.folder.relative_to(PROJECT_ROOT) if run.folder.is_relative_to(PROJECT_ROOT) else run.folder
+    lines = [
+        f"Run folder: <code>{folder}</code> with <code>model.onnx</code>, <code>masks/</code>, <code>figures/</code>,"
+        " <code>metrics.json</code>, <code>run.json</code> and <code>run.log</code>.",
+        "To free the space: delete the run folder; <code>outputs/.store</code> and <code>outputs/.demo</code> hold what"
+        " later runs would reuse.",
+    ]
+    return Summary(rows, lines)

@@ -1,0 +1,89 @@
+"""Parity of every form of a run's model, from torch to the device, on windows of its own cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from helpers.graph.reference import open_reference
+from helpers.recipes.base import Recipe
+from helpers.run import Check, Made, Run, StageResult
+from helpers.run.digest import digest_file
+from helpers.stages.compile import compiled_path
+from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
+from helpers.stages.infer import run_call
+from helpers.study.parity import Agreement, check_parity
+
+# In lower precision the error is the format's; there the flips decide, and their margin grows with it.
+_LOOSER = {"f32": 1.0, "f16": 50.0, "bf16": 400.0}
+
+
+def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
+    """torch ↔ exported ↔ simplified ↔ repaired ↔ device on real windows and on noise.
+
+    Raises:
+        GateError: an error is above `parity_tolerance` of the range, or a label flips where the margin is clear.
+    """
+    cases = selected_cases(recipe, run)[:2]
+
+    def make(folder: Path) -> Made:
+        inputs = _inputs(recipe, run, cases)
+        with run_call(recipe, run) as device:
+            forms = {"exported": _graph(run, EXPORTED), "simplified": _graph(run, SIMPLIFIED)}
+            forms |= {"repaired": _graph(run, FINAL), "device": device}
+            margin = run.params.parity_margin * _LOOSER[run.params.precision]
+            rows = check_parity(_torch(recipe, run), forms, inputs, margin=margin)
+        checks = [check for row in rows for check in _judge(row, run)]
+        facts = {
+            row.name: f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
+            f" {row.flips} of {row.positions:,} labels differ"
+            for row in rows
+        }
+        return Made(tuple(checks), facts, {row.name: row.__dict__ for row in rows}, "Run the cases.")
+
+    inputs = {
+        "graphs": {name: digest_file(run.path(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
+        "compiled": digest_file(compiled_path(run)),
+        "checkpoint": digest_file(recipe.checkpoint_path(run.params)),
+        "cases": {case.id: digest_case(case) for case in cases},
+        "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
+    }
+    return run.perform("parity", "Parity from torch to the device", inputs=inputs, make=make)
+
+
+def _judge(row: Agreement, run: Run) -> list[Check]:
+    looser = _LOOSER[run.params.precision] if row.name == "device" else 1.0
+    tolerance = run.params.parity_tolerance * looser
+    return [
+        Check(f"torch ↔ {row.name}", row.largest <= tolerance, f"max {row.largest:.1e} of range, limit {tolerance:g}"),
+        Check(f"torch ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),
+    ]
+
+
+def _inputs(recipe: Recipe, run: Run, cases) -> list[np.ndarray]:
+    """A window of each of the first cases, and one of noise, as batches of one."""
+    samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
+    noise = np.random.default_rng(0).standard_normal(samples[0].shape, dtype=np.float32)
+    return [np.ascontiguousarray(sample[None], np.float32) for sample in (*samples, noise)]
+
+
+def _torch(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarray]:
+    import torch
+
+    network, _ = recipe.trained_network(run.params)
+
+    def call(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            scores = network(torch.from_numpy(batch))
+        return (scores[0] if isinstance(scores, (tuple, list)) else scores).numpy()
+
+    return call
+
+
+def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:
+    session = open_reference(run.path(name))
+    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+    return lambda batch: session.run([target], {source: batch})[0]

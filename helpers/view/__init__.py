@@ -1,0 +1,5 @@
+"""Pictures and tables: static ones always, interactive ones when someone is there."""
+
+from helpers.view.show import show_case_table, show_pictures
+
+__all__ = ["show_case_table", "show_pictures"]

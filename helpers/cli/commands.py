@@ -22,11 +22,15 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from helpers.cli.notebook_run import run_notebook
+    from helpers.cli.notebook_run import run_notebook, run_start_notebook
 
     given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
     given |= {name: _read_value(value) for name, value in options.parameter}
-    names = recipes.recipe_names() if options.recipe == "all" else [options.recipe]
+    names = [options.recipe]
+    if options.recipe == "all":
+        names = recipes.recipe_names()
+        outputs = str(given.get("outputs", "outputs"))
+        sys.stdout.write(f"passed: {run_start_notebook(outputs)}\n")
     for name in names:
         folder = run_notebook(name, given)
         sys.stdout.write(f"passed: {folder}\n")
@@ -38,7 +42,8 @@ def _read_value(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ParameterError("a parameter's value is no YAML", received=text, expected="3, 0.5, text, [a, b]") from None
+        expected = "3, 0.5, text, [a, b]"
+        raise ParameterError("a parameter's value is no YAML", received=text, expected=expected) from None
 
 
 def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers import recipes
 from helpers.errors import CookbookError
-from helpers.params.paths import NOTEBOOKS_FOLDER
+from helpers.params.paths import NOTEBOOKS_FOLDER, place_output
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
 
@@ -27,6 +27,20 @@ def notebook_of(recipe_name: str) -> Path:
     if not matches:
         raise NotebookFailedError(f"no notebook for {recipe_name} in {NOTEBOOKS_FOLDER}")
     return matches[0]
+
+
+def run_start_notebook(outputs: str) -> Path:
+    """Executes `00_start_here.ipynb`, which examines the machine and runs the smallest recipe.
+
+    Raises:
+        NotebookFailedError: a cell failed or the kernel died.
+    """
+    target = place_output(outputs) / "start_here" / "notebook.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    reason = _execute(NOTEBOOKS_FOLDER / "00_start_here.ipynb", target, {"outputs": outputs})
+    if reason:
+        raise NotebookFailedError(reason)
+    return target.parent
 
 
 def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:

@@ -6,6 +6,7 @@ import json
 import warnings
 from pathlib import Path
 
+from helpers.graph.export import first_output_only
 from helpers.graph.spec import GraphSpec
 
 
@@ -16,11 +17,13 @@ def compile_torchscript(network, spec: GraphSpec, output: Path) -> Path:
     sample = torch.zeros(spec.batch_shape(1))
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing announces its own retirement
-        traced = torch.jit.trace(network.eval(), sample, check_trace=False)
+        traced = torch.jit.trace(first_output_only(network.eval()), sample, check_trace=False)
         result = traced(sample)
+    answer: list[int | None] = list(result.shape)
+    answer[spec.output_batch_axis] = None
     interface = {
         "inputs": [[spec.input_name, "float32", [None, *spec.input_shape]]],
-        "outputs": [[spec.output_name, str(result.dtype).removeprefix("torch."), [None, *result.shape[1:]]]],
+        "outputs": [[spec.output_name, str(result.dtype).removeprefix("torch."), answer]],
     }
     path = output.with_suffix(".pt")
     torch.jit.save(traced, str(path), _extra_files={"interface.json": json.dumps(interface)})

@@ -124,12 +124,12 @@ def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
 
 
 def draw_crops(
-    truths: Sequence[np.ndarray], count: int, size: int, seed: int
+    tumours: Sequence[np.ndarray], count: int, size: int, seed: int
 ) -> list[tuple[int, tuple[int, int, int]]]:
     """The source's evaluation crops: (index of the case, start (Z, Y, X)), each with at least one tumour voxel.
 
     Args:
-        truths: class indices (Z, Y, X) of each case.
+        tumours: whether a voxel is labelled, boolean (Z, Y, X), of each case; read one at a time.
         count: crops to draw; the source draws 128.
         size: side of the cube; an axis shorter than it starts at 0.
         seed: the source sets 1777777.
@@ -137,18 +137,35 @@ def draw_crops(
     Raises:
         DataError: no case holds a tumour voxel.
     """
-    if not any(truth.any() for truth in truths):
+    if not any(tumour.any() for tumour in tumours):
         raise DataError("no crop with a tumour can be drawn", received="labels without any tumour voxel")
     random = np.random.RandomState(seed)
     crops = []
     while len(crops) < count:
-        index = int(random.randint(len(truths)))
-        shape = truths[index].shape
-        start = tuple(int(random.randint(max(axis - size, 0) + 1)) for axis in shape)
-        box = tuple(slice(first, first + size) for first in start)
-        if truths[index][box].any():
+        index = int(random.randint(len(tumours)))
+        tumour = tumours[index]
+        start = tuple(int(random.randint(max(axis - size, 0) + 1)) for axis in tumour.shape)
+        if tumour[tuple(slice(first, first + size) for first in start)].any():
             crops.append((index, start))
     return crops
+
+
+class PackedMasks(Sequence):
+    """Boolean volumes at one bit a voxel: the tumours of a whole data set fit in memory."""
+
+    def __init__(self) -> None:
+        self._packed: list[tuple[np.ndarray, tuple[int, ...]]] = []
+
+    def append(self, mask: np.ndarray) -> None:
+        """Adds a boolean volume."""
+        self._packed.append((np.packbits(mask), mask.shape))
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        bits, shape = self._packed[index]
+        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
 
 
 def _convention_of_names(case: CaseFiles) -> str:

@@ -22,8 +22,8 @@ class LocalDevice(Device):
     def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             return self._session.run(feeds)
-        except (RuntimeError, ValueError) as error:
-            raise DeviceError("the device failed", received=str(error)) from error
+        except Exception as error:  # ONNX Runtime's errors derive from Exception alone
+            raise DeviceError("the device failed", received=str(error) or type(error).__name__) from error
 
     def _close(self) -> None:
         self._session.close()

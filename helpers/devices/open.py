@@ -55,7 +55,7 @@ def _open_here(target: Target, path: Path, options: dict):
             received=str(error),
             remedy=target.needs,
         ) from None
-    except (RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # ONNX Runtime's errors derive from Exception alone
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise DeviceError(
             f"target {target.name} cannot open {path.name}",

@@ -33,7 +33,8 @@ class DoctorReport:
             lines += [title, *(f"  {name:<24} {value}" for name, value in facts.items()), ""]
         lines.append("What each notebook can do here")
         widths = [max(len(row[column]) for row in self.abilities) for column in range(len(self.abilities[0]))]
-        lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in self.abilities]
+        for row in self.abilities:
+            lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
         lines += ["", "For the rest", *(f"  {name:<24} {remedy}" for name, remedy in self.remedies.items())]
         return "\n".join(lines)
 

@@ -78,5 +78,6 @@ def _netron_build_date(folder: Path) -> datetime.date | None:
     page = folder / "index.html"
     if not page.is_file():
         return None
-    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', page.read_text(encoding="utf-8", errors="replace"))
+    text = page.read_text(encoding="utf-8", errors="replace")
+    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', text)
     return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None

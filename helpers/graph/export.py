@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from helpers.errors import GraphError
-from helpers.graph.read import load_graph, opset_of
+from helpers.graph.read import input_shape_of, load_graph, opset_of
 from helpers.graph.spec import GraphSpec
 
 
@@ -27,7 +27,8 @@ def export_onnx(network, spec: GraphSpec, path: Path) -> onnx.ModelProto:
         The model as read back from the file.
 
     Raises:
-        GraphError: the file has another opset, other names or more outputs, or fails ONNX's checker.
+        GraphError: the file has another opset, other names, another input shape or more outputs, or fails ONNX's
+            checker.
     """
     import torch
 
@@ -37,7 +38,7 @@ def export_onnx(network, spec: GraphSpec, path: Path) -> onnx.ModelProto:
         # The tracer announces its own retirement and warns that InstanceNorm "is set to train": both harmless.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _first_output_only(network.eval()),
+            first_output_only(network.eval()),
             (sample,),
             str(path),
             dynamo=False,
@@ -63,13 +64,18 @@ def check_contract(model: onnx.ModelProto, spec: GraphSpec) -> None:
         names = [value.name for value in values]
         if names != [expected]:
             raise GraphError(f"the graph's {kind} is not the recipe's", received=names, expected=[expected])
+    shape = input_shape_of(model)
+    expected_shape = (None if spec.dynamic_batch else spec.batch_size, *spec.input_shape)
+    if shape != expected_shape:
+        raise GraphError("the graph's input has another shape", received=shape, expected=expected_shape)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise GraphError("ONNX's checker refuses the graph", received=str(error).strip()) from None
 
 
-def _first_output_only(network):
+def first_output_only(network):
+    """The network in eval mode, with its first output alone."""
     import torch
 
     class FirstOutput(torch.nn.Module):

@@ -42,7 +42,7 @@ def sliding_window(
     labels = np.empty(volume.shape[1:], np.uint8)
     options = {"classes": classes, "step": step, "gaussian": gaussian, "mirror_axes": mirror_axes}
     for slab in stream_slabs(volume, infer, window, activation=activation, batch_size=batch_size, **options):
-        labels[slab.start : slab.stop] = slab_to_labels(slab.scores)
+        labels[slab.start : slab.stop] = slab_to_labels(slab.scores, 0.5 if activation == "sigmoid" else 0.0)
     return labels
 
 
@@ -83,7 +83,7 @@ def stream_slabs(
     pads = padding_to_window(volume.shape[1:], window)
     if any(before or after for before, after in pads):
         volume = np.pad(volume, [(0, 0), *pads])
-    grid = _Grid(volume.shape[1:], window, step, gaussian)
+    grid = _Grid(volume.shape[1:], window, step, gaussian, flat)
     call = _MirroredCall(infer, flat, classes, tuple(mirror_axes), activation)
     accumulator = _Accumulator(grid, classes)
     crop = [slice(before, size - after) for size, (before, after) in zip(volume.shape[1:], pads, strict=True)]
@@ -97,9 +97,11 @@ def stream_slabs(
 class _Grid:
     """Window positions, Z outermost, and the weights along each axis."""
 
-    def __init__(self, shape: tuple[int, ...], window: tuple[int, ...], step: float, gaussian: bool):
+    def __init__(self, shape: tuple[int, ...], window: tuple[int, ...], step: float, gaussian: bool, flat: bool):
         self.shape, self.window = shape, window
         self.steps = [compute_steps(size, length, step) for size, length in zip(shape, window, strict=True)]
+        if flat:  # each slice once: the step is a fraction of the window's own two axes
+            self.steps[0] = list(range(shape[0]))
         self.profiles = [gaussian_profile(length) if gaussian else np.ones(length) for length in window]
         self.positions = list(itertools.product(*self.steps))
         # The weights of a full grid of separable windows sum to the product of the axes' own sums.

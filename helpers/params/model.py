@@ -37,7 +37,6 @@ class RunParams(BaseModel):
     simplify_timeout_s: float = Field(300.0, gt=0)
 
     parity_tolerance: float = Field(1e-4, gt=0)
-    parity_margin: float = Field(1e-3, gt=0)
     minimum_scores: dict[str, float] | None = None
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
 

@@ -9,6 +9,8 @@ from helpers.params.yaml_file import refuse_unknown_name
 # Recipe name -> class; imported when asked for, so that listing them costs nothing.
 _RECIPES = {
     "unet3d_brats": "helpers.recipes.unet3d_brats:UNet3DBrats",
+    "unet_carvana": "helpers.recipes.unet_carvana:UNetCarvana",
+    "fcn_voc2012": "helpers.recipes.fcn_voc2012:FCNVoc2012",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +14,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.graph.spec import GraphSpec
 from helpers.params.model import RunParams
 from helpers.params.paths import WEIGHTS_FOLDER, find_input
+from helpers.scoring.dice import mean_of_known
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ Infer = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class SourceScores:
-    """The source's own score by row (ours, an empty answer, an untrained network), and why it differs, in a sentence."""
+    """The source's own score by row (ours, an empty answer, an untrained network), and why it differs."""
 
     rows: Mapping[str, Mapping[str, float | None]]
     explanation: str
@@ -69,6 +70,10 @@ class Recipe(ABC):
     def network_for(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The network whose widths fit a state dict (the demo weights are narrower than the official ones)."""
 
+    def graph_network(self, network: torch.nn.Module, params: RunParams) -> torch.nn.Module:
+        """What is exported: the network itself, or with steps that the source keeps in its graph (an ArgMax)."""
+        return network
+
     @abstractmethod
     def graph_spec(self, params: RunParams) -> GraphSpec:
         """Names and shapes of the exported graph."""
@@ -105,14 +110,31 @@ class Recipe(ABC):
     def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
         """The recipe's scores of one case by `score_names`; None where there is nothing to find."""
 
+    def tally(self, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
+        """Counts of one case that a data set's score is summed from, or None where scores are averaged over cases."""
+        return None
+
+    def aggregate(
+        self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None]
+    ) -> dict[str, float | None]:
+        """The data set's scores: by default the mean over the cases where there is something to find."""
+        return {name: mean_of_known([values[name] for values in scores]) for name in self.score_names}
+
     @abstractmethod
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Makes demo cases in the data set's own layout and returns their ids."""
 
     def score_as_source(
-        self, cases: Iterable[Case], infer: Infer, untrained: Infer, params: RunParams
+        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: RunParams
     ) -> SourceScores | None:
-        """The source's own score beside the right one, or None where the source has no other."""
+        """The source's own score beside the right one, or None where the source has no other.
+
+        Args:
+            cases: those with a truth; each is read when it is asked for, so that only one is in memory.
+            infer: the run's device.
+            untrained: the same network with fresh random weights.
+            params: of the run.
+        """
         return None
 
     def prepare_params(self, **given: object) -> RunParams:
@@ -138,3 +160,8 @@ class Recipe(ABC):
         path = self.checkpoint_path(params)
         network = self.network_for(load_state_dict(path)[0])
         return network.eval(), load_checkpoint(network, path)
+
+    def deployed_network(self, params: RunParams) -> torch.nn.Module:
+        """The trained network with what the graph adds to it: the truth that every later form is compared with."""
+        network, _ = self.trained_network(params)
+        return self.graph_network(network, params).eval()

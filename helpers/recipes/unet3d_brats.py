@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from helpers.graph.spec import GraphSpec
 from helpers.inference import sliding_window
 from helpers.params.model import RunParams
 from helpers.recipes.base import Infer, Recipe, SourceScores
-from helpers.scoring.dice import dice_of_regions, soft_dice_of_source
+from helpers.scoring.dice import dice_of_regions, mean_of_known, soft_dice_of_source
 
 
 class BratsParams(RunParams):
@@ -126,29 +126,31 @@ class UNet3DBrats(Recipe):
         return write_demo_cases(root, seeds)
 
     def score_as_source(
-        self, cases: Iterable[Case], infer: Infer, untrained: Infer, params: BratsParams
+        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: BratsParams
     ) -> SourceScores | None:
         """The source's soft score on seeded crops, for our network, an empty answer and an untrained network."""
-        labelled = [case for case in cases if case.truth is not None]
-        if not any(case.truth.any() for case in labelled):
+        tumours = brats.PackedMasks()
+        for case in cases:
+            tumours.append(case.truth > 0)
+        if not any(tumour.any() for tumour in tumours):
             return None
-        prepared = [brats.prepare_brats(case.image) for case in labelled]
-        truths = [case.truth for case in labelled]
-        crops = brats.draw_crops(truths, params.source_crops, min(params.window), params.source_seed)
-        scores: dict[str, list[float]] = {"our network": [], "all-zero logits": [], "untrained network": []}
-        regions: list[dict[str, float | None]] = []
-        for index, start in crops:
-            sample = _crop(prepared[index], start, params.window)[None]
-            truth = _crop(truths[index][None], start, params.window)
-            logits = infer(sample)
-            regions.append(self.score(logits.argmax(axis=1), truth))
-            for row, answer in (
-                ("our network", logits),
-                ("all-zero logits", np.zeros_like(logits)),
-                ("untrained network", untrained(sample)),
-            ):
-                scores[row].append(soft_dice_of_source(answer, truth))
-        return _source_table(scores, regions)
+        starts: dict[int, list[tuple[int, ...]]] = {}
+        for index, start in brats.draw_crops(tumours, params.source_crops, min(params.window), params.source_seed):
+            starts.setdefault(index, []).append(start)
+        soft: dict[str, list[float]] = {"our network": [], "all-zero logits": [], "untrained network": []}
+        hard: list[dict[str, float | None]] = []
+        for index in sorted(starts):
+            case = cases[index]
+            prepared = brats.prepare_brats(case.image)
+            for start in starts[index]:
+                sample = _crop(prepared, start, params.window)[None]
+                truth = _crop(case.truth[None], start, params.window)
+                logits = infer(sample)
+                hard.append(self.score(logits.argmax(axis=1), truth))
+                soft["our network"].append(soft_dice_of_source(logits, truth))
+                soft["all-zero logits"].append(soft_dice_of_source(np.zeros_like(logits), truth))
+                soft["untrained network"].append(soft_dice_of_source(untrained(sample), truth))
+        return _source_table(soft, hard)
 
 
 def _crop(array: np.ndarray, start: Sequence[int], window: Sequence[int]) -> np.ndarray:
@@ -159,14 +161,12 @@ def _crop(array: np.ndarray, start: Sequence[int], window: Sequence[int]) -> np.
     return np.ascontiguousarray(np.pad(piece, [(0, 0), *missing]))
 
 
-def _source_table(scores: Mapping[str, list[float]], regions: list[dict[str, float | None]]) -> SourceScores:
-    from helpers.scoring.dice import mean_of_known
-
+def _source_table(soft: Mapping[str, list[float]], hard: list[dict[str, float | None]]) -> SourceScores:
     rows: dict[str, dict[str, float | None]] = {
-        row: {"source's soft DSC": float(np.mean(values))} for row, values in scores.items()
+        row: {"source's soft DSC": float(np.mean(values))} for row, values in soft.items()
     }
     for region in brats.REGIONS:
-        rows["our network"][f"Dice {region}"] = mean_of_known([values[region] for values in regions])
+        rows["our network"][f"Dice {region}"] = mean_of_known([values[region] for values in hard])
     return SourceScores(
         rows,
         "The source takes a sigmoid of every channel, background included, without a threshold: an answer that"

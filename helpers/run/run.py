@@ -43,7 +43,9 @@ class Run:
         _LOG.info("run %s", self.folder)
 
     def _repr_html_(self) -> str:
-        return f"run folder <code>{self.folder}</code>, profile <b>{self.params.profile}</b>, target <b>{self.params.target}</b>"
+        params = self.params
+        names = f"profile <b>{params.profile}</b>, target <b>{params.target}</b>"
+        return f"run folder <code>{self.folder}</code>, {names}"
 
     def path(self, name: str) -> Path:
         """A file of this run by its relative name."""

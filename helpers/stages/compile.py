@@ -75,7 +75,6 @@ def _compile(recipe: Recipe, run: Run, runtime: str, source: Path, output: Path)
     elif runtime == "torch":
         from helpers.compile.torchscript import compile_torchscript
 
-        network, _ = recipe.trained_network(run.params)
-        compile_torchscript(network, recipe.graph_spec(run.params), output)
+        compile_torchscript(recipe.deployed_network(run.params), recipe.graph_spec(run.params), output)
     else:
         shutil.copyfile(source, output)

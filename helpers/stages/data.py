@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from helpers.data.case import CaseFiles
+from helpers.data.case import Case, CaseFiles
 from helpers.errors import DataError
 from helpers.params.paths import PROJECT_ROOT, find_input, place_output
 from helpers.params.yaml_file import nearest_name
@@ -68,6 +69,19 @@ def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
     return [by_id[name] for name in params.cases]
 
 
+class CasesOnDemand(Sequence):
+    """Cases that are read each time they are asked for, so that a large data set needs the memory of one."""
+
+    def __init__(self, recipe: Recipe, run: Run, files: Sequence[CaseFiles]):
+        self._recipe, self._run, self._files = recipe, run, files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Case:
+        return self._recipe.read_case(self._files[index], self._run.params)
+
+
 def demo_root(recipe: Recipe, run: Run) -> Path:
     """The folder with the demo cases of this run, made when it is not there.
 
@@ -97,7 +111,7 @@ def _describe(recipe: Recipe, run: Run, files: CaseFiles) -> str:
     if case.geometry is not None:
         parts.append("spacing " + " × ".join(f"{mm:.3g}" for mm in case.geometry.spacing_mm_zyx) + " mm")
     if case.truth is not None:
-        counts = np.bincount(case.truth.ravel(), minlength=len(recipe.class_names))
+        counts = np.bincount(case.truth.ravel(), minlength=len(recipe.class_names))[: len(recipe.class_names)]
         named = zip(recipe.class_names[1:], counts[1:], strict=False)
         parts.append(", ".join(f"{name} {count:,}" for name, count in named if count) or "empty truth")
     else:

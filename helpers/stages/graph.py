@@ -35,7 +35,8 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
     checkpoint = recipe.checkpoint_path(run.params)
 
     def make(folder: Path) -> Made:
-        network, loaded = recipe.trained_network(run.params)
+        trained, loaded = recipe.trained_network(run.params)
+        network = recipe.graph_network(trained, run.params)
         path = folder / EXPORTED
         path.parent.mkdir()
         model = exporting.export_onnx(network, spec, path)

@@ -63,6 +63,10 @@ def draw_times(run: Run) -> Path:
 def _draw_case(recipe: Recipe, run: Run, files: CaseFiles, folder: Path, scores: dict | None) -> None:
     case = recipe.read_case(files, run.params)
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
+    if case.geometry is None:
+        gallery = figures.draw_gallery(files.id, case.image, prediction, case.truth, recipe.class_names, scores)
+        figures.save_figure(gallery, folder / f"figures/{files.id}_picture.png")
+        return
     montage = figures.draw_montage(
         files.id,
         case.image[recipe.shown_channel],

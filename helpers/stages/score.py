@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from helpers.data.case import CaseFiles
 from helpers.params.yaml_file import refuse_unknown_name
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
-from helpers.scoring.dice import mean_of_known
 from helpers.stages.compile import compiled_path
-from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.data import CasesOnDemand, digest_case, selected_cases
 from helpers.stages.infer import mask_name, run_call
 
 
@@ -30,8 +31,10 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
             raise refuse_unknown_name("score in minimum_scores", name, recipe.score_names)
 
     def make(folder: Path) -> Made:
-        scores = {case.id: _score_case(recipe, run, case) for case in cases}
-        means = {name: mean_of_known([values[name] for values in scores.values()]) for name in recipe.score_names}
+        scored = {case.id: _score_case(recipe, run, case) for case in cases}
+        scores = {name: values for name, (values, _) in scored.items()}
+        means = recipe.aggregate(list(scores.values()), [tally for _, tally in scored.values()])
+        means = {name: _rounded(value) for name, value in means.items()}
         write_json(folder / "metrics.json", {"recipe": recipe.name, "cases": scores, "mean": means})
         checks = tuple(_judge(name, means[name], least, len(cases)) for name, least in minimum.items())
         facts = {f"mean {name}": _show(value) for name, value in means.items()} if cases else {}
@@ -49,12 +52,12 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
 
 
 def score_as_source(recipe: Recipe, run: Run) -> StageResult:
-    """The source's own score beside the right one, for our network, an empty answer and an untrained network."""
+    """The source's own score beside the right one, and what it is worth."""
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
 
     def make(folder: Path) -> Made:
-        read = [recipe.read_case(case, run.params) for case in cases]
         with run_call(recipe, run) as call:
+            read = CasesOnDemand(recipe, run, cases)
             result = recipe.score_as_source(read, call, _untrained(recipe, run), run.params)
         if result is None:
             return Made((), {"source's score": "none for these cases"}, {})
@@ -82,6 +85,7 @@ def _untrained(recipe: Recipe, run: Run):
         for module in network.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
+        network = recipe.graph_network(network, run.params).eval()
 
     def infer(batch):
         with torch.inference_mode():
@@ -90,13 +94,16 @@ def _untrained(recipe: Recipe, run: Run):
     return infer
 
 
-def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> dict[str, float | None]:
+def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> tuple[dict[str, float | None], np.ndarray | None]:
     case = recipe.read_case(files, run.params)
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
-    return {
-        name: None if value is None else round(value, 6)
-        for name, value in recipe.score(prediction, case.truth).items()
-    }
+    scores = {name: _rounded(value) for name, value in recipe.score(prediction, case.truth).items()}
+    return scores, recipe.tally(prediction, case.truth)
+
+
+def _rounded(value: float | None) -> float | None:
+    # Six digits are more than any case can tell, and keep metrics.json the same on every machine.
+    return None if value is None else round(value, 6)
 
 
 def _judge(name: str, mean: float | None, least: float, count: int) -> Check:

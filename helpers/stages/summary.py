@@ -36,7 +36,7 @@ def finish_run(recipe: Recipe, run: Run) -> Summary:
     lines = [
         f"Run folder: <code>{folder}</code> with <code>model.onnx</code>, <code>masks/</code>, <code>figures/</code>,"
         " <code>metrics.json</code>, <code>run.json</code> and <code>run.log</code>.",
-        "To free the space: delete the run folder; <code>outputs/.store</code> and <code>outputs/.demo</code> hold what"
-        " later runs would reuse.",
+        "To free the space: delete the run folder. <code>.store</code> and <code>.demo</code> in the outputs folder"
+        " hold what later runs would reuse.",
     ]
     return Summary(rows, lines)

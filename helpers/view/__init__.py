@@ -1,5 +1,6 @@
 """Pictures and tables: static ones always, interactive ones when someone is there."""
 
+from helpers.view.published import show_published
 from helpers.view.show import show_case_table, show_pictures
 
-__all__ = ["show_case_table", "show_pictures"]
+__all__ = ["show_case_table", "show_pictures", "show_published"]

@@ -30,10 +30,8 @@ class TorchSession:
         """Runs one batch."""
         torch = self._torch
         tensors = [torch.from_numpy(feeds[name]).to(self._device) for name, _, _ in self.inputs]
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None),
-        ):
+        autocast = torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
+        with torch.inference_mode(), autocast:
             result = self._module(*tensors)
         name, dtype, _ = self.outputs[0]
         return {name: result.float().cpu().numpy() if dtype == "float32" else result.cpu().numpy()}

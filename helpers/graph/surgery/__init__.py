@@ -2,6 +2,15 @@
 
 from helpers.graph.surgery.apply import SurgeryReport, apply_surgery
 from helpers.graph.surgery.base import Rewrite, rewrite_named, rewrite_names
+from helpers.graph.surgery.pad import DropEmptyPad
 from helpers.graph.surgery.resize import Resize5DTo4D
 
-__all__ = ["Resize5DTo4D", "Rewrite", "SurgeryReport", "apply_surgery", "rewrite_named", "rewrite_names"]
+__all__ = [
+    "DropEmptyPad",
+    "Resize5DTo4D",
+    "Rewrite",
+    "SurgeryReport",
+    "apply_surgery",
+    "rewrite_named",
+    "rewrite_names",
+]

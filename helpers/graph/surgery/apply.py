@@ -84,16 +84,20 @@ def count_ops(model: onnx.ModelProto) -> dict[str, int]:
 
 def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str, str]]:
     view = GraphView.of(model)
-    nodes, rows = [], []
+    nodes, rows, renamed = [], [], {}
     for node in model.graph.node:
         replacement = rewrite.replace(node, view)
         if replacement is None:
             nodes.append(node)
             continue
+        if replacement.passes_on is not None:
+            renamed[node.output[0]] = renamed.get(replacement.passes_on, replacement.passes_on)
         nodes += replacement.nodes
         model.graph.initializer.extend(replacement.initializers)
         rows.append((rewrite.name, node.name or node.output[0], replacement.description))
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    for node in kept:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
     del model.graph.node[:]
     model.graph.node.extend(kept)
     return rows
@@ -117,8 +121,14 @@ def _largest_change(before: onnx.ModelProto, after: onnx.ModelProto, spec: Graph
     largest = 0.0
     for batch in spec.batches_to_prove():
         feeds = {spec.input_name: random.standard_normal(spec.batch_shape(batch), dtype=np.float32)}
-        old, new = run_reference(before, feeds), run_reference(after, feeds)
+        old = run_reference(before, feeds)
+        try:
+            new = run_reference(after, feeds)
+        except Exception as error:
+            raise GraphError("the rewritten graph does not run", received=str(error)) from error
         for name in old:
+            if name not in new or new[name].shape != old[name].shape:
+                return float("inf")
             change = np.abs(old[name].astype(np.float64) - new[name]).max()
             # NaN compares false with everything: it must not pass as "no change".
             largest = max(largest, float(change) if np.isfinite(change) else float("inf"))

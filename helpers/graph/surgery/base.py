@@ -31,11 +31,15 @@ class GraphView:
 
 @dataclass(frozen=True)
 class Replacement:
-    """What takes the place of one node, and how a reader is told."""
+    """What takes the place of one node, and how a reader is told.
+
+    With `passes_on`, the node goes without a substitute: its readers get this tensor instead of its output.
+    """
 
     nodes: list[onnx.NodeProto]
     initializers: list[onnx.TensorProto]
     description: str
+    passes_on: str | None = None
 
 
 class Rewrite(ABC):

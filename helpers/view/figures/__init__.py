@@ -1,9 +1,10 @@
 """Static pictures, made in every run."""
 
 from helpers.view.figures.bars import draw_stage_times
+from helpers.view.figures.gallery import draw_gallery
 from helpers.view.figures.graph import draw_graph
 from helpers.view.figures.montage import draw_montage
 from helpers.view.figures.relief import draw_relief
 from helpers.view.figures.save import save_figure
 
-__all__ = ["draw_graph", "draw_montage", "draw_relief", "draw_stage_times", "save_figure"]
+__all__ = ["draw_gallery", "draw_graph", "draw_montage", "draw_relief", "draw_stage_times", "save_figure"]

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from helpers.data.geometry import Geometry
+from helpers.view.figures.overlay import add_legend, paint_labels
 from helpers.view.figures.save import new_figure
 from helpers.view.figures.slices import axis_letters, pick_slices, window_of
-from helpers.view.palette import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, label_colour, rgb
 
-_OPACITY = 0.55
 _INK = "#222222"
 
 
@@ -47,14 +46,14 @@ def draw_montage(
         grey = np.clip((channel[index][box] - low) / (high - low), 0, 1)
         labels = {"prediction": prediction[index][box], "truth": None if truth is None else truth[index][box]}
         for axis, column in zip(axes[row], columns, strict=True):
-            axis.imshow(_paint(grey, column, labels), aspect=aspect, interpolation="nearest")
+            axis.imshow(paint_labels(grey, column, labels), aspect=aspect, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             _letter(axis, geometry)
             if row == 0:
                 axis.set_title(column, fontsize=10, color=_INK)
         axes[row][0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=_INK)
-    _legend(figure, class_names, prediction, truth)
+    add_legend(figure, class_names, prediction, truth)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
     title = f"{case_id}" + (f"   Dice {shown}" if shown else "") + f"   grey {low:.4g} to {high:.4g}"
     figure.suptitle(title, fontsize=10, color=_INK, x=0.125, ha="left", y=0.97)
@@ -73,27 +72,6 @@ def _box_of(channel: np.ndarray) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _paint(grey: np.ndarray, column: str, labels: Mapping[str, np.ndarray | None]) -> np.ndarray:
-    picture = np.repeat(grey[..., None], 3, axis=2)
-    if column == "errors":
-        found, real = labels["prediction"], labels["truth"]
-        for where, colour in (
-            ((found == real) & (real > 0), TRUE_POSITIVE),
-            ((found != real) & (found > 0), FALSE_POSITIVE),
-            ((found != real) & (found == 0), FALSE_NEGATIVE),
-        ):
-            _tint(picture, where, colour)
-    elif column in labels and labels[column] is not None:
-        for index in np.unique(labels[column]):
-            if index:
-                _tint(picture, labels[column] == index, label_colour(int(index)))
-    return picture
-
-
-def _tint(picture: np.ndarray, where: np.ndarray, colour: str) -> None:
-    picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(rgb(colour))
-
-
 def _letter(axis, geometry: Geometry) -> None:
     letters = axis_letters(geometry.direction)
     style = {"color": "white", "fontsize": 8, "transform": axis.transAxes}
@@ -101,22 +79,3 @@ def _letter(axis, geometry: Geometry) -> None:
     axis.text(0.98, 0.5, letters["x"][1], ha="right", va="center", **style)
     axis.text(0.5, 0.98, letters["y"][0], ha="center", va="top", **style)
     axis.text(0.5, 0.02, letters["y"][1], ha="center", va="bottom", **style)
-
-
-def _legend(figure, class_names: Sequence[str], prediction: np.ndarray, truth: np.ndarray | None) -> None:
-    from matplotlib.patches import Patch
-
-    present = set(np.unique(prediction)) | (set(np.unique(truth)) if truth is not None else set())
-    patches = [
-        Patch(color=label_colour(index), label=name)
-        for index, name in enumerate(class_names)
-        if index and index in present
-    ]
-    if truth is not None:
-        patches += [
-            Patch(color=TRUE_POSITIVE, label="right"),
-            Patch(color=FALSE_POSITIVE, label="wrong label or too much"),
-            Patch(color=FALSE_NEGATIVE, label="missed"),
-        ]
-    if patches:
-        figure.legend(handles=patches, loc="lower center", ncols=min(6, len(patches)), fontsize=8, frameon=False)

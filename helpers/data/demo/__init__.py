@@ -1,0 +1,1 @@
+"""Demo cases with known truth, in the data sets' own layouts."""

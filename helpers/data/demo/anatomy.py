@@ -1,0 +1,154 @@
+"""Brain anatomy for demo cases: the MNI ICBM152 template that nilearn carries, bent differently by chance.
+
+Source: Fonov et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 54 (2011),
+symmetric 2009a version as nilearn ships it; read from the installed package, without a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.volume import read_volume
+from helpers.errors import DataError
+
+SIZE_ZYX = (160, 192, 152)
+_TEMPLATE_START_ZYX = (-2, 22, 22)
+_FILES = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One brain on a 1 mm grid in LPS order (z up, y to posterior, x to the left); every array (Z, Y, X).
+
+    `t1` is the template's own picture, white matter near 1; `gm`, `wm` and `csf` are float32 fractions that
+    sum to 1 in the brain and to 0 outside; `depth_mm` is the distance to the brain's surface, `ventricle_mm`
+    the distance to the ventricles; `brain` is a boolean mask.
+    """
+
+    t1: np.ndarray
+    gm: np.ndarray
+    wm: np.ndarray
+    csf: np.ndarray
+    depth_mm: np.ndarray
+    ventricle_mm: np.ndarray
+    brain: np.ndarray
+
+
+def bend_anatomy(rng: np.random.Generator) -> Anatomy:
+    """Warps the template by a random flip, affine map and two smooth displacement fields.
+
+    Args:
+        rng: the only source of chance; the same state gives the same bytes.
+
+    Raises:
+        DataError: nilearn lacks the template's files.
+    """
+    from scipy import ndimage
+
+    template = load_template()
+    if rng.random() < 0.5:
+        template = template[:, :, :, ::-1]
+    coordinates = _random_coordinates(rng)
+    t1, gm, wm, depth_mm, ventricle_mm = (
+        ndimage.map_coordinates(channel, coordinates, order=1, mode="nearest") for channel in template
+    )
+    brain = depth_mm > 0.5
+    sharpness = rng.uniform(1.4, 2.0)
+    csf = np.clip(1 - gm - wm, 0, 1)
+    # The template is an average of 152 people and blurred by it; the power brings back edges of one person.
+    fractions = [np.where(brain, np.power(fraction, sharpness), 0) for fraction in (gm, wm, csf)]
+    total = np.maximum(fractions[0] + fractions[1] + fractions[2], 1e-6)
+    gm, wm, csf = (np.divide(fraction, total, dtype=np.float32) for fraction in fractions)
+    return Anatomy(t1, gm, wm, csf, depth_mm, ventricle_mm, brain)
+
+
+@lru_cache(maxsize=1)
+def load_template() -> np.ndarray:
+    """The template as (5, Z, Y, X) float32: T1, grey matter, white matter, depth and ventricle distance in mm."""
+    from scipy import ndimage
+
+    t1, gm, wm = (_read_template(name) / np.float32(255) for name in ("t1", "gm", "wm"))
+    brain = ndimage.binary_fill_holes((t1 > 0) | (gm + wm > 0.05))
+    depth_mm = ndimage.distance_transform_edt(brain).astype(np.float32)
+    fluid = (gm + wm < 0.35) & (depth_mm > 20)
+    components, _ = ndimage.label(fluid)
+    sizes = np.bincount(components.ravel())
+    ventricles = (components > 0) & (sizes >= 150)[components]
+    ventricle_mm = ndimage.distance_transform_edt(~ventricles).astype(np.float32)
+    stack = np.stack([t1, gm, wm, depth_mm, ventricle_mm])
+    stack.flags.writeable = False
+    return stack
+
+
+def smooth_field(rng: np.random.Generator, size_zyx: tuple[int, ...], knot_spacing: float) -> np.ndarray:
+    """A smooth random field (Z, Y, X) float32 with mean near 0 and standard deviation near 1.
+
+    Args:
+        knot_spacing: voxels between the knots of its cubic B-spline, about the radius of its features.
+    """
+    knots = [int(np.ceil(size / knot_spacing)) + 3 for size in size_zyx]
+    field = rng.standard_normal(knots).astype(np.float32)
+    for axis, (size, count) in enumerate(zip(size_zyx, knots, strict=True)):
+        weights = _spline_matrix(size, count, knot_spacing)
+        field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
+    # A cubic B-spline of white noise keeps 0.479 of its variance an axis, on average.
+    return np.ascontiguousarray(field * np.float32(0.479**-1.5))
+
+
+@lru_cache(maxsize=256)
+def _spline_matrix(size: int, count: int, knot_spacing: float) -> np.ndarray:
+    position = np.arange(size) / knot_spacing
+    distance = np.abs(position[:, None] + 1 - np.arange(count)[None])
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = (2 - np.minimum(distance, 2)) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
+
+
+def _read_template(name: str) -> np.ndarray:
+    import nilearn.datasets
+
+    path = Path(nilearn.datasets.__file__).parent / "data" / _FILES.format(name)
+    if not path.is_file():
+        raise DataError(
+            f"nilearn has no {path.name}", expected=f"a file in {path.parent.name}", remedy="Install nilearn again."
+        )
+    stored = read_volume(path).array[0]
+    # The file's axes run to the right and to the front; a BraTS grid runs to the left and to the back.
+    lps = stored[:, ::-1, ::-1]
+    box = np.zeros(SIZE_ZYX, np.float32)
+    source, target = [], []
+    for size, start, stored_size in zip(SIZE_ZYX, _TEMPLATE_START_ZYX, lps.shape, strict=True):
+        low, high = max(start, 0), min(start + size, stored_size)
+        source.append(slice(low, high))
+        target.append(slice(low - start, high - start))
+    box[tuple(target)] = lps[tuple(source)]
+    return box
+
+
+def _random_coordinates(rng: np.random.Generator) -> np.ndarray:
+    matrix = np.eye(3) * rng.uniform(1.0, 1.08, 3) + np.triu(rng.uniform(-0.03, 0.03, (3, 3)), 1)
+    matrix = matrix @ _rotation(rng.uniform(-0.09, 0.09, 3))
+    centre = (np.array(SIZE_ZYX) - 1) / 2
+    shift = centre - matrix @ centre + rng.uniform(-1.5, 1.5, 3)
+    axes = np.ogrid[tuple(slice(0, size) for size in SIZE_ZYX)]
+    coordinates = []
+    for row, offset in zip(matrix.astype(np.float32), shift, strict=True):
+        affine = sum(weight * axis for weight, axis in zip(row, axes, strict=True))
+        bending = 2.4 * smooth_field(rng, SIZE_ZYX, 38.0) + 0.8 * smooth_field(rng, SIZE_ZYX, 13.0)
+        coordinates.append(affine + np.float32(offset) + bending)
+    return np.stack(coordinates)
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (other for other in range(3) if other != axis)
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    return matrix

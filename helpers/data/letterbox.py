@@ -1,0 +1,146 @@
+"""Letterboxing: an RGB image scaled into a square and padded, and a class map brought back to its grid.
+
+The steps and their order follow the Ascend recipe for FCN on VOC2012 (ascend/ModelZoo-PyTorch,
+contrib/cv/segmentation/FCN-8s): scale, normalise, then pad with zeros, the odd pixel right and below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.errors import DataError
+
+MEAN_RGB = (123.675, 116.28, 103.53)
+STD_RGB = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Letterboxed:
+    """A prepared image (3, S, S) float32 and where the picture lies in it.
+
+    `top`, `left`, `height`, `width` are the picture's rectangle in pixels of the square; `original_height`
+    and `original_width` are the size before scaling.
+    """
+
+    image: np.ndarray
+    top: int
+    left: int
+    height: int
+    width: int
+    original_height: int
+    original_width: int
+
+    @property
+    def size(self) -> int:
+        """Side of the square in pixels."""
+        return self.image.shape[-1]
+
+
+def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
+    """Prepares an RGB image for the network.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        size: side of the square; the scale is min(size / W, size / H), the new sides are rounded down.
+
+    Scaling is bilinear with half-pixel centres and without antialiasing, rounded to uint8, as cv2's
+    INTER_LINEAR: cv2 works in fixed point, so a value may differ by one grey level where the scale is not 1.
+
+    Raises:
+        DataError: the array is no (H, W, 3) uint8 image, or so thin that a side vanishes.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(
+            "this array is no RGB image",
+            received=f"{image.shape} {image.dtype}",
+            expected="(H, W, 3) uint8",
+            remedy="Convert grey or palette images to RGB first.",
+        )
+    original_height, original_width = image.shape[:2]
+    scale = _scale_of(original_height, original_width, size)
+    height, width = int(original_height * scale), int(original_width * scale)
+    if height == 0 or width == 0:
+        raise DataError(
+            "this image is too thin to be scaled",
+            received=f"{original_width} x {original_height} pixels",
+            expected=f"sides of at least 1 pixel after scaling into {size} x {size}",
+        )
+    if (height, width) != (original_height, original_width):
+        # Adding a half and cutting off rounds as cv2 does; numpy's own rounding goes to even.
+        image = (resize_bilinear(image, height, width) + 0.5).astype(np.uint8)
+    normalised = (image.astype(np.float32) - np.float32(MEAN_RGB)) / np.float32(STD_RGB)
+    top, left = (size - height) // 2, (size - width) // 2
+    square = np.zeros((3, size, size), np.float32)
+    square[:, top : top + height, left : left + width] = normalised.transpose(2, 0, 1)
+    return Letterboxed(square, top, left, height, width, original_height, original_width)
+
+
+def restore_exact(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
+    """Crops the picture's own rectangle and scales it to the original size by the nearest pixel.
+
+    Args:
+        class_map: (S, S) integer classes over the square.
+        prepared: what `letterbox` returned for the image.
+
+    Returns:
+        (H, W) uint8 classes on the original grid, no class among them that the map did not hold.
+
+    Raises:
+        DataError: the map has not the square's size.
+    """
+    _refuse_other_size(class_map, prepared)
+    box = class_map[prepared.top :, prepared.left :][: prepared.height, : prepared.width]
+    rows = _nearest(prepared.original_height, prepared.height)
+    columns = _nearest(prepared.original_width, prepared.width)
+    return np.ascontiguousarray(box[rows[:, None], columns[None, :]].astype(np.uint8))
+
+
+def restore_as_source(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
+    """Repeats the published post-processing, defects included, to reproduce its figures.
+
+    It crops the same margin from both sides, so that an odd margin leaves one row or column of padding in,
+    and then scales the class numbers bilinearly and cuts the decimals off: between classes 0 and 15 a
+    boundary pixel may read 7. Arguments and errors as `restore_exact`; returns (H, W) uint8.
+    """
+    _refuse_other_size(class_map, prepared)
+    height, width, size = prepared.original_height, prepared.original_width, prepared.size
+    scale = _scale_of(height, width, size)
+    top, left = int((size - height * scale) // 2), int((size - width * scale) // 2)
+    box = class_map[top : size - top, left : size - left]
+    return resize_bilinear(box, height, width).astype(np.int32).astype(np.uint8)
+
+
+def resize_bilinear(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scales (H, W) or (H, W, C) bilinearly with half-pixel centres, without antialiasing; float32 out."""
+    values = array.astype(np.float32)
+    for axis, length in ((0, height), (1, width)):
+        if length == values.shape[axis]:
+            continue
+        first, second, weight = _linear_taps(length, values.shape[axis])
+        weight = weight.reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+        lower, upper = values.take(first, axis), values.take(second, axis)
+        values = lower + (upper - lower) * weight
+    return values
+
+
+def _linear_taps(length_out: int, length_in: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    centres = (np.arange(length_out) + 0.5) * (length_in / length_out) - 0.5
+    centres = centres.clip(0, length_in - 1)
+    first = np.floor(centres).astype(np.intp)
+    return first, np.minimum(first + 1, length_in - 1), (centres - first).astype(np.float32)
+
+
+def _nearest(length_out: int, length_in: int) -> np.ndarray:
+    return ((np.arange(length_out) * 2 + 1) * length_in // (2 * length_out)).astype(np.intp)
+
+
+def _scale_of(height: int, width: int, size: int) -> float:
+    return min(size / width, size / height)
+
+
+def _refuse_other_size(class_map: np.ndarray, prepared: Letterboxed) -> None:
+    expected = (prepared.size, prepared.size)
+    if class_map.shape != expected:
+        raise DataError("this class map has another size", received=class_map.shape, expected=expected)

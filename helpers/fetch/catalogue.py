@@ -1,0 +1,147 @@
+"""The catalogue of official weights and data, `params/sources.yaml`, read into typed entries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from helpers.errors import ParameterError
+from helpers.params.paths import PARAMS_FOLDER
+from helpers.params.refusals import explain_validation_error
+from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+
+DEFAULT_CATALOGUE = PARAMS_FOLDER / "sources.yaml"
+KINDS = ("weights", "data")
+
+_HEXADECIMAL = {"md5": re.compile(r"[0-9a-f]{32}"), "sha256": re.compile(r"[0-9a-f]{64}")}
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Item(_Entry):
+    """One file to have: its address or the way to it, its digests, and what becomes of it."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    kind: Literal["weights", "data"]
+    title: str
+    url: str | None
+    named_at: str | None = None
+    manual: list[str] = Field(default_factory=list)
+    file: str
+    md5: str | None = None
+    sha256: str | None = None
+    digest_note: str
+    size_bytes: int | None = Field(None, gt=0)
+    cases: int | None = Field(None, gt=0)
+    folder: str | None = None
+    licence: str
+    layout: str
+
+    @field_validator("file", "folder")
+    @classmethod
+    def _stays_inside(cls, value: str | None) -> str | None:
+        path = PurePosixPath(value or "x")
+        if path.is_absolute() or ".." in path.parts or "\\" in str(path) or not path.parts:
+            raise ValueError("is no path below the recipe's folder")
+        return value
+
+    @field_validator("url", "named_at")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
+            raise ValueError("is no http or https address")
+        return value
+
+    @field_validator("md5", "sha256")
+    @classmethod
+    def _is_digest(cls, value: str | None, info) -> str | None:
+        if value is not None and not _HEXADECIMAL[info.field_name].fullmatch(value):
+            raise ValueError(f"is no {info.field_name} in lower-case hexadecimal digits")
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Item:
+        if (self.url is None) != bool(self.manual):
+            raise ValueError(f"{self.name} needs either a url or manual steps")
+        if self.md5 is None and self.sha256 is None and "not published" not in self.digest_note:
+            raise ValueError(f"{self.name} has no digest, so digest_note has to say: not published")
+        return self
+
+
+class Disk(_Entry):
+    """Disk in GB (1e9 bytes) for a recipe's official weights and data, and what the source's way takes."""
+
+    download_gb: float = Field(gt=0)
+    unpacked_gb: float = Field(gt=0)
+    our_run_gb: float = Field(gt=0)
+    basis: str
+    source_pipeline: str
+
+
+class Sources(_Entry):
+    """What one recipe needs."""
+
+    disk: Disk
+    items: list[Item] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Sources:
+        for names in ([i.name for i in self.items], [i.file for i in self.items]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two items share a name or a file: {', '.join(sorted(names))}")
+        return self
+
+
+class Catalogue(_Entry):
+    """All recipes' sources."""
+
+    version: Literal[1]
+    recipes: dict[str, Sources]
+
+
+def load_catalogue(path: str | Path = DEFAULT_CATALOGUE) -> Catalogue:
+    """Reads and checks a catalogue.
+
+    Raises:
+        ParameterError: it is missing, no YAML, or an entry is incomplete or contradicts itself.
+    """
+    path = Path(path)
+    try:
+        return Catalogue.model_validate(read_yaml_mapping(path))
+    except ValidationError as error:
+        raise explain_validation_error(error, Catalogue, where=path.name) from None
+
+
+def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
+    """The sources of one recipe.
+
+    Raises:
+        ParameterError: the catalogue does not know the recipe; the nearest name is given.
+    """
+    if recipe not in catalogue.recipes:
+        raise refuse_unknown_name("recipe", recipe, catalogue.recipes)
+    return catalogue.recipes[recipe]
+
+
+def pick_items(sources: Sources, only: Iterable[str] = ()) -> list[Item]:
+    """The items to have: all, or those of the named kinds (`weights`, `data`) and names.
+
+    Raises:
+        ParameterError: a name is neither a kind nor an item.
+    """
+    only = [only] if isinstance(only, str) else list(only)
+    known = {item.name for item in sources.items} | set(KINDS)
+    for name in only:
+        if name not in known:
+            raise refuse_unknown_name("item", name, known)
+    items = [item for item in sources.items if not only or {item.name, item.kind} & set(only)]
+    if not items:
+        raise ParameterError("nothing to fetch", received=", ".join(only), expected="weights, data or an item")
+    return items

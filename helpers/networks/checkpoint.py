@@ -1,0 +1,204 @@
+"""Checkpoints as each project writes them, loaded strictly and without running anything that lies in them.
+
+Known wrappings: `model_state_dict` (black0017/MedicalZooPytorch, lib/medzoo/BaseModelClass.py), `state_dict`
+(open-mmlab/mmsegmentation, and the `.model` files of MIC-DKFZ/nnUNet v1), `network_weights` (nnU-Net v2), a
+bare state dict (milesial/Pytorch-UNet, whose later files add `mask_values`), and safetensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from helpers.errors import CheckpointError
+from helpers.networks.safe_pickle import read_torch_pickle
+
+StateDict = dict[str, Tensor]
+
+_WRAPPERS = ("model_state_dict", "state_dict", "network_weights")
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_EXTRAS_OF_BARE_FILES = ("mask_values",)
+_NAMED = 5
+_LONGEST_NOTE = 2000
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded: how many tensors, the file's notes about itself, and how the weights were wrapped."""
+
+    n_tensors: int
+    metadata: dict[str, str] = field(default_factory=dict)
+    wrapper: str = "bare"
+
+    def __str__(self) -> str:
+        return f"✓ {self.n_tensors} tensors loaded strictly ({self.wrapper})"
+
+
+def load_state_dict(path: str | Path) -> tuple[StateDict, dict[str, str]]:
+    """Reads the weights of a checkpoint on the CPU, unwrapped and without a `module.` prefix.
+
+    Args:
+        path: a `.safetensors` file, or any file that `torch.save` wrote (`.pth`, `.pt`, `.model`, `.ckpt`).
+
+    Returns:
+        The tensors by key, and what else the file says about itself in short texts (`epoch`, `trainer_name`,
+        `meta.mmseg_version`, …; for safetensors its metadata).
+
+    Raises:
+        CheckpointError: the file is missing, empty, a folder, a Git LFS pointer, a web page or truncated; it
+            asks for anything but tensors, plain values and numpy numbers; or it has no state dict.
+    """
+    state, metadata, _ = _read(Path(path))
+    return state, metadata
+
+
+def load_checkpoint(
+    network: nn.Module, path: str | Path, adapt: Callable[[StateDict], StateDict] | None = None
+) -> LoadReport:
+    """Loads a checkpoint into a network: every key in its shape, or nothing at all.
+
+    Args:
+        network: is changed only if the whole checkpoint fits it.
+        path: see `load_state_dict`.
+        adapt: renames or drops keys before the comparison, for another naming (nnU-Net v2's aliases).
+
+    Raises:
+        CheckpointError: as `load_state_dict`, or keys are missing or unexpected, or shapes differ.
+    """
+    state, metadata, wrapper = _read(Path(path))
+    if adapt is not None:
+        state = adapt(state)
+    differences = _differences(network.state_dict(), state)
+    if differences:
+        raise CheckpointError(
+            f"{path} does not fit {type(network).__name__}",
+            received="; ".join(differences),
+            remedy="Take this recipe's checkpoint, or the network variant that it was made for.",
+        )
+    network.load_state_dict(state, strict=True)
+    return LoadReport(len(state), metadata, wrapper)
+
+
+def _read(path: Path) -> tuple[StateDict, dict[str, str], str]:
+    _refuse_unreadable(path)
+    if path.suffix == ".safetensors":
+        return *_read_safetensors(path), "safetensors"
+    content = read_torch_pickle(path)
+    if not isinstance(content, Mapping):
+        raise _no_state_dict(path, f"a {type(content).__name__}")
+    state, metadata, wrapper = _unwrap(content, path)
+    _refuse_non_tensors(state, path)
+    return *_strip_prefixes(state, metadata), wrapper
+
+
+def _refuse_unreadable(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder", expected="a file", remedy="Name the checkpoint file in it.")
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist", remedy="Check checkpoint, or fetch the recipe's weights.")
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise CheckpointError(f"{path} is empty", received="0 bytes", remedy="Copy or download it again.")
+    with open(path, "rb") as stream:
+        head = stream.read(64)
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the weights",
+            received=f"{size_bytes} bytes of text",
+            remedy="Run `git lfs pull` where it was cloned.",
+        )
+    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise CheckpointError(
+            f"{path} is a web page, not the weights",
+            received=f"{size_bytes} bytes of HTML",
+            remedy="Download it again; the address may ask for a login first.",
+        )
+
+
+def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - it is no mapping
+            return state, dict(opened.metadata() or {})
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged",
+            received=str(error).split("\n")[0],
+            expected="a safetensors file",
+            remedy="Copy or download it again and compare its digest.",
+        ) from None
+
+
+def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], dict[str, str], str]:
+    metadata: dict[str, str] = {}
+    wrappers = []
+    while name := next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None):
+        metadata |= _notes({key: value for key, value in content.items() if key != name})
+        wrappers.append(name)
+        content = content[name]
+    if not wrappers:
+        extras = {key: content[key] for key in _EXTRAS_OF_BARE_FILES if key in content}
+        metadata |= {key: str(value) for key, value in extras.items()}
+        content = {key: value for key, value in content.items() if key not in extras}
+    if not content:
+        raise _no_state_dict(path, "an empty dict")
+    return content, metadata, " > ".join(wrappers) or "bare"
+
+
+def _refuse_non_tensors(state: Mapping[str, Any], path: Path) -> None:
+    others = [f"{key} ({type(value).__name__})" for key, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise _no_state_dict(path, f"{len(others)} entries that are no tensors: {_first(others)}")
+
+
+def _no_state_dict(path: Path, received: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds no state dict",
+        received=received,
+        expected=f"tensors by key, bare or under {', '.join(_WRAPPERS)}",
+        remedy="Save the weights with torch.save(model.state_dict(), …).",
+    )
+
+
+def _strip_prefixes(state: Mapping[str, Tensor], metadata: dict[str, str]) -> tuple[StateDict, dict[str, str]]:
+    plain = {str(key): value.detach() for key, value in state.items()}
+    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in plain)), None):
+        plain = {key.removeprefix(prefix): value for key, value in plain.items()}
+    return plain, metadata
+
+
+def _notes(content: Mapping[str, Any], parent: str = "") -> dict[str, str]:
+    # Optimizer states and loss curves stay behind: only what fits a line is worth keeping.
+    notes = {}
+    for key, value in content.items():
+        name = f"{parent}{key}"
+        if name == "meta" and isinstance(value, Mapping):
+            notes |= _notes(value, "meta.")
+        elif hasattr(value, "item") and getattr(value, "shape", None) == ():
+            notes[name] = str(value.item())
+        elif isinstance(value, (str, int, float)) and len(str(value)) <= _LONGEST_NOTE:
+            notes[name] = str(value)
+    return notes
+
+
+def _differences(expected: Mapping[str, Tensor], received: Mapping[str, Tensor]) -> list[str]:
+    missing = [key for key in expected if key not in received]
+    unexpected = [key for key in received if key not in expected]
+    reshaped = [
+        f"{key} is {tuple(received[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in received and received[key].shape != expected[key].shape
+    ]
+    named = ((missing, "missing"), (unexpected, "unexpected"), (reshaped, "of another shape"))
+    return [f"{len(keys)} {what}: {_first(keys)}" for keys, what in named if keys]
+
+
+def _first(items: Iterable[str]) -> str:
+    items = list(items)
+    return ", ".join(items[:_NAMED]) + (", …" if len(items) > _NAMED else "")

@@ -1,0 +1,186 @@
+"""FCN-R50-D8 on VOC2012: a photograph to 21 classes. The source calls it FCN-8s; it has no skip fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from helpers.data import voc
+from helpers.data.case import Case, CaseFiles
+from helpers.data.letterbox import Letterboxed, letterbox, restore_as_source, restore_exact
+from helpers.errors import DataError
+from helpers.graph.spec import GraphSpec
+from helpers.params.model import RunParams
+from helpers.recipes.base import Infer, Recipe, SourceScores
+from helpers.scoring.confusion import ConfusionMatrix
+
+
+class VocParams(RunParams):
+    """Parameters of this recipe on top of the shared ones."""
+
+    size: int = Field(500, ge=32)
+    split: str = "val"
+    graph_output: Literal["logits", "classes"] = "logits"
+    other_size: int = Field(512, ge=32)
+
+
+class FCNVoc2012(Recipe):
+    """Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/FCN-8s; network of mmsegmentation."""
+
+    name = "fcn_voc2012"
+    title = "FCN-R50-D8 / VOC 2012"
+    params_model = VocParams
+    class_names = voc.CLASSES
+    score_names = ("mIoU", "mAcc", "aAcc")
+    targets_to_lint = ("ascend310", "ascend310p3")
+    mask_suffix = ".png"
+
+    def network(self, variant: str | None = None):
+        """The official network."""
+        from helpers.networks.fcn import FCNResNet50D8
+
+        return FCNResNet50D8().eval()
+
+    def network_for(self, state: Mapping):
+        """The network with the widths and depths of a state dict."""
+        from helpers.networks.fcn import network_of_state
+
+        return network_of_state(state).eval()
+
+    def graph_network(self, network, params: VocParams):
+        """With `graph_output: classes` the graph ends in softmax and ArgMax, as the source's does."""
+        from helpers.networks.fcn import ClassMap
+
+        return ClassMap(network) if params.graph_output == "classes" else network
+
+    def graph_spec(self, params: VocParams) -> GraphSpec:
+        """The source's names; its class map counts samples on axis 1."""
+        return GraphSpec(
+            input_name="input",
+            output_name="output",
+            input_shape=(3, params.size, params.size),
+            opset=params.opset,
+            dynamic_batch=params.dynamic_batch,
+            batch_size=params.batch_size,
+            output_batch_axis=1 if params.graph_output == "classes" else 0,
+        )
+
+    def list_cases(self, root: Path, params: VocParams) -> list[CaseFiles]:
+        """The images of a split (`labelled`: all with a label)."""
+        folder = voc.find_voc_folder(root)
+        cases = []
+        for name in voc.list_cases(root, params.split):
+            label = folder / voc.LABELS / f"{name}.png"
+            cases.append(CaseFiles(name, {"image": folder / voc.IMAGES / f"{name}.jpg"}, label))
+        return cases
+
+    def read_case(self, case: CaseFiles, params: VocParams) -> Case:
+        """Reads and checks one image and its label."""
+        image, label = voc.read_image(case.files["image"]), voc.read_label(case.truth)
+        if label.shape != image.shape[:2]:
+            what = f"image and label of {case.id} differ in size (height, width)"
+            raise DataError(what, received=label.shape, expected=image.shape[:2])
+        return Case(case.id, np.ascontiguousarray(image.transpose(2, 0, 1)), label, None)
+
+    def segment(self, case: Case, infer: Infer, params: VocParams) -> np.ndarray:
+        """Classes on the image's own grid: the exact rectangle is cut out and scaled by the nearest pixel."""
+        boxed = _prepare(case, params.size)
+        return restore_exact(_class_map(infer(boxed.image[None])), boxed)
+
+    def example_input(self, case: Case, params: VocParams) -> np.ndarray:
+        """The letterboxed image."""
+        return _prepare(case, params.size).image
+
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """A palette PNG in VOC's own colours."""
+        voc.write_label(path, classes)
+
+    def read_mask(self, path: Path, case: Case) -> np.ndarray:
+        """Class numbers from a written mask."""
+        mask = voc.read_label(path)
+        if mask.shape != case.image.shape[1:]:
+            raise DataError(f"{path.name} has another size", received=mask.shape, expected=case.image.shape[1:])
+        return mask
+
+    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+        """Scores of one image alone; the data set's are summed over all pixels first."""
+        return _scores(_confusion(prediction, truth).counts)
+
+    def tally(self, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
+        """The image's confusion matrix."""
+        return _confusion(prediction, truth).counts
+
+    def aggregate(
+        self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None]
+    ) -> dict[str, float | None]:
+        """mIoU, mAcc, aAcc over all pixels of all images, over the classes present too, and per class."""
+        if not len(tallies):
+            return dict.fromkeys(self.score_names)
+        counts = np.sum(tallies, axis=0)
+        matrix = ConfusionMatrix(len(self.class_names))
+        matrix.counts += counts
+        result = matrix.scores()
+        means = {**_scores(counts), "mIoU_present": _known(result.miou_present)}
+        for name, iou, acc in zip(self.class_names, result.iou, result.acc, strict=True):
+            if not np.isnan(iou):
+                means |= {f"IoU {name}": iou, f"Acc {name}": _known(acc)}
+        return means
+
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """Drawn scenes of textured objects."""
+        from helpers.data.demo.voc_scenes import write_demo_cases
+
+        return list(write_demo_cases(root, seeds))
+
+    def score_as_source(
+        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: VocParams
+    ) -> SourceScores | None:
+        """The same class maps restored as the source does and exactly, and another letterbox size in torch."""
+        import torch
+
+        network, _ = self.trained_network(params)
+        rows = ("exact", "as the source", f"exact, {params.other_size}² instead of {params.size}²")
+        totals = {row: ConfusionMatrix(len(self.class_names)) for row in rows}
+        for case in cases:
+            boxed, other = _prepare(case, params.size), _prepare(case, params.other_size)
+            classes = _class_map(infer(boxed.image[None]))
+            with torch.inference_mode():
+                others = _class_map(network(torch.from_numpy(other.image[None])).numpy())
+            answers = (restore_exact(classes, boxed), restore_as_source(classes, boxed), restore_exact(others, other))
+            for row, answer in zip(rows, answers, strict=True):
+                totals[row].update(np.minimum(answer, len(self.class_names) - 1), case.truth)
+        return SourceScores(
+            {row: _scores(matrix.counts) for row, matrix in totals.items()},
+            "The source cuts the same margin from both sides, so an odd margin leaves a line of padding in, and then"
+            " scales class numbers bilinearly, which invents classes at borders (7 between 0 and 15).",
+        )
+
+
+def _prepare(case: Case, size: int) -> Letterboxed:
+    return letterbox(np.ascontiguousarray(case.image.transpose(1, 2, 0)), size)
+
+
+def _class_map(output: np.ndarray) -> np.ndarray:
+    """Classes (S, S) of one sample, from a class map (1, 1, S, S) or logits (1, classes, S, S)."""
+    return output[0, 0] if np.issubdtype(output.dtype, np.integer) else output[0].argmax(axis=0)
+
+
+def _confusion(prediction: np.ndarray, truth: np.ndarray) -> ConfusionMatrix:
+    matrix = ConfusionMatrix(len(voc.CLASSES), voc.IGNORE_INDEX)
+    matrix.update(prediction, truth)
+    return matrix
+
+
+def _scores(counts: np.ndarray) -> dict[str, float | None]:
+    matrix = ConfusionMatrix(counts.shape[0])
+    matrix.counts += counts
+    result = matrix.scores()
+    return {"mIoU": _known(result.miou), "mAcc": _known(result.macc), "aAcc": _known(result.aacc)}
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,63 @@
+"""Labels and errors over a picture, and the legend that names their colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from helpers.view.palette import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, label_colour, rgb
+
+_OPACITY = 0.55
+_IGNORED = 255
+
+
+def paint_labels(picture: np.ndarray, column: str, labels: Mapping[str, np.ndarray | None]) -> np.ndarray:
+    """A picture (H, W) or (H, W, 3) in 0 to 1 with one column's overlay.
+
+    Args:
+        picture: grey or RGB.
+        column: "truth" or "prediction" tints the classes, "errors" what is right, too much and missed; anything else
+            leaves the picture as it is.
+        labels: class indices (H, W) under "truth" and "prediction"; 255 in the truth is not judged.
+    """
+    picture = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture.copy()
+    if column == "errors":
+        found, real = labels["prediction"], labels["truth"]
+        found = np.where(real == _IGNORED, 0, found)
+        real = np.where(real == _IGNORED, 0, real)
+        for where, colour in (
+            ((found == real) & (real > 0), TRUE_POSITIVE),
+            ((found != real) & (found > 0), FALSE_POSITIVE),
+            ((found != real) & (found == 0), FALSE_NEGATIVE),
+        ):
+            _tint(picture, where, colour)
+    elif column in labels and labels[column] is not None:
+        for index in np.unique(labels[column]):
+            if index and index != _IGNORED:
+                _tint(picture, labels[column] == index, label_colour(int(index)))
+    return picture
+
+
+def _tint(picture: np.ndarray, where: np.ndarray, colour: str) -> None:
+    picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(rgb(colour))
+
+
+def add_legend(figure, class_names: Sequence[str], prediction: np.ndarray, truth: np.ndarray | None) -> None:
+    """Names the colours of the classes that occur and, where there is a truth, those of the errors."""
+    from matplotlib.patches import Patch
+
+    present = set(np.unique(prediction)) | (set(np.unique(truth)) if truth is not None else set())
+    patches = [
+        Patch(color=label_colour(index), label=name)
+        for index, name in enumerate(class_names)
+        if index and index in present
+    ]
+    if truth is not None:
+        patches += [
+            Patch(color=TRUE_POSITIVE, label="right"),
+            Patch(color=FALSE_POSITIVE, label="wrong label or too much"),
+            Patch(color=FALSE_NEGATIVE, label="missed"),
+        ]
+    if patches:
+        figure.legend(handles=patches, loc="lower center", ncols=min(6, len(patches)), fontsize=8, frameon=False)

@@ -1,0 +1,31 @@
+"""A finished run read back from its folder: its steps as a table, one of its pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from helpers.view.show import Shown
+from helpers.view.tables import html_table
+
+
+def show_run(folder: Path) -> Shown:
+    """The steps in `run.json`: title, status, seconds, checks."""
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    rows = [
+        (stage["title"], stage["status"], f"{stage['seconds']:.1f}", len(stage.get("checks", [])) or "–")
+        for stage in content["stages"].values()
+    ]
+    text = "\n".join("  ".join(str(cell) for cell in row) for row in rows)
+    return Shown(html_table(("step", "status", "seconds", "checks passed"), rows), text)
+
+
+def show_first_picture(folder: Path):
+    """The slices of the case that the run lists first; the worst one where there are scores."""
+    from IPython.display import Image
+
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    pictures = [name for name in content["stages"]["draw_results"]["files"] if name.endswith(".png")]
+    first = content["stages"]["draw_results"]["facts"]["worst first"].split(", ")[0]
+    chosen = next((name for name in pictures if first in name), pictures[0])
+    return Image(filename=str(folder / chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -59,7 +60,37 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 
+def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a recipe of params/sources.yaml")
+    parser.add_argument("--to", default="data", metavar="FOLDER", help="where to (default: data; one folder a recipe)")
+    parser.add_argument("--only", nargs="*", default=[], help="'weights', 'data' or names of items")
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from helpers.fetch import fetch
+
+    report = fetch(options.recipe, destination=Path(options.to) / options.recipe, only=options.only)
+    sys.stdout.write(f"{report}\n")
+    return 0 if report.ok else 1
+
+
+def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a recipe of params/sources.yaml")
+    parser.add_argument("root", nargs="?", help="folder of the data (default: data/<recipe>)")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from helpers.fetch import verify
+
+    root = find_input(options.root or f"data/{options.recipe}", parameter="root")
+    report = verify(options.recipe, root)
+    sys.stdout.write(f"{report}\n")
+    return 0 if report.ok else 1
+
+
 COMMANDS = {
     "doctor": ("Shows what this machine has and what each notebook can do on it.", _add_doctor_arguments, _doctor),
+    "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
+    "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
     "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,20 @@ _FILE = re.compile(r"(?P<case>.+)[-_](?P<role>t1ce|t1n|t1c|t1|t2w|t2f|t2|flair|s
 _ENHANCING = {"2018": 4, "2023": 3}
 
 
-def list_brats_cases(root: Path) -> list[CaseFiles]:
+def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
     """Every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
 
+    Args:
+        root: searched in all depths; hidden files are no data.
+        only: ids that will be used; other incomplete cases are left out then.
+
     Raises:
-        DataError: there is no case, or one lacks a modality (it is named).
+        DataError: there is no case, one lacks a modality (it is named), or two have the same id.
     """
     found: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in sorted(root.rglob("*.nii*")):
         match = _FILE.fullmatch(path.name)
-        if match and path.is_file():
+        if match and path.is_file() and not path.name.startswith("."):
             role = _NAMES[match["role"].lower()]
             found.setdefault((path.parent, match["case"]), {})[role] = path
     if not found:
@@ -43,9 +47,15 @@ def list_brats_cases(root: Path) -> list[CaseFiles]:
             expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
             remedy="Set data_root to the folder that holds the cases.",
         )
-    cases = []
+    cases: dict[str, CaseFiles] = {}
     for (folder, name), roles in found.items():
+        wanted = not only or name in only
+        if wanted and name in cases:
+            folders = [str(cases[name].files["t1"].parent), str(folder)]
+            raise DataError(f"two cases are called {name}", received=folders, remedy="Rename or move one of them.")
         missing = [role for role in MODALITIES if role not in roles]
+        if missing and not wanted:
+            continue
         if missing:
             raise DataError(
                 f"case {name} lacks {', '.join(missing)}",
@@ -53,8 +63,8 @@ def list_brats_cases(root: Path) -> list[CaseFiles]:
                 expected=f"one file for each of {', '.join(MODALITIES)} in {folder}",
                 remedy="Complete the case or leave it out with `cases`.",
             )
-        cases.append(CaseFiles(name, {role: roles[role] for role in MODALITIES}, roles.get("seg")))
-    return sorted(cases, key=lambda case: case.id)
+        cases[name] = CaseFiles(name, {role: roles[role] for role in MODALITIES}, roles.get("seg"))
+    return [cases[name] for name in sorted(cases)]
 
 
 def read_brats_case(case: CaseFiles) -> Case:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import struct
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from helpers.data.geometry import Geometry
 from helpers.errors import DataError
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_TWO_FILES = (".nhdr", ".mhd")  # a header that names a second file cannot be replaced in one step
+_NIFTI_HEADER_BYTES = 540
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,12 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
     """Writes one volume atomically; the suffix picks the format, geometry goes with it.
 
     Args:
-        path: where to; the folder must exist.
+        path: where to, not a header with its voxels in a second file (.nhdr, .mhd); the folder must exist.
         volume: voxels (1, Z, Y, X) or (Z, Y, X).
 
     Raises:
-        DataError: the array has more than one channel or another size than its geometry.
+        DataError: the array has more than one channel, another size than its geometry or a dtype that the formats
+            do not have (bool, float16).
     """
     import SimpleITK as sitk
 
@@ -75,12 +81,19 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
         raise DataError(
             f"cannot write {path.name}", received=array.shape, expected=f"{volume.geometry.size_zyx} (z, y, x)"
         )
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    suffix = _suffix_of(path)
+    if suffix in _TWO_FILES:
+        raise DataError(f"cannot write {path.name}", received=suffix, expected="a format of one file, as .nii.gz is")
+    try:
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    except TypeError:
+        expected = "8 to 64 bit integers, float32 or float64"
+        raise DataError(f"cannot write {path.name}", received=str(array.dtype), expected=expected) from None
     image.SetSpacing(tuple(float(s) for s in volume.geometry.spacing_mm_zyx[::-1]))
     image.SetOrigin(tuple(float(o) for o in volume.geometry.origin_mm_xyz))
     image.SetDirection(tuple(float(d) for d in volume.geometry.direction))
     # Written beside the target and renamed, so that a full disk or a kill leaves no half mask.
-    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=_suffix_of(path), dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
     os.close(handle)
     try:
         sitk.WriteImage(image, temporary, useCompression=True)
@@ -101,7 +114,7 @@ def refuse_unreadable(path: Path) -> None:
     if size_bytes == 0:
         raise DataError(f"{path} is empty", received="0 bytes", expected="a volume", remedy="Copy it again.")
     with open(path, "rb") as stream:
-        head = stream.read(64)
+        head = stream.read(_NIFTI_HEADER_BYTES)
     if head.startswith(b"version https://git-lfs"):
         raise DataError(
             f"{path} is a Git LFS pointer, not the volume",
@@ -109,17 +122,43 @@ def refuse_unreadable(path: Path) -> None:
             remedy="Run `git lfs pull` where it was cloned.",
         )
     if path.name.endswith(".gz"):
-        _refuse_broken_gzip(path, head)
+        head, size_bytes = _refuse_broken_gzip(path, head)
+    if path.name.endswith((".nii", ".nii.gz")):
+        _refuse_short_nifti(path, head, size_bytes)
 
 
-def _refuse_broken_gzip(path: Path, head: bytes) -> None:
+def _refuse_short_nifti(path: Path, head: bytes, size_bytes: int) -> None:
+    # ITK fills what is missing with whatever was in memory and says nothing.
+    for order in "<>":
+        if head[:4] == struct.pack(f"{order}i", 348) and len(head) >= 348:
+            axes = struct.unpack_from(f"{order}8h", head, 40)
+            bits, first = struct.unpack_from(f"{order}h", head, 72)[0], struct.unpack_from(f"{order}f", head, 108)[0]
+        elif head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 540:
+            axes = struct.unpack_from(f"{order}8q", head, 16)
+            bits, first = struct.unpack_from(f"{order}h", head, 14)[0], struct.unpack_from(f"{order}q", head, 168)[0]
+        else:
+            continue
+        needed_bytes = int(first) + math.prod(axes[1 : axes[0] + 1]) * bits // 8
+        if size_bytes < needed_bytes:
+            raise DataError(
+                f"{path} is truncated",
+                received=f"{size_bytes} bytes",
+                expected=f"{needed_bytes} bytes by its header",
+                remedy="Copy or download it again.",
+            )
+
+
+def _refuse_broken_gzip(path: Path, head: bytes) -> tuple[bytes, int]:
+    """The first bytes inside and the whole size inside."""
     if not head.startswith(b"\x1f\x8b"):
         raise DataError(f"{path} is not gzip", received=f"first bytes {head[:4].hex()}", expected="1f8b")
     try:
         with gzip.open(path) as stream:
+            inside = stream.read(_NIFTI_HEADER_BYTES)
             while stream.read(1 << 22):
                 pass
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+            return inside, stream.tell()
+    except (EOFError, OSError, zlib.error) as error:
         raise DataError(
             f"{path} is truncated or damaged",
             received=str(error),

@@ -122,12 +122,13 @@ class Device(ABC):
                     expected="C order",
                     remedy="Pass numpy.ascontiguousarray(array).",
                 )
-            if self.batches is not None and not 1 <= array.shape[0] <= self.batches[-1]:
+            largest = self.batches[-1] if self.batches is not None else None
+            if not 1 <= array.shape[0] <= (largest or array.shape[0]):
                 raise DeviceError(
-                    "the batch is larger than the model was compiled for",
+                    "the batch is empty or larger than the model was compiled for",
                     received=array.shape[0],
-                    expected=f"1 to {self.batches[-1]}",
-                    remedy="Lower batch_size.",
+                    expected=f"1 to {largest}" if largest else "at least 1",
+                    remedy="Set batch_size accordingly.",
                 )
 
     def _run_padded(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

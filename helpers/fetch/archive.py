@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -26,7 +28,18 @@ _MOST_MEMBERS = 2_000_000
 # Data sets of compressed volumes and images hardly shrink; text does, by a hundred at most.
 _MOST_EXPANSION = 200
 _ALWAYS_ALLOWED_BYTES = 1 << 30
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    LookupError,
+    ValueError,
+    NotImplementedError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -195,9 +208,9 @@ def _explain_damage(archive: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refused(archive, str(error.filename), "one name for a file and for a folder") from None
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):  # of broken data in gzip and bz2, and of a broken offset
             raise
-        raise _damaged(archive, error) from None  # how gzip and bz2 report broken data
+        raise _damaged(archive, error) from None
 
 
 def _damaged(archive: Path, error: Exception) -> DataError:

@@ -70,8 +70,8 @@ def download(url: str, target: Path, wanted: Wanted, patience: Patience | None =
             if failures >= patience.attempts:
                 raise DataError(
                     f"cannot download {url}",
-                    received=f"{error}, {patience.attempts} times without a byte gained",
-                    remedy=f"Try again: {session.partial.size()} bytes are kept and will not be fetched twice.",
+                    received=f"{error}, without a byte gained in {patience.attempts} attempts",
+                    remedy=f"Fetch again later: {session.partial.size()} bytes are kept and not fetched twice.",
                 ) from None
             _LOG.warning("%s: %s; trying again", target.name, error)
             time.sleep(patience.pause_s * 2 ** max(failures - 1, 0))

@@ -44,7 +44,10 @@ def inspect_graph(model: onnx.ModelProto) -> GraphSummary:
                 uncounted.append(node.name or node.output[0])
             else:
                 macs_by_op[node.op_type] = macs_by_op.get(node.op_type, 0) + macs
-    floats = [tensor for tensor in model.graph.initializer if tensor.data_type != onnx.TensorProto.INT64]
+    # Scales and regions of a Resize are floats too, but no weights.
+    control = {name for node in model.graph.node if node.op_type == "Resize" for name in node.input[1:]}
+    control |= {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT64}
+    floats = [tensor for tensor in model.graph.initializer if tensor.name not in control]
     return GraphSummary(
         opset=opset_of(model),
         ops=dict(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),

@@ -56,6 +56,7 @@ def simplify_onnx(
     shapes = json.dumps({name: list(shape) for name, shape in input_shapes.items()})
     command = [sys.executable, "-c", _CHILD, str(source), str(target), str(max(1, check_n)), shapes]
     before = len(load_graph(source).graph.node)
+    target.unlink(missing_ok=True)  # an earlier attempt's file must not pass for this one's
     reason = _run_child(command, timeout_s)
     if not reason and not target.is_file():
         reason = "onnxsim wrote no file"

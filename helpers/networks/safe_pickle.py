@@ -6,20 +6,21 @@ Files of `torch.save` go through torch's own restricted unpickler, the sidecars 
 
 from __future__ import annotations
 
+import logging
 import pickle
 import pickletools
 import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from helpers.errors import CheckpointError
+from helpers.networks.safe_numpy import STAND_INS, Array, NumberDtype
 
-_NUMBER_KINDS = "?bBhHiIlLqQefd"
+_LOG = logging.getLogger("cookbook")
 _PLAIN = ("collections.OrderedDict", "builtins.set")
 _ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", b"ustar"
 
@@ -33,8 +34,7 @@ def read_torch_pickle(path: str | Path) -> Any:
     """
     path = Path(path)
     _refuse_other_formats(path)
-    allowed = [(function, name) for name, function in _NUMPY.items()]
-    allowed += [type(np.dtype(kind)) for kind in _NUMBER_KINDS]
+    allowed = [(stand_in, name) for name, stand_in in STAND_INS.items()]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of pickle protocols, which are refused or harmless
@@ -66,24 +66,28 @@ def read_plain_pickle(path: str | Path) -> Any:
         raise _damaged(path, error) from None
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle._Unpickler):
+    # Python's own unpickler in Python: the one in C cannot be kept from setting the state of any object.
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
     def find_class(self, module: str, name: str) -> Any:
+        if not name:
+            raise EOFError("the file ends within a name")
         full_name = f"{module}.{name}"
-        if full_name in _NUMPY:
-            return _NUMPY[full_name]
+        if full_name in STAND_INS:
+            return STAND_INS[full_name]
         if full_name == "_codecs.encode":
             return _latin1_bytes
         if full_name in _PLAIN:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"GLOBAL {full_name}")
 
+    def load_build(self) -> None:
+        if type(self.stack[-2]) not in (NumberDtype, Array):
+            raise pickle.UnpicklingError(f"GLOBAL state of a {type(self.stack[-2]).__name__}")
+        super().load_build()
 
-def _number_dtype(kind: str, *flags: bool) -> np.dtype:
-    # Stands in for numpy.dtype: a forged state of a structured dtype could reach memory that is not its own.
-    dtype = np.dtype(kind, *flags)
-    if dtype.char not in _NUMBER_KINDS:
-        raise pickle.UnpicklingError(f"GLOBAL numpy.dtype({kind!r})")
-    return dtype
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:
@@ -92,23 +96,12 @@ def _latin1_bytes(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-# numpy 1 wrote numpy.core, numpy 2 writes numpy._core; both name the same reconstructors.
-_NUMPY = {"numpy.dtype": _number_dtype, "numpy.ndarray": np.ndarray}
-for _core in ("numpy.core", "numpy._core"):
-    _NUMPY[f"{_core}.multiarray.scalar"] = np._core.multiarray.scalar
-    _NUMPY[f"{_core}.multiarray._reconstruct"] = np._core.multiarray._reconstruct
-    _NUMPY[f"{_core}.numeric._frombuffer"] = np._core.numeric._frombuffer  # of arrays, from protocol 5 on
-
-
 def _refuse_other_formats(path: Path) -> None:
     with open(path, "rb") as stream:
         head = stream.read(262)
     if head.startswith(_ZIP):
-        if not zipfile.is_zipfile(path):
-            raise _damaged(path, "a zip archive without its end")
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/data.pkl") for name in archive.namelist()):
-                return
+        if any(name.endswith("/data.pkl") for name in _names_in_zip(path)):
+            return
         received = "a zip archive of other files"
     elif head.startswith(_PICKLE) or head[257:] == _TAR:
         return
@@ -121,12 +114,22 @@ def _refuse_other_formats(path: Path) -> None:
     )
 
 
+def _names_in_zip(path: Path) -> list[str]:
+    try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("a zip archive without its end")
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:  # what a damaged directory raises depends on which bytes are wrong
+        raise _damaged(path, error) from None
+
+
 def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
         return _unsafe(path, named.group(1))
     # Opcodes of newer protocols are refused before any name is read: look the name up without running it.
-    unknown = [name for name in _names_in_pickle(path) if name not in _NUMPY and name not in _PLAIN]
+    unknown = [name for name in _names_in_pickle(path) if name not in STAND_INS and name not in _PLAIN]
     if unknown:
         return _unsafe(path, unknown[0])
     message = str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0]
@@ -144,8 +147,8 @@ def _names_in_pickle(path: Path) -> list[str]:
                     names.append(".".join(strings[-2:]))
                 elif isinstance(argument, str):
                     strings.append(argument)
-    except ValueError:
-        pass  # a zip archive or a broken stream: what was seen so far has to do
+    except Exception as error:  # a zip archive or a broken stream: what was seen so far has to do
+        _LOG.debug("%s: %s", path, error)
     return names
 
 

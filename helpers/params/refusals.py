@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from helpers.errors import ParameterError
 from helpers.params.yaml_file import refuse_unknown_name
 
-_NUMBER_WITHOUT_POINT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+# YAML 1.1 knows a float only by its point and its exponent's sign: 1e-3 and 1.0e3 are text.
+_NUMBER_READ_AS_TEXT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
 
 
 def explain_validation_error(
@@ -24,9 +25,9 @@ def explain_validation_error(
         return ParameterError(f"{refusal.problem} in {where}", remedy=refusal.remedy)
     value = first.get("input")
     remedy = f"Correct {name} in {where}."
-    if isinstance(value, str) and _NUMBER_WITHOUT_POINT.fullmatch(value):
-        mantissa, exponent = re.split("[eE]", value)
-        remedy = f"YAML reads {value} as text: write {mantissa}.0e{exponent}."
+    if isinstance(value, str) and (number := _NUMBER_READ_AS_TEXT.fullmatch(value)):
+        whole, fraction, sign, exponent = number.groups()
+        remedy = f"YAML reads {value} as text: write {whole}{fraction or '.0'}e{sign or '+'}{exponent}."
     if len(findings) > 1:
         remedy += f" ({len(findings) - 1} more like it.)"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

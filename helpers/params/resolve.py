@@ -49,6 +49,8 @@ def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given:
     for name in given:
         if name not in model.model_fields:
             raise refuse_unknown_name("parameter", name, model.model_fields)
+    if given.get("recipe", recipe) != recipe:
+        raise ParameterError("recipe names another recipe", received=given["recipe"], expected=recipe)
     profile_name = given.get("profile", model.model_fields["profile"].default)
     profile = load_profile(recipe, str(profile_name))
     layers = {**recipe_defaults, **profile, **given}

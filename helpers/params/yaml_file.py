@@ -21,18 +21,28 @@ def read_yaml_mapping(path: Path) -> dict:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ParameterError(f"cannot read {path}", received=error.strerror) from None
+    except UnicodeDecodeError:
+        raise ParameterError(f"{path.name} is no text", expected="YAML in UTF-8") from None
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}" if mark else "unknown line"
-        raise ParameterError(f"{path.name} is no YAML", received=f"{error.args[0]} at {place}") from None
+        cause = getattr(error, "problem", None) or str(error)
+        raise ParameterError(f"{path.name} is no YAML", received=f"{cause} at {place}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ParameterError(
             f"{path.name} holds no parameters", received=type(content).__name__, expected="name: value lines"
         )
+    for name in content:
+        if not isinstance(name, str):
+            raise ParameterError(
+                f"{path.name} has a name that YAML reads as no text",
+                received=f"{name!r} ({type(name).__name__})",
+                remedy="Write the name in quotes.",
+            )
     return content
 
 

@@ -70,7 +70,7 @@ class UNet3DBrats(Recipe):
 
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
         """Cases in any of the challenge's layouts."""
-        return brats.list_brats_cases(root)
+        return brats.list_brats_cases(root, params.cases)
 
     def read_case(self, case: CaseFiles, params: BratsParams) -> Case:
         """Reads and checks one case."""

@@ -32,8 +32,8 @@ def explain_full_disk(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def replace_when_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; it takes the place of `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with explain_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.name[-32:], dir=path.parent)
         os.close(handle)
         temporary = Path(name)

@@ -17,6 +17,10 @@ from helpers.run.atomic import write_json
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 30.0
+ENDED_EARLY = "the kernel ended before the run's last step"
+
+# The record that speaks for a file: a run started again in one kernel takes over from the one before.
+_SPEAKING: dict[Path, RunRecord] = {}
 
 
 class RunRecord:
@@ -30,6 +34,10 @@ class RunRecord:
         self.path = path
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._silent = False
+        if path in _SPEAKING:
+            _SPEAKING[path]._fall_silent()
+        _SPEAKING[path] = self
         self._content = {
             **content,
             "status": "running",
@@ -54,7 +62,7 @@ class RunRecord:
         """Records or replaces one stage's result."""
         with self._lock:
             self._content["stages"].pop(name, None)
-            self._content["stages"][name] = result
+            self._content["stages"][name] = {**result, "ended": _now()}
         self._write()
 
     def update(self, **content: object) -> None:
@@ -72,45 +80,52 @@ class RunRecord:
 
     def _write(self) -> None:
         with self._lock:
-            self._content["heartbeat"] = _now()
-            write_json(self.path, self._content)
+            if not self._silent:
+                self._content["heartbeat"] = _now()
+                write_json(self.path, self._content)
+
+    def _fall_silent(self) -> None:
+        self._stop.set()
+        with self._lock:
+            self._silent = True
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             # A removed folder or a full disk must not end the work: a missed beat says enough.
             try:
-                self._write()
+                if self.path.parent.exists():
+                    self._write()
             except (OSError, ResourceError):
                 continue
 
     def _fail_at_exit(self) -> None:
         if not self._stop.is_set() and self.path.parent.exists():
-            self.end("failed", "the kernel ended before the run's last step")
+            self.end("failed", ENDED_EARLY)
 
 
 def read_run_status(path: Path) -> tuple[str, str]:
     """(status, reason) of a `run.json`; a running record without a live process is failed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if content["status"] != "running":
+            return content["status"], content.get("reason", "")
+        age_s = time.time() - content["heartbeat"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return "failed", f"no readable run.json ({type(error).__name__})"
-    if content["status"] != "running":
-        return content["status"], content.get("reason", "")
-    age_s = time.time() - content["heartbeat"]
     if age_s > STALE_AFTER_S:
         return "failed", f"no sign of life for {age_s:.0f} s"
-    if content["host"] == socket.gethostname() and not psutil.pid_exists(content["pid"]):
-        return "failed", f"its process {content['pid']} is gone"
+    if content.get("host") == socket.gethostname() and not psutil.pid_exists(content.get("pid", -1)):
+        return "failed", f"its process {content.get('pid')} is gone"
     return "running", ""
 
 
 def mark_failed(path: Path, reason: str) -> None:
-    """Ends a dead process's record as failed; a record that has ended is left alone."""
+    """Ends a dead process's record as failed; a record that ended for a reason of its own is left alone."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    if content["status"] == "running":
+    if content["status"] == "running" or content["reason"] == ENDED_EARLY:
         write_json(path, {**content, "status": "failed", "reason": reason, "ended": _now()})
 
 

@@ -82,13 +82,22 @@ class Run:
                 status = "not run here"
             place_files(work, self.folder)
         except BaseException as error:
+            self._withdraw(stage, key)
             self._record_failure(stage, title, error, time.perf_counter() - started)
             raise
         write_json(self._stage_record(stage), {"key": key, "files": work.files})
         return self._finish(stage, title, status, work, time.perf_counter() - started)
 
     def finish(self) -> None:
-        """Ends the run as passed; its last step."""
+        """Ends the run as passed; its last step.
+
+        Raises:
+            GateError: a stage failed and was not performed again since; somebody stepped over it.
+        """
+        stages = self.record.content["stages"].values()
+        failed = [stage["title"] for stage in stages if stage["status"] == "failed"]
+        if failed:
+            raise GateError("the run cannot pass", received=f"failed: {', '.join(failed)}", remedy="Perform it again.")
         self.record.end("passed")
         _LOG.info("run passed: %s", self.folder)
 
@@ -123,7 +132,7 @@ class Run:
             result = {
                 "status": made.status,
                 "checks": [[check.name, check.figure] for check in made.checks],
-                "facts": dict(made.facts),
+                "facts": [[name, value] for name, value in made.facts.items()],  # keeps the rows' order
                 "values": dict(made.values),
                 "next_step": made.next_step,
                 "timings": {name: round(value, 4) for name, value in made.timings.items()},
@@ -137,7 +146,7 @@ class Run:
             status=status,
             files=tuple(work.files),
             checks=tuple(Check(name, True, figure) for name, figure in work.result["checks"]),
-            facts=work.result["facts"],
+            facts=dict(work.result["facts"]),
             values=work.result["values"],
             seconds=round(seconds, 3),
             bytes=sum((self.folder / name).stat().st_size for name in work.files),
@@ -149,6 +158,16 @@ class Run:
         self.record.set_stage(stage, result.to_json())
         _LOG.info("%s", result)
         return result
+
+    def _withdraw(self, stage: str, key: str) -> None:
+        """Removes what other inputs made of a stage that now failed: it must not pass for this run's."""
+        record = self._stage_record(stage)
+        if record.exists():
+            before = json.loads(record.read_text(encoding="utf-8"))
+            if before["key"] != key:
+                for name in before["files"]:
+                    self.path(name).unlink(missing_ok=True)
+                record.unlink()
 
     def _record_failure(self, stage: str, title: str, error: BaseException, seconds: float) -> None:
         line = error.line() if isinstance(error, CookbookError) else f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -44,20 +45,22 @@ class Store:
         folder = self.root / key
         try:
             entry = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            result, files = entry["result"], entry["files"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        for name, digest in entry["files"].items():
+        for name, digest in files.items():
             path = folder / name
             if not path.is_file() or digest_file(path) != digest:
                 _LOG.warning("store: %s of %s is missing or altered; it is made again", name, key[:12])
                 return None
-        return StoredWork(key, folder, entry["result"], entry["files"])
+        return StoredWork(key, folder, result, files)
 
     @contextlib.contextmanager
     def working_folder(self) -> Iterator[Path]:
         """An empty folder to make files in; removed at the end unless `keep` took it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".work-", dir=self.root))
+        with explain_full_disk(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=".work-", dir=self.root))
         try:
             with explain_full_disk(folder):
                 yield folder
@@ -73,8 +76,15 @@ class Store:
         }
         write_json(working / _RECORD, {"result": result, "files": files})
         folder = self.root / key
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(working, folder)
+        for last in (False, False, True):
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                os.replace(working, folder)
+                break
+            except OSError as error:
+                # Another process kept the same key just now: equal inputs, so either one will do.
+                if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
         return StoredWork(key, folder, result, files)
 
     def forget(self, key: str) -> None:

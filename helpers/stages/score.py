@@ -37,7 +37,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         means = {name: _rounded(value) for name, value in means.items()}
         write_json(folder / "metrics.json", {"recipe": recipe.name, "cases": scores, "mean": means})
         checks = tuple(_judge(name, means[name], least, len(cases)) for name, least in minimum.items())
-        facts = {f"mean {name}": _show(value) for name, value in means.items()} if cases else {}
+        facts = {name: _show(value) for name, value in means.items()} if cases else {}
         facts["cases with truth"] = len(cases)
         if cases and not minimum:
             facts["gate"] = "none: scores are reported, not judged (set minimum_scores to judge)"
@@ -108,7 +108,7 @@ def _rounded(value: float | None) -> float | None:
 
 def _judge(name: str, mean: float | None, least: float, count: int) -> Check:
     passed = mean is not None and mean >= least
-    return Check(f"mean {name} of {count} cases", passed, f"{_show(mean)}, at least {least:g}")
+    return Check(f"{name} over {count} cases", passed, f"{_show(mean)}, at least {least:g}")
 
 
 def _show(value: float | None) -> str:

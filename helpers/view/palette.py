@@ -5,9 +5,10 @@ Colours are those of Okabe and Ito, "Color Universal Design" (2008).
 
 from __future__ import annotations
 
-# Class index -> colour; background has none. Later classes repeat from the start.
+# Class index 1 to 7; background has none. Further classes take darker, then lighter shades of the same hues.
 LABEL_COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
-TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = "#009E73", "#E69F00", "#CC79A7"
+_SHADES = (0.0, -0.45, 0.55)
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = "#009E73", "#F0E442", "#CC79A7"
 OP_COLOURS = {
     "Conv": "#0072B2",
     "ConvTranspose": "#56B4E9",
@@ -24,7 +25,11 @@ OTHER_OP = "#999999"
 
 def label_colour(index: int) -> str:
     """The colour of a class index of at least 1."""
-    return LABEL_COLOURS[(index - 1) % len(LABEL_COLOURS)]
+    turn, hue = divmod(index - 1, len(LABEL_COLOURS))
+    shade = _SHADES[turn % len(_SHADES)]
+    towards = 1.0 if shade > 0 else 0.0
+    mixed = [value + (towards - value) * abs(shade) for value in rgb(LABEL_COLOURS[hue])]
+    return "#" + "".join(f"{round(255 * value):02X}" for value in mixed)
 
 
 def rgb(colour: str) -> tuple[float, float, float]:

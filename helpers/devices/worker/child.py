@@ -11,6 +11,7 @@ import importlib.util
 import json
 import mmap
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ def main():
     """Serves requests until the pipe closes."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    # Stopping a cell interrupts the whole process group; the worker ends when its parent says so or goes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     lock = threading.Lock()
 
     def answer(content):

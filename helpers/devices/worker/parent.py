@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -15,6 +16,7 @@ from queue import Queue
 import numpy as np
 
 from helpers.devices.base import Device, TensorSpec
+from helpers.devices.worker.shared_file import reserve_shared_file
 from helpers.errors import DeviceError
 
 _CHILD = Path(__file__).with_name("child.py")
@@ -48,7 +50,12 @@ class WorkerDevice(Device):
         self._lock_write = threading.Lock()
         self._waiting: dict[int, Future] = {}
         self._process = _start(python, environment or {})
-        opened = self._ask({"open": {"session_file": str(session_file), "model": str(model), "options": options}})
+        try:
+            opened = self._ask({"open": {"session_file": str(session_file), "model": str(model), "options": options}})
+        except BaseException:
+            self._process.kill()
+            self._free_process()
+            raise
         self.inputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in opened["inputs"])
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in opened["outputs"])
         self.batches = None if opened["batches"] is None else tuple(sorted(opened["batches"]))
@@ -94,15 +101,20 @@ class WorkerDevice(Device):
             if self._slot_bytes:
                 for _ in range(self.max_in_flight):  # every call in flight must end before its memory goes
                     self._slots.get()
-            folder = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
-            with tempfile.NamedTemporaryFile(prefix="cookbook-", dir=folder) as stream:
-                stream.truncate(need * self.max_in_flight)
-                memory = mmap.mmap(stream.fileno(), 0)
-                # Both sides have it mapped before its name goes, so a crash leaves no file behind.
-                self._call(_MAP, {"map": stream.name})
-            self._memory, self._slot_bytes = memory, need
-            for slot in range(self.max_in_flight):
-                self._slots.put(slot)
+            try:
+                self._memory = self._map_shared(need * self.max_in_flight)
+                self._slot_bytes = need
+            finally:
+                # Also after a failure, so that the next call fails too instead of waiting for a slot.
+                for slot in range(self.max_in_flight if self._slot_bytes else 0):
+                    self._slots.put(slot)
+
+    def _map_shared(self, size: int) -> mmap.mmap:
+        with reserve_shared_file(size) as stream:
+            memory = mmap.mmap(stream.fileno(), 0)
+            # Both sides have it mapped before its name goes, so a crash leaves no file behind.
+            self._call(_MAP, {"map": stream.name})
+        return memory
 
     def _call(self, tag: int, request: dict) -> dict:
         future: Future = Future()
@@ -115,28 +127,30 @@ class WorkerDevice(Device):
         return np.frombuffer(self._memory, dtype, count, at).reshape(shape)
 
     def _read_answers(self) -> None:
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            if "closed" in answer:
-                break
-            future = self._waiting.pop(answer.get("done", answer.get("failed", _MAP)))
-            if "error" in answer:
-                future.set_exception(DeviceError("the worker's device failed", received=answer["error"]))
-            else:
-                future.set_result(answer)
-        error = None
+        # Anything but an answer ends the conversation: whoever waits must get an error, never wait on.
+        with contextlib.suppress(ValueError, KeyError, OSError):
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                if "closed" in answer:
+                    return
+                future = self._waiting.pop(answer.get("done", answer.get("failed", _MAP)))
+                if "error" in answer:
+                    future.set_exception(DeviceError("the worker's device failed", received=answer["error"]))
+                else:
+                    future.set_result(answer)
+        error = self._crash()
         for slot in list(self._waiting):
-            error = error or self._crash()
             self._waiting.pop(slot).set_exception(error)
 
     def _ask(self, request: dict) -> dict:
         self._send(request)
-        line = self._process.stdout.readline()
+        line = "start"
+        while line and not line.startswith("{"):  # an interpreter's start-up files may print before the worker runs
+            line = self._process.stdout.readline()
         if not line:
             raise self._crash()
         answer = json.loads(line)
         if "error" in answer:
-            self._process.wait(timeout=10)
             raise DeviceError(
                 "the worker cannot open the model",
                 received=answer["error"],
@@ -153,11 +167,15 @@ class WorkerDevice(Device):
                 raise self._crash() from None
 
     def _crash(self) -> DeviceError:
-        code = self._process.wait(timeout=10)
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it hung up but lives on
+            self._process.kill()
+            code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._stderr.seek(0)
         last = [line for line in self._stderr.read().splitlines() if line.strip()][-1:]
-        return DeviceError("the worker died", received=f"{how}; {' '.join(last)}", remedy="See its last lines above.")
+        return DeviceError("the worker died", received="; ".join([how, *last]), remedy="Open the device again.")
 
     @property
     def _stderr(self):
@@ -171,7 +189,12 @@ class WorkerDevice(Device):
             except (DeviceError, subprocess.TimeoutExpired):
                 self._process.kill()
         self._reader.join(timeout=10)
-        self._process.stdin.close()
+        self._free_process()
+
+    def _free_process(self) -> None:
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):  # what a dead worker never read
+            self._process.stdin.close()
         self._process.stdout.close()
         self._stderr.close()
 
@@ -204,9 +227,9 @@ def _aligned(count: int) -> int:
 
 
 def _output_bytes(spec: TensorSpec, batch: int, spatial: tuple[int, ...]) -> int:
-    # An open axis is the batch or follows the input's size.
+    # The first open axis is the batch; further ones follow the input's size, counted from the last axis.
     sizes = list(spec.shape)
     open_axes = [index for index, axis in enumerate(sizes) if axis is None]
     for index in open_axes:
-        sizes[index] = batch if index == open_axes[0] else spatial[min(index, len(spatial)) - 1]
+        sizes[index] = batch if index == open_axes[0] else spatial[max(index - len(sizes), -len(spatial))]
     return int(np.prod(sizes, dtype=np.int64)) * np.dtype(spec.dtype).itemsize

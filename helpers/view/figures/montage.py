@@ -8,10 +8,11 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.view.figures.overlay import add_legend, paint_labels
-from helpers.view.figures.save import new_figure
+from helpers.view.figures.save import add_caption, grid_of_pictures
 from helpers.view.figures.slices import axis_letters, pick_slices, window_of
 
 _INK = "#222222"
+_COLUMN_WIDTH_IN = 2.3
 
 
 def draw_montage(
@@ -39,9 +40,8 @@ def draw_montage(
     box = _box_of(channel)
     low, high = window_of(channel)
     aspect = geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
-    height = 2.6 * (box[0].stop - box[0].start) * aspect / max(1, box[1].stop - box[1].start)
-    figure = new_figure(2.6 * len(columns), height * len(picks) + 1.0)
-    axes = figure.subplots(len(picks), len(columns), squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    rows, wide = (box[0].stop - box[0].start) * aspect, max(1, box[1].stop - box[1].start)
+    figure, axes = grid_of_pictures(len(picks), len(columns), _COLUMN_WIDTH_IN, rows / wide)
     for row, (index, reason) in enumerate(picks):
         grey = np.clip((channel[index][box] - low) / (high - low), 0, 1)
         labels = {"prediction": prediction[index][box], "truth": None if truth is None else truth[index][box]}
@@ -56,7 +56,7 @@ def draw_montage(
     add_legend(figure, class_names, prediction, truth)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
     title = f"{case_id}" + (f"   Dice {shown}" if shown else "") + f"   grey {low:.4g} to {high:.4g}"
-    figure.suptitle(title, fontsize=10, color=_INK, x=0.125, ha="left", y=0.97)
+    add_caption(figure, title)
     return figure
 
 
@@ -74,8 +74,8 @@ def _box_of(channel: np.ndarray) -> tuple[slice, slice]:
 
 def _letter(axis, geometry: Geometry) -> None:
     letters = axis_letters(geometry.direction)
-    style = {"color": "white", "fontsize": 8, "transform": axis.transAxes}
-    axis.text(0.02, 0.5, letters["x"][0], ha="left", va="center", **style)
-    axis.text(0.98, 0.5, letters["x"][1], ha="right", va="center", **style)
+    style = {"color": "#FFE680", "fontsize": 8, "fontweight": "bold", "transform": axis.transAxes}
+    axis.text(0.015, 0.5, letters["x"][0], ha="left", va="center", **style)
+    axis.text(0.985, 0.5, letters["x"][1], ha="right", va="center", **style)
     axis.text(0.5, 0.98, letters["y"][0], ha="center", va="top", **style)
     axis.text(0.5, 0.02, letters["y"][1], ha="center", va="bottom", **style)

@@ -56,7 +56,7 @@ def add_legend(figure, class_names: Sequence[str], prediction: np.ndarray, truth
     if truth is not None:
         patches += [
             Patch(color=TRUE_POSITIVE, label="right"),
-            Patch(color=FALSE_POSITIVE, label="wrong label or too much"),
+            Patch(color=FALSE_POSITIVE, label="too much or wrong label"),
             Patch(color=FALSE_NEGATIVE, label="missed"),
         ]
     if patches:

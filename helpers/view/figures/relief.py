@@ -8,10 +8,12 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.view.figures.save import new_figure
+from helpers.view.figures.slices import axis_letters
 from helpers.view.palette import label_colour, rgb
 
-# (title, array axis to look along, whether to look from its far end)
-_VIEWS = (("from the front", 1, False), ("from the side", 2, False), ("from above", 0, True))
+# (name and number of the array axis to look along, whether to look from its far end)
+_VIEWS = (("y", 1, False), ("x", 2, False), ("z", 0, True))
+_SIDES = {"A": "the front", "P": "the back", "R": "the right", "L": "the left", "S": "above", "I": "below"}
 _LIGHT = np.array([0.45, -0.5, 0.74])
 
 
@@ -26,8 +28,9 @@ def draw_relief(case_id: str, masks: Mapping[str, np.ndarray], body: np.ndarray,
     """
     figure = new_figure(8.4, 2.9 * len(masks) + 0.4)
     axes = figure.subplots(len(masks), len(_VIEWS), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.08})
+    letters = axis_letters(geometry.direction)
     for row, (title, mask) in enumerate(masks.items()):
-        for axis, (view, along, far) in zip(axes[row], _VIEWS, strict=True):
+        for axis, (name, along, far) in zip(axes[row], _VIEWS, strict=True):
             picture, aspect = _render(mask, body, along, far, geometry.spacing_mm_zyx)
             axis.imshow(picture, aspect=aspect, origin="upper" if along == 0 else "lower")
             axis.set_xticks([])
@@ -35,7 +38,7 @@ def draw_relief(case_id: str, masks: Mapping[str, np.ndarray], body: np.ndarray,
             for spine in axis.spines.values():
                 spine.set_visible(False)
             if row == 0:
-                axis.set_title(view, fontsize=10)
+                axis.set_title(f"from {_SIDES[letters[name][far]]}", fontsize=10)
         axes[row][0].set_ylabel(title, fontsize=10)
     figure.suptitle(case_id, fontsize=10, x=0.125, ha="left", y=0.985)
     return figure
@@ -61,7 +64,10 @@ def _shade_onto(picture, solid, along: int, step_mm: float, colour: np.ndarray, 
         return
     depth_mm = solid.argmax(axis=along) * step_mm
     depth_mm = np.where(hit, depth_mm, depth_mm[hit].max())
-    slope_row, slope_column = np.gradient(_smooth(depth_mm))
+    smooth = _smooth(depth_mm)
+    # A single slice has no slope across itself.
+    slopes = [np.gradient(smooth, axis=a) if smooth.shape[a] > 1 else np.zeros_like(smooth) for a in (0, 1)]
+    slope_row, slope_column = slopes
     normal = np.stack([-slope_row, -slope_column, np.ones_like(depth_mm)])
     normal /= np.linalg.norm(normal, axis=0)
     light = np.clip(np.tensordot(_LIGHT, normal, axes=1), 0, 1)

@@ -8,18 +8,22 @@ _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # towards smaller, towards larg
 
 
 def pick_slices(prediction: np.ndarray, truth: np.ndarray | None, count: int = 2) -> list[tuple[int, str]]:
-    """Indices along Z with the reason: most error first (where there is a truth), then most foreground."""
+    """Indices along Z with the reason: most error first (where there is an error), then most foreground.
+
+    Slices lie at least four apart, so a thin volume gives fewer than `count`, but one always.
+    """
     picks: list[tuple[int, str]] = []
     if truth is not None:
         errors = np.count_nonzero(prediction != truth, axis=(1, 2))
-        picks.append((int(errors.argmax()), "most error"))
+        if errors.any():
+            picks.append((int(errors.argmax()), "most error"))
     shown = prediction if truth is None else np.maximum(prediction, truth)
     foreground = np.count_nonzero(shown, axis=(1, 2)).astype(np.int64)
     for index, _ in picks:
         foreground[max(0, index - 3) : index + 4] = -1
-    while len(picks) < count:
+    while len(picks) < count and foreground.max() >= 0:
         index = int(foreground.argmax())
-        picks.append((index, "most foreground"))
+        picks.append((index, "most foreground" if foreground[index] else "no foreground"))
         foreground[max(0, index - 3) : index + 4] = -1
     return picks
 

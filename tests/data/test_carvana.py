@@ -1,0 +1,196 @@
+"""Carvana cases: pairs found and refused by name, masks of every encoding, the source's own preparation."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.data.carvana import (
+    find_cases,
+    prepare_image,
+    prepare_mask,
+    read_case,
+    read_image,
+    read_mask,
+    restore_mask,
+)
+from helpers.errors import DataError
+
+RANDOM = np.random.default_rng(5)
+PICTURE = RANDOM.integers(0, 256, (40, 61, 3), np.uint8)
+TRUTH = (RANDOM.random((40, 61)) < 0.3).astype(np.uint8)
+
+
+def save_mask(path: Path, truth: np.ndarray, mode: str, high: int) -> Path:
+    if mode == "1":
+        image = Image.fromarray(truth.astype(bool))
+    else:
+        image = Image.fromarray(truth * np.uint8(high))
+        if mode == "P":
+            image.putpalette([0, 0, 0] + [255, 255, 255] * 255)
+    image.save(path)
+    return path
+
+
+def make_case(root: Path, case_id: str) -> None:
+    for folder in ("train", "train_masks"):
+        (root / folder).mkdir(exist_ok=True)
+    Image.fromarray(PICTURE).save(root / "train" / f"{case_id}.jpg", quality=95)
+    save_mask(root / "train_masks" / f"{case_id}_mask.gif", TRUTH, "P", 1)
+
+
+def test_cases_are_paired_and_sorted_by_id(tmp_path):
+    for case_id in ("b_02", "a_10", "b_01"):
+        make_case(tmp_path, case_id)
+    (tmp_path / "train" / "._b_01.jpg").write_bytes(b"left by a file manager")
+    cases = find_cases(tmp_path)
+    assert [case.case_id for case in cases] == ["a_10", "b_01", "b_02"]
+    assert cases[0].image == tmp_path / "train" / "a_10.jpg"
+    assert cases[0].mask == tmp_path / "train_masks" / "a_10_mask.gif"
+    image, mask = read_case(cases[0])
+    assert (image.shape, image.dtype) == ((3, 40, 61), np.uint8)
+    np.testing.assert_array_equal(mask, TRUTH)
+
+
+def test_folder_without_masks_is_read_without(tmp_path):
+    make_case(tmp_path, "a_01")
+    (case,) = find_cases(tmp_path, masks=None)
+    assert case.mask is None
+    assert read_case(case)[1] is None
+
+
+def test_missing_mask_is_named(tmp_path):
+    for case_id in ("a_01", "a_02"):
+        make_case(tmp_path, case_id)
+    (tmp_path / "train_masks" / "a_02_mask.gif").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 photographs.*a_02_mask\.gif"):
+        find_cases(tmp_path)
+
+
+def test_mask_without_photograph_is_told_and_not_a_case(tmp_path, caplog):
+    make_case(tmp_path, "a_01")
+    save_mask(tmp_path / "train_masks" / "z_01_mask.gif", TRUTH, "P", 1)
+    with caplog.at_level(logging.WARNING, logger="cookbook"):
+        assert len(find_cases(tmp_path)) == 1
+    assert "z_01_mask.gif" in caplog.text
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no folder train"):
+        find_cases(tmp_path)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match="no folder train_masks"):
+        find_cases(tmp_path)
+    (tmp_path / "train_masks").mkdir()
+    with pytest.raises(DataError, match="holds no photograph"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+@pytest.mark.parametrize(("mode", "high"), [("P", 1), ("P", 255), ("L", 1), ("L", 255), ("1", 1)])
+def test_mask_of_every_encoding_reads_as_0_and_1(tmp_path, suffix, mode, high):
+    mask = read_mask(save_mask(tmp_path / f"mask.{suffix}", TRUTH, mode, high))
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, TRUTH)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_mask_of_one_value_keeps_its_meaning(tmp_path, value):
+    truth = np.full((5, 7), value, np.uint8)
+    np.testing.assert_array_equal(read_mask(save_mask(tmp_path / "mask.gif", truth, "P", 1)), truth)
+
+
+def test_masks_with_other_values_or_colours_are_refused(tmp_path):
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.array([[0, 128, 255]], np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"more than background and car.*128"):
+        read_mask(path)
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(path)
+    with pytest.raises(DataError, match="more than background and car"):
+        read_mask(path)
+    Image.fromarray(PICTURE).save(path)
+    with pytest.raises(DataError, match="mode RGB"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated"])
+@pytest.mark.parametrize(("name", "read"), [("a.jpg", read_image), ("a.gif", read_mask)])
+def test_unusable_files_are_refused_by_name(tmp_path, name, read, damage):
+    path = tmp_path / name
+    noise = RANDOM.integers(0, 2, (300, 300), np.uint8)
+    if damage == "empty":
+        path.touch()
+    elif damage == "text":
+        path.write_text("version https://git-lfs.github.com/spec/v1")
+    elif damage == "truncated":
+        save_mask(path, noise, "P", 1) if name == "a.gif" else Image.fromarray(255 * noise).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=name):
+        read(path)
+
+
+def test_image_and_mask_of_different_size_are_refused(tmp_path):
+    make_case(tmp_path, "a_01")
+    save_mask(tmp_path / "train_masks" / "a_01_mask.gif", TRUTH[:-1], "P", 1)
+    with pytest.raises(DataError, match=r"a_01 differ.*\(39, 61\).*\(40, 61\)"):
+        read_case(find_cases(tmp_path)[0])
+
+
+def test_grey_photograph_becomes_three_channels(tmp_path):
+    Image.fromarray(PICTURE[..., 0]).save(tmp_path / "grey.png")
+    image = read_image(tmp_path / "grey.png")
+    np.testing.assert_array_equal(image, np.stack([PICTURE[..., 0]] * 3))
+
+
+@pytest.mark.parametrize("size", [572, 33])
+def test_prepared_values_are_the_sources_to_the_bit(tmp_path, size):
+    path = tmp_path / "car.jpg"
+    Image.fromarray(PICTURE).save(path)
+    expected = np.asarray(Image.open(path).resize((size, size), Image.BICUBIC), np.float32)
+    prepared = prepare_image(read_image(path), size)
+    np.testing.assert_array_equal(prepared, expected.transpose(2, 0, 1) / np.float32(255))
+    assert prepared.dtype == np.float32
+    assert prepared.flags.c_contiguous
+
+
+def test_prepared_mask_is_the_sources_resized_gif(tmp_path):
+    path = save_mask(tmp_path / "mask.gif", TRUTH, "P", 1)
+    expected = np.array(Image.open(path).resize((572, 572)))
+    np.testing.assert_array_equal(prepare_mask(read_mask(path)), expected)
+
+
+@pytest.mark.parametrize("array", [np.zeros((40, 61, 3), np.uint8), np.zeros((3, 4, 4), np.float32)])
+def test_arrays_that_are_no_image_are_refused(array):
+    with pytest.raises(DataError, match=r"\(3, H, W\) uint8"):
+        prepare_image(array)
+
+
+def test_restored_mask_lies_where_the_car_was():
+    truth = np.zeros((128, 191), np.uint8)
+    truth[40:90, 30:150] = 1
+    restored = restore_mask(prepare_mask(truth).astype(np.float32), 128, 191)
+    assert restored.shape == truth.shape
+    assert np.count_nonzero(restored != truth) <= 2 * (50 + 120)  # at most the outline
+
+
+def test_real_photographs_can_be_read_and_prepared():
+    root = os.environ.get("COOKBOOK_DATA")
+    if not root:
+        pytest.skip("COOKBOOK_DATA is not set")
+    folder = Path(root) / "carvana-like"
+    cases = find_cases(folder) + find_cases(folder, images="test", masks=None)[:3]
+    assert len(cases) >= 6
+    for case in cases:
+        image, mask = read_case(case)
+        assert image.shape == (3, 1280, 1918)
+        prepared = prepare_image(image)
+        assert prepared.shape == (3, 572, 572)
+        assert 0 <= prepared.min() < 0.3 < 0.9 < prepared.max() <= 1
+        if mask is not None:
+            assert 0.1 < mask.mean() < 0.3
+            assert abs(prepare_mask(mask).mean() - mask.mean()) < 0.005

@@ -1,0 +1,158 @@
+"""The VOC reader reads the layout as VOC wrote it and names what is wrong with a copy of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.data.letterbox import letterbox, restore_as_source, restore_exact
+from helpers.data.voc import (
+    CLASSES,
+    IGNORE_INDEX,
+    find_voc_folder,
+    list_cases,
+    palette,
+    read_case,
+    read_label,
+    write_label,
+)
+from helpers.errors import DataError
+
+REAL = os.environ.get("COOKBOOK_DATA")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two cases in VOC's layout, the second of the split first."""
+    folder = tmp_path / "VOCdevkit" / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for case_id, shape in (("2007_000033", (12, 20)), ("2007_000001", (16, 10))):
+        image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / "JPEGImages" / f"{case_id}.jpg")
+        label = rng.choice(np.array([0, 7, 20, 255], np.uint8), shape)
+        write_label(folder / "SegmentationClass" / f"{case_id}.png", label)
+    (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("2007_000033\n2007_000001\n\n")
+    return tmp_path
+
+
+def folder_of(root: Path) -> Path:
+    return root / "VOCdevkit" / "VOC2012"
+
+
+def test_palette_is_vocs():
+    colours = palette()
+    published = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
+    for index, colour in {**published, 255: (224, 224, 192)}.items():
+        assert tuple(colours[index].tolist()) == colour
+
+
+def test_there_are_21_classes_in_vocs_order():
+    assert len(CLASSES) == 21
+    assert [CLASSES[i] for i in (0, 1, 5, 7, 15, 20)] == [
+        "background", "aeroplane", "bottle", "car", "person", "tvmonitor",
+    ]  # fmt: skip
+
+
+def test_the_folder_is_found_from_above_and_from_itself(root):
+    for start in (root, root / "VOCdevkit", folder_of(root)):
+        assert find_voc_folder(start) == folder_of(root)
+    with pytest.raises(DataError, match="no VOC data set"):
+        find_voc_folder(root / "elsewhere")
+
+
+def test_split_keeps_the_files_order_and_labelled_is_sorted(root):
+    assert list_cases(root) == ("2007_000033", "2007_000001")
+    assert list_cases(root, "labelled") == ("2007_000001", "2007_000033")
+
+
+def test_unknown_split_names_the_known_ones(root):
+    with pytest.raises(DataError, match="one of val, labelled"):
+        list_cases(root, "minival")
+
+
+def test_empty_split_is_refused(root):
+    (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text("\n")
+    with pytest.raises(DataError, match="names no case"):
+        list_cases(root)
+
+
+@pytest.mark.parametrize("line", ["../../secret", "a/b", "2007_000033 1", "..", "/etc/passwd"])
+def test_ids_cannot_lead_out_of_the_data_set(root, line):
+    (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{line}\n")
+    with pytest.raises(DataError, match="no VOC id"):
+        list_cases(root)
+    with pytest.raises(DataError, match="no VOC id"):
+        read_case(root, line)
+
+
+def test_case_is_read_as_stored(root):
+    case = read_case(root, "2007_000033")
+    assert case.image.shape == (12, 20, 3) and case.image.dtype == np.uint8
+    assert case.label.shape == (12, 20) and case.label.dtype == np.uint8
+    assert set(np.unique(case.label)) == {0, 7, 20, IGNORE_INDEX}
+    assert read_case(root, "2007_000033", with_label=False).label is None
+
+
+def test_written_label_is_a_palette_png_in_vocs_colours(tmp_path):
+    label = np.array([[0, 1, 20], [255, 15, 7]], np.uint8)
+    path = write_label(tmp_path / "a.png", label)
+    assert (read_label(path) == label).all()
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert (np.asarray(image.convert("RGB")) == palette()[label]).all()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["JPEGImages/2007_000033.jpg", "SegmentationClass/2007_000033.png"])
+def test_missing_truncated_and_foreign_files_are_named(root, kind):
+    path = folder_of(root) / kind
+    whole = path.read_bytes()
+    for content in (b"", b"version https://git-lfs.github.com/spec/v1\n", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{path.name} cannot be read as an image"):
+            read_case(root, "2007_000033")
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name} does not exist"):
+        read_case(root, "2007_000033")
+
+
+def test_labels_of_colours_or_of_unknown_classes_are_refused(root):
+    path = folder_of(root) / "SegmentationClass" / "2007_000033.png"
+    Image.fromarray(palette()[np.zeros((12, 20), np.uint8)]).save(path)
+    with pytest.raises(DataError, match="image mode RGB"):
+        read_case(root, "2007_000033")
+    write_label(path, np.full((12, 20), 21, np.uint8))
+    with pytest.raises(DataError, match=r"received \[21\]"):
+        read_case(root, "2007_000033")
+
+
+def test_label_of_another_size_is_refused(root):
+    write_label(folder_of(root) / "SegmentationClass" / "2007_000033.png", np.zeros((20, 12), np.uint8))
+    with pytest.raises(DataError, match=r"label \(20, 12\), expected \(12, 20\)"):
+        read_case(root, "2007_000033")
+
+
+def test_grey_photographs_become_rgb(root):
+    Image.fromarray(np.full((12, 20), 90, np.uint8)).save(folder_of(root) / "JPEGImages" / "2007_000033.jpg")
+    assert read_case(root, "2007_000033").image.shape == (12, 20, 3)
+
+
+@pytest.mark.skipif(REAL is None, reason="COOKBOOK_DATA names no folder of reference data")
+def test_real_voc_cases_survive_the_way_into_the_square_and_back():
+    root = Path(REAL) / "voc-like"
+    ids = list_cases(root, "labelled")
+    assert set(list_cases(root, "val")) <= set(ids)
+    for case_id in ids:
+        case = read_case(root, case_id)
+        prepared = letterbox(case.image)
+        square = np.zeros((500, 500), np.uint8)
+        rows = slice(prepared.top, prepared.top + prepared.height)
+        square[rows, prepared.left : prepared.left + prepared.width] = case.label
+        assert (restore_exact(square, prepared) == case.label).all()
+        assert restore_as_source(square, prepared).shape == case.label.shape

@@ -1,0 +1,252 @@
+"""Every wrapping loads strictly, and each kind of broken file has a line of its own."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from helpers.errors import CheckpointError
+from helpers.networks.checkpoint import load_checkpoint, load_state_dict
+from helpers.networks.unet3d import UNet3D
+
+
+def tiny_network(seed: int) -> UNet3D:
+    torch.manual_seed(seed)
+    return UNet3D(in_channels=1, n_classes=2, base_n_filter=1).eval()
+
+
+@pytest.fixture
+def trained() -> UNet3D:
+    return tiny_network(seed=1)
+
+
+@pytest.fixture
+def fresh() -> UNet3D:
+    return tiny_network(seed=2)
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+
+
+def prefixed(state: dict, prefix: str) -> OrderedDict:
+    return OrderedDict((prefix + key, value) for key, value in state.items())
+
+
+def medical_zoo(state):
+    optimizer = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 1e-3}]}
+    return {"epoch": 17, "model_state_dict": state, "optimizer_state_dict": optimizer}
+
+
+def nnunet_v1(state):
+    losses = [np.float64(0.5), np.float32(0.25), 0.125]
+    return {
+        "epoch": 1000,
+        "state_dict": state,
+        "optimizer_state_dict": {"state": {}, "param_groups": []},
+        "lr_scheduler_state_dict": None,
+        "plot_stuff": (losses, losses, [], [np.array([0.9, 0.8])]),
+        "best_stuff": (np.float64(0.9), np.float64(0.8), 0.7),
+        "amp_grad_scaler": {"scale": 65536.0, "growth_factor": 2.0},
+    }
+
+
+def nnunet_v2(state):
+    return {
+        "network_weights": state,
+        "optimizer_state": {"state": {}, "param_groups": [{"lr": np.float64(1e-2)}]},
+        "grad_scaler_state": None,
+        "logging": {"mean_fg_dice": [np.float32(0.9)], "dice_per_class_or_region": [[np.float32(0.9)]]},
+        "_best_ema": np.float64(0.91),
+        "current_epoch": 1000,
+        "init_args": {"configuration": "2d", "fold": 0, "plans": {"patch_size": [320, 256]}},
+        "trainer_name": "nnUNetTrainer",
+        "inference_allowed_mirroring_axes": (0, 1),
+    }
+
+
+def mmseg(state):
+    meta = {
+        "mmseg_version": "0.27.0",
+        "CLASSES": ("background", "aeroplane"),
+        "PALETTE": np.zeros((2, 3), np.uint8),
+        "iter": 20000,
+    }
+    return {"meta": meta, "state_dict": OrderedDict(state), "optimizer": {"state": {}, "param_groups": []}}
+
+
+WRAPPINGS = {
+    "bare": (lambda state: OrderedDict(state), "bare"),
+    "bare with mask_values": (lambda state: {**state, "mask_values": [0, 1]}, "bare"),
+    "DataParallel": (lambda state: prefixed(state, "module."), "bare"),
+    "torch.compile": (lambda state: prefixed(state, "_orig_mod."), "bare"),
+    "MedicalZoo": (medical_zoo, "model_state_dict"),
+    "MedicalZoo of DataParallel": (lambda state: medical_zoo(prefixed(state, "module.")), "model_state_dict"),
+    "nnU-Net v1": (nnunet_v1, "state_dict"),
+    "nnU-Net v1 of DistributedDataParallel": (
+        lambda state: nnunet_v1(prefixed(state, "module.")),
+        "state_dict",
+    ),
+    "nnU-Net v2": (nnunet_v2, "network_weights"),
+    "mmseg": (mmseg, "state_dict"),
+    "wrapped twice": (lambda state: {"state_dict": {"model_state_dict": state}}, None),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_every_wrapping_loads(name, zipped, tmp_path, trained, fresh):
+    wrap, wrapper = WRAPPINGS[name]
+    path = tmp_path / "weights.pth"
+    torch.save(wrap(trained.state_dict()), path, _use_new_zipfile_serialization=zipped)
+    report = load_checkpoint(fresh, path)
+    assert same_weights(fresh, trained)
+    assert report.n_tensors == len(trained.state_dict())
+    assert report.wrapper == (wrapper or "state_dict > model_state_dict")
+
+
+def test_the_files_own_notes_are_kept_and_its_ballast_is_not(tmp_path, trained):
+    path = tmp_path / "weights.pth"
+    torch.save(nnunet_v2(trained.state_dict()), path)
+    _, notes = load_state_dict(path)
+    assert notes["trainer_name"] == "nnUNetTrainer" and notes["_best_ema"] == "0.91"
+    assert "logging" not in notes and "optimizer_state" not in notes
+    torch.save(mmseg(trained.state_dict()), path)
+    assert load_state_dict(path)[1] == {"meta.mmseg_version": "0.27.0", "meta.iter": "20000"}
+
+
+def test_safetensors_load_with_their_metadata(tmp_path, trained, fresh):
+    path = tmp_path / "weights.safetensors"
+    save_file(trained.state_dict(), path, metadata={"base_n_filter": "1"})
+    report = load_checkpoint(fresh, path)
+    assert same_weights(fresh, trained)
+    assert report.wrapper == "safetensors" and report.metadata == {"base_n_filter": "1"}
+
+
+def test_a_wrapped_file_given_to_torch_with_strict_false_loads_nothing_and_ours_loads_it(tmp_path, trained, fresh):
+    path = tmp_path / "UNET3D.pth"
+    torch.save(medical_zoo(trained.state_dict()), path)
+    untouched = tiny_network(seed=2)
+    fresh.load_state_dict(torch.load(path, weights_only=True), strict=False)
+    assert same_weights(fresh, untouched)
+    load_checkpoint(fresh, path)
+    assert same_weights(fresh, trained)
+
+
+def test_what_does_not_fit_is_named_and_the_network_stays_as_it_was(tmp_path, trained, fresh):
+    state = dict(trained.state_dict())
+    first, second, *rest = state
+    state["stranger.weight"] = state.pop(first)
+    state[second] = torch.zeros(7)
+    for key in rest[:7]:
+        del state[key]
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(fresh, path)
+    line = str(caught.value)
+    assert "8 missing: " + ", ".join([first, *rest[:4]]) + ", …" in line
+    assert "1 unexpected: stranger.weight" in line
+    assert f"1 of another shape: {second} is (7,) instead of {tuple(trained.state_dict()[second].shape)}" in line
+    assert "\n" not in line and rest[4] not in line
+    assert same_weights(fresh, tiny_network(seed=2))
+
+
+def test_keys_of_another_naming_are_adapted(tmp_path, trained, fresh):
+    path = tmp_path / "weights.pth"
+    torch.save(prefixed(trained.state_dict(), "net/"), path)
+    load_checkpoint(fresh, path, adapt=lambda state: {key[4:]: value for key, value in state.items()})
+    assert same_weights(fresh, trained)
+
+
+def empty(path, state):
+    path.write_bytes(b"")
+
+
+def pointer(path, state):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+def web_page(path, state):
+    path.write_text("<!DOCTYPE html><html><body>Please log in</body></html>")
+
+
+def cut_zip(path, state):
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def cut_old(path, state):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def folder(path, state):
+    path.mkdir()
+
+
+def other_zip(path, state):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("fold_0/model_final_checkpoint.model", b"")
+
+
+def picture(path, state):
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(300))
+
+
+def script(path, state):
+    torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(str(path))
+
+
+def a_list(path, state):
+    torch.save(list(state.values()), path)
+
+
+def no_tensors(path, state):
+    torch.save({"epoch": 3, "weights": state}, path)
+
+
+def nothing_in_it(path, state):
+    torch.save({"state_dict": {}}, path)
+
+
+BROKEN = [
+    (empty, "is empty"),
+    (pointer, "is a Git LFS pointer"),
+    (web_page, "is a web page"),
+    (cut_zip, "truncated or damaged.*zip archive without its end"),
+    (cut_old, "truncated or damaged"),
+    (folder, "is a folder"),
+    (other_zip, "is no file of torch.save.*a zip archive of other files"),
+    (picture, "is no file of torch.save.*89504e47"),
+    (script, "TorchScript"),
+    (a_list, "holds no state dict.*a list"),
+    (no_tensors, "2 entries that are no tensors: epoch .int., weights .OrderedDict."),
+    (nothing_in_it, "holds no state dict.*an empty dict"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("make, line", BROKEN, ids=[make.__name__ for make, _ in BROKEN])
+def test_each_kind_of_broken_file_has_its_own_line(make, line, tmp_path, trained):
+    path = tmp_path / "weights.pth"
+    make(path, trained.state_dict())
+    with pytest.raises(CheckpointError, match=line) as caught:
+        load_state_dict(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_cut_safetensors_file(tmp_path, trained):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_state_dict(tmp_path / "nowhere.pth")
+    path = tmp_path / "weights.safetensors"
+    save_file(trained.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        load_state_dict(path)

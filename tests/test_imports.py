@@ -1,0 +1,156 @@
+"""Imports point one way, importing the package costs nothing, and the workers' files run on an old Python."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HELPERS = ROOT / "helpers"
+MODULES = sorted(path for path in HELPERS.rglob("*.py"))
+
+BOTTOM = {"errors", "params", "run"}
+MIDDLE = {"networks", "graph", "compile", "devices", "data"}
+# Package -> what it may import, beside itself. `a.b` allows one module, `a` a whole package.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "params": {"errors"},
+    "run": {"errors", "params"},
+    **{name: set(BOTTOM) for name in MIDDLE},
+    "inference": {"errors"},
+    "scoring": BOTTOM | {"data.geometry"},
+    "view": BOTTOM | {"data.geometry"},
+    "fetch": BOTTOM | {"data", "networks"},
+    "interop": BOTTOM | MIDDLE | {"scoring"},
+    "recipes": BOTTOM | MIDDLE | {"inference", "scoring", "view"},
+    "stages": BOTTOM | MIDDLE | {"inference", "scoring", "view", "recipes"},
+}
+ALLOWED["study"] = ALLOWED["batch"] = ALLOWED["stages"] | {"stages"}
+ALLOWED["doctor"] = ALLOWED["stages"] | {"fetch"}
+ALLOWED["cli"] = ALLOWED["study"] | {"study", "batch", "doctor", "fetch", "interop"}
+
+# One module that needs one other module across the rule, and why.
+EXCEPTIONS = {
+    ("helpers.compile.atc", "helpers.graph.spec"),  # a compiler is told the graph's names and shapes
+    ("helpers.compile.torchscript", "helpers.graph.spec"),
+    ("helpers.compile.torchscript", "helpers.graph.export"),  # traces the same module that is exported
+    ("helpers.view.figures.graph", "helpers.graph.read"),  # the picture of a graph
+    ("helpers.scoring.dice", "helpers.inference.activation"),  # the source's score is taken on logits
+}
+FREE = {"helpers", "helpers.__main__"}
+VENDOR_MODULES = {"acl", "magicmind"}
+HEAVY = ("torch", "acl", "magicmind", "ipyniivue", "matplotlib", "openvino", "onnxruntime", "SimpleITK", "nilearn")
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(tree: ast.AST, module: str) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            for alias in node.names:
+                below = ROOT / Path(*node.module.split("."), f"{alias.name}.py")
+                package = ROOT / Path(*node.module.split("."), alias.name, "__init__.py")
+                is_module = below.is_file() or package.is_file()
+                names.append(f"{node.module}.{alias.name}" if is_module else node.module)
+    return names
+
+
+def _is_allowed(module: str, imported: str) -> bool:
+    if module in FREE or imported == "helpers" or (module, imported) in EXCEPTIONS:
+        return True
+    own, other = module.split(".")[1], imported.split(".")[1]
+    assert own in ALLOWED, f"helpers.{own} has no place in the import rule"
+    granted = {f"helpers.{name}" for name in ALLOWED[own]}
+    return own == other or any(imported == name or imported.startswith(f"{name}.") for name in granted)
+
+
+def test_the_rule_itself_refuses_and_allows():
+    assert not _is_allowed("helpers.devices.base", "helpers.graph.spec")
+    assert not _is_allowed("helpers.inference.slabs", "helpers.devices")
+    assert not _is_allowed("helpers.run.run", "helpers.recipes")
+    assert not _is_allowed("helpers.view.show", "helpers.data.volume")
+    assert _is_allowed("helpers.view.figures.relief", "helpers.data.geometry")
+    assert _is_allowed("helpers.stages.infer", "helpers.devices.base")
+
+
+def test_the_rule_is_acyclic():
+    order: list[str] = []
+    while len(order) < len(ALLOWED):
+        ready = [
+            name
+            for name, allowed in ALLOWED.items()
+            if name not in order and {item.split(".")[0] for item in allowed} - {name} <= set(order)
+        ]
+        assert ready, f"a cycle among {sorted(set(ALLOWED) - set(order))}"
+        order += ready
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_module_name)
+def test_imports_point_one_way(path: Path):
+    module = _module_name(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wrong = [
+        name
+        for name in _imports(tree, module)
+        if name.split(".")[0] == "helpers" and not _is_allowed(module, name)
+    ]
+    assert not wrong, f"{module} may not import {wrong}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_module_name)
+def test_vendor_modules_are_imported_by_their_session_only(path: Path):
+    module = _module_name(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    vendor = {name.split(".")[0] for name in _imports(tree, module)} & VENDOR_MODULES
+    at_top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    assert not vendor or module.startswith("helpers.devices.sessions.")
+    assert not at_top & VENDOR_MODULES
+
+
+@pytest.mark.parametrize("statement", ["import helpers", "import helpers.cli, helpers.doctor, helpers.run"])
+def test_importing_is_light(statement: str):
+    code = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+CHILD_FILES = [*sorted((HELPERS / "devices" / "sessions").glob("*.py")), HELPERS / "devices" / "worker" / "child.py"]
+
+
+@pytest.mark.parametrize("path", CHILD_FILES, ids=lambda path: path.stem)
+def test_what_another_interpreter_runs_is_python_3_8_and_alone(path: Path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+    assert not [name for name in _imports(tree, path.stem) if name.split(".")[0] == "helpers"]
+    assert not _parenthesised_withs(path.read_text(encoding="utf-8"))
+
+
+def _parenthesised_withs(source: str) -> list[int]:
+    """Lines of `with (a, b):`, which Python 3.8 parses too, but as a tuple that is no context manager."""
+    lines, found = source.splitlines(), []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.With) and len(node.items) > 1:
+            rest = lines[node.lineno - 1][node.col_offset + len("with") :].lstrip()
+            if rest.startswith("("):
+                found.append(node.lineno)
+    return found
+
+
+def test_a_parenthesised_with_is_found():
+    assert _parenthesised_withs("with (a(), b()):\n    pass\n") == [1]
+    assert _parenthesised_withs("with a(), b():\n    pass\n") == []
+
+
+def test_the_sessions_were_found():
+    assert {"openvino_session", "onnxruntime_session", "torch_session", "child"} <= {path.stem for path in CHILD_FILES}

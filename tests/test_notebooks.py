@@ -1,0 +1,97 @@
+"""The form of every notebook: stripped, short cells, a sentence before each, the same headings in every recipe."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RECIPES = [path for path in NOTEBOOKS if "01" <= path.name[:2] <= "05"]
+
+
+def _read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def _code(path: Path) -> list:
+    return [cell for cell in _read(path).cells if cell.cell_type == "code"]
+
+
+def _is_parameters(cell) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def test_there_are_notebooks():
+    assert RECIPES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestForm:
+    def test_is_a_valid_notebook(self, path: Path):
+        nbformat.validate(_read(path))
+
+    def test_outputs_and_counts_are_stripped(self, path: Path):
+        assert not [cell for cell in _code(path) if cell.outputs or cell.execution_count is not None]
+
+    def test_has_no_widget_state(self, path: Path):
+        assert "widgets" not in _read(path).metadata
+        assert not [cell for cell in _read(path).cells if "widget" in str(cell.metadata).lower()]
+
+    def test_has_one_parameters_cell(self, path: Path):
+        assert sum(_is_parameters(cell) for cell in _read(path).cells) == 1
+
+    def test_the_parameters_are_commented_plain_literals(self, path: Path):
+        (cell,) = [cell for cell in _code(path) if _is_parameters(cell)]
+        for node in ast.parse(cell.source).body:
+            assert isinstance(node, ast.Assign)
+            ast.literal_eval(node.value)
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert all("#" in line for line in lines)
+
+    def test_code_cells_are_short(self, path: Path):
+        for cell in _code(path):
+            if not _is_parameters(cell):
+                assert len(cell.source.splitlines()) <= 10, cell.source
+
+    def test_nothing_is_defined(self, path: Path):
+        for cell in _code(path):
+            nodes = list(ast.walk(ast.parse(cell.source)))
+            assert not [n for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Lambda))], cell.source
+
+    def test_a_sentence_stands_before_each_code_cell(self, path: Path):
+        cells = _read(path).cells
+        for before, cell in zip([None, *cells], cells, strict=False):
+            if cell.cell_type == "code":
+                assert before is not None and before.cell_type == "markdown", cell.source
+                prose = [line for line in before.source.splitlines() if line.strip() and not line.startswith("#")]
+                assert prose, cell.source
+
+    def test_names_no_path_of_a_machine(self, path: Path):
+        assert not re.search(r"/(home|root|Users|work)/", path.read_text(encoding="utf-8"))
+
+
+def _headings(path: Path) -> list[str]:
+    lines = [line for cell in _read(path).cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    return [line for line in lines if line.startswith("## ")]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_have_the_same_numbered_headings(path: Path):
+    headings = _headings(path)
+    assert headings == _headings(RECIPES[0])
+    assert [int(heading.split()[1]) for heading in headings] == list(range(1, len(headings) + 1))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_parameters_cell_names_only_known_parameters(path: Path):
+    from helpers import recipes
+
+    (cell,) = [cell for cell in _code(path) if _is_parameters(cell)]
+    names = {node.targets[0].id for node in ast.parse(cell.source).body}
+    known = recipes.load(path.stem.partition("_")[2]).params_model.model_fields
+    assert names <= set(known)

@@ -31,7 +31,8 @@ def test_parts_may_be_left_out_and_breaks_go(parts, line):
 
 
 def test_ipython_shows_the_line_instead_of_a_traceback():
-    assert ParameterError("a problem", remedy="Do this.")._render_traceback_() == ["ParameterError: a problem. Do this."]
+    error = ParameterError("a problem", remedy="Do this.")
+    assert error._render_traceback_() == ["ParameterError: a problem. Do this."]
 
 
 def test_every_error_is_caught_as_one_and_ends_with_a_code():

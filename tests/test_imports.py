@@ -153,4 +153,5 @@ def test_a_parenthesised_with_is_found():
 
 
 def test_the_sessions_were_found():
-    assert {"openvino_session", "onnxruntime_session", "torch_session", "child"} <= {path.stem for path in CHILD_FILES}
+    found = {path.stem for path in CHILD_FILES}
+    assert {"openvino_session", "onnxruntime_session", "torch_session", "child"} <= found

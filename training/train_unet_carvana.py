@@ -77,9 +77,9 @@ def train(network: UNet, options: argparse.Namespace, held_out: list[tuple[np.nd
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, total_steps=options.steps, pct_start=0.1, final_div_factor=1e3
     )
-    whole_from, smooth = int(0.85 * options.steps), None
+    whole_from, smooth = int(0.8 * options.steps), None
     for step in range(1, options.steps + 1):
-        images, masks = pool.batch(8, 288) if step <= whole_from else pool.batch(2, SIZE)
+        images, masks = pool.batch(4, 320) if step <= whole_from else pool.batch(2, SIZE)
         network.train()
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of(network, images, masks)
@@ -87,7 +87,7 @@ def train(network: UNet, options: argparse.Namespace, held_out: list[tuple[np.nd
         optimizer.step()
         schedule.step()
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        if step % 50 == 0:
+        if step % 100 == 0:
             log.info("step %d of %d: loss %.4f, %.0f s", step, options.steps, smooth, _seconds(started))
         if step % 300 == 0:
             log.info("held-out IoU (16 images): %.4f", mean_iou(evaluate(network, held_out[:16])[0]))
@@ -152,7 +152,7 @@ def save(network: UNet, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--scenes", type=int, default=700, help="pictures trained on")
     parser.add_argument("--held-out", type=int, default=100, help="seeds 0 to this number are scored")

@@ -30,6 +30,8 @@ def _run(options: argparse.Namespace) -> int:
     names = [options.recipe]
     if options.recipe == "all":
         names = recipes.recipe_names()
+        for name in names:
+            recipes.load(name).prepare_params(**given)  # refuses a wrong parameter before the first notebook
         outputs = str(given.get("outputs", "outputs"))
         sys.stdout.write(f"passed: {run_start_notebook(outputs)}\n")
     for name in names:
@@ -40,6 +42,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _read_value(text: str) -> object:
     """A value as YAML reads it: `3`, `0.5`, `[a, b]`, `off`, `some text`."""
+    if not text.strip():
+        # An unset shell variable must not fall back to the default data without a word.
+        raise ParameterError("a parameter has no value", remedy="Give one, or null for the default.")
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _build_parser()
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal in GBK has no ✓
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         return options.command(options)

@@ -81,7 +81,6 @@ def read_brats_case(case: CaseFiles) -> Case:
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
         _refuse_other_grid(case.id, role, volume.geometry, reference)
-        _refuse_non_finite(case.files[role], volume.array)
     image = np.concatenate([volumes[role].array for role in MODALITIES]).astype(np.float32)
     truth, convention = None, _convention_of_names(case)
     if case.truth is not None:
@@ -212,12 +211,6 @@ def _refuse_other_grid(case: str, role: str, geometry: Geometry, reference: Geom
             expected="one grid for all modalities and the label",
             remedy="Register and resample the case first.",
         )
-
-
-def _refuse_non_finite(path: Path, array: np.ndarray) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = int(np.count_nonzero(~np.isfinite(array)))
-        raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
 
 
 def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from helpers import recipes
 from helpers.doctor.hardware import describe_accelerators, describe_cpu, describe_memory
-from helpers.doctor.software import describe_netron, describe_packages, describe_torch_build, module_is_here
+from helpers.doctor.software import (
+    cann_module_is_here,
+    describe_netron,
+    describe_packages,
+    describe_torch_build,
+    module_is_here,
+)
 from helpers.params.paths import PROJECT_ROOT
 from helpers.params.targets import Target, load_target, target_names
 from helpers.view.tables import html_table
@@ -77,9 +83,10 @@ def _can_run(target: Target) -> bool:
     if target.python:
         return Path(target.python).exists()
     if target.runtime == "ascend":
-        return module_is_here("acl.rt") if module_is_here("acl") else False
+        return cann_module_is_here()
     if target.runtime == "magicmind":
         return module_is_here("magicmind")
     if target.device == "CUDA":
-        return module_is_here("torch") and "CUDA build" in describe_torch_build() and Path("/dev/nvidia0").exists()
+        device = next(Path("/dev").glob("nvidia[0-9]*"), None)  # a container may hold another one than the first
+        return module_is_here("torch") and "CUDA build" in describe_torch_build() and device is not None
     return module_is_here(target.runtime)

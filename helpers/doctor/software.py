@@ -74,6 +74,12 @@ def module_is_here(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+def cann_module_is_here() -> bool:
+    """Whether CANN's `acl` could be imported: a compiled module, unlike the packages of that name from pip."""
+    spec = importlib.util.find_spec("acl")
+    return spec is not None and (spec.origin or "").endswith(".so")
+
+
 def _netron_build_date(folder: Path) -> datetime.date | None:
     page = folder / "index.html"
     if not page.is_file():

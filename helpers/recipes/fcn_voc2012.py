@@ -35,7 +35,7 @@ class FCNVoc2012(Recipe):
     title = "FCN-R50-D8 / VOC 2012"
     params_model = VocParams
     class_names = voc.CLASSES
-    score_names = ("mIoU", "mAcc", "aAcc")
+    score_names = ("mIoU", "mIoU_present", "mAcc", "aAcc")
     targets_to_lint = ("ascend310", "ascend310p3")
     mask_suffix = ".png"
 
@@ -117,14 +117,14 @@ class FCNVoc2012(Recipe):
     def aggregate(
         self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None]
     ) -> dict[str, float | None]:
-        """mIoU, mAcc, aAcc over all pixels of all images, over the classes present too, and per class."""
+        """The scores over all pixels of all images, and IoU and accuracy of each class."""
         if not len(tallies):
             return dict.fromkeys(self.score_names)
         counts = np.sum(tallies, axis=0)
         matrix = ConfusionMatrix(len(self.class_names))
         matrix.counts += counts
         result = matrix.scores()
-        means = {**_scores(counts), "mIoU_present": _known(result.miou_present)}
+        means = _scores(counts)
         for name, iou, acc in zip(self.class_names, result.iou, result.acc, strict=True):
             if not np.isnan(iou):
                 means |= {f"IoU {name}": iou, f"Acc {name}": _known(acc)}
@@ -179,7 +179,12 @@ def _scores(counts: np.ndarray) -> dict[str, float | None]:
     matrix = ConfusionMatrix(counts.shape[0])
     matrix.counts += counts
     result = matrix.scores()
-    return {"mIoU": _known(result.miou), "mAcc": _known(result.macc), "aAcc": _known(result.aacc)}
+    return {
+        "mIoU": _known(result.miou),
+        "mIoU_present": _known(result.miou_present),
+        "mAcc": _known(result.macc),
+        "aAcc": _known(result.aacc),
+    }
 
 
 def _known(value: float) -> float | None:

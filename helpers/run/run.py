@@ -97,7 +97,7 @@ class Run:
         stages = self.record.content["stages"].values()
         failed = [stage["title"] for stage in stages if stage["status"] == "failed"]
         if failed:
-            raise GateError("the run cannot pass", received=f"failed: {', '.join(failed)}", remedy="Perform it again.")
+            raise GateError("a step failed", received=", ".join(failed), remedy="Perform it again, then finish.")
         self.record.end("passed")
         _LOG.info("run passed: %s", self.folder)
 

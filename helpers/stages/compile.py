@@ -10,7 +10,7 @@ from helpers.errors import CompileError
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
-from helpers.run.digest import digest_file
+from helpers.run.digest import digest_file, digest_value
 from helpers.run.environment import package_version
 from helpers.stages.graph import FINAL
 
@@ -47,6 +47,14 @@ def compile_model(recipe: Recipe, run: Run) -> StageResult:
 def compiled_path(run: Run) -> Path:
     """The file that the run's device opens."""
     return run.path(_COMPILED[load_target(run.params.target).runtime])
+
+
+def digest_compiled(run: Run) -> str:
+    """One hash over every file of the compiled model (OpenVINO's weights lie beside its `.xml`) and its runtime."""
+    path = compiled_path(run)
+    files = {part.name: digest_file(part) for part in sorted(path.parent.glob(f"{path.stem}.*"))}
+    runtime = load_target(run.params.target).runtime
+    return digest_value({"files": files, "runtime": runtime, "version": package_version(runtime)})
 
 
 def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:

@@ -15,9 +15,8 @@ from helpers.params.model import RunParams
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
-from helpers.run.digest import digest_file
 from helpers.run.measure import Stopwatch, peak_memory
-from helpers.stages.compile import compiled_path
+from helpers.stages.compile import compiled_path, digest_compiled
 from helpers.stages.data import digest_case, selected_cases
 from helpers.view.progress import show_progress
 
@@ -85,7 +84,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
 
     inputs = {
         "case": digest_case(files),
-        "model": digest_file(compiled_path(run)),
+        "model": digest_compiled(run),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
     return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make)

@@ -12,7 +12,7 @@ from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
-from helpers.stages.compile import compiled_path
+from helpers.stages.compile import digest_compiled
 from helpers.stages.data import CasesOnDemand, digest_case, selected_cases
 from helpers.stages.infer import mask_name, run_call
 
@@ -69,7 +69,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
-        "model": digest_file(compiled_path(run)),
+        "model": digest_compiled(run),
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
     return run.perform("source_score", "The source's own score", inputs=inputs, make=make)

@@ -30,13 +30,24 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
         ParameterError: a name is unknown (the nearest known one is named) or a value is wrong.
     """
     recipe = recipes.load(recipe_name)
+    known = recipe.params_model.model_fields
     given = {
         name: value
         for name, value in namespace.items()
-        if isinstance(value, _LITERALS) and not name.startswith("_") and name not in _IPYTHON
+        if (name in known or _is_plain(value)) and not name.startswith("_") and name not in _IPYTHON
     }
-    known = recipe.params_model.model_fields
+    if isinstance(given.get("recipe"), Recipe):
+        del given["recipe"]  # this cell's own answer, when the cell is run again
     if someone_is_there():
         given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
     params = recipe.prepare_params(**given)
     return recipe, Run(params)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a literal through and through; a list of results, say, is no parameter."""
+    if isinstance(value, dict):
+        return all(_is_plain(part) for part in (*value, *value.values()))
+    if isinstance(value, list):
+        return all(_is_plain(part) for part in value)
+    return isinstance(value, _LITERALS)

@@ -18,7 +18,8 @@ class Summary:
     lines: list[str]
 
     def __str__(self) -> str:
-        return "\n".join([*("  ".join(row) for row in self.rows), *self.lines])
+        lines = [line.replace("<code>", "").replace("</code>", "") for line in self.lines]
+        return "\n".join([*("  ".join(row) for row in self.rows), *lines])
 
     def _repr_html_(self) -> str:
         places = "".join(f"<li>{line}</li>" for line in self.lines)

@@ -11,7 +11,7 @@ from helpers.graph.reference import open_reference
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.digest import digest_file
-from helpers.stages.compile import compiled_path
+from helpers.stages.compile import digest_compiled
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import run_call
@@ -48,7 +48,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {
         "graphs": {name: digest_file(run.path(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
-        "compiled": digest_file(compiled_path(run)),
+        "compiled": digest_compiled(run),
         "checkpoint": digest_file(recipe.checkpoint_path(run.params)),
         "cases": {case.id: digest_case(case) for case in cases},
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
@@ -71,10 +71,12 @@ def _judge(row: Agreement, run: Run) -> list[Check]:
 
 
 def _inputs(recipe: Recipe, run: Run, cases) -> list[np.ndarray]:
-    """A window of each of the first cases, and one of noise, as batches of one."""
+    """A window of each of the first cases, and one of noise, as batches of the size that the graph takes."""
     samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
     noise = np.random.default_rng(0).standard_normal(samples[0].shape, dtype=np.float32)
-    return [np.ascontiguousarray(sample[None], np.float32) for sample in (*samples, noise)]
+    count = 1 if run.params.dynamic_batch else run.params.batch_size
+    batches = [np.repeat(sample[None], count, axis=0) for sample in (*samples, noise)]
+    return [np.ascontiguousarray(batch, np.float32) for batch in batches]
 
 
 def _torch(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarray]:

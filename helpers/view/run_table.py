@@ -10,11 +10,11 @@ from helpers.view.tables import html_table
 
 
 def show_run(folder: Path) -> Shown:
-    """The steps in `run.json`: title, status, seconds, checks."""
+    """The steps in `run.json`, in the order they ended: title, status, seconds, checks."""
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     rows = [
         (stage["title"], stage["status"], f"{stage['seconds']:.1f}", len(stage.get("checks", [])) or "–")
-        for stage in content["stages"].values()
+        for stage in sorted(content["stages"].values(), key=lambda stage: stage["ended"])
     ]
     text = "\n".join("  ".join(str(cell) for cell in row) for row in rows)
     return Shown(html_table(("step", "status", "seconds", "checks passed"), rows), text)

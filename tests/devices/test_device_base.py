@@ -113,7 +113,7 @@ def test_an_exception_inside_the_block_closes_the_device():
     assert device.closed == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no memory left"), ValueError("bad"), Exception("an odd runtime's own")])
+@pytest.mark.parametrize("error", [RuntimeError("no memory left"), ValueError("bad"), Exception("a runtime's own")])
 def test_a_failing_runtime_becomes_one_line_and_the_device_lives_on(error):
     class Session:
         inputs, outputs = [("x", "float32", [None, 2, 3])], [("y", "float32", [None, 2, 3])]

@@ -19,7 +19,7 @@ from helpers.errors import CookbookError, DeviceError, ResourceError
 from helpers.params.targets import load_target
 
 # A runtime in numpy: 2 x + 1 and the sum over channels; the first value of a sample says how to misbehave.
-SESSION = '''
+SESSION = """
 import os, sys, time
 import numpy as np
 
@@ -58,7 +58,7 @@ class Session:
 
 def open_session(path, **options):
     return Session(path, **options)
-'''
+"""
 
 
 def shared_files() -> set[str]:
@@ -314,8 +314,9 @@ def test_onnxruntime_in_a_worker_answers_as_here(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.8", "3.12"])
 def test_onnxruntime_in_another_python_answers_as_here(tmp_path, version):
-    python = os.environ.get(f"COOKBOOK_PYTHON_{version.replace('.', '_')}")
+    variable = f"COOKBOOK_PYTHON_{version.replace('.', '_')}"
+    python = os.environ.get(variable)
     if not python:
-        pytest.skip(f"COOKBOOK_PYTHON_{version.replace('.', '_')} names no Python {version} with numpy and onnxruntime")
+        pytest.skip(f"{variable} names no interpreter with numpy and onnxruntime")
     device = same_as_here(python, relu_model(tmp_path / "model.onnx"))
     assert device.interpreter.startswith(f"Python {version}.")

@@ -177,7 +177,7 @@ class TestNames:
 
     def test_a_profile_that_names_another_is_refused(self, params_folder):
         (params_folder / "lamp" / "copy.yaml").write_text("profile: demo\n")
-        with pytest.raises(ParameterError, match="copy.yaml names another profile"):
+        with pytest.raises(ParameterError, match=r"copy\.yaml names another profile"):
             load_profile("lamp", "copy")
 
     def test_a_wrong_target_file_is_named(self, params_folder):

@@ -41,7 +41,7 @@ def test_refuses_in_one_line_that_tells_the_cause(tmp_path, content, telling):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ParameterError, match="not_there.yaml.*No such file"):
+    with pytest.raises(ParameterError, match=r"not_there\.yaml.*No such file"):
         read_yaml_mapping(tmp_path / "not_there.yaml")
 
 

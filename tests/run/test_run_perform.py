@@ -151,7 +151,7 @@ class TestReuse:
     def test_altered_work_in_the_store_is_made_anew(self, run, runs):
         stage = Stage()
         stage.perform(run)
-        (entry,) = [path for path in run.store.root.glob("*/b.txt")]
+        (entry,) = list(run.store.root.glob("*/b.txt"))
         entry.write_text("altered")
         other = runs(batch_size=2)
         assert stage.perform(other).status == "made"
@@ -283,7 +283,9 @@ class TestResult:
         assert "&lt;b&gt; &amp; c" in html and "<b> & c" not in html and "&lt;i&gt;" in html
         assert "<code>out/a.txt</code>" in html and "Look." in html
 
-    @pytest.mark.parametrize(("count", "shown"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e9, "2.5 GB")])
+    @pytest.mark.parametrize(
+        ("count", "shown"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e9, "2.5 GB")]
+    )
     def test_bytes_have_a_unit(self, count, shown):
         from helpers.run.result import _show_bytes
 

@@ -25,7 +25,7 @@ def _load_tiny():
     return module
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """The tiny recipe's module and a folder with its checkpoints, registered as `tiny`."""
     from safetensors.torch import save_file
@@ -53,7 +53,7 @@ def tiny(tmp_path_factory):
     sys.modules.pop("tiny_recipe")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def walk(tiny):
     """Walks the stages: `walk(outputs, pictures=False, **given)` gives recipe, run and what each stage returned."""
     started = []

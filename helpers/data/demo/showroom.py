@@ -67,7 +67,7 @@ def draw_showroom(random: np.random.Generator, camera: Camera, size_px: tuple[in
 
 
 def _muted(random: np.random.Generator) -> np.ndarray:
-    grey = random.choice([random.uniform(0.55, 0.95), random.uniform(0.15, 0.55)], p=[0.65, 0.35])
+    grey = random.uniform(0.55, 0.95) if random.random() < 0.8 else random.uniform(0.25, 0.55)
     tint = random.normal(0, 0.03 if random.random() < 0.75 else 0.1, 3)
     return np.clip(grey + tint - tint.mean(), 0.05, 0.98)
 

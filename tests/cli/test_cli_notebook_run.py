@@ -1,0 +1,122 @@
+"""A notebook run through the command line: its exit code and run.json never say more than was done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import cli
+from helpers.cli import notebook_run
+from helpers.run import read_run_status
+
+START = 'from helpers import stages\nrecipe, run = stages.start_run("unet3d_brats", globals())'
+FINISH = "stages.finish_run(recipe, run)"
+pytestmark = pytest.mark.notebook
+
+
+def _write_notebook(path: Path, *cells: str) -> None:
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ('profile = "demo"', *cells)]
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def execute(tmp_path, monkeypatch, capsys):
+    """Runs cells as the recipe's notebook; gives exit code, standard error and the run's folder."""
+
+    def go(*cells: str, parameters: tuple[str, ...] = ()) -> tuple[int, str, Path]:
+        source = tmp_path / "source.ipynb"
+        _write_notebook(source, *cells)
+        monkeypatch.setattr(notebook_run, "notebook_of", lambda name: source)
+        code = cli.main(["run", "unet3d_brats", "-p", "outputs", str(tmp_path / "outputs"), *parameters])
+        folders = list((tmp_path / "outputs" / "unet3d_brats").iterdir())
+        assert len(folders) == 1
+        return code, capsys.readouterr().err, folders[0]
+
+    return go
+
+
+def _record(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+def test_a_run_that_reaches_its_last_step_passes(execute):
+    code, err, folder = execute(START, FINISH, parameters=("-p", "batch_size", "2"))
+    assert (code, err) == (0, "")
+    assert _record(folder)["status"] == "passed"
+    assert _record(folder)["params"]["batch_size"] == 2
+    assert (folder / "notebook.ipynb").is_file()
+
+
+@pytest.mark.parametrize(
+    "death", ["import os; os._exit(0)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+)
+def test_a_kernel_that_dies_is_not_a_run_that_passed(execute, death):
+    code, err, folder = execute(START, death, FINISH)
+    assert code == 1
+    assert err.startswith("error: the notebook's kernel died") and err.count("\n") == 1
+    assert _record(folder)["status"] == "failed" and "kernel died" in _record(folder)["reason"]
+
+
+def test_a_failed_gate_ends_it_with_the_number(execute):
+    gate = (
+        "from helpers.run import Check, Made\n"
+        "bad = Made(checks=(Check('Dice WT', False, '0.41, at least 0.85'),))\n"
+        "run.perform('score', 'Scores', inputs={}, make=lambda folder: bad)"
+    )
+    code, err, folder = execute(START, gate, FINISH)
+    assert code == 1 and "GateError" in err and "0.41, at least 0.85" in err and err.count("\n") == 1
+    assert _record(folder)["status"] == "failed" and "0.41" in _record(folder)["reason"]
+
+
+def test_an_error_outside_a_stage_gives_the_record_its_cause(execute):
+    bad = "from helpers.errors import DataError\nraise DataError('case x lacks t2', remedy='Complete it.')"
+    code, err, folder = execute(START, bad, FINISH)
+    assert code == 1 and "case x lacks t2" in err and err.count("\n") == 1 and "\x1b" not in err
+    assert _record(folder)["status"] == "failed" and "case x lacks t2" in _record(folder)["reason"]
+
+
+def test_a_notebook_without_its_last_step_did_not_pass(execute):
+    code, err, folder = execute(START)
+    assert code == 1 and err.startswith("error: the run is failed") and "run.log" in err
+    assert read_run_status(folder / "run.json")[0] == "failed"
+
+
+def test_a_record_of_an_earlier_run_does_not_count(execute):
+    code, _, folder = execute(START, FINISH)
+    assert code == 0
+    code, err, folder = execute("1 + 1")
+    assert code == 1 and "the run is failed" in err
+    assert not (folder / "run.json").exists()
+
+
+def test_a_recipe_without_a_notebook_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(notebook_run, "NOTEBOOKS_FOLDER", tmp_path)
+    with pytest.raises(notebook_run.NotebookFailedError, match="no notebook for unet3d_brats"):
+        notebook_run.notebook_of("unet3d_brats")
+
+
+def test_the_notebook_of_a_recipe_is_found_by_its_name():
+    assert notebook_run.notebook_of("unet3d_brats").name == "01_unet3d_brats.ipynb"
+
+
+def test_an_unknown_parameter_given_to_papermill_itself_stops_the_notebook(tmp_path):
+    """papermill passes it on with exit code 0; the cell after the parameters refuses it."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    _write_notebook(tmp_path / "source.ipynb", START)
+    with pytest.raises(PapermillExecutionError, match="Did you mean 'batch_size'"):
+        papermill.execute_notebook(
+            str(tmp_path / "source.ipynb"),
+            str(tmp_path / "out.ipynb"),
+            parameters={"bacth_size": 4, "outputs": str(tmp_path / "outputs")},
+            kernel_name="python3",
+            progress_bar=False,
+        )
+    assert not (tmp_path / "outputs").exists()

@@ -1,0 +1,245 @@
+"""Figures are small files of the expected size, show the slices that matter, and say truly which way is right."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from helpers.data.geometry import Geometry
+from helpers.view.figures import draw_graph, draw_montage, draw_relief, draw_stage_times, save_figure
+from helpers.view.figures.slices import axis_letters, pick_slices, window_of
+
+SHAPE = (24, 60, 50)
+NAMES = ("background", "core", "oedema", "enhancing")
+
+
+def volume(shape=SHAPE):
+    """A ball of a body with texture, a truth inside it, and a prediction that is wrong most in one slice."""
+    z, y, x = np.ogrid[tuple(slice(-1, 1, side * 1j) if side > 1 else slice(0, 1, 1j) for side in shape)]
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    texture = gaussian_filter(np.random.default_rng(0).standard_normal(shape), 3, mode="wrap")
+    image = (100 + 600 * texture).clip(1).astype(np.float32) * (radius < 0.95)
+    truth = (radius < 0.5).astype(np.uint8) * 2
+    truth[radius < 0.3] = 3
+    prediction = truth.copy()
+    prediction[shape[0] // 3] = 1
+    return image, prediction, truth
+
+
+def size_of(path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def texts(figure) -> list[str]:
+    import matplotlib.text
+
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 60, 50), (3, 20, 90), (155, 240, 240)])
+def test_a_montage_is_one_small_png(tmp_path, shape):
+    image, prediction, truth = volume(shape)
+    figure = draw_montage("case 1", image, prediction, truth, geometry=Geometry.identity(shape), class_names=NAMES)
+    path = save_figure(figure, tmp_path / "new" / "montage.png")
+    assert path.stat().st_size <= 300_000
+    width, height = size_of(path)
+    assert 800 <= width <= 1100 and 150 <= height <= 1600
+
+
+def test_a_montage_without_truth_has_neither_truth_nor_errors():
+    image, prediction, _ = volume()
+    shown = texts(draw_montage("c", image, prediction, None, geometry=Geometry.identity(SHAPE), class_names=NAMES))
+    assert "image" in shown and "prediction" in shown
+    assert not {"truth", "errors", "missed"} & set(shown)
+
+
+def test_a_montage_names_its_slices_scores_and_classes():
+    image, prediction, truth = volume()
+    figure = draw_montage(
+        "c",
+        image,
+        prediction,
+        truth,
+        geometry=Geometry.identity(SHAPE),
+        class_names=NAMES,
+        scores={"WT": 0.5, "ET": None},
+    )
+    shown = texts(figure)
+    assert "slice 8, most error" in shown and "slice 12, most foreground" in shown
+    assert any("Dice WT 0.500" in text and "ET" not in text for text in shown)
+    assert {"core", "oedema", "enhancing", "missed"} <= set(shown) and "background" not in shown
+
+
+def test_equal_pictures_are_equal_bytes(tmp_path):
+    image, prediction, truth = volume()
+    paths = []
+    for name in ("a", "b"):
+        figure = draw_montage("c", image, prediction, truth, geometry=Geometry.identity(SHAPE), class_names=NAMES)
+        paths.append(save_figure(figure, tmp_path / f"{name}.png"))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_pixels_have_the_shape_of_voxels():
+    image, prediction, truth = volume()
+    geometry = Geometry.identity(SHAPE, (5.0, 2.0, 0.5))
+    figure = draw_montage("c", image, prediction, truth, geometry=geometry, class_names=NAMES)
+    assert {axis.get_aspect() for axis in figure.axes} == {4.0}
+
+
+@pytest.mark.parametrize("most", [0, 5, 19])
+def test_the_first_slice_is_the_one_of_most_error(most):
+    truth = np.zeros((20, 8, 8), np.uint8)
+    truth[9:11, :4] = 1
+    prediction = truth.copy()
+    prediction[most, :, 6:] = 2
+    prediction[12, 0, 0] = 1
+    (first, why), (second, also) = pick_slices(prediction, truth)
+    assert (first, why) == (most, "most error")
+    assert also == "most foreground" and second in (9, 10)
+
+
+def test_slices_without_a_truth_are_those_of_most_foreground_and_apart():
+    prediction = np.zeros((20, 8, 8), np.uint8)
+    prediction[6:9, :6] = 1
+    prediction[7] = 1
+    prediction[15, :2] = 3
+    assert pick_slices(prediction, None) == [(7, "most foreground"), (15, "most foreground")]
+
+
+def test_a_perfect_prediction_shows_no_slice_as_the_one_of_most_error():
+    truth = np.zeros((20, 8, 8), np.uint8)
+    truth[5] = 1
+    picks = pick_slices(truth, truth)
+    assert picks[0] == (5, "most foreground")
+    assert all("error" not in why for _, why in picks)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 5])
+def test_thin_volumes_show_no_slice_twice(depth):
+    truth = np.ones((depth, 4, 4), np.uint8)
+    picks = pick_slices(np.zeros_like(truth), truth)
+    assert 1 <= len(picks) <= 2
+    assert len({index for index, _ in picks}) == len(picks)
+
+
+def test_an_empty_mask_is_not_called_foreground():
+    empty = np.zeros((9, 4, 4), np.uint8)
+    assert all(why == "no foreground" for _, why in pick_slices(empty, None))
+
+
+def test_grey_limits_leave_out_air_and_outliers():
+    channel = np.zeros((10, 10, 10), np.float32)
+    channel[:5] = np.linspace(100, 200, 500).reshape(5, 10, 10)
+    channel[0, 0, 0] = 1e6
+    low, high = window_of(channel)
+    assert 100 <= low <= 102 and 198 <= high <= 200
+    assert window_of(np.zeros((2, 2, 2))) == (0.0, 1.0)
+    low, high = window_of(np.full((2, 2, 2), 7.0))
+    assert high > low
+
+
+IDENTITY = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
+FLIPPED = (-1.0, 0, 0, 0, -1.0, 0, 0, 0, -1.0)
+SAGITTAL = (0, 0, 1.0, 1.0, 0, 0, 0, -1.0, 0)  # x runs to the back, y to the feet, z to the left
+OBLIQUE = (0.9, -0.436, 0.0, 0.436, 0.9, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("direction", "letters"),
+    [
+        (IDENTITY, {"x": ("R", "L"), "y": ("A", "P"), "z": ("I", "S")}),
+        (FLIPPED, {"x": ("L", "R"), "y": ("P", "A"), "z": ("S", "I")}),
+        (SAGITTAL, {"x": ("A", "P"), "y": ("S", "I"), "z": ("R", "L")}),
+        (OBLIQUE, {"x": ("R", "L"), "y": ("A", "P"), "z": ("I", "S")}),
+    ],
+)
+def test_letters_are_those_of_the_patient(direction, letters):
+    assert axis_letters(direction) == letters
+
+
+@pytest.mark.parametrize(("direction", "left", "right"), [(IDENTITY, "R", "L"), (FLIPPED, "L", "R")])
+def test_a_montage_writes_the_letters_on_the_sides_they_belong_to(direction, left, right):
+    image, prediction, truth = volume()
+    geometry = dataclasses.replace(Geometry.identity(SHAPE), direction=direction)
+    figure = draw_montage("c", image, prediction, truth, geometry=geometry, class_names=NAMES)
+    across = sorted((text.get_position()[0], text.get_text()) for text in figure.axes[0].texts)
+    assert (across[0][1], across[-1][1]) == (left, right)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 60, 50), (155, 120, 120)])
+def test_a_relief_is_one_small_png(tmp_path, shape):
+    image, prediction, truth = volume(shape)
+    masks = {"truth": truth, "prediction": prediction, "empty": np.zeros(shape, np.uint8)}
+    figure = draw_relief("c", masks, image != 0, geometry=Geometry.identity(shape, (3.0, 1.0, 1.0)))
+    path = save_figure(figure, tmp_path / "relief.png")
+    assert path.stat().st_size <= 300_000
+    assert {"truth", "prediction", "empty"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("direction", "views"),
+    [
+        (IDENTITY, ["from the front", "from the right", "from above"]),
+        (FLIPPED, ["from the back", "from the left", "from below"]),
+    ],
+)
+def test_a_relief_names_the_side_it_is_seen_from(direction, views):
+    _, prediction, _ = volume()
+    geometry = dataclasses.replace(Geometry.identity(SHAPE), direction=direction)
+    figure = draw_relief("c", {"mask": prediction}, prediction > 0, geometry=geometry)
+    assert [axis.get_title() for axis in figure.axes] == views
+
+
+def test_a_relief_shows_what_lies_in_front():
+    from helpers.view.figures.relief import _render
+    from helpers.view.palette import label_colour, rgb
+
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[5:15, 2:4, 5:15] = 1  # y small: towards the front
+    picture, aspect = _render(mask, np.zeros_like(mask, bool), 1, False, (4.0, 1.0, 2.0))
+    assert picture.shape == (20, 20, 3) and aspect == 2.0
+    assert np.array_equal(picture[0, 0], [1, 1, 1])
+    shade, colour = picture[10, 10] - 0.25, np.array(rgb(label_colour(1)))  # a quarter of the paper shines through
+    np.testing.assert_allclose(shade / shade.max(), colour / colour.max(), atol=1e-6)
+
+
+def graph_model() -> onnx.ModelProto:
+    shapes = {"x": [1, 2, 8, 8], "a": [1, 2, 8, 8], "b": [1, 2, 4, 4], "c": [1, 2, 8, 8], "y": [1, 4, 8, 8]}
+    scales = helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2])
+    roi = helper.make_tensor("roi", TensorProto.FLOAT, [0], [])
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], "first"),
+        helper.make_node("MaxPool", ["a"], ["b"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Resize", ["b", "roi", "scales"], ["c"], "grow"),
+        helper.make_node("Concat", ["a", "c"], ["y"], "join", axis=1),
+    ]
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    graph = helper.make_graph(nodes, "g", [values["x"]], [values["y"]], [scales, roi])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
+
+
+def test_a_graph_is_drawn_with_its_ops_counted_and_the_refused_ringed(tmp_path):
+    figure = draw_graph(graph_model(), "a small U", refused=["grow"])
+    assert {"Relu 1", "MaxPool 1", "Resize 1", "Concat 1", "refused"} <= set(texts(figure))
+    path = save_figure(figure, tmp_path / "graph.png")
+    assert path.stat().st_size <= 300_000
+    assert 900 <= size_of(path)[0] <= 1400
+    places = [tuple(dots.get_offsets()[0]) for dots in figure.axes[0].collections]
+    assert places == [(0, 0), (1, -1), (2, 0), (3, 0)]  # depth to the right, one row down at half the size
+    rings = [tuple(np.round(dots.get_edgecolor()[0][:3], 2)) for dots in figure.axes[0].collections]
+    assert rings == [(1, 1, 1), (1, 1, 1), (0.8, 0, 0), (1, 1, 1)]
+
+
+def test_stage_times_are_bars_of_their_seconds(tmp_path):
+    figure = draw_stage_times({"export": 1.25, "infer": 20.0})
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [1.25, 20.0]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["export", "infer"]
+    assert {" 1.2 s", " 20.0 s"} <= set(texts(figure))
+    assert save_figure(figure, tmp_path / "times.png").stat().st_size <= 300_000

@@ -1,0 +1,161 @@
+"""Tables, progress and viewers: static without a reader, interactive only with one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import urllib.request
+from types import SimpleNamespace
+
+import numpy as np
+
+from helpers.run.result import StageResult
+from helpers.view import show_case_table, show_pictures
+from helpers.view.netron_frame import offer_netron
+from helpers.view.presence import someone_is_there
+from helpers.view.progress import show_progress
+from helpers.view.tables import html_table
+from helpers.view.volume import open_volume_view
+
+
+def _result(stage: str, folder: str = "", files: tuple[str, ...] = (), **timings: float) -> StageResult:
+    return StageResult(stage, stage, "made", files, (), {}, {}, 1.0, 0, "", timings, folder)
+
+
+class TestTable:
+    def test_numbers_are_aligned_right_and_text_left(self):
+        table = html_table(("name", "value"), [("a", "1,234.5"), ("b", "–"), ("c", "50%")])
+        assert table.count("text-align:right") == 4 and table.count("text-align:left") == 4
+
+    def test_one_word_makes_a_column_text(self):
+        assert "text-align:right" not in html_table(("value",), [("1",), ("none",)])
+
+    def test_content_is_escaped(self):
+        table = html_table(("<b>",), [("a & <script>",)])
+        assert "<script>" not in table and "a &amp; &lt;script&gt;" in table and "&lt;b&gt;" in table
+
+    def test_a_table_without_rows_has_its_header(self):
+        assert html_table(("a", "b"), []).count("<th") == 3  # thead and two cells
+
+
+class TestCaseTable:
+    def test_shows_seconds_memory_and_scores(self):
+        rows = [_result("infer/a", read=0.1, infer=2.345, peak_rss_mb=812.6), _result("infer/b")]
+        table = show_case_table(rows, {"a": {"WT": 0.91234, "ET": None}}, ("WT", "ET"))
+        first, second = repr(table).splitlines()[1:]
+        assert first.split() == ["a", "made", "0.10", "0.00", "2.35", "0.00", "813", "0.912", "–"]
+        assert second.split() == ["b", "made", "0.00", "0.00", "0.00", "0.00", "0", "–", "–"]
+        assert "0.912" in table._repr_html_()
+
+
+class TestPresence:
+    def test_jupyter_names_its_session(self, monkeypatch):
+        monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+        assert someone_is_there() is False
+        monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
+        assert someone_is_there() is True
+
+    def test_the_parameter_decides_first(self, monkeypatch):
+        monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
+        assert someone_is_there(False) is False
+        monkeypatch.delenv("JPY_SESSION_NAME")
+        assert someone_is_there(True) is True
+
+
+class TestProgress:
+    def test_headless_gives_plain_lines_and_no_bar(self, caplog, capsys):
+        with caplog.at_level(logging.INFO, logger="cookbook"):
+            assert list(show_progress(["a", "b"], "infer", interactive=False)) == ["a", "b"]
+        assert [record.getMessage() for record in caplog.records] == ["infer 1 of 2", "infer 2 of 2"]
+        assert capsys.readouterr().err == ""
+
+    def test_a_reader_gets_a_bar(self, monkeypatch):
+        import tqdm.auto
+
+        seen = []
+        monkeypatch.setattr(tqdm.auto, "tqdm", lambda items, desc: seen.append(desc) or items)
+        assert list(show_progress([1, 2], "infer", interactive=True)) == [1, 2]
+        assert seen == ["infer"]
+
+
+class TestPictures:
+    def test_every_png_is_shown_and_nothing_else(self, tmp_path, monkeypatch):
+        import IPython.display
+
+        from helpers.view.figures.save import new_figure, save_figure
+
+        save_figure(new_figure(1, 1), tmp_path / "figures" / "a.png")
+        (tmp_path / "b.json").write_text("{}")
+        shown = []
+        monkeypatch.setattr(IPython.display, "display", shown.append)
+        show_pictures(_result("draw", str(tmp_path), ("b.json", "figures/a.png")))
+        assert [picture.format for picture in shown] == ["png"]
+
+
+class TestViewers:
+    def test_headless_says_what_stands_for_them(self, tmp_path):
+        for shown in (offer_netron(tmp_path / "m.onnx", False), open_volume_view(tmp_path / "i.nii.gz", [], False)):
+            assert "Headless run" in repr(shown) and "Headless run" in shown._repr_html_()
+
+    def test_without_the_viewer_a_line_says_what_to_install(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ipyniivue", None)
+        assert "pip install ipyniivue" in repr(open_volume_view(tmp_path / "i.nii.gz", [], True))
+
+    def test_masks_lie_over_the_image(self, tmp_path, monkeypatch):
+        loaded = []
+        fake = SimpleNamespace(NiiVue=lambda **_: SimpleNamespace(load_volumes=loaded.extend))
+        monkeypatch.setitem(sys.modules, "ipyniivue", fake)
+        open_volume_view(tmp_path / "i.nii.gz", [tmp_path / "m.nii.gz"], True)
+        assert [layer["path"] for layer in loaded] == [str(tmp_path / "i.nii.gz"), str(tmp_path / "m.nii.gz")]
+        assert loaded[0]["opacity"] == 1.0 > loaded[1]["opacity"] > 0
+
+    def test_netron_starts_by_a_click_on_loopback_only(self, tmp_path, monkeypatch):
+        import IPython.display
+        import netron
+        import onnx
+        from onnx import TensorProto, helper
+
+        value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]
+        graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "g", value[:1], value[1:])
+        onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+        started, frames = [], []
+        real = netron.start
+        monkeypatch.setattr(netron, "start", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
+        monkeypatch.setattr(IPython.display, "display", frames.append)
+        box = offer_netron(tmp_path / "m.onnx", True)
+        assert started == []
+        try:
+            for _ in range(2):  # a second click is no "address in use"
+                box.children[0].click()
+            host, port = started[-1]
+            assert host == "127.0.0.1" and port > 0
+            with urllib.request.urlopen(frames[-1].src, timeout=20) as answer:
+                assert b"netron" in answer.read(100_000).lower()
+        finally:
+            for address in started:
+                netron.stop(address)
+
+
+def test_figures_are_equal_bytes(tmp_path):
+    from helpers.view.figures.save import new_figure, save_figure
+
+    for name in ("a.png", "b.png"):
+        figure = new_figure(2, 2)
+        figure.subplots().imshow(np.arange(16).reshape(4, 4))
+        save_figure(figure, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+class TestFinishedRun:
+    def test_its_steps_are_shown_in_the_order_they_were_done(self, tmp_path):
+        import time
+
+        from helpers.run.record import RunRecord
+        from helpers.view.run_table import show_run
+
+        record = RunRecord(tmp_path / "run.json", {})
+        for title in ("Zebra", "Ant"):
+            record.set_stage(title.lower(), {"title": title, "status": "made", "seconds": 1.0, "checks": [{}]})
+            time.sleep(0.002)
+        record.end("passed")
+        assert [line.split()[0] for line in repr(show_run(tmp_path)).splitlines()] == ["Zebra", "Ant"]

@@ -45,6 +45,7 @@ class Target(BaseModel):
     batches: list[int] | None = None
     python: str | None = None
     refuses: list[RefusedOp] = Field(default_factory=list)
+    rewrites: list[str] = Field(default_factory=list)
     needs: str = ""
     defaults: dict[str, object] = Field(default_factory=dict)
 

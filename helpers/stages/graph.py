@@ -13,7 +13,7 @@ from helpers.graph.lint import Objection, lint
 from helpers.graph.read import load_graph, opset_of
 from helpers.graph.reference import run_reference
 from helpers.graph.spec import GraphSpec
-from helpers.graph.surgery import apply_surgery as rewrite_graph
+from helpers.graph.surgery import apply_surgery as prove_surgery
 from helpers.graph.surgery import rewrite_named
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
@@ -94,7 +94,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
 
     def make(folder: Path) -> Made:
         rewrites = [rewrite_named(name) for name in recipe.rewrites]
-        model, report = rewrite_graph(load_graph(source), rewrites, spec)
+        model, report = prove_surgery(load_graph(source), rewrites, spec)
         onnx.save(model, str(folder / FINAL))
         facts = {rewrite.name: rewrite.why for rewrite in rewrites}
         facts |= {node: text for _, node, text in report.rows}

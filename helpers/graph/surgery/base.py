@@ -45,11 +45,13 @@ class Replacement:
 class Rewrite(ABC):
     """One rewrite. Subclasses register themselves under `name`.
 
-    A rewrite must compute the same numbers: `apply_surgery` proves it on random input and refuses otherwise.
+    A rewrite must compute the same numbers: `apply_surgery` proves it on random input and refuses otherwise. One that
+    only rounds differently sets `tolerance`, the largest change allowed as a fraction of the output's range.
     """
 
     name: ClassVar[str]
     why: ClassVar[str]
+    tolerance: ClassVar[float] = 0.0
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)

@@ -67,7 +67,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe of params/sources.yaml")
-    parser.add_argument("--to", default="data", metavar="FOLDER", help="where to (default: data; one folder a recipe)")
+    parser.add_argument("--to", default="data", metavar="FOLDER", help="default: data, with one folder a recipe")
     parser.add_argument("--only", nargs="*", default=[], help="'weights', 'data' or names of items")
 
 

@@ -243,8 +243,23 @@ def test_a_wrong_rewrite_is_refused_by_the_proof(bad_rewrites, name):
 
 
 def test_a_wrong_rewrite_is_named_by_its_difference(bad_rewrites):
-    with pytest.raises(GraphError, match=r"computes other numbers: received a difference of [\d.]+e-0[67]"):
+    with pytest.raises(GraphError, match=r"computes other numbers: received a change of [\d.]+e-0[67]"):
         apply_surgery(relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little")], GraphSpec("x", "y", (4, 5)))
+
+
+def test_an_inexact_rewrite_that_matches_nothing_excuses_no_exact_one(bad_rewrites):
+    class Lenient(Rewrite):
+        name = "test_lenient"
+        why = "allows a lot, and matches nothing here"
+        tolerance = 1.0
+
+        def replace(self, node, view):
+            return None
+
+    with pytest.raises(GraphError, match="computes other numbers"):
+        apply_surgery(
+            relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little"), Lenient()], GraphSpec("x", "y", (4, 5))
+        )
 
 
 def test_an_unknown_rewrite_names_the_nearest():

@@ -1,0 +1,87 @@
+"""Official-size graphs of every recipe against the strict double of ATC (tests/doubles/cann): accepted, and right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from helpers import recipes
+from helpers.compile.atc import atc_command
+from helpers.graph.export import export_onnx
+from helpers.graph.read import load_graph, opset_of
+from helpers.graph.reference import open_reference
+from helpers.graph.simplify import simplify_onnx
+from helpers.graph.surgery import apply_surgery, rewrite_named
+from helpers.params import load_target
+
+DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
+CASES = [
+    ("unet3d_brats", None, {}),
+    ("unet_carvana", None, {}),
+    ("unet_carvana", "bilinear", {}),
+    ("fcn_voc2012", None, {"graph_output": "classes"}),
+    ("fcn_voc2012", None, {"graph_output": "logits"}),
+]
+
+pytestmark = pytest.mark.slow
+
+
+def run_atc(command: list[str], folder: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": f"{DOUBLE / 'bin'}:{os.environ['PATH']}"}
+    environment |= {"PYTHONPATH": str(DOUBLE / "python"), "CANN_DOUBLE_PYTHON": sys.executable}
+    command = [str(DOUBLE / "bin" / "atc"), *command[1:]]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(("name", "variant", "options"), CASES)
+def test_official_graph_is_accepted_and_computes_the_same(name, variant, options, tmp_path):
+    recipe = recipes.load(name)
+    torch.manual_seed(0)
+    params = recipe.prepare_params(**options)
+    spec = recipe.graph_spec(params)
+    network = recipe.graph_network(recipe.network(variant), params).eval()
+    export_onnx(network, spec, tmp_path / "exported.onnx")
+    done = simplify_onnx(
+        tmp_path / "exported.onnx", tmp_path / "simple.onnx", {spec.input_name: spec.batch_shape(1)}, timeout_s=300
+    )
+    assert done.simplified, done.reason
+    rewrites = [rewrite_named(rewrite) for rewrite in recipe.rewrites]
+    model, _ = apply_surgery(load_graph(tmp_path / "simple.onnx"), rewrites, spec)
+    assert opset_of(model) == 11
+    onnx.save(model, str(tmp_path / "model.onnx"))
+
+    session = open_reference(tmp_path / "model.onnx", optimise=True)
+    for batch in (1, 4):
+        sample = np.random.default_rng(batch).standard_normal(spec.batch_shape(batch), dtype=np.float32)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(sample)).numpy()
+        actual = session.run(None, {spec.input_name: sample})[0]
+        if expected.dtype == np.int64:
+            # Equal scores can fall either way; more than a handful of pixels would be another computation.
+            assert np.mean(actual != expected) < 1e-4
+        else:
+            assert np.abs(actual - expected).max() <= 1e-4 * np.ptp(expected)
+        command = atc_command(Path("model.onnx"), Path(f"bs{batch}"), spec, load_target("ascend310p3"), batch)
+        answer = run_atc(command, tmp_path)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert (tmp_path / f"bs{batch}.om").read_bytes()[:4] == b"IMOD"
+
+
+def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path):
+    recipe = recipes.load("unet3d_brats")
+    spec = recipe.graph_spec(recipe.prepare_params())
+    export_onnx(recipe.network(), spec, tmp_path / "before.onnx")
+    model, report = apply_surgery(load_graph(tmp_path / "before.onnx"), [rewrite_named("resize_5d_to_4d")], spec)
+    onnx.save(model, str(tmp_path / "after.onnx"))
+    assert len(report.rows) == 6
+    target = load_target("ascend310")
+    for name, accepted in (("before", False), ("after", True)):
+        answer = run_atc(atc_command(Path(f"{name}.onnx"), Path(name), spec, target, 1), tmp_path)
+        assert (answer.returncode == 0) is accepted, answer.stdout + answer.stderr

@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
+BENCH := .venv-bench
+READY_BENCH := $(BENCH)/.ready
 
-.PHONY: demo test test-all lab doctor lint format clean-notebooks help
+.PHONY: demo test test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## shows this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -46,3 +48,14 @@ lint: $(READY_TEST)  ## style and import order
 
 clean-notebooks: $(READY)  ## strips outputs and widget state from the notebooks
 	$(BIN)/python -m helpers.interop.strip_notebooks notebooks
+
+# torch goes first and the peers come without their dependencies, so that the build of torch stays the one pip offers.
+$(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements-base.txt
+	$(BENCH)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.txt
+	touch $(READY_BENCH)
+
+bench: $(READY_BENCH)  ## side by side with MONAI and nnU-Net, in an environment of its own
+	$(BENCH)/bin/python benchmarks/run.py
+	$(BENCH)/bin/python benchmarks/plot.py

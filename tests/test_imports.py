@@ -38,6 +38,7 @@ EXCEPTIONS = {
     ("helpers.compile.atc", "helpers.graph.spec"),  # a compiler is told the graph's names and shapes
     ("helpers.compile.torchscript", "helpers.graph.spec"),
     ("helpers.compile.torchscript", "helpers.graph.export"),  # traces the same module that is exported
+    ("helpers.data.nnunet.model_folder", "helpers.networks.safe_pickle"),  # a model folder's pickles
     ("helpers.view.figures.graph", "helpers.graph.read"),  # the picture of a graph
     ("helpers.scoring.dice", "helpers.inference.activation"),  # the source's score is taken on logits
 }

@@ -82,7 +82,8 @@ def _text_files() -> list[Path]:
     found = []
     for path in ROOT.rglob("*"):
         inside = path.relative_to(ROOT).parts
-        if path.is_file() and not SKIPPED & set(inside) and path.suffix not in BINARY:
+        skipped = SKIPPED & set(inside) or inside[0].startswith(".venv")
+        if path.is_file() and not skipped and path.suffix not in BINARY:
             found.append(path)
     return found
 

@@ -77,7 +77,7 @@ def train(network: UNet, options: argparse.Namespace, held_out: list[tuple[np.nd
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, total_steps=options.steps, pct_start=0.1, final_div_factor=1e3
     )
-    whole_from, smooth = int(0.8 * options.steps), None
+    whole_from, smooth = int(0.55 * options.steps), None
     for step in range(1, options.steps + 1):
         images, masks = pool.batch(4, 320) if step <= whole_from else pool.batch(2, SIZE)
         network.train()
@@ -152,9 +152,9 @@ def save(network: UNet, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
-    parser.add_argument("--scenes", type=int, default=700, help="pictures trained on")
+    parser.add_argument("--scenes", type=int, default=1000, help="pictures trained on")
     parser.add_argument("--held-out", type=int, default=100, help="seeds 0 to this number are scored")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.errors import ResourceError
+from helpers.run import atomic
 
 _RESERVE_BYTES = 64 << 20
 _REMEDY = "Free space or choose a destination on another disk, then fetch again."
@@ -26,14 +25,6 @@ def refuse_small_disk(folder: Path, needed_bytes: int, what: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
+def explain_full_disk(path: Path) -> contextlib.AbstractContextManager[None]:
     """Turns "no space left" into a ResourceError that says where."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ResourceError(
-            f"no disk space left while writing {path}", received=error.strerror, remedy=_REMEDY
-        ) from None
+    return atomic.explain_full_disk(path, _REMEDY)

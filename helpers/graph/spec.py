@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from helpers.params.model import RunParams
+
 
 @dataclass(frozen=True)
 class GraphSpec:
@@ -26,6 +28,19 @@ class GraphSpec:
     dynamic_batch: bool = True
     batch_size: int = 1
     output_batch_axis: int = 0
+
+    @classmethod
+    def of_run(
+        cls,
+        params: RunParams,
+        input_name: str,
+        output_name: str,
+        input_shape: tuple[int, ...],
+        output_batch_axis: int = 0,
+    ) -> GraphSpec:
+        """The spec with a run's opset and batch."""
+        batch = (params.dynamic_batch, params.batch_size)
+        return cls(input_name, output_name, input_shape, params.opset, *batch, output_batch_axis)
 
     @property
     def input_format(self) -> str:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 
 import numpy as np
 
-from helpers.errors import DeviceError
-from helpers.inference.activation import ACTIVATIONS
+from helpers.inference.accumulator import SlabAccumulator, Taken
 from helpers.inference.labels import slab_to_labels
-from helpers.inference.window_grid import compute_steps, gaussian_profile, padding_to_window
+from helpers.inference.lanes import Lanes
+from helpers.inference.mirrored_call import MirroredCall
+from helpers.inference.slab import Slab
+from helpers.inference.window_grid import WindowGrid, padding_to_window
 
 Infer = Callable[[np.ndarray], np.ndarray]
+Take = Callable[[int, int, np.ndarray], Taken]
 
-
-@dataclass(frozen=True)
-class Slab:
-    """Finished planes of a volume: `scores` (classes, Z, Y, X) float32 for planes start to stop."""
-
-    start: int
-    stop: int
-    scores: np.ndarray
+SMALL_BATCH_BYTES = 1 << 20  # below this a thread costs more than it saves
 
 
 def sliding_window(
@@ -40,9 +35,14 @@ def sliding_window(
 ) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32; arguments as `stream_slabs`."""
     labels = np.empty(volume.shape[1:], np.uint8)
+    threshold = 0.5 if activation == "sigmoid" else 0.0
+
+    def label(start: int, stop: int, scores: np.ndarray) -> None:
+        labels[start:stop] = slab_to_labels(scores, threshold)
+
     options = {"classes": classes, "step": step, "gaussian": gaussian, "mirror_axes": mirror_axes}
-    for slab in stream_slabs(volume, infer, window, activation=activation, batch_size=batch_size, **options):
-        labels[slab.start : slab.stop] = slab_to_labels(slab.scores, 0.5 if activation == "sigmoid" else 0.0)
+    for _ in _stream(volume, infer, window, label, activation=activation, batch_size=batch_size, **options):
+        pass
     return labels
 
 
@@ -78,154 +78,88 @@ def stream_slabs(
     Raises:
         DeviceError: the scores have another shape, or are not finite.
     """
+    options = {"classes": classes, "step": step, "gaussian": gaussian, "mirror_axes": mirror_axes}
+    yield from _stream(volume, infer, window, _copy, activation=activation, batch_size=batch_size, **options)
+
+
+def _copy(start: int, stop: int, scores: np.ndarray) -> Slab:
+    return Slab(start, stop, scores.copy())
+
+
+def _stream(
+    volume, infer, window, take: Take, *, classes, step, gaussian, mirror_axes, activation, batch_size
+) -> Iterator[Taken]:
+    """What `take` makes of each finished slab; reading, inferring and accumulating run side by side."""
     flat = len(window) == 2
     window = (1, *window) if flat else tuple(window)
     pads = padding_to_window(volume.shape[1:], window)
     if any(before or after for before, after in pads):
         volume = np.pad(volume, [(0, 0), *pads])
-    grid = _Grid(volume.shape[1:], window, step, gaussian, flat)
-    call = _MirroredCall(infer, flat, classes, tuple(mirror_axes), activation)
-    accumulator = _Accumulator(grid, classes)
+    grid = WindowGrid(volume.shape[1:], window, step, gaussian, flat)
+    call = MirroredCall(infer, flat, classes, tuple(mirror_axes), activation)
     crop = [slice(before, size - after) for size, (before, after) in zip(volume.shape[1:], pads, strict=True)]
-    for position, scores in _infer_in_order(volume, grid, call, batch_size):
-        if position[0] > accumulator.start:
-            yield from _cropped(accumulator.finish(position[0]), crop)
-        accumulator.add(position, scores)
-    yield from _cropped(accumulator.finish(volume.shape[1]), crop)
+    take = _cropping(take, crop)
+    with Lanes(0 if 4 * classes * int(np.prod(window)) < SMALL_BATCH_BYTES else None) as lanes:
+        accumulator = SlabAccumulator(grid, classes, lanes)
+        with closing(_infer_in_order(volume, grid, call, batch_size)) as inferred:
+            for position, scores in inferred:
+                if position[0] > accumulator.start:
+                    yield from _kept(accumulator.finish(position[0], take))
+                accumulator.add(position, scores)
+        yield from _kept(accumulator.finish(volume.shape[1], take))
 
 
-class _Grid:
-    """Window positions, Z outermost, and the weights along each axis."""
-
-    def __init__(self, shape: tuple[int, ...], window: tuple[int, ...], step: float, gaussian: bool, flat: bool):
-        self.shape, self.window = shape, window
-        self.steps = [compute_steps(size, length, step) for size, length in zip(shape, window, strict=True)]
-        if flat:  # each slice once: the step is a fraction of the window's own two axes
-            self.steps[0] = list(range(shape[0]))
-        self.profiles = [gaussian_profile(length) if gaussian else np.ones(length) for length in window]
-        self.positions = list(itertools.product(*self.steps))
-        # The weights of a full grid of separable windows sum to the product of the axes' own sums.
-        self.inverse_sums = [1.0 / self._axis_sum(axis) for axis in range(3)]
-
-    def weights_of_window(self) -> np.ndarray:
-        z, y, x = self.profiles
-        return (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
-
-    def _axis_sum(self, axis: int) -> np.ndarray:
-        total = np.zeros(self.shape[axis])
-        for start in self.steps[axis]:
-            total[start : start + self.window[axis]] += self.profiles[axis]
-        return total
-
-
-class _Accumulator:
-    """The weighted sum of the planes that later windows still reach."""
-
-    def __init__(self, grid: _Grid, classes: int):
-        self.start = 0
-        self._grid = grid
-        self._weights = grid.weights_of_window()
-        self._sum = np.zeros((classes, grid.window[0], *grid.shape[1:]), np.float32)
-        self._product = np.empty(grid.window[1:], np.float32)
-        self._plane_scale = (grid.inverse_sums[1][:, None] * grid.inverse_sums[2][None, :]).astype(np.float32)
-
-    def add(self, position: tuple[int, ...], scores: np.ndarray) -> None:
-        """Adds one window's scores (classes, *window)."""
-        _, y, x = position
-        _, height, width = self._grid.window
-        target = self._sum[:, :, y : y + height, x : x + width]
-        # Plane by plane, so that the product stays in the cache.
-        for index in range(scores.shape[0]):
-            for depth in range(scores.shape[1]):
-                np.multiply(scores[index, depth], self._weights[depth], out=self._product)
-                target[index, depth] += self._product
-
-    def finish(self, stop: int) -> Slab:
-        """Hands on the planes before `stop` and makes room for the next ones."""
-        count = stop - self.start
-        scale = self._grid.inverse_sums[0][self.start : stop].astype(np.float32)
-        scores = self._sum[:, :count] * (scale[:, None, None] * self._plane_scale)
-        if not np.isfinite(scores.sum(dtype=np.float64)):
-            raise DeviceError(
-                "the device returned scores that are not finite",
-                received=f"NaN or infinity in planes {self.start} to {stop}",
-                remedy="Check the input for NaN, or run in f32.",
-            )
-        kept = self._sum.shape[1] - count
-        self._sum[:, :kept] = self._sum[:, count:].copy()
-        self._sum[:, kept:] = 0
-        slab = Slab(self.start, stop, scores)
-        self.start = stop
-        return slab
-
-
-class _MirroredCall:
-    """Infers a batch of windows under every mirror and averages."""
-
-    def __init__(self, infer: Infer, flat: bool, classes: int, axes: tuple[int, ...], activation: str | None):
-        self._submit = getattr(infer, "submit", None) or (lambda batch: _Done(infer(batch)))
-        self.max_in_flight = getattr(infer, "max_in_flight", 1)
-        self._flat, self._classes = flat, classes
-        self._activate = ACTIVATIONS[activation]
-        mirrors = itertools.chain.from_iterable(itertools.combinations(axes, count) for count in range(len(axes) + 1))
-        self._flips = [tuple(axis + 2 for axis in mirror) for mirror in mirrors]
-
-    def start(self, batch: np.ndarray) -> list[tuple[tuple[int, ...], object]]:
-        """Starts one call a mirror for windows (N, C, *window)."""
-        batch = batch[:, :, 0] if self._flat else batch
-        return [(axes, self._submit(np.ascontiguousarray(np.flip(batch, axes)))) for axes in self._flips]
-
-    def collect(self, calls: list[tuple[tuple[int, ...], object]], shape: tuple[int, ...]) -> np.ndarray:
-        """Scores (N, classes, *window) once all mirrors are done."""
-        total: np.ndarray | None = None
-        expected = (shape[0], self._classes, *shape[2:])
-        for axes, future in calls:
-            scores = future.result()
-            scores = scores[:, :, None] if self._flat else scores
-            if scores.shape != expected:
-                raise DeviceError("the device returned another shape", received=scores.shape, expected=expected)
-            shifted = tuple(axis + 1 for axis in axes) if self._flat else axes
-            scores = np.flip(self._activate(scores), shifted)
-            total = scores if total is None else total + scores
-        return total if len(calls) == 1 else total / np.float32(len(calls))
-
-
-class _Done:
-    def __init__(self, value: np.ndarray):
-        self._value = value
-
-    def result(self) -> np.ndarray:
-        return self._value
-
-
-def _infer_in_order(volume, grid: _Grid, call: _MirroredCall, batch_size: int):
+def _infer_in_order(volume: np.ndarray, grid: WindowGrid, call: MirroredCall, batch_size: int):
     """(position, scores) of every window in order, with calls kept in flight ahead of the accumulation."""
     flying: deque = deque()
-    batches = (grid.positions[i : i + batch_size] for i in range(0, len(grid.positions), batch_size))
-    for positions in batches:
-        batch = np.stack([_cut(volume, position, grid.window) for position in positions])
-        flying.append((positions, batch.shape, call.start(batch)))
-        if len(flying) > call.max_in_flight:
-            yield from _landed(flying.popleft(), call)
+    with closing(_read_ahead(volume, grid, batch_size)) as batches:
+        for positions, batch in batches:
+            flying.append((positions, batch.shape, call.start(batch)))
+            if len(flying) > call.max_in_flight:
+                yield from _landed(flying.popleft(), call)
     while flying:
         yield from _landed(flying.popleft(), call)
 
 
-def _landed(flight, call: _MirroredCall):
+def _landed(flight, call: MirroredCall):
     positions, shape, calls = flight
     yield from zip(positions, call.collect(calls, shape), strict=True)
 
 
-def _cut(volume: np.ndarray, position: tuple[int, ...], window: tuple[int, ...]) -> np.ndarray:
-    z, y, x = position
+def _read_ahead(volume: np.ndarray, grid: WindowGrid, batch_size: int):
+    """(positions, windows (N, C, *window)); the next batch is cut while this one is inferred."""
+    groups = [grid.positions[first : first + batch_size] for first in range(0, len(grid.positions), batch_size)]
+    batch_bytes = 4 * min(batch_size, len(grid.positions)) * volume.shape[0] * int(np.prod(grid.window))
+    with Lanes(0 if batch_bytes < SMALL_BATCH_BYTES else 1) as reader:
+        following = reader.submit(0, _cut, volume, groups[0], grid.window)
+        for index, positions in enumerate(groups):
+            batch = following.result()
+            if index + 1 < len(groups):
+                following = reader.submit(0, _cut, volume, groups[index + 1], grid.window)
+            yield positions, batch
+
+
+def _cut(volume: np.ndarray, positions: list[tuple[int, ...]], window: tuple[int, ...]) -> np.ndarray:
     depth, height, width = window
-    return volume[:, z : z + depth, y : y + height, x : x + width]
+    batch = np.empty((len(positions), volume.shape[0], *window), np.float32)
+    for index, (z, y, x) in enumerate(positions):
+        batch[index] = volume[:, z : z + depth, y : y + height, x : x + width]
+    return batch
 
 
-def _cropped(slab: Slab, crop: list[slice]) -> Iterator[Slab]:
-    """The slab without padding, in the planes of the original volume; nothing when it is all padding."""
+def _cropping(take: Take, crop: list[slice]) -> Take:
+    """`take` for planes and voxels of the volume without padding; None for planes that are all padding."""
     first, last = crop[0].start, crop[0].stop
-    start, stop = max(slab.start, first), min(slab.stop, last)
-    if start < stop:
-        planes = slice(start - slab.start, stop - slab.start)
-        yield Slab(start - first, stop - first, slab.scores[:, planes, crop[1], crop[2]])
+
+    def take_inside(start: int, stop: int, scores: np.ndarray) -> Taken | None:
+        inner_start, inner_stop = max(start, first), min(stop, last)
+        if inner_start >= inner_stop:
+            return None
+        planes = slice(inner_start - start, inner_stop - start)
+        return take(inner_start - first, inner_stop - first, scores[:, planes, crop[1], crop[2]])
+
+    return take_inside
+
+
+def _kept(taken: Iterator[Taken | None]) -> Iterator[Taken]:
+    return (item for item in taken if item is not None)

@@ -6,6 +6,7 @@ the window).
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -50,3 +51,36 @@ def padding_to_window(shape: tuple[int, ...], window: tuple[int, ...]) -> list[t
     """Zeros before and after each axis that make a small volume as large as the window, centred."""
     missing = [max(0, wanted - size) for size, wanted in zip(shape, window, strict=True)]
     return [(count // 2, count - count // 2) for count in missing]
+
+
+class WindowGrid:
+    """Window positions, Z outermost, and the weights along each axis.
+
+    Args:
+        shape: (Z, Y, X) of the volume, at least the window.
+        window: (Z, Y, X).
+        step: distance of neighbours as a fraction of the window.
+        gaussian: weigh the middle more than the rim.
+        flat: windows are slices; each slice is taken once.
+    """
+
+    def __init__(self, shape: tuple[int, ...], window: tuple[int, ...], step: float, gaussian: bool, flat: bool):
+        self.shape, self.window = shape, window
+        self.steps = [compute_steps(size, length, step) for size, length in zip(shape, window, strict=True)]
+        if flat:  # each slice once: the step is a fraction of the window's own two axes
+            self.steps[0] = list(range(shape[0]))
+        self.profiles = [gaussian_profile(length) if gaussian else np.ones(length) for length in window]
+        self.positions = list(itertools.product(*self.steps))
+        # The weights of a full grid of separable windows sum to the product of the axes' own sums.
+        self.inverse_sums = [1.0 / self._axis_sum(axis) for axis in range(3)]
+
+    def weights_of_window(self) -> np.ndarray:
+        """Weights (Z, Y, X) float32 of one window, the outer product of the axes' profiles."""
+        z, y, x = self.profiles
+        return (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
+
+    def _axis_sum(self, axis: int) -> np.ndarray:
+        total = np.zeros(self.shape[axis])
+        for start in self.steps[axis]:
+            total[start : start + self.window[axis]] += self.profiles[axis]
+        return total

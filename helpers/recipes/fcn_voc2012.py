@@ -59,15 +59,8 @@ class FCNVoc2012(Recipe):
 
     def graph_spec(self, params: VocParams) -> GraphSpec:
         """The source's names; its class map counts samples on axis 1."""
-        return GraphSpec(
-            input_name="input",
-            output_name="output",
-            input_shape=(3, params.size, params.size),
-            opset=params.opset,
-            dynamic_batch=params.dynamic_batch,
-            batch_size=params.batch_size,
-            output_batch_axis=1 if params.graph_output == "classes" else 0,
-        )
+        axis = 1 if params.graph_output == "classes" else 0
+        return GraphSpec.of_run(params, "input", "output", (3, params.size, params.size), axis)
 
     def list_cases(self, root: Path, params: VocParams) -> list[CaseFiles]:
         """The images of a split (`labelled`: all with a label)."""

@@ -59,14 +59,7 @@ class UNet3DBrats(Recipe):
 
     def graph_spec(self, params: BratsParams) -> GraphSpec:
         """The source's names: `image` in, `class` out."""
-        return GraphSpec(
-            input_name="image",
-            output_name="class",
-            input_shape=(4, *params.window),
-            opset=params.opset,
-            dynamic_batch=params.dynamic_batch,
-            batch_size=params.batch_size,
-        )
+        return GraphSpec.of_run(params, "image", "class", (4, *params.window))
 
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
         """Cases in any of the challenge's layouts."""

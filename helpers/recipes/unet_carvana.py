@@ -57,14 +57,7 @@ class UNetCarvana(Recipe):
 
     def graph_spec(self, params: CarvanaParams) -> GraphSpec:
         """The source's names. Its table says 388 x 388 x 3; the padded convolutions keep 572 x 572, one channel."""
-        return GraphSpec(
-            input_name="actual_input_1",
-            output_name="output1",
-            input_shape=(3, params.size, params.size),
-            opset=params.opset,
-            dynamic_batch=params.dynamic_batch,
-            batch_size=params.batch_size,
-        )
+        return GraphSpec.of_run(params, "actual_input_1", "output1", (3, params.size, params.size))
 
     def list_cases(self, root: Path, params: CarvanaParams) -> list[CaseFiles]:
         """Photographs of one split; those of `test` have no masks."""

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from helpers.errors import ResourceError
 
+_REMEDY = "Free space or set `outputs` to a folder on another disk; finished stages are kept."
+
 
 @contextlib.contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
+def explain_full_disk(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Turns "no space left" into one clear line that says where and what to do."""
     try:
         yield
@@ -25,7 +27,7 @@ def explain_full_disk(path: Path) -> Iterator[None]:
         raise ResourceError(
             f"no disk space left while writing {path}",
             received=f"{_free_megabytes(path)} MB free",
-            remedy="Free space or set `outputs` to a folder on another disk; finished stages are kept.",
+            remedy=remedy,
         ) from None
 
 

@@ -42,8 +42,8 @@ def draw_results(recipe: Recipe, run: Run, most: int = 4) -> StageResult:
     cases = sorted(selected_cases(recipe, run), key=lambda case: _mean(scores.get(case.id)))[:most]
 
     def make(folder: Path) -> Made:
-        for files in cases:
-            _draw_case(recipe, run, files, folder, scores.get(files.id))
+        for rank, files in enumerate(cases, start=1):
+            _draw_case(recipe, run, files, folder / "figures" / f"{rank}_{files.id}", scores.get(files.id))
         return Made(facts={"worst first": ", ".join(case.id for case in cases)}, next_step="Read the summary.")
 
     inputs = {
@@ -60,12 +60,12 @@ def draw_times(run: Run) -> Path:
     return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
 
 
-def _draw_case(recipe: Recipe, run: Run, files: CaseFiles, folder: Path, scores: dict | None) -> None:
+def _draw_case(recipe: Recipe, run: Run, files: CaseFiles, stem: Path, scores: dict | None) -> None:
     case = recipe.read_case(files, run.params)
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
     if case.geometry is None:
         gallery = figures.draw_gallery(files.id, case.image, prediction, case.truth, recipe.class_names, scores)
-        figures.save_figure(gallery, folder / f"figures/{files.id}_picture.png")
+        figures.save_figure(gallery, stem.with_name(f"{stem.name}_picture.png"))
         return
     montage = figures.draw_montage(
         files.id,
@@ -76,10 +76,10 @@ def _draw_case(recipe: Recipe, run: Run, files: CaseFiles, folder: Path, scores:
         class_names=recipe.class_names,
         scores=scores,
     )
-    figures.save_figure(montage, folder / f"figures/{files.id}_slices.png")
+    figures.save_figure(montage, stem.with_name(f"{stem.name}_slices.png"))
     masks = {"prediction": prediction} | ({} if case.truth is None else {"truth": case.truth})
     relief = figures.draw_relief(files.id, masks, (case.image != 0).any(axis=0), geometry=case.geometry)
-    figures.save_figure(relief, folder / f"figures/{files.id}_relief.png")
+    figures.save_figure(relief, stem.with_name(f"{stem.name}_volume.png"))
 
 
 def _mean(scores: dict | None) -> float:

@@ -33,7 +33,9 @@ def plain_unit(state, x, name, stride=1):
     x = convolve(x, kernel, state[f"{name}.conv.bias"], stride=stride, padding=padding)
     spatial = tuple(range(2, x.ndim))
     mean, var = x.mean(spatial, keepdim=True), x.var(spatial, unbiased=False, keepdim=True)
-    scale, shift = (state[f"{name}.instnorm.{part}"].reshape(1, -1, *[1] * len(spatial)) for part in ("weight", "bias"))
+    scale, shift = (
+        state[f"{name}.instnorm.{part}"].reshape(1, -1, *[1] * len(spatial)) for part in ("weight", "bias")
+    )
     x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
     return torch.where(x > 0, x, 0.01 * x)
 
@@ -63,7 +65,8 @@ def plain_unet(state, x, pools):
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_networks_have_upstreams_keys_shapes_and_parameters(name):
-    network = getattr(GenericUNet, name)()
+    with torch.device("meta"):  # shapes are all that counts here
+        network = getattr(GenericUNet, name)()
     lines = [f"{k} {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in network.state_dict().items()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     assert (len(lines), sum(p.numel() for p in network.parameters()), digest) == OFFICIAL[name]

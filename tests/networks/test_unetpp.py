@@ -18,7 +18,7 @@ OFFICIAL = (188, 45_966_784, "c9dca118b0e8d9ba2b6971c51bf8b9104da1766a79cb9dfa94
 
 
 def rule_network(num_pool: int, **arguments) -> GenericUNetPlusPlus:
-    network = GenericUNetPlusPlus.liver(3, num_pool, **arguments).eval()
+    network = GenericUNetPlusPlus.liver(2, num_pool, **arguments).eval()
     network.load_state_dict(rule_state_dict(network.state_dict()), strict=True)
     return network
 
@@ -42,7 +42,11 @@ def plain_unetpp(state, image, depth):
 
     def encoder(level):
         below = image if level == 0 else node(level - 1, 0)
-        names = (f"{level}.blocks.0", f"{level}.blocks.1") if level < depth else (f"{level}.0.blocks.0", f"{level}.1.blocks.0")
+        names = (
+            (f"{level}.blocks.0", f"{level}.blocks.1")
+            if level < depth
+            else (f"{level}.0.blocks.0", f"{level}.1.blocks.0")
+        )
         x = plain_unit(state, below, f"conv_blocks_context.{names[0]}", 1 if level == 0 else 2)
         return plain_unit(state, x, f"conv_blocks_context.{names[1]}")
 
@@ -58,17 +62,18 @@ def plain_unetpp(state, image, depth):
 
 
 def test_official_network_has_upstreams_keys_shapes_and_parameters():
-    network = GenericUNetPlusPlus.liver()
+    with torch.device("meta"):  # shapes are all that counts here
+        network = GenericUNetPlusPlus.liver()
     lines = [f"{k} {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in network.state_dict().items()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     assert (len(lines), sum(p.numel() for p in network.parameters()), digest) == OFFICIAL
 
 
-@pytest.mark.parametrize(("num_pool", "size"), [(5, (32, 64, 32)), (3, (8, 24, 16)), (1, (4, 2, 6))])
+@pytest.mark.parametrize(("num_pool", "size"), [(5, (32, 64, 32)), (3, (8, 16, 24)), (1, (4, 2, 6))])
 @torch.no_grad()
 def test_outputs_equal_the_plain_formulas(num_pool, size):
-    network = copy.deepcopy(rule_network(num_pool, max_num_features=10)).double()
-    x = rule_input(5, (2, 1, *size)).double()
+    network = copy.deepcopy(rule_network(num_pool, max_num_features=6)).double()
+    x = rule_input(5, (1, 1, *size)).double()
     outputs = network(x)
     assert len(outputs) == num_pool
     for ours, theirs in zip(outputs, plain_unetpp(network.state_dict(), x, num_pool), strict=True):

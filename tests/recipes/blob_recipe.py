@@ -45,7 +45,7 @@ class BlobRecipe(Recipe):
 
     def graph_spec(self, params: BlobParams) -> GraphSpec:
         """One channel in, two classes out."""
-        return GraphSpec("input", "output", (1, *params.window), params.opset, params.dynamic_batch, params.batch_size)
+        return GraphSpec.of_run(params, "input", "output", (1, *params.window))
 
     def list_cases(self, root: Path, params: BlobParams) -> list[CaseFiles]:
         """Every image with a label."""

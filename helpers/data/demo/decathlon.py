@@ -1,0 +1,99 @@
+"""Demo cases on disk as the Medical Segmentation Decathlon lays them out: imagesTr, labelsTr and dataset.json.
+
+Layout: Antonelli et al., "The Medical Segmentation Decathlon", Nature Communications 13 (2022).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.geometry import Geometry
+from helpers.data.volume import Volume, write_volume
+
+_logger = logging.getLogger("cookbook")
+
+
+@dataclass(frozen=True)
+class DecathlonTask:
+    """A task: its folder, its name in dataset.json, the modality, the labels in order and the form of an id."""
+
+    folder: str
+    name: str
+    modality: str
+    labels: tuple[str, ...]
+    id_form: str
+
+
+@dataclass(frozen=True)
+class DemoCase:
+    """One case: image (Z, Y, X) int16, labels (Z, Y, X) uint8, spacing in mm in the same order."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+
+def write_cases(
+    root: Path, task: DecathlonTask, seeds: Sequence[int], generate: Callable[[int], DemoCase]
+) -> list[str]:
+    """Writes one case for every seed below root/<task folder>; a case that is there is kept as it is.
+
+    The label is written first, so a case whose image is there is complete; dataset.json lists every complete case.
+
+    Returns:
+        The cases' ids, in the order of the seeds.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    folder = Path(root) / task.folder
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    ids = [task.id_form.format(seed) for seed in seeds]
+    for case_id, seed in zip(ids, seeds, strict=True):
+        paths = [folder / part / f"{case_id}.nii.gz" for part in ("labelsTr", "imagesTr")]
+        if all(path.is_file() for path in paths):
+            continue
+        case = generate(seed)
+        geometry = _place(case)
+        for path, array in zip(paths, (case.labels, case.image), strict=True):
+            write_volume(path, Volume(array, geometry))
+        _logger.info("made demo case %s", case_id)
+    _write_index(folder, task)
+    return ids
+
+
+def _place(case: DemoCase) -> Geometry:
+    # The grid's middle is the patient space's origin; axes run to the left, to the back and upwards (LPS).
+    extent = [(n - 1) * s for n, s in zip(case.image.shape, case.spacing_mm, strict=True)]
+    origin = tuple(-0.5 * length for length in reversed(extent))
+    return Geometry(case.image.shape, case.spacing_mm, origin, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+
+
+def _write_index(folder: Path, task: DecathlonTask) -> None:
+    names = sorted(path.name for path in (folder / "imagesTr").glob("[!.]*.nii.gz"))
+    names = [name for name in names if (folder / "labelsTr" / name).is_file()]
+    index = {
+        "name": task.name,
+        "description": "generated demo data with known truth; no patient's image",
+        "tensorImageSize": "3D",
+        "modality": {"0": task.modality},
+        "labels": {str(value): label for value, label in enumerate(task.labels)},
+        "numTraining": len(names),
+        "numTest": 0,
+        "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
+        "test": [],
+    }
+    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=".json", dir=folder)
+    with os.fdopen(handle, "w") as stream:
+        json.dump(index, stream, indent=1)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, folder / "dataset.json")

@@ -1,0 +1,154 @@
+"""Cases as nnU-Net and the Decathlon lay them out: imagesTr and labelsTr, or a folder of `<case>_0000.nii.gz`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.case import Case, CaseFiles
+from helpers.data.geometry import Geometry
+from helpers.data.volume import VOLUME_SUFFIXES, read_volume
+from helpers.errors import DataError
+
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_IMAGES = ("imagesTr", "imagesTs", ".")
+
+
+def list_cases(
+    root: Path, only: Collection[str] = (), *, task: str | None = None, ref_folder: Path | None = None
+) -> list[CaseFiles]:
+    """The cases of a data set, sorted by id; files by role are the channels "0000", "0001", ...
+
+    Args:
+        root: the task's folder, the one above it, or a folder of images such as `nnUNet_predict` takes.
+        only: ids that are wanted, as `liver_11`; all when empty.
+        task: name of the task's folder, such as Task03_Liver, when `root` may be the one above it.
+        ref_folder: of the labels; `labelsTr` beside the images when left out.
+
+    Raises:
+        DataError: there is no case, a wanted one is missing, or one lacks a channel that others have.
+    """
+    folder = root / task if task and (root / task).is_dir() else root
+    images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
+    if images is None:
+        raise DataError(
+            f"no case below {root}",
+            expected="imagesTr with <case>.nii.gz or <case>_0000.nii.gz",
+            remedy="Set data_root to the task's folder.",
+        )
+    labels = ref_folder or (images.parent / images.name.replace("images", "labels"))
+    channels: dict[str, dict[str, Path]] = {}
+    for path in _volumes(images):
+        match = _CHANNEL.fullmatch(_stem(path))
+        case, channel = (match["case"], match["channel"]) if match else (_stem(path), "0000")
+        channels.setdefault(case, {})[channel] = path
+    missing = sorted(set(only) - channels.keys())
+    if missing:
+        raise DataError(f"{images} holds no case {', '.join(missing)}", expected=f"one of {_some(channels)}")
+    _refuse_missing_channels(images, {case: channels[case] for case in only or channels})
+    truths = {} if labels == images or not labels.is_dir() else {_stem(path): path for path in _volumes(labels)}
+    return [CaseFiles(case, channels[case], truths.get(case)) for case in sorted(only or channels)]
+
+
+def read_case(case: CaseFiles) -> Case:
+    """Reads and checks one case: image (C, Z, Y, X) float32, truth uint8, one grid for all.
+
+    Raises:
+        DataError: a file is unreadable, grids differ, or the label is not made of whole numbers from 0 to 255.
+    """
+    volumes = {role: read_volume(path) for role, path in case.files.items()}
+    reference = next(iter(volumes.values())).geometry
+    for role, volume in volumes.items():
+        _refuse_other_grid(case.id, f"channel {role}", volume.geometry, reference)
+    image = np.concatenate([volume.array for volume in volumes.values()]).astype(np.float32)
+    truth = None
+    if case.truth is not None:
+        label = read_volume(case.truth)
+        _refuse_other_grid(case.id, "the label", label.geometry, reference)
+        truth = _whole_numbers(case.truth, label.array[0])
+    return Case(case.id, image, truth, reference)
+
+
+def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Path | None:
+    """A data set's folder by nnU-Net's variables: `nnUNet_raw` (v2), `nnUNet_raw_data_base` (v1); None without them.
+
+    Args:
+        dataset: name or number as users write it: Dataset003_Liver, Task003_Liver, 3.
+        environment: the process's own when left out.
+
+    Raises:
+        DataError: a variable is set, and no folder below it has that number.
+    """
+    environment = os.environ if environment is None else environment
+    roots = [
+        Path(environment[name], *below)
+        for name, below in (("nnUNet_raw", ()), ("nnUNet_raw_data_base", ("nnUNet_raw_data",)))
+        if environment.get(name)
+    ]
+    if not roots:
+        return None
+    found = [path for root in roots for path in numbered_folders(root, dataset)]
+    if not found:
+        raise DataError(
+            f"no folder of data set {dataset}",
+            received=", ".join(map(str, roots)),
+            expected="Dataset003_<name> or Task003_<name>",
+            remedy="Check nnUNet_raw, or set data_root.",
+        )
+    return found[0]
+
+
+def numbered_folders(root: Path, dataset: str) -> list[Path]:
+    """The folders of a data set below a root: of that name, or Dataset and Task folders of its number."""
+    digits = re.search(r"\d+", dataset)
+    folders = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
+    named = [path for path in folders if path.name == dataset]
+    if named or not digits:
+        return named
+    pattern = re.compile(rf"(Dataset|Task)0*{int(digits[0])}_.+")
+    return [path for path in folders if pattern.fullmatch(path.name)]
+
+
+def _volumes(folder: Path) -> Iterable[Path]:
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if path.is_file() and not path.name.startswith(".") and _stem(path) != path.name]
+
+
+def _stem(path: Path) -> str:
+    suffix = next((suffix for suffix in VOLUME_SUFFIXES if path.name.endswith(suffix)), "")
+    return path.name.removesuffix(suffix)
+
+
+def _refuse_missing_channels(images: Path, channels: Mapping[str, Mapping[str, Path]]) -> None:
+    known = sorted({channel for files in channels.values() for channel in files})
+    for case, files in channels.items():
+        if sorted(files) != known:
+            raise DataError(
+                f"case {case} lacks channels in {images}", received=", ".join(files), expected=", ".join(known)
+            )
+
+
+def _refuse_other_grid(case: str, what: str, geometry: Geometry, reference: Geometry) -> None:
+    differences = geometry.differences_from(reference)
+    if differences:
+        raise DataError(f"case {case}: {what} lies on another grid than the image", received="; ".join(differences))
+
+
+def _whole_numbers(path: Path, labels: np.ndarray) -> np.ndarray:
+    whole = labels.astype(np.uint8) if labels.min() >= 0 and labels.max() <= 255 else None
+    if whole is None or not np.array_equal(whole, labels):
+        raise DataError(
+            f"{path} holds labels that are no classes",
+            received=f"{labels.dtype} from {labels.min()} to {labels.max()}",
+            expected="whole numbers from 0 to 255",
+        )
+    return whole
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

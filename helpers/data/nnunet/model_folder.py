@@ -1,0 +1,169 @@
+"""A trained model's folder as either version of nnU-Net leaves it: plan, folds, mirrors and postprocessing.
+
+v1: `plans.pkl` and `fold_0/model_final_checkpoint.model` with `.model.pkl` beside it. v2: `plans.json`,
+`dataset.json` and `fold_0/checkpoint_final.pth`. Pickles go through the restricted readers only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.data.nnunet.cases import numbered_folders
+from helpers.data.nnunet.plan import Plan
+from helpers.data.nnunet.plans import plan_of_v1, plan_of_v2
+from helpers.data.nnunet.postprocess import KeepLargest, read_postprocessing
+from helpers.errors import DataError
+
+_CHECKPOINTS = {
+    1: ("model_final_checkpoint.model", "model_best.model"),
+    2: ("checkpoint_final.pth", "checkpoint_best.pth"),
+}
+_STAGE = 5  # of the arguments that v1's trainers keep beside a checkpoint
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A trained model.
+
+    Attributes:
+        checkpoints: one file for each fold; several are an ensemble whose scores are averaged.
+        folds: their names, "0" to "4" or "all".
+        trainer: name of the training class; v1's says whether the network is UNet++.
+        mirror_axes: spatial axes of the window that the model may be mirrored along.
+        postprocessing: rules of postprocessing.json, which nnU-Net leaves to the user to apply in v2.
+    """
+
+    root: Path
+    plan: Plan
+    checkpoints: tuple[Path, ...]
+    folds: tuple[str, ...]
+    trainer: str
+    mirror_axes: tuple[int, ...]
+    postprocessing: tuple[KeepLargest, ...]
+
+    @property
+    def is_unetpp(self) -> bool:
+        """Whether the trainer is one of UNet++ (nnUNetPlusPlusTrainerV2), whose plan is the same."""
+        return "plusplus" in self.trainer.lower()
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is a model's folder or one of its folds."""
+    return path.is_dir() and _root_of(path) is not None
+
+
+def open_model_folder(path: Path, folds: Sequence[int | str] | None = None) -> ModelFolder:
+    """Reads a model folder; no weights are loaded.
+
+    Args:
+        path: the folder with the plan, or one of its folds.
+        folds: which ones; all that are there (without "all", unless it is the only one) when left out.
+
+    Raises:
+        DataError: there is no plan, no fold or no checkpoint (what was looked for is named).
+        CheckpointError: a pickle holds more than plain values.
+    """
+    root = _root_of(path)
+    if root is None:
+        raise DataError(
+            f"{path} is no model folder of nnU-Net",
+            expected="plans.pkl (v1), or plans.json and dataset.json (v2), with fold_0, fold_1, …",
+            remedy="Name the folder that was trained, such as nnUNetTrainer__nnUNetPlans__3d_fullres.",
+        )
+    version = 1 if (root / "plans.pkl").is_file() else 2
+    wanted = [path.name.removeprefix("fold_")] if folds is None and path.resolve() != root.resolve() else folds
+    names = _fold_names(root, wanted)
+    checkpoints = tuple(_checkpoint(_fold_path(root, name), version) for name in names)
+    plan, trainer, mirrors = _read_v1(root, checkpoints[0]) if version == 1 else _read_v2(root, checkpoints[0])
+    rules = root / "postprocessing.json"
+    postprocessing = read_postprocessing(rules) if rules.is_file() else ()
+    return ModelFolder(root, plan, checkpoints, tuple(names), trainer, mirrors, postprocessing)
+
+
+def results_folder(dataset: str, configuration: str, environment: Mapping[str, str] | None = None) -> Path | None:
+    """A model's folder by nnU-Net's variables `nnUNet_results` (v2) and `RESULTS_FOLDER` (v1); None if there is none.
+
+    Args:
+        dataset: name or number, as Dataset003_Liver or 3.
+        configuration: such as 3d_fullres.
+        environment: the process's own when left out.
+    """
+    environment = os.environ if environment is None else environment
+    found: list[Path] = []
+    if environment.get("nnUNet_results"):
+        for folder in numbered_folders(Path(environment["nnUNet_results"]), dataset):
+            found += sorted(folder.glob(f"*__{configuration}"))
+    if environment.get("RESULTS_FOLDER"):
+        for folder in numbered_folders(Path(environment["RESULTS_FOLDER"], "nnUNet", configuration), dataset):
+            found += sorted(folder.glob("*__*"))
+    return next((path for path in found if is_model_folder(path)), None)
+
+
+def _root_of(path: Path) -> Path | None:
+    for folder in (path, path.parent):
+        if (folder / "plans.pkl").is_file() or all((folder / n).is_file() for n in ("plans.json", "dataset.json")):
+            return folder
+    return None
+
+
+def _fold_names(root: Path, wanted: Sequence[int | str] | None) -> list[str]:
+    there = sorted(p.name.removeprefix("fold_") for p in root.iterdir() if p.is_dir() and _is_fold(p.name))
+    trained = [name for name in there if name != "all"] or there
+    names = trained if wanted is None else [str(name) for name in wanted]
+    missing = [name for name in names if name not in there]
+    if missing or not names:
+        raise DataError(
+            f"{root} lacks folds", received=f"there are {there or 'none'}", expected=missing or "fold_0 or fold_all"
+        )
+    return names
+
+
+def _is_fold(name: str) -> bool:
+    return name == "all" or (name.startswith("fold_") and (name[5:].isdigit() or name[5:] == "all"))
+
+
+def _fold_path(root: Path, name: str) -> Path:
+    return root / "all" if name == "all" and (root / "all").is_dir() else root / f"fold_{name}"
+
+
+def _checkpoint(fold: Path, version: int) -> Path:
+    names = _CHECKPOINTS[version]
+    found = next((fold / name for name in names if (fold / name).is_file()), None)
+    if found is None:
+        raise DataError(f"{fold} holds no checkpoint", expected=" or ".join(names))
+    return found
+
+
+def _read_v1(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
+    from helpers.networks.safe_pickle import read_plain_pickle
+
+    sidecar = checkpoint.with_name(checkpoint.name + ".pkl")
+    about = read_plain_pickle(sidecar) if sidecar.is_file() else {}
+    arguments = about.get("init") or ()
+    stage = arguments[_STAGE] if len(arguments) > _STAGE else None
+    trainer = about.get("name") or root.name.split("__")[0]
+    plan = plan_of_v1(read_plain_pickle(root / "plans.pkl"), stage)
+    return plan, str(trainer), tuple(range(len(plan.patch_size)))
+
+
+def _read_v2(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
+    from helpers.networks.safe_pickle import read_torch_pickle
+
+    content = read_torch_pickle(checkpoint)
+    content = content if isinstance(content, Mapping) else {}
+    configuration = (content.get("init_args") or {}).get("configuration") or root.name.split("__")[-1]
+    plan = plan_of_v2(_read_json(root / "plans.json"), _read_json(root / "dataset.json"), str(configuration))
+    trainer = content.get("trainer_name") or root.name.split("__")[0]
+    mirrors = content.get("inference_allowed_mirroring_axes", tuple(range(len(plan.patch_size))))
+    return plan, str(trainer), tuple(int(axis) for axis in mirrors or ())
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read", received=error, remedy="Copy it again.") from None

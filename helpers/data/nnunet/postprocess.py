@@ -1,0 +1,90 @@
+"""nnU-Net's one step after the mask: small components removed, for the classes that postprocessing.json names.
+
+Sources: MIC-DKFZ/nnUNet v1.7.1 (postprocessing/connected_components.py: voxels touch by faces) and v2
+(postprocessing/remove_connected_components.py: also by edges and corners).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.errors import DataError
+
+
+@dataclass(frozen=True)
+class KeepLargest:
+    """One rule: of these classes taken together only the largest component stays.
+
+    In v1 every component as large as the largest stays, and so do those of at least `least_mm3` where that is known.
+    """
+
+    classes: tuple[int, ...]
+    version: int = 1
+    least_mm3: float | None = None
+
+
+def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
+    """The rules of a postprocessing.json of either version, in their order; none where nothing helped.
+
+    Raises:
+        DataError: the file is not one of nnU-Net's.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "for_which_classes" in content:
+            return tuple(_rules_of_v1(content))
+        steps = zip(content["postprocessing_fns"], content["postprocessing_kwargs"], strict=True)
+        return tuple(_rule_of_v2(name, options) for name, options in steps)
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
+        raise DataError(
+            f"{path} is no postprocessing.json of nnU-Net", received=f"{type(error).__name__}: {error}"
+        ) from None
+
+
+def apply_postprocessing(
+    labels: np.ndarray, rules: Sequence[KeepLargest], spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)
+) -> np.ndarray:
+    """A copy of labels (Z, Y, X) without the components that the rules remove."""
+    from scipy import ndimage
+
+    labels = labels.copy()
+    for rule in rules:
+        mask = np.isin(labels, rule.classes)
+        components, count = ndimage.label(mask, np.ones((3, 3, 3)) if rule.version == 2 else None)
+        if count < 2:
+            continue
+        sizes = np.bincount(components.ravel())
+        sizes[0] = 0
+        kept = np.arange(count + 1) == sizes.argmax()
+        if rule.version == 1:
+            kept = sizes == sizes.max()
+            if rule.least_mm3 is not None:
+                kept |= sizes * float(np.prod(spacing_mm)) >= rule.least_mm3
+        labels[mask & ~kept[components]] = 0
+    return labels
+
+
+def _rules_of_v1(content: Mapping) -> list[KeepLargest]:
+    sizes = content.get("min_valid_object_sizes") or {}
+    sizes = ast.literal_eval(sizes) if isinstance(sizes, str) else sizes
+    sizes = {_classes(ast.literal_eval(key) if isinstance(key, str) else key): value for key, value in sizes.items()}
+    groups = [_classes(group) for group in content["for_which_classes"] or []]
+    return [KeepLargest(group, 1, sizes.get(group)) for group in groups]
+
+
+def _rule_of_v2(name: str, options: Mapping) -> KeepLargest:
+    if name != "remove_all_but_largest_component_from_segmentation":
+        raise ValueError(f"unknown step {name}")
+    given = options["labels_or_regions"]
+    groups = [_classes(group) for group in (given if isinstance(given, (list, tuple)) else [given])]
+    return KeepLargest(tuple(sorted({label for group in groups for label in group})), 2)
+
+
+def _classes(group: int | Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(label) for label in group) if isinstance(group, (list, tuple)) else (int(group),)

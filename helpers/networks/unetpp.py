@@ -1,0 +1,141 @@
+"""UNet++ in nnU-Net's frame (MrGiovanni/UNetPlusPlus e145ba6, generic_UNetPlusPlus.py), same state_dict keys.
+
+Architecture: Zhou et al., "UNet++: Redesigning Skip Connections to Exploit Multiscale Features in Image
+Segmentation", arXiv:1912.05074.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from helpers.networks.nnunet import (
+    CONVOLUTIONS,
+    LARGEST_WIDTH,
+    TRANSPOSED,
+    ConvStack,
+    Sizes,
+    build_encoder,
+    init_he,
+    stage_widths,
+)
+
+LIVER_POOLS = ((2, 2, 2),) * 5
+
+
+class GenericUNetPlusPlus(nn.Module):
+    """A grid of nodes X(level, j): each joins all nodes before it on its level and one from below, upsampled.
+
+    Upstream numbers the diagonals of the grid in reverse: `loc0` and `up0` are the deepest, and the last ones the
+    diagonal that ends in X(0, 1). All segmentation outputs lie on level 0: `seg_outputs.0` on the deepest node.
+
+    Args:
+        input_channels: modalities of the image.
+        num_classes: classes of the outputs, background included.
+        pool_op_kernel_sizes: stride of each step down; their length is the depth (upstream: five).
+        base_num_features: channels of level 0; doubled at each step down.
+        conv_kernel_sizes: kernel of each level, one more than steps; 3 everywhere when left out.
+        num_conv_per_stage: units of an encoder level and of a node.
+        max_num_features: largest width; 480 in two dimensions and 320 in three when left out.
+        do_ds: whether all outputs are returned; may be changed at any time.
+
+    Input (N, input_channels, [Z,] Y, X) float32 whose sides are multiples of the product of the strides, with more
+    than one voxel left in the bottleneck. Output: logits (N, num_classes, [Z,] Y, X) of the deepest node; with
+    `do_ds` a tuple, the deepest node first and X(0, 1) last, all at full resolution.
+    """
+
+    def __init__(
+        self,
+        input_channels: int = 1,
+        num_classes: int = 3,
+        pool_op_kernel_sizes: Sizes = LIVER_POOLS,
+        *,
+        base_num_features: int = 32,
+        conv_kernel_sizes: Sizes | None = None,
+        num_conv_per_stage: int = 2,
+        max_num_features: int | None = None,
+        do_ds: bool = True,
+    ):
+        super().__init__()
+        pools = [tuple(pool) for pool in pool_op_kernel_sizes]
+        self.depth, dims = len(pools), len(pools[0])
+        kernels = [tuple(kernel) for kernel in conv_kernel_sizes or [(3,) * dims] * (self.depth + 1)]
+        widths = stage_widths(base_num_features, self.depth, max_num_features or LARGEST_WIDTH[dims])
+        self.do_ds = do_ds
+        for diagonal in range(self.depth, 0, -1):
+            nodes = [
+                _node(widths[level], diagonal - level, num_conv_per_stage, kernels[level + 1])
+                for level in range(diagonal - 1, -1, -1)
+            ]
+            setattr(self, f"loc{self.depth - diagonal}", nn.ModuleList(nodes))
+        self.conv_blocks_context = build_encoder(input_channels, widths, pools, kernels, num_conv_per_stage)
+        for diagonal in range(self.depth, 0, -1):
+            ups = [
+                TRANSPOSED[dims](widths[level + 1], widths[level], pools[level], pools[level], bias=False)
+                for level in range(diagonal - 1, -1, -1)
+            ]
+            setattr(self, f"up{self.depth - diagonal}", nn.ModuleList(ups))
+        self.seg_outputs = nn.ModuleList(
+            CONVOLUTIONS[dims](widths[0], num_classes, 1, bias=False) for _ in range(self.depth)
+        )
+        init_he(self)
+
+    @classmethod
+    def liver(cls, base_num_features: int = 32, num_pool: int = 5, **options) -> GenericUNetPlusPlus:
+        """The network of Task03 Liver, 128 x 128 x 128; narrower or with fewer of its steps when asked."""
+        return cls(1, 3, LIVER_POOLS[:num_pool], base_num_features=base_num_features, **options)
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options) -> GenericUNetPlusPlus:
+        """The network that a state dict fits, weights not loaded."""
+        return cls(**arguments_of_state(state), **options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        rows: list[list[torch.Tensor]] = []  # rows[level] holds X(level, 0), X(level, 1), ... as far as computed
+        outputs = []
+        for level, stage in enumerate(self.conv_blocks_context):
+            x = stage(x)
+            rows.append([x])
+            if level:
+                self._fill_diagonal(rows, level)
+                outputs.append(rows[0][-1])
+        if not self.do_ds:
+            return self.seg_outputs[0](outputs[-1])
+        return tuple(head(node) for head, node in zip(self.seg_outputs, outputs[::-1], strict=True))
+
+    def _fill_diagonal(self, rows: Sequence[list[torch.Tensor]], diagonal: int) -> None:
+        ups = getattr(self, f"up{self.depth - diagonal}")
+        nodes = getattr(self, f"loc{self.depth - diagonal}")
+        for index, (up, node) in enumerate(zip(ups, nodes, strict=True)):
+            level = diagonal - 1 - index
+            rows[level].append(node(torch.cat([*rows[level], up(rows[level + 1][-1])], dim=1)))
+
+
+def _node(width: int, position: int, count: int, kernel: Sequence[int]) -> nn.Sequential:
+    joined = (position + 1) * width
+    return nn.Sequential(ConvStack(joined, width, count - 1, kernel), ConvStack(width, width, 1, kernel))
+
+
+def arguments_of_state(state: Mapping[str, torch.Tensor]) -> dict:
+    """Arguments of `GenericUNetPlusPlus` read from the shapes of a state dict.
+
+    Raises:
+        KeyError: the state dict is not one of this network (the missing key).
+    """
+    depth = 0
+    while f"up{depth}.0.weight" in state:
+        depth += 1
+    firsts = [state[f"conv_blocks_context.{level}.blocks.0.conv.weight"].shape for level in range(depth)]
+    bottleneck = state[f"conv_blocks_context.{depth}.0.blocks.0.conv.weight"].shape
+    count = sum(key.startswith("conv_blocks_context.0.") and key.endswith("conv.weight") for key in state)
+    return {
+        "input_channels": int(firsts[0][1]),
+        "num_classes": int(state["seg_outputs.0.weight"].shape[0]),
+        "pool_op_kernel_sizes": [tuple(state[f"up0.{step}.weight"].shape[2:]) for step in reversed(range(depth))],
+        "base_num_features": int(firsts[0][0]),
+        "conv_kernel_sizes": [tuple(shape[2:]) for shape in (*firsts, bottleneck)],
+        "num_conv_per_stage": count,
+        "max_num_features": int(bottleneck[0]),
+    }

@@ -1,0 +1,110 @@
+"""Cases are found in the Decathlon's and nnU-Net's layouts, and what does not fit together is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.data.geometry import Geometry
+from helpers.data.nnunet.cases import list_cases, raw_folder, read_case
+from helpers.data.volume import Volume, write_volume
+from helpers.errors import DataError
+
+GRID = Geometry((4, 5, 6), (2.0, 0.8, 0.8), (1.0, 2.0, 3.0), (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
+
+
+def put(path, values=None, geometry=GRID, dtype=np.int16):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.ones(geometry.size_zyx) if values is None else values
+    write_volume(path, Volume(values.astype(dtype)[None], geometry))
+
+
+def decathlon(root, ids=("liver_2", "liver_10"), suffix=""):
+    for case in ids:
+        put(root / "imagesTr" / f"{case}{suffix}.nii.gz")
+        put(root / "labelsTr" / f"{case}.nii.gz", dtype=np.uint8)
+    return root
+
+
+@pytest.mark.parametrize("suffix", ["", "_0000"])
+def test_names_with_and_without_a_channel_are_found(tmp_path, suffix):
+    decathlon(tmp_path / "Task03_Liver", suffix=suffix)
+    for root in (tmp_path, tmp_path / "Task03_Liver"):
+        cases = list_cases(root, task="Task03_Liver")
+        assert [case.id for case in cases] == ["liver_10", "liver_2"]
+        assert list(cases[0].files) == ["0000"]
+        assert cases[0].truth.name == "liver_10.nii.gz"
+
+
+def test_wanted_cases_are_picked_and_missing_ones_named(tmp_path):
+    decathlon(tmp_path)
+    assert [case.id for case in list_cases(tmp_path, ["liver_2"])] == ["liver_2"]
+    with pytest.raises(DataError, match=r"holds no case liver_3.*liver_10, liver_2"):
+        list_cases(tmp_path, ["liver_3"])
+
+
+def test_a_folder_of_images_alone_has_no_truth_but_that_of_ref_folder(tmp_path):
+    put(tmp_path / "in" / "liver_3_0000.nii.gz")
+    put(tmp_path / "gt" / "liver_3.nii.gz", dtype=np.uint8)
+    assert list_cases(tmp_path / "in")[0].truth is None
+    assert list_cases(tmp_path / "in", ref_folder=tmp_path / "gt")[0].truth == tmp_path / "gt" / "liver_3.nii.gz"
+
+
+def test_channels_are_stacked_in_their_order(tmp_path):
+    for channel in (1, 0):
+        put(tmp_path / "imagesTr" / f"bp_1_000{channel}.nii.gz", np.full(GRID.size_zyx, channel + 5))
+    case = read_case(list_cases(tmp_path)[0])
+    assert case.image.shape == (2, 4, 5, 6)
+    assert [channel.max() for channel in case.image] == [5, 6]
+    assert not case.geometry.differences_from(GRID)
+    put(tmp_path / "imagesTr" / "bp_2_0000.nii.gz")
+    with pytest.raises(DataError, match="bp_2 lacks channels"):
+        list_cases(tmp_path)
+    assert [case.id for case in list_cases(tmp_path, ["bp_1"])] == ["bp_1"]
+
+
+def test_labels_of_another_grid_or_of_no_classes_are_refused(tmp_path):
+    decathlon(tmp_path, ["la_1"])
+    label = tmp_path / "labelsTr" / "la_1.nii.gz"
+    put(label, np.full(GRID.size_zyx, 2.0), dtype=np.float32)
+    truth = read_case(list_cases(tmp_path)[0]).truth
+    assert (truth.dtype, truth.max()) == (np.uint8, 2)
+    for wrong in (0.5, -1.0, 300.0):
+        put(label, np.full(GRID.size_zyx, wrong), dtype=np.float32)
+        with pytest.raises(DataError, match="no classes"):
+            read_case(list_cases(tmp_path)[0])
+    put(label, geometry=Geometry.identity((4, 5, 6)), dtype=np.uint8)
+    with pytest.raises(DataError, match="another grid"):
+        read_case(list_cases(tmp_path)[0])
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no case below"):
+        list_cases(tmp_path)
+
+
+def test_nnunet_s_variables_name_the_raw_data(tmp_path):
+    v2, v1 = tmp_path / "raw" / "Dataset003_Liver", tmp_path / "base" / "nnUNet_raw_data" / "Task003_Liver"
+    v2.mkdir(parents=True)
+    v1.mkdir(parents=True)
+    (tmp_path / "raw" / "Dataset030_Other").mkdir()
+    for name in ("Dataset003_Liver", "Task003_Liver", "3"):
+        assert raw_folder(name, {"nnUNet_raw": str(tmp_path / "raw")}) == v2
+    assert raw_folder("Task03_Liver", {"nnUNet_raw_data_base": str(tmp_path / "base")}) == v1
+    assert raw_folder("3", {}) is None
+    with pytest.raises(DataError, match="no folder of data set 4"):
+        raw_folder("4", {"nnUNet_raw": str(tmp_path / "raw")})
+
+
+@pytest.mark.skipif(not os.environ.get("COOKBOOK_DATA"), reason="COOKBOOK_DATA is not set")
+@pytest.mark.parametrize(("task", "classes"), [("Task02_Heart", 1), ("Task03_Liver", 2)])
+def test_real_volumes_are_read_on_one_grid(task, classes):
+    root = Path(os.environ["COOKBOOK_DATA"]) / "msd-like"
+    cases = list_cases(root, task=task)
+    assert len(cases) >= 3
+    case = read_case(cases[-1])
+    assert case.image.shape[1:] == case.truth.shape
+    assert 1 <= case.truth.max() <= classes

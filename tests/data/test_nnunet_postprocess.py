@@ -1,0 +1,81 @@
+"""Small components go as either version of nnU-Net removes them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from helpers.data.nnunet.postprocess import KeepLargest, apply_postprocessing, read_postprocessing
+from helpers.errors import DataError
+
+
+def scattered(seed=0, shape=(8, 12, 12)):
+    random = np.random.default_rng(seed).random(shape)
+    return np.where(random < 0.25, 1, np.where(random < 0.4, 2, 0)).astype(np.uint8)
+
+
+def test_only_the_largest_component_of_the_named_classes_stays():
+    labels = np.zeros((1, 5, 9), np.uint8)
+    labels[0, 0, :4], labels[0, 4, :2], labels[0, 2, 6:8] = 1, 1, 2
+    kept = apply_postprocessing(labels, [KeepLargest((1,))])
+    assert np.count_nonzero(kept == 1) == 4
+    np.testing.assert_array_equal(kept == 2, labels == 2)
+    assert np.count_nonzero(labels == 1) == 6  # the given labels are not changed
+
+
+def test_classes_taken_together_touch_each_other():
+    labels = np.zeros((1, 3, 9), np.uint8)
+    labels[0, 0, :3], labels[0, 0, 3], labels[0, 2, :3] = 1, 2, 1
+    together = apply_postprocessing(labels, [KeepLargest((1, 2))])
+    assert np.count_nonzero(together) == 4
+
+
+def test_v1_keeps_ties_and_what_is_large_enough():
+    labels = np.zeros((1, 5, 9), np.uint8)
+    labels[0, 0, :4], labels[0, 2, :4], labels[0, 4, :3] = 1, 1, 1
+    assert np.count_nonzero(apply_postprocessing(labels, [KeepLargest((1,))])) == 8
+    enough = KeepLargest((1,), least_mm3=6.0)
+    assert np.count_nonzero(apply_postprocessing(labels, [enough], (2.0, 1.0, 1.0))) == 11
+    assert np.count_nonzero(apply_postprocessing(labels, [enough])) == 8
+
+
+def test_v2_joins_by_corners_and_v1_by_faces():
+    labels = np.zeros((1, 6, 6), np.uint8)
+    labels[0, 0, 0] = labels[0, 1, 1] = labels[0, 2, 2] = 1
+    labels[0, 4, 4:6] = 1
+    assert np.count_nonzero(apply_postprocessing(labels, [KeepLargest((1,), 2)])) == 3
+    assert np.count_nonzero(apply_postprocessing(labels, [KeepLargest((1,), 1)])) == 2
+
+
+def test_both_versions_files_are_read(tmp_path):
+    path = tmp_path / "postprocessing.json"
+    path.write_text(json.dumps({"for_which_classes": [[1, 2], 2], "min_valid_object_sizes": "{(1, 2): 5.0, 2: 3.0}"}))
+    assert read_postprocessing(path) == (KeepLargest((1, 2), 1, 5.0), KeepLargest((2,), 1, 3.0))
+    path.write_text(json.dumps({"for_which_classes": []}))
+    assert read_postprocessing(path) == ()
+    name = "remove_all_but_largest_component_from_segmentation"
+    steps = {"postprocessing_fns": [name, name], "postprocessing_kwargs": [{"labels_or_regions": [1, 2]}]}
+    steps["postprocessing_kwargs"].append({"labels_or_regions": 2})
+    path.write_text(json.dumps(steps))
+    assert read_postprocessing(path) == (KeepLargest((1, 2), 2), KeepLargest((2,), 2))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"postprocessing_fns": ["erase"], "postprocessing_kwargs": [{}]}'])
+def test_another_file_is_refused(tmp_path, text):
+    path = tmp_path / "postprocessing.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"no postprocessing\.json"):
+        read_postprocessing(path)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_v2_s_own_function_agrees(seed):
+    theirs = pytest.importorskip("nnunetv2.postprocessing.remove_connected_components")
+    labels = scattered(seed)
+    labels[:, 5] = 0  # two halves, so that one has to go
+    for classes in ([1], [2], [1, 2]):
+        expected = theirs.remove_all_but_largest_component_from_segmentation(labels, classes)
+        ours = apply_postprocessing(labels, [KeepLargest(tuple(classes), 2)])
+        np.testing.assert_array_equal(ours, expected)

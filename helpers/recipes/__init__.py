@@ -11,6 +11,8 @@ _RECIPES = {
     "unet3d_brats": "helpers.recipes.unet3d_brats:UNet3DBrats",
     "unet_carvana": "helpers.recipes.unet_carvana:UNetCarvana",
     "fcn_voc2012": "helpers.recipes.fcn_voc2012:FCNVoc2012",
+    "unetpp3d_liver": "helpers.recipes.unetpp3d_liver:UNetPlusPlus3DLiver",
+    "nnunet_heart": "helpers.recipes.nnunet_heart:NnunetHeart",
 }
 
 

@@ -70,6 +70,10 @@ class Recipe(ABC):
     def network_for(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The network whose widths fit a state dict (the demo weights are narrower than the official ones)."""
 
+    def adapt_state(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A state dict in the names that the network uses; for projects that renamed theirs between versions."""
+        return dict(state)
+
     def graph_network(self, network: torch.nn.Module, params: RunParams) -> torch.nn.Module:
         """What is exported: the network itself, or with steps that the source keeps in its graph (an ArgMax)."""
         return network
@@ -158,8 +162,8 @@ class Recipe(ABC):
         from helpers.networks.checkpoint import load_checkpoint, load_state_dict
 
         path = self.checkpoint_path(params)
-        network = self.network_for(load_state_dict(path)[0])
-        return network.eval(), load_checkpoint(network, path)
+        network = self.network_for(self.adapt_state(load_state_dict(path)[0]))
+        return network.eval(), load_checkpoint(network, path, self.adapt_state)
 
     def deployed_network(self, params: RunParams) -> torch.nn.Module:
         """The trained network with what the graph adds to it: the truth that every later form is compared with."""

@@ -108,3 +108,17 @@ def test_real_volumes_are_read_on_one_grid(task, classes):
     case = read_case(cases[-1])
     assert case.image.shape[1:] == case.truth.shape
     assert 1 <= case.truth.max() <= classes
+
+
+def test_an_id_that_ends_in_four_digits_is_no_channel(tmp_path):
+    from helpers.data.geometry import Geometry
+    from helpers.data.volume import Volume, write_volume
+
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+        for name in ("la_9001", "la_9002"):
+            array = np.zeros((1, 3, 4, 5), np.uint8)
+            write_volume(tmp_path / folder / f"{name}.nii.gz", Volume(array, Geometry.identity((3, 4, 5))))
+    found = list_cases(tmp_path)
+    assert [case.id for case in found] == ["la_9001", "la_9002"]
+    assert all(case.truth is not None and set(case.files) == {"0000"} for case in found)

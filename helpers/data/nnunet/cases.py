@@ -42,9 +42,12 @@ def list_cases(
         )
     labels = ref_folder or (images.parent / images.name.replace("images", "labels"))
     channels: dict[str, dict[str, Path]] = {}
+    stems = {_stem(path) for path in _volumes(images)}
     for path in _volumes(images):
         match = _CHANNEL.fullmatch(_stem(path))
-        case, channel = (match["case"], match["channel"]) if match else (_stem(path), "0000")
+        # An id may itself end in four digits: they count channels only where there is a channel 0000.
+        counted = match is not None and f"{match['case']}_0000" in stems
+        case, channel = (match["case"], match["channel"]) if counted else (_stem(path), "0000")
         channels.setdefault(case, {})[channel] = path
     missing = sorted(set(only) - channels.keys())
     if missing:

@@ -122,6 +122,9 @@ def _resolve(configurations: Mapping, name: str) -> dict:
     return settings
 
 
+_NETWORKS = ("PlainConvUNet", "GenericUNet", "GenericUNetPlusPlus")
+
+
 def _v2_network(settings: Mapping) -> dict:
     architecture = settings.get("architecture")
     if architecture is None:  # plans of v2's first releases
@@ -133,11 +136,11 @@ def _v2_network(settings: Mapping) -> dict:
         kind, options = architecture["network_class_name"], architecture["arch_kwargs"]
         widths, strides, kernels = options["features_per_stage"], options["strides"], options["kernel_sizes"]
         counts = [*options["n_conv_per_stage"], *options["n_conv_per_stage_decoder"]]
-    if kind.split(".")[-1] != "PlainConvUNet" or len(set(counts)) != 1:
+    if kind.split(".")[-1] not in _NETWORKS or len(set(counts)) != 1:
         raise DataError(
             "the plan's network is not supported",
             received=f"{kind.split('.')[-1]} with {counts} convolutions",
-            expected="PlainConvUNet with the same number in each stage",
+            expected=f"{' or '.join(_NETWORKS)} with the same number in each stage",
         )
     return {
         "pools": tuple(_integers(stride) for stride in strides[1:]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
+from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
 from helpers.stages.compile import digest_compiled
 from helpers.stages.data import CasesOnDemand, digest_case, selected_cases
 from helpers.stages.infer import mask_name, run_call
+
+# Dice with a flip undone from which on the flip is an error and not a coincidence.
+_SURE_DICE = 0.7
 
 
 def score_cases(recipe: Recipe, run: Run) -> StageResult:
@@ -32,16 +37,18 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
 
     def make(folder: Path) -> Made:
         scored = {case.id: _score_case(recipe, run, case) for case in cases}
-        scores = {name: values for name, (values, _) in scored.items()}
-        means = recipe.aggregate(list(scores.values()), [tally for _, tally in scored.values()])
+        scores = {name: case.scores for name, case in scored.items()}
+        means = recipe.aggregate(list(scores.values()), [case.tally for case in scored.values()])
         means = {name: _rounded(value) for name, value in means.items()}
         write_json(folder / "metrics.json", {"recipe": recipe.name, "cases": scores, "mean": means})
-        checks = tuple(_judge(name, means[name], least, len(cases)) for name, least in minimum.items())
+        checks = [_judge(name, means[name], least, len(cases)) for name, least in minimum.items()]
+        checks += [_judge_geometry(name, case.suspicion) for name, case in scored.items() if case.misplaced]
         facts = {name: _show(value) for name, value in means.items()} if cases else {}
+        facts |= {f"look at {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion}
         facts["cases with truth"] = len(cases)
         if cases and not minimum:
             facts["gate"] = "none: scores are reported, not judged (set minimum_scores to judge)"
-        return Made(checks, facts, {"cases": scores, "mean": means}, "Look at the masks.")
+        return Made(tuple(checks), facts, {"cases": scores, "mean": means}, "Look at the masks.")
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
@@ -94,11 +101,25 @@ def _untrained(recipe: Recipe, run: Run):
     return infer
 
 
-def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> tuple[dict[str, float | None], np.ndarray | None]:
+@dataclass(frozen=True)
+class _ScoredCase:
+    scores: dict[str, float | None]
+    tally: np.ndarray | None
+    suspicion: Suspicion | None
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether a flip or an order of axes explains a low score so well that the mask must be wrong."""
+        found = self.suspicion
+        return found is not None and found.axis_order is not None and found.dice_if_undone >= _SURE_DICE
+
+
+def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> _ScoredCase:
     case = recipe.read_case(files, run.params)
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
     scores = {name: _rounded(value) for name, value in recipe.score(prediction, case.truth).items()}
-    return scores, recipe.tally(prediction, case.truth)
+    suspicion = suspect_geometry(prediction, case.truth) if case.geometry is not None else None
+    return _ScoredCase(scores, recipe.tally(prediction, case.truth), suspicion)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -109,6 +130,10 @@ def _rounded(value: float | None) -> float | None:
 def _judge(name: str, mean: float | None, least: float, count: int) -> Check:
     passed = mean is not None and mean >= least
     return Check(f"{name} over {count} cases", passed, f"{_show(mean)}, at least {least:g}")
+
+
+def _judge_geometry(name: str, suspicion: Suspicion | None) -> Check:
+    return Check(f"geometry of {name}", False, str(suspicion))
 
 
 def _show(value: float | None) -> str:

@@ -29,6 +29,13 @@ def test_pictures_are_fixed_by_their_seed(cases):
     assert len({image.tobytes() for image, _ in cases}) == len(cases)
 
 
+def test_dark_rooms_change_the_room_and_not_the_car(cases):
+    darker = [generate_image(seed, dark_share=1.0) for seed in SEEDS[:3]]
+    for (image, mask), (bright, bright_mask) in zip(darker, cases[:3], strict=True):
+        np.testing.assert_array_equal(mask, bright_mask)
+        assert image[:, mask == 0].mean() < 0.8 * bright[:, mask == 0].mean()
+
+
 def test_pictures_and_masks_have_their_shapes_and_values(cases):
     width, height = SIZE_PX
     for image, mask in cases:

@@ -28,11 +28,12 @@ def case_id(seed: int) -> str:
     return f"{int(random.integers(1 << 48)):012x}_{_view(seed):02d}"
 
 
-def generate_image(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def generate_image(seed: int, dark_share: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Draws one car.
 
     Args:
-        seed: a number of zero or more; it fixes everything.
+        seed: a number of zero or more; with the share it fixes everything.
+        dark_share: how often a wall or a floor is dark, 0..1; dark rooms are harder, and good to train on.
 
     Returns:
         The picture (3, 640, 959) uint8 RGB and the car's mask (640, 959) uint8, 0 or 1 (without its shadow).
@@ -43,7 +44,7 @@ def generate_image(seed: int) -> tuple[np.ndarray, np.ndarray]:
     yaw = 2 * np.pi * (_view(seed) - 1) / _VIEWS - np.pi / 2 + random.normal(0, 0.07)
     turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
     faces = [Face(face.points @ turn.T, face.colour) for face in car_faces(car, turn.T @ camera.eye)]
-    canvas = draw_showroom(random, camera, _CANVAS_PX)
+    canvas = draw_showroom(random, camera, _CANVAS_PX, dark_share)
     canvas = _darken_floor(random, canvas, camera, turn, car)
     canvas = _mirror_in_floor(canvas, camera, faces, random.uniform(0, 0.22))
     pen, mask = ImageDraw.Draw(canvas), Image.new("L", _CANVAS_PX)

@@ -42,16 +42,22 @@ def to_rgb(colour: np.ndarray) -> tuple[int, int, int]:
     return tuple(round(255 * float(np.clip(c, 0, 1))) for c in colour)
 
 
-def draw_showroom(random: np.random.Generator, camera: Camera, size_px: tuple[int, int]) -> Image.Image:
+def draw_showroom(
+    random: np.random.Generator,
+    camera: Camera,
+    size_px: tuple[int, int],
+    dark_share: float = 0.0,
+) -> Image.Image:
     """The picture before the car comes in.
 
     Args:
         random: where every choice comes from.
         camera: how the room is seen.
         size_px: (width, height).
+        dark_share: how often a wall or a floor is dark, 0..1.
     """
     wall_y = random.uniform(3.6, 6.5)
-    image = _draw_surfaces(random, camera, size_px, wall_y)
+    image = _draw_surfaces(random, camera, size_px, wall_y, dark_share)
     pen = ImageDraw.Draw(image)
     _draw_floor_marks(random, pen, camera)
     for _ in range(int(random.integers(2, 6))):
@@ -66,8 +72,8 @@ def draw_showroom(random: np.random.Generator, camera: Camera, size_px: tuple[in
     return image
 
 
-def _muted(random: np.random.Generator) -> np.ndarray:
-    grey = random.uniform(0.55, 0.95) if random.random() < 0.8 else random.uniform(0.25, 0.55)
+def _muted(random: np.random.Generator, dark_share: float) -> np.ndarray:
+    grey = random.uniform(0.55, 0.95) if random.random() < 1 - dark_share else random.uniform(0.25, 0.55)
     tint = random.normal(0, 0.03 if random.random() < 0.75 else 0.1, 3)
     return np.clip(grey + tint - tint.mean(), 0.05, 0.98)
 
@@ -85,14 +91,18 @@ def _grain(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _draw_surfaces(
-    random: np.random.Generator, camera: Camera, size_px: tuple[int, int], wall_y: float
+    random: np.random.Generator,
+    camera: Camera,
+    size_px: tuple[int, int],
+    wall_y: float,
+    dark_share: float,
 ) -> Image.Image:
     width, height = size_px[0] // 2, size_px[1] // 2
     seam = camera.project(np.array([[0, wall_y, 0]]))[0, 1] / 2
     v, u = np.mgrid[:height, :width]
     seam = seam + random.uniform(-0.02, 0.1) * height * (2 * u / width - 1) ** 2
     blend = np.clip((v - seam) / random.uniform(0.5, 14), 0, 1)[..., None]
-    wall, floor = _muted(random), _muted(random)
+    wall, floor = _muted(random, dark_share), _muted(random, dark_share)
     if random.random() < 0.35:
         floor = np.clip(wall + random.normal(0, 0.05), 0.05, 0.95)
     light = 1 + random.uniform(-0.25, 0.25) * (u / width - 0.5) + random.uniform(0, 0.3) * (v / height - 0.5)
@@ -139,7 +149,7 @@ def _draw_wall_panel(
 ) -> None:
     x, z = random.uniform(-7, 6), random.uniform(0.3, 2.6)
     wide, high = random.uniform(0.4, 3.2), random.uniform(0.3, 1.6)
-    colour = PAINTS[random.integers(len(PAINTS))] if random.random() < 0.6 else _muted(random)
+    colour = PAINTS[random.integers(len(PAINTS))] if random.random() < 0.6 else _muted(random, 0.2)
     y = wall_y - 0.01
     _polygon(pen, camera, [[x, y, z], [x + wide, y, z], [x + wide, y, z + high], [x, y, z + high]], colour)
     inner = np.clip(colour + random.choice([-0.3, 0.3]), 0, 1)

@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: demo test test-all lab doctor lint format clean-notebooks bench help
+.PHONY: demo test test-slow test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## shows this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -35,6 +35,9 @@ doctor: $(READY)  ## says what this machine has and what each notebook can do on
 test: $(READY_TEST)  ## unit and notebook tests, with the coverage gate
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -m "not slow" --cov=helpers --cov-report=term
+
+test-slow: $(READY_TEST)  ## only the slow suites: official-size graphs, oracles
+	$(BIN)/python -m pytest -m slow --timeout 1200
 
 test-all: $(READY_TEST)  ## the slow suites too
 	$(BIN)/python -m coverage erase

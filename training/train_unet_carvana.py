@@ -3,8 +3,8 @@
     python training/train_unet_carvana.py --output helpers/weights/unet_carvana_demo.safetensors
 
 The network is the official UNet at an eighth of its width, so that the file stays below two megabytes.
-Pictures come from `helpers.data.demo.cars`, darker ones among them than the demo shows, and are prepared as for
-inference; seeds below `FIRST_TRAINING_SEED` are never trained on.
+Pictures come from `helpers.data.demo.cars`, darker ones among them than the demo shows, and are prepared as
+for inference; seeds below `FIRST_TRAINING_SEED` are never trained on.
 """
 
 from __future__ import annotations

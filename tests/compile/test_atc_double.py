@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ from helpers.graph.simplify import simplify_onnx
 from helpers.graph.surgery import apply_surgery, rewrite_named
 from helpers.params import load_target
 
-DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
 CASES = [
     ("unet3d_brats", None, {}),
     ("unet_carvana", None, {}),
@@ -33,15 +29,8 @@ CASES = [
 pytestmark = pytest.mark.slow
 
 
-def run_atc(command: list[str], folder: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PATH": f"{DOUBLE / 'bin'}:{os.environ['PATH']}"}
-    environment |= {"PYTHONPATH": str(DOUBLE / "python"), "CANN_DOUBLE_PYTHON": sys.executable}
-    command = [str(DOUBLE / "bin" / "atc"), *command[1:]]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.mark.parametrize(("name", "variant", "options"), CASES)
-def test_official_graph_is_accepted_and_computes_the_same(name, variant, options, tmp_path):
+def test_official_graph_is_accepted_and_computes_the_same(name, variant, options, tmp_path, run_atc):
     recipe = recipes.load(name)
     torch.manual_seed(0)
     params = recipe.prepare_params(**options)
@@ -74,7 +63,7 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
         assert (tmp_path / f"bs{batch}.om").read_bytes()[:4] == b"IMOD"
 
 
-def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path):
+def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path, run_atc):
     recipe = recipes.load("unet3d_brats")
     spec = recipe.graph_spec(recipe.prepare_params())
     export_onnx(recipe.network(), spec, tmp_path / "before.onnx")

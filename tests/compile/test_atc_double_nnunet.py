@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 CASES = [
     ("unetpp3d_liver", None, (128, 128, 128), (64, 64, 64)),
     ("nnunet_heart", None, (320, 256), (128, 128)),
-    ("nnunet_heart", "3d", (80, 192, 160), (40, 64, 64)),
+    ("nnunet_heart", "3d", (80, 192, 160), (32, 64, 64)),
 ]
 
 

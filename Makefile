@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: demo test test-slow test-all lab doctor lint format clean-notebooks bench help
+.PHONY: check-platforms demo test test-slow test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## shows this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -42,6 +42,15 @@ test-slow: $(READY_TEST)  ## only the slow suites: official-size graphs, oracles
 test-all: $(READY_TEST)  ## the slow suites too
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest --cov=helpers --cov-report=term
+
+# Every pin must have a wheel for each Python and machine; nothing is installed. On aarch64 some need glibc 2.34 or 2.35.
+GLIBC := 17 24 26 27 28 31 34 35
+check-platforms: $(READY)  ## resolves every pin for other Pythons and for aarch64
+	@for python in 3.11 3.12 3.13; do for machine in x86_64 aarch64; do \
+	  $(BIN)/python -m pip install --quiet --dry-run --no-deps --only-binary :all: --python-version $$python \
+	    $(foreach n,$(GLIBC),--platform manylinux_2_$(n)_$$machine) --platform manylinux2014_$$machine \
+	    --target $(VENV)/.platforms --requirement requirements.txt 2>/dev/null \
+	  && echo "every pin resolves: Python $$python on $$machine" || exit 1; done; done
 
 lab: $(READY)  ## opens JupyterLab on loopback with a token
 	$(BIN)/python -m jupyter lab --ip=127.0.0.1 --notebook-dir=.

@@ -10,7 +10,17 @@ from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.refusals import explain_validation_error
 from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
 
-Precision = Literal["f32", "f16", "bf16"]
+# The last four are MagicMind's own: what is quantised, and the precision of everything else.
+Precision = Literal[
+    "f32",
+    "f16",
+    "bf16",
+    "int8",
+    "qint8_mixed_float16",
+    "qint8_mixed_float32",
+    "qint16_mixed_float16",
+    "qint16_mixed_float32",
+]
 
 
 class RefusedOp(BaseModel):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.devices.base import Device
 from helpers.devices.local import LocalDevice
 from helpers.devices.worker import WorkerDevice
 from helpers.errors import DeviceError
-from helpers.params.targets import Target, load_target
+
+if TYPE_CHECKING:
+    from helpers.params.targets import Target
 
 
 def open_device(path: str | Path, target: Target | str, *, output_batch_axis: int = 0, **options) -> Device:
@@ -25,7 +28,11 @@ def open_device(path: str | Path, target: Target | str, *, output_batch_axis: in
     Raises:
         DeviceError: the runtime is not installed, or refuses the model.
     """
-    target = load_target(target) if isinstance(target, str) else target
+    if isinstance(target, str):
+        # A target that is handed over needs none of the packages that its file is read with.
+        from helpers.params.targets import load_target
+
+        target = load_target(target)
     path = Path(path).resolve()
     if not path.exists():
         raise DeviceError(f"no compiled model at {path}", remedy="Run the compile stage first.")

@@ -1,14 +1,18 @@
 """Inference over whole volumes by windows, streamed: no patch is written, memory does not grow with depth."""
 
+from helpers.inference.job import InferenceJob, WindowPlan, infer_job
 from helpers.inference.labels import slab_to_labels
 from helpers.inference.resample import resample_slabs, resample_to_labels
 from helpers.inference.slabs import Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps, gaussian_profile
 
 __all__ = [
+    "InferenceJob",
     "Slab",
+    "WindowPlan",
     "compute_steps",
     "gaussian_profile",
+    "infer_job",
     "resample_slabs",
     "resample_to_labels",
     "slab_to_labels",

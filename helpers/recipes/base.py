@@ -12,6 +12,7 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.graph.spec import GraphSpec
+from helpers.inference import InferenceJob, infer_job
 from helpers.params.model import RunParams
 from helpers.params.paths import WEIGHTS_FOLDER, find_input
 from helpers.scoring.dice import mean_of_known
@@ -91,8 +92,13 @@ class Recipe(ABC):
         """Reads and checks one case."""
 
     @abstractmethod
+    def prepare_job(self, case: Case, params: RunParams) -> InferenceJob:
+        """What the network is asked about a case, and how its answer becomes a mask on the case's own grid."""
+
     def segment(self, case: Case, infer: Infer, params: RunParams) -> np.ndarray:
         """Class indices on the case's own grid, uint8; `infer` maps a batch of inputs to the graph's output."""
+        job = self.prepare_job(case, params)
+        return job.restore(infer_job(job.image, infer, job.plan))
 
     @abstractmethod
     def example_input(self, case: Case, params: RunParams) -> np.ndarray:

@@ -14,6 +14,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.data.letterbox import Letterboxed, letterbox, restore_as_source, restore_exact
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
+from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
 from helpers.recipes.base import Infer, Recipe, SourceScores
 from helpers.scoring.confusion import ConfusionMatrix
@@ -79,10 +80,10 @@ class FCNVoc2012(Recipe):
             raise DataError(what, received=label.shape, expected=image.shape[:2])
         return Case(case.id, np.ascontiguousarray(image.transpose(2, 0, 1)), label, None)
 
-    def segment(self, case: Case, infer: Infer, params: VocParams) -> np.ndarray:
-        """Classes on the image's own grid: the exact rectangle is cut out and scaled by the nearest pixel."""
+    def prepare_job(self, case: Case, params: VocParams) -> InferenceJob:
+        """One sample, the letterboxed image; its class map is cut and scaled to the image's own size."""
         boxed = _prepare(case, params.size)
-        return restore_exact(_class_map(infer(boxed.image[None])), boxed)
+        return InferenceJob(boxed.image, None, lambda output: restore_exact(_class_map(output), boxed))
 
     def example_input(self, case: Case, params: VocParams) -> np.ndarray:
         """The letterboxed image."""

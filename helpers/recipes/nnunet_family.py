@@ -22,10 +22,10 @@ from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_label
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError, ParameterError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import resample_to_labels, stream_slabs
+from helpers.inference import InferenceJob, WindowPlan
 from helpers.params.model import RunParams
 from helpers.params.paths import WEIGHTS_FOLDER, find_input
-from helpers.recipes.base import Infer, Recipe
+from helpers.recipes.base import Recipe
 
 
 class NnunetParams(RunParams):
@@ -94,30 +94,27 @@ class NnunetRecipe(Recipe):
         """Reads and checks one case."""
         return nnunet_cases.read_case(case)
 
-    def segment(self, case: Case, infer: Infer, params: NnunetParams) -> np.ndarray:
-        """Class indices on the case's own grid, streamed from windows to labels without a whole volume of scores."""
+    def prepare_job(self, case: Case, params: NnunetParams) -> InferenceJob:
+        """Windows over the prepared case; scores are resampled to the case's grid and cleaned as the model asks."""
         plan = self.plan(params)
         prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
-        classes = self.segment_prepared(prepared, infer, plan, params, mirror_axes=self._mirrors(params))
         folder = self._folder(params)
-        if folder and folder.postprocessing and params.keep_largest:
-            return apply_postprocessing(classes, folder.postprocessing, case.geometry.spacing_mm_zyx)
-        return classes
 
-    def segment_prepared(
-        self, prepared: Prepared, infer: Infer, plan: Plan, params: NnunetParams, **options: object
-    ) -> np.ndarray:
-        """Class indices of a prepared case on its own grid; options go to `stream_slabs` over the plan's."""
+        def restore(labels: np.ndarray) -> np.ndarray:
+            classes = restore_labels(labels, prepared)
+            if folder and folder.postprocessing and params.keep_largest:
+                return apply_postprocessing(classes, folder.postprocessing, case.geometry.spacing_mm_zyx)
+            return classes
+
+        windows = self.window_plan(prepared, plan, params, mirror_axes=tuple(self._mirrors(params)))
+        return InferenceJob(prepared.image, windows, restore)
+
+    def window_plan(self, prepared: Prepared, plan: Plan, params: NnunetParams, **options: object) -> WindowPlan:
+        """How a prepared case becomes labels on its cropped grid; options go over those of plan and run."""
         settings = {"classes": plan.n_classes, "step": params.step, "gaussian": params.gaussian}
         settings |= {"activation": plan.activation, "batch_size": params.batch_size, **options}
-        slabs = stream_slabs(prepared.image, infer, plan.patch_size, **settings)
-        labels = resample_to_labels(
-            slabs,
-            prepared.cropped_shape,
-            source_shape=prepared.image.shape[1:],
-            nearest_axis=prepared.back_axis,
-        )
-        return restore_labels(labels, prepared)
+        shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
+        return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
 
     def example_input(self, case: Case, params: NnunetParams) -> np.ndarray:
         """The plan's window around the middle of what is marked, or of the case."""

@@ -14,7 +14,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.data.volume import read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import sliding_window
+from helpers.inference import InferenceJob, WindowPlan
 from helpers.params.model import RunParams
 from helpers.recipes.base import Infer, Recipe, SourceScores
 from helpers.scoring.dice import dice_of_regions, mean_of_known, soft_dice_of_source
@@ -69,22 +69,25 @@ class UNet3DBrats(Recipe):
         """Reads and checks one case."""
         return brats.read_brats_case(case)
 
-    def segment(self, case: Case, infer: Infer, params: BratsParams) -> np.ndarray:
-        """Class indices (Z, Y, X); air around the brain is background without asking the network."""
+    def prepare_job(self, case: Case, params: BratsParams) -> InferenceJob:
+        """Windows over the brain; air around it is background without asking the network."""
         prepared = brats.prepare_brats(case.image)
         box = brats.brain_box(case.image) if params.crop_to_brain else (slice(None),) * 3
-        classes = np.zeros(case.image.shape[1:], np.uint8)
-        classes[box] = sliding_window(
-            prepared[(slice(None), *box)],
-            infer,
-            params.window,
-            classes=len(self.class_names),
+        plan = WindowPlan(
+            tuple(params.window),
+            len(self.class_names),
             step=params.step,
             gaussian=params.gaussian,
-            mirror_axes=params.mirror_axes,
+            mirror_axes=tuple(params.mirror_axes),
             batch_size=params.batch_size,
         )
-        return classes
+
+        def restore(labels: np.ndarray) -> np.ndarray:
+            classes = np.zeros(case.image.shape[1:], np.uint8)
+            classes[box] = labels
+            return classes
+
+        return InferenceJob(prepared[(slice(None), *box)], plan, restore)
 
     def example_input(self, case: Case, params: BratsParams) -> np.ndarray:
         """The window around the tumour's centre, or around the brain's where there is no label."""

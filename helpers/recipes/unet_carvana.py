@@ -14,6 +14,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.data.picture import write_picture
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
+from helpers.inference import InferenceJob
 from helpers.inference.activation import sigmoid
 from helpers.params.model import RunParams
 from helpers.recipes.base import Infer, Recipe, SourceScores
@@ -70,10 +71,12 @@ class UNetCarvana(Recipe):
         image, mask = carvana.read_case(carvana.CarvanaCase(case.id, case.files["image"], case.truth))
         return Case(case.id, image, mask, None)
 
-    def segment(self, case: Case, infer: Infer, params: CarvanaParams) -> np.ndarray:
-        """The mask on the photograph's own grid: the probability is scaled up, then cut at one half."""
-        probability = self._probability(case, infer, params)
-        return carvana.restore_mask(probability, *case.image.shape[1:])
+    def prepare_job(self, case: Case, params: CarvanaParams) -> InferenceJob:
+        """One sample; the mask on the photograph's own grid is the probability scaled up, then cut at one half."""
+        size = case.image.shape[1:]
+        return InferenceJob(
+            self.example_input(case, params), None, lambda logits: carvana.restore_mask(sigmoid(logits)[0, 0], *size)
+        )
 
     def example_input(self, case: Case, params: CarvanaParams) -> np.ndarray:
         """The prepared photograph."""

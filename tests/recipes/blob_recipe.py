@@ -14,9 +14,9 @@ from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import sliding_window
+from helpers.inference import InferenceJob, WindowPlan
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, Recipe
+from helpers.recipes.base import Recipe
 from helpers.scoring.dice import dice
 
 
@@ -58,9 +58,10 @@ class BlobRecipe(Recipe):
         image = read_volume(case.files["image"])
         return Case(case.id, image.array.astype(np.float32), read_volume(case.truth).array[0], image.geometry)
 
-    def segment(self, case: Case, infer: Infer, params: BlobParams) -> np.ndarray:
-        """By sliding window, as it was trained: intensities as they are."""
-        return sliding_window(case.image, infer, params.window, classes=2, batch_size=params.batch_size)
+    def prepare_job(self, case: Case, params: BlobParams) -> InferenceJob:
+        """Windows over the image as it was trained on: intensities as they are."""
+        plan = WindowPlan(tuple(params.window), 2, batch_size=params.batch_size)
+        return InferenceJob(case.image, plan, lambda labels: labels)
 
     def example_input(self, case: Case, params: BlobParams) -> np.ndarray:
         """The window in the first corner."""

@@ -15,7 +15,7 @@ from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import sliding_window
+from helpers.inference import InferenceJob, WindowPlan
 from helpers.params.model import RunParams
 from helpers.recipes.base import Infer, Recipe, SourceScores
 from helpers.scoring.dice import dice
@@ -107,10 +107,9 @@ class TinyRecipe(Recipe):
         truth = read_volume(case.truth).array[0] if case.truth else None
         return Case(case.id, image.array.astype(np.float32), truth, image.geometry)
 
-    def segment(self, case: Case, infer: Infer, params: TinyParams) -> np.ndarray:
-        return sliding_window(
-            case.image, infer, params.window, classes=2, step=params.step, batch_size=params.batch_size
-        )
+    def prepare_job(self, case: Case, params: TinyParams) -> InferenceJob:
+        plan = WindowPlan(tuple(params.window), 2, step=params.step, batch_size=params.batch_size)
+        return InferenceJob(case.image, plan, lambda labels: labels)
 
     def example_input(self, case: Case, params: TinyParams) -> np.ndarray:
         box = tuple(slice(0, side) for side in params.window)

@@ -1,0 +1,71 @@
+"""A prepared array and how it goes through the network: what can be done on another machine with numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from helpers.inference.resample import resample_to_labels
+from helpers.inference.slabs import Infer, sliding_window, stream_slabs
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How a volume (C, Z, Y, X) becomes labels (Z, Y, X); fields as the arguments of `stream_slabs`.
+
+    Args:
+        target_shape: (Z, Y, X) that the scores are resampled to before labels are taken; None: the volume's own.
+        nearest_axis: axis that is resampled with order 0.
+    """
+
+    window: tuple[int, ...]
+    classes: int
+    step: float = 0.5
+    gaussian: bool = True
+    mirror_axes: tuple[int, ...] = ()
+    activation: str | None = None
+    batch_size: int = 1
+    target_shape: tuple[int, ...] | None = None
+    nearest_axis: int | None = None
+
+    def to_json(self) -> dict:
+        """The plan as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> WindowPlan:
+        """The plan from its JSON; lists become tuples again."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+
+
+@dataclass(frozen=True)
+class InferenceJob:
+    """One case ready for the network.
+
+    Args:
+        image: float32, (C, Z, Y, X) for windows or (C, ...) of one sample.
+        plan: windows over a volume; None: the image is one sample and the answer the graph's own output.
+        restore: makes class indices uint8 on the case's own grid from the answer of `infer_job`.
+    """
+
+    image: np.ndarray
+    plan: WindowPlan | None
+    restore: Callable[[np.ndarray], np.ndarray]
+
+
+def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.ndarray:
+    """The network's answer to a prepared image: labels (Z, Y, X) uint8, or the output (1, ...) for one sample.
+
+    Raises:
+        DeviceError: the scores have another shape, or are not finite.
+    """
+    if plan is None:
+        return infer(image[None])
+    options = plan.to_json()
+    window, shape, axis = options.pop("window"), options.pop("target_shape"), options.pop("nearest_axis")
+    if shape is None:
+        return sliding_window(image, infer, window, **options)
+    slabs = stream_slabs(image, infer, window, **options)
+    return resample_to_labels(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)

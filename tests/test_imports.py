@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "params": {"errors"},
     "run": {"errors", "params"},
     **{name: set(BOTTOM) for name in MIDDLE},
+    "compile": BOTTOM | {"graph.spec"},  # a compiler is told the graph's names and shapes
     "inference": {"errors"},
     "scoring": BOTTOM | {"data.geometry"},
     "view": BOTTOM | {"data.geometry"},
@@ -35,8 +36,6 @@ ALLOWED["cli"] = ALLOWED["study"] | {"study", "batch", "doctor", "fetch", "inter
 
 # One module that needs one other module across the rule, and why.
 EXCEPTIONS = {
-    ("helpers.compile.atc", "helpers.graph.spec"),  # a compiler is told the graph's names and shapes
-    ("helpers.compile.torchscript", "helpers.graph.spec"),
     ("helpers.compile.torchscript", "helpers.graph.export"),  # traces the same module that is exported
     ("helpers.data.nnunet.model_folder", "helpers.networks.safe_pickle"),  # a model folder's pickles
     ("helpers.view.figures.graph", "helpers.graph.read"),  # the picture of a graph

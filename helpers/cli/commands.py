@@ -24,6 +24,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from helpers.cli.notebook_run import run_notebook, run_start_notebook
+    from helpers.run import read_run_status
 
     given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
     given |= {name: _read_value(value) for name, value in options.parameter}
@@ -36,7 +37,8 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.write(f"passed: {run_start_notebook(outputs)}\n")
     for name in names:
         folder = run_notebook(name, given)
-        sys.stdout.write(f"passed: {folder}\n")
+        status, reason = read_run_status(folder / "run.json")
+        sys.stdout.write(f"passed: {folder}\n" + (f"{reason}\n" if status == "passed" and reason else ""))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The command that Ascend's ATC needs for a graph and a target."""
+"""Ascend's ATC: the command that a graph and a target need, and its run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,32 @@ import shlex
 import shutil
 from pathlib import Path
 
+from helpers.compile.job import CompiledModel, CompileJob, Compiler, Report
+from helpers.errors import CompileError
 from helpers.graph.spec import GraphSpec
 from helpers.params.targets import Target
+
+
+class AtcCompiler(Compiler):
+    """CANN's compiler, a program of its own."""
+
+    runtime = "ascend"
+
+    def identity(self, target: Target) -> dict[str, object] | None:
+        """ATC's path."""
+        return None
+
+    def inputs(self, job: CompileJob) -> dict[str, object]:
+        """The whole command."""
+        return {"command": _command_of(job)}
+
+    def commands(self, job: CompileJob) -> dict[str, str]:
+        """ATC's own."""
+        return {"atc": show_command(_command_of(job))}
+
+    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
+        """Not built yet."""
+        raise CompileError("ATC is not run yet")
 
 
 def atc_command(graph: Path, output: Path, spec: GraphSpec, target: Target, batch_size: int) -> list[str]:
@@ -31,6 +55,11 @@ def atc_command(graph: Path, output: Path, spec: GraphSpec, target: Target, batc
         f"--soc_version={target.soc_version}",
         "--log=error",
     ]
+
+
+def _command_of(job: CompileJob) -> list[str]:
+    batch = job.params.batch_size
+    return atc_command(Path(job.graph_name), Path(job.output_name), job.spec, job.target, batch)
 
 
 def show_command(command: list[str]) -> str:

@@ -6,8 +6,33 @@ import json
 import warnings
 from pathlib import Path
 
+from helpers.compile.job import CompiledModel, CompileJob, Compiler, Report
 from helpers.graph.export import first_output_only
 from helpers.graph.spec import GraphSpec
+from helpers.params.targets import Target
+from helpers.run.digest import digest_file
+from helpers.run.environment import package_version
+
+
+class TorchScriptCompiler(Compiler):
+    """torch's tracer."""
+
+    runtime = "torch"
+
+    def identity(self, target: Target) -> dict[str, object] | None:
+        """torch's version."""
+        version = package_version("torch")
+        return {"torch": version} if version else None
+
+    def inputs(self, job: CompileJob) -> dict[str, object]:
+        """The checkpoint: what is traced is the network, not the graph."""
+        return {"checkpoint": digest_file(job.checkpoint)}
+
+    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
+        """Writes `<output>.pt`."""
+        path = compile_torchscript(job.network(), job.spec, output)
+        facts = {"runs in": f"{job.precision}, chosen when the device opens it"}
+        return CompiledModel((path,), facts=facts)
 
 
 def compile_torchscript(network, spec: GraphSpec, output: Path) -> Path:

@@ -26,6 +26,7 @@ class RunParams(BaseModel):
     target: str = "cpu"
     precision: Precision = "f32"
     batch_size: int = Field(1, ge=1)
+    batch_gears: list[int] = Field(default_factory=list)
 
     checkpoint: str = "demo"
     data_root: str = "demo"
@@ -50,6 +51,13 @@ class RunParams(BaseModel):
         # papermill's -p passes text only: `-p cases a,b`.
         if isinstance(value, str):
             return [name.strip() for name in value.split(",") if name.strip()]
+        return value
+
+    @field_validator("batch_gears", mode="before")
+    @classmethod
+    def _split_numbers(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
         return value
 
     @field_validator("cache", mode="before")

@@ -77,9 +77,27 @@ def _check_limits(params: RunParams, target: Target) -> None:
             received=params.opset,
             expected=f"{target.opset_minimum} to {target.opset_maximum}",
         )
+    if params.batch_gears:
+        _check_gears(params, target)
     if target.batches is not None and params.batch_size not in target.batches:
         raise ParameterError(
             f"target {target.name} does not run this batch size",
             received=params.batch_size,
             expected=f"one of {target.batches}",
+        )
+
+
+def _check_gears(params: RunParams, target: Target) -> None:
+    gears = sorted(set(params.batch_gears))
+    if not target.gears:
+        raise ParameterError(
+            f"target {target.name} compiles no gears",
+            received=params.batch_gears,
+            remedy="Leave batch_gears out: this target takes any batch, or the one of batch_size.",
+        )
+    if len(gears) != len(params.batch_gears) or not 2 <= len(gears) <= 100 or gears[0] < 1:
+        raise ParameterError("wrong batch_gears", received=params.batch_gears, expected="2 to 100 different sizes")
+    if params.batch_size > gears[-1]:
+        raise ParameterError(
+            "batch_size is larger than the largest gear", received=params.batch_size, expected=f"at most {gears[-1]}"
         )

@@ -40,6 +40,10 @@ class Target(BaseModel):
 
     `defaults` are values of run parameters that recipe and profile may override; every other field is a
     limit that they may not.
+
+    `gears`: whether its compiler takes several batch sizes into one file. `fallback`: the target that the walk goes
+    on with, in f32, where the vendor's compiler is not on this machine. `python`: the interpreter that has the
+    vendor's module, when it is another one.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -53,6 +57,8 @@ class Target(BaseModel):
     opset_maximum: int = 18
     precisions: list[Precision] = Field(default_factory=lambda: ["f32"])
     batches: list[int] | None = None
+    gears: bool = False
+    fallback: str | None = None
     python: str | None = None
     refuses: list[RefusedOp] = Field(default_factory=list)
     rewrites: list[str] = Field(default_factory=list)

@@ -88,8 +88,11 @@ class Run:
         write_json(self._stage_record(stage), {"key": key, "files": work.files})
         return self._finish(stage, title, status, work, time.perf_counter() - started)
 
-    def finish(self) -> None:
+    def finish(self, reason: str = "") -> None:
         """Ends the run as passed; its last step.
+
+        Args:
+            reason: what a reader of the record has to know although every gate held.
 
         Raises:
             GateError: a stage failed and was not performed again since; somebody stepped over it.
@@ -98,8 +101,8 @@ class Run:
         failed = [stage["title"] for stage in stages if stage["status"] == "failed"]
         if failed:
             raise GateError("a step failed", received=", ".join(failed), remedy="Perform it again, then finish.")
-        self.record.end("passed")
-        _LOG.info("run passed: %s", self.folder)
+        self.record.end("passed", reason)
+        _LOG.info("run passed: %s %s", self.folder, reason)
 
     def fail(self, error: CookbookError) -> None:
         """Ends the run as failed for a reason found outside a stage."""

@@ -1,106 +1,170 @@
-"""Compiles the graph for the run's target, and shows what a vendor's machine would run."""
+"""Compiles the graph for the run's target, or shows what a vendor's machine would run and goes on without it."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from helpers.compile.atc import atc_command, find_atc, show_command
+from helpers.compile.job import CompiledModel, CompileJob
+from helpers.compile.registry import compiler_for
+from helpers.data.case import CaseFiles
 from helpers.errors import CompileError
 from helpers.graph.read import load_graph
 from helpers.graph.surgery import apply_surgery, rewrite_named
-from helpers.params.targets import Target, load_target
+from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
-from helpers.run.digest import digest_file, digest_value
-from helpers.run.environment import package_version
+from helpers.run.digest import digest_file
+from helpers.stages.compiled import FOLDER, CompiledManifest, write_manifest
+from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL
+from helpers.view.progress import report_progress
 
-_COMPILED = {"openvino": "compiled/model.xml", "onnxruntime": "compiled/model.onnx", "torch": "compiled/model.pt"}
+_OUTPUT, _REWRITTEN = f"{FOLDER}/model", f"{FOLDER}/rewritten.onnx"
+# What a stand-in runs in, whatever the vendor's target would have: the precision that every gate holds for.
+_FALLBACK_PRECISION: Precision = "f32"
+_CALIBRATION_CASES = 8
 
 
 def compile_model(recipe: Recipe, run: Run) -> StageResult:
     """Makes the file that the target's device opens.
 
+    Where a vendor's compiler is not on this machine its command is shown, the stage is marked "not run here", and the
+    target's fallback is compiled for in a stage of its own: the walk goes on with that.
+
     Raises:
-        CompileError: the compiler refuses the graph, or is not on this machine.
+        CompileError: the compiler refuses the graph, or is not on this machine and nothing stands in for it.
     """
     target = load_target(run.params.target)
-    if target.runtime not in _COMPILED:
-        raise CompileError(
-            f"{target.title} cannot be compiled for on this machine", received=target.runtime, remedy=target.needs
-        )
-    source = run.path(FINAL)
-
-    def make(folder: Path) -> Made:
-        output = folder / _COMPILED[target.runtime]
-        output.parent.mkdir()
-        graph, facts = _rewrite_for_target(recipe, run, target, source, output.with_name("rewritten.onnx"))
-        _compile(recipe, run, target.runtime, graph, output)
-        facts |= {"target": target.title, "runs in": f"{run.params.precision}, chosen when the device opens it"}
-        return Made((), facts, {}, "Compare every form of the model on one input.")
-
-    versions = {name: package_version(name) for name in ("openvino", "torch", "onnxruntime")}
-    inputs = {"graph": digest_file(source), "target": target.model_dump(mode="json"), "versions": versions}
-    if target.runtime == "torch":
-        inputs["checkpoint"] = digest_file(recipe.checkpoint_path(run.params))
-    return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make)
-
-
-def compiled_path(run: Run) -> Path:
-    """The file that the run's device opens."""
-    return run.path(_COMPILED[load_target(run.params.target).runtime])
-
-
-def digest_compiled(run: Run) -> str:
-    """One hash over every file of the compiled model (OpenVINO's weights lie beside its `.xml`) and its runtime."""
-    path = compiled_path(run)
-    files = {part.name: digest_file(part) for part in sorted(path.parent.glob(f"{path.stem}.*"))}
-    runtime = load_target(run.params.target).runtime
-    return digest_value({"files": files, "runtime": runtime, "version": package_version(runtime)})
+    if compiler_for(target.runtime).identity(target) is not None or target.fallback is None:
+        return _compile(recipe, run, target, run.params.precision)
+    fallback = load_target(target.fallback)
+    result = _show_command(recipe, run, target, fallback)
+    _compile(recipe, run, fallback, _FALLBACK_PRECISION)
+    return result
 
 
 def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
-    """The exact ATC command for each Ascend target: to copy to a machine with CANN. Nothing is run here."""
-    spec = recipe.graph_spec(run.params)
+    """The exact compiler's command for each vendor target, to copy to a machine that has it. Nothing is run here."""
+    targets = [load_target(name) for name in recipe.targets_to_lint]
+    jobs = {}
+    for target in targets:
+        precision = target.defaults.get("precision", target.precisions[0])
+        output = f"{FOLDER}/{recipe.name}_{target.name}_bs{run.params.batch_size}"
+        jobs[target.name] = _job(recipe, run, target, precision, output)
 
     def make(folder: Path) -> Made:
         facts: dict[str, object] = {}
-        for name in recipe.targets_to_lint:
-            target = load_target(name)
-            output = Path("compiled") / f"{recipe.name}_{name}_bs1"
-            facts[target.title] = show_command(atc_command(Path(FINAL), output, spec, target, 1))
-        facts["needs"] = "CANN's `atc`; its Python module `acl` comes with CANN (set_env.sh), not from pip"
-        facts["atc on this machine"] = find_atc() or "not found"
-        return Made((), facts, {}, "Run the command in this run's folder on a machine with CANN.", "not run here")
+        for target in targets:
+            lines = compiler_for(target.runtime).commands(jobs[target.name])
+            facts[target.title] = next(iter(lines.values()))
+            facts[f"{target.title} needs"] = target.needs
+        return Made((), facts, {}, "Run the command in this run's folder on the vendor's machine.", "not run here")
 
-    inputs = {"spec": spec.__dict__, "targets": list(recipe.targets_to_lint), "atc": find_atc()}
-    return run.perform("vendor", "Compile for Ascend", inputs=inputs, make=make)
+    inputs = {
+        target.name: {
+            "target": target.model_dump(mode="json"),
+            **compiler_for(target.runtime).inputs(jobs[target.name]),
+        }
+        for target in targets
+    }
+    return run.perform("vendor", "Commands for vendors' machines", inputs=inputs, make=make)
 
 
-def _rewrite_for_target(
-    recipe: Recipe, run: Run, target: Target, source: Path, rewritten: Path
-) -> tuple[Path, dict[str, object]]:
+def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) -> StageResult:
+    compiler = compiler_for(target.runtime)
+    job = _job(recipe, run, target, run.params.precision, _OUTPUT)
+    source = run.path(FINAL)
+
+    def make(folder: Path) -> Made:
+        _, facts = _rewrite_for_target(job, source, folder)
+        facts |= {"target": target.title, **compiler.commands(job), "needs": target.needs}
+        facts["goes on with"] = f"{fallback.title}, {_FALLBACK_PRECISION}"
+        next_step = "Run the command in this run's folder on a machine that has the compiler."
+        return Made((), facts, {"goes_on_with": fallback.name}, next_step, "not run here")
+
+    inputs = {**_inputs(job, source), "fallback": fallback.name}
+    return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make)
+
+
+def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> StageResult:
+    compiler = compiler_for(target.runtime)
+    job = _job(recipe, run, target, precision, _OUTPUT)
+    source = run.path(FINAL)
+
+    def make(folder: Path) -> Made:
+        output = folder / _OUTPUT
+        output.parent.mkdir()
+        graph, facts = _rewrite_for_target(job, source, folder)
+        try:
+            with report_progress("compile", run.params.interactive) as report:
+                done = compiler.compile(job, graph, output, report)
+        except CompileError:
+            _keep_log(output, run)
+            raise
+        write_manifest(output.parent, _manifest(run, job, done))
+        facts |= {"target": target.title, **done.facts}
+        next_step = "Compare every form of the model on one input."
+        return Made(done.checks, facts, {"batches": done.batches}, next_step, timings=done.timings)
+
+    stage = "compile" if target.name == run.params.target else "compile_fallback"
+    inputs = {**_inputs(job, source), "compiler": compiler.identity(target), "asked": run.params.target}
+    inputs["precision"] = precision
+    return run.perform(stage, f"Compile for {target.title}", inputs=inputs, make=make)
+
+
+def _inputs(job: CompileJob, source: Path) -> dict[str, object]:
+    target = job.target.model_dump(mode="json")
+    return {"graph": digest_file(source), "target": target, **compiler_for(job.target.runtime).inputs(job)}
+
+
+def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output: str) -> CompileJob:
+    def cases() -> list[CaseFiles]:
+        return selected_cases(recipe, run)[:_CALIBRATION_CASES]
+
+    return CompileJob(
+        graph_name=_REWRITTEN if _rewrites(target) else FINAL,
+        output_name=output,
+        spec=recipe.graph_spec(run.params),
+        target=target,
+        precision=precision,
+        params=run.params,
+        network=lambda: recipe.deployed_network(run.params),
+        checkpoint=recipe.checkpoint_path(run.params),
+        samples=lambda: [recipe.example_input(recipe.read_case(case, run.params), run.params) for case in cases()],
+        sample_digests=lambda: {case.id: digest_case(case) for case in cases()},
+    )
+
+
+def _manifest(run: Run, job: CompileJob, done: CompiledModel) -> CompiledManifest:
+    files = [path.name for path in done.files]
+    batches = list(done.batches) if done.batches else None
+    return CompiledManifest(run.params.target, job.target.name, job.target.runtime, job.precision, batches, files)
+
+
+def _keep_log(output: Path, run: Run) -> None:
+    """A refused graph leaves nothing but the compiler's log, in the run's own folder."""
+    log = output.with_suffix(".log")
+    if log.is_file():
+        run.path(FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(log, run.path(f"{FOLDER}/{log.name}"))
+
+
+def _rewrites(target: Target) -> list[str]:
+    return [] if target.runtime == "torch" else target.rewrites
+
+
+def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Path, dict[str, object]]:
     """The graph with the target's own rewrites (the final graph where it has none), and what was rewritten."""
     import onnx
 
-    if not target.rewrites or target.runtime == "torch":
+    names = _rewrites(job.target)
+    if not names:
         return source, {}
-    rewrites = [rewrite_named(name) for name in target.rewrites]
-    model, report = apply_surgery(load_graph(source), rewrites, recipe.graph_spec(run.params))
+    rewrites = [rewrite_named(name) for name in names]
+    model, report = apply_surgery(load_graph(source), rewrites, job.spec)
+    rewritten = folder / _REWRITTEN
+    rewritten.parent.mkdir(exist_ok=True)
     onnx.save(model, str(rewritten))
     changed = f"{len(report.rows)} nodes, largest change {report.largest_change:.1e} of range"
     return rewritten, {f"{rewrite.name}: {rewrite.why}": changed for rewrite in rewrites}
-
-
-def _compile(recipe: Recipe, run: Run, runtime: str, source: Path, output: Path) -> None:
-    if runtime == "openvino":
-        from helpers.compile.openvino import compile_openvino
-
-        compile_openvino(source, output)
-    elif runtime == "torch":
-        from helpers.compile.torchscript import compile_torchscript
-
-        compile_torchscript(recipe.deployed_network(run.params), recipe.graph_spec(run.params), output)
-    else:
-        shutil.copyfile(source, output)

@@ -12,11 +12,10 @@ from helpers.data.case import CaseFiles
 from helpers.devices import Device, open_device
 from helpers.inference.device_call import DeviceCall
 from helpers.params.model import RunParams
-from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.measure import Stopwatch, peak_memory
-from helpers.stages.compile import compiled_path, digest_compiled
+from helpers.stages.compiled import compiled_path, digest_compiled, running_precision, running_target
 from helpers.stages.data import digest_case, selected_cases
 from helpers.view.progress import show_progress
 
@@ -38,11 +37,11 @@ def infer_cases(recipe: Recipe, run: Run) -> list[StageResult]:
 
 
 def open_run_device(recipe: Recipe, run: Run) -> Device:
-    """The compiled model of a run on its target."""
+    """The compiled model of a run on the target that runs it."""
     spec = recipe.graph_spec(run.params)
-    target = load_target(run.params.target)
+    target, precision = running_target(run), running_precision(run)
     return open_device(
-        compiled_path(run), target, precision=run.params.precision, output_batch_axis=spec.output_batch_axis
+        compiled_path(run), target, precision=precision, output_batch_axis=spec.output_batch_axis
     )
 
 

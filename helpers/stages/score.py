@@ -14,7 +14,7 @@ from helpers.run import Check, Made, Run, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
 from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
-from helpers.stages.compile import digest_compiled
+from helpers.stages.compiled import digest_compiled
 from helpers.stages.data import CasesOnDemand, digest_case, selected_cases
 from helpers.stages.infer import mask_name, run_call
 

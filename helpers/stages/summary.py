@@ -28,16 +28,26 @@ class Summary:
 
 def finish_run(recipe: Recipe, run: Run) -> Summary:
     """Marks the run as passed and sums it up. Every gate held, or an earlier step would have ended the run."""
-    run.finish()
+    missing = _not_run_here(run)
+    run.finish(missing)
     rows = []
     for result in run.results.values():
         checks = f"{len(result.checks)} ✓" if result.checks else "–"
         rows.append((result.title, result.status, f"{result.seconds:.1f}", checks))
     folder = run.folder.relative_to(PROJECT_ROOT) if run.folder.is_relative_to(PROJECT_ROOT) else run.folder
-    lines = [
+    lines = [missing] if missing else []
+    lines += [
         f"Run folder: <code>{folder}</code> with <code>model.onnx</code>, <code>masks/</code>, <code>figures/</code>,"
         " <code>metrics.json</code>, <code>run.json</code> and <code>run.log</code>.",
         "To free the space: delete the run folder. <code>.store</code> and <code>.demo</code> in the outputs folder"
         " hold what later runs would reuse.",
     ]
     return Summary(rows, lines)
+
+
+def _not_run_here(run: Run) -> str:
+    """What the run's target asked for and this machine could not do; nothing when the target ran."""
+    compiled = run.results.get("compile")
+    if compiled is None or compiled.status != "not run here":
+        return ""
+    return f"not run here: {compiled.title}. The masks are of {compiled.facts['goes on with']}."

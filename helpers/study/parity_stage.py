@@ -13,7 +13,7 @@ from helpers.graph.surgery import PairwiseInstanceNorm, rewrite_graph
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.digest import digest_file
-from helpers.stages.compile import digest_compiled
+from helpers.stages.compiled import digest_compiled, running_precision
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import run_call
@@ -59,9 +59,10 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
 
 
 def _tolerance(run: Run, form: str) -> float:
-    if form != "device" or run.params.precision == "f32":
+    precision = running_precision(run)
+    if form != "device" or precision == "f32":
         return run.params.parity_tolerance
-    return _DEVICE_TOLERANCE[run.params.precision]
+    return _DEVICE_TOLERANCE[precision]
 
 
 def _judge(row: Agreement, run: Run) -> list[Check]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from helpers.view.presence import someone_is_there
@@ -22,3 +23,15 @@ def show_progress(items: Sequence[T], name: str, interactive: bool | None = None
     from tqdm.auto import tqdm
 
     yield from tqdm(items, desc=name)
+
+
+@contextlib.contextmanager
+def report_progress(name: str, interactive: bool | None = None) -> Iterator[Callable[[str], None]]:
+    """Gives a function that shows one line at a time: in place when someone is there, in the log when not."""
+    if not someone_is_there(interactive):
+        yield lambda line: _LOG.info("%s: %s", name, line)
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=name, bar_format="{desc}: {postfix}") as line_of_text:
+        yield line_of_text.set_postfix_str

@@ -1,0 +1,91 @@
+"""The compiled model of a run: which target really runs it, in which precision, from which files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from helpers.errors import CompileError
+from helpers.params.targets import Precision, Target, load_target
+from helpers.run import Run
+from helpers.run.atomic import write_json
+from helpers.run.digest import digest_file, digest_value
+from helpers.run.environment import package_version
+
+FOLDER = "compiled"
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class CompiledManifest:
+    """What lies in a run's `compiled/`.
+
+    Attributes:
+        asked: the run's target.
+        target: the target that runs it: the same, or its fallback where the vendor's compiler is not here.
+        runtime: of `target`.
+        precision: that it runs in.
+        batches: batch sizes compiled, or None for any.
+        files: names in the folder; the first is the one to open.
+    """
+
+    asked: str
+    target: str
+    runtime: str
+    precision: Precision
+    batches: Sequence[int] | None
+    files: Sequence[str]
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether another target runs than was asked for."""
+        return self.target != self.asked
+
+
+def write_manifest(folder: Path, manifest: CompiledManifest) -> None:
+    """Writes a manifest into a compiled folder."""
+    write_json(folder / _MANIFEST, asdict(manifest))
+
+
+def read_manifest(run: Run) -> CompiledManifest:
+    """What the compile stage made in this run.
+
+    Raises:
+        CompileError: it made nothing yet, or for another target.
+    """
+    try:
+        content = json.loads(run.path(f"{FOLDER}/{_MANIFEST}").read_text(encoding="utf-8"))
+        manifest = CompiledManifest(**content)
+    except (OSError, ValueError, TypeError):
+        raise CompileError("this run has no compiled model", remedy="Run the compile stage first.") from None
+    return manifest
+
+
+def running_target(run: Run) -> Target:
+    """The target that runs this run's cases; a vendor's without its compiler here is stood in for by its fallback."""
+    return load_target(read_manifest(run).target)
+
+
+def running_precision(run: Run) -> Precision:
+    """The precision that this run's cases run in."""
+    return read_manifest(run).precision
+
+
+def compiled_path(run: Run) -> Path:
+    """The file that the run's device opens."""
+    return run.path(f"{FOLDER}/{read_manifest(run).files[0]}")
+
+
+def digest_compiled(run: Run) -> str:
+    """One hash over every file of the compiled model (OpenVINO's weights lie beside its `.xml`) and its runtime."""
+    manifest = read_manifest(run)
+    content = {
+        "files": {name: digest_file(run.path(f"{FOLDER}/{name}")) for name in manifest.files},
+        "runtime": manifest.runtime,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "version": package_version(manifest.runtime),
+    }
+    return digest_value(content)

@@ -22,8 +22,9 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $(READY)
 
-$(READY_TEST): $(READY) requirements-test.txt
+$(READY_TEST): $(READY) requirements-test.txt requirements-peers.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-test.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $(READY_TEST)
 
 demo: $(READY)  ## runs every notebook headless on the embedded default
@@ -62,7 +63,7 @@ clean-notebooks: $(READY)  ## strips outputs and widget state from the notebooks
 	$(BIN)/python -m helpers.interop.strip_notebooks notebooks
 
 # torch goes first and the peers come without their dependencies, so that the build of torch stays the one pip offers.
-$(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt
+$(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt requirements-peers.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements-base.txt
 	$(BENCH)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.txt

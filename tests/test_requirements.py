@@ -50,7 +50,16 @@ def test_every_test_requirement_is_pinned_on_top_of_requirements():
 def test_no_package_is_pinned_twice():
     names = [re.split("[=;]", line)[0].lower() for line in _requirements("requirements.txt")]
     names += [re.split("[=;]", line)[0].lower() for line in _requirements("requirements-test.txt")[1:]]
+    names += [re.split("[=;]", line)[0].lower() for line in _requirements("requirements-peers.txt")]
     assert len(names) == len(set(names))
+
+
+def test_the_peers_are_installed_as_pinned_so_that_no_comparison_is_skipped():
+    from importlib import metadata
+
+    pins = dict(line.split("==") for line in _requirements("requirements-peers.txt"))
+    assert {name: metadata.version(name) for name in pins} == pins
+    assert not {"torch", "torchvision", "numpy"} & set(pins)  # installed without dependencies: no other build comes
 
 
 def test_torch_has_no_local_tag():
@@ -59,8 +68,9 @@ def test_torch_has_no_local_tag():
 
 
 def test_every_pin_has_its_reason():
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert not [line for line in lines if "==" in line and "# " not in line]
+    for name in ("requirements.txt", "requirements-peers.txt"):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if "==" in line and "# " not in line]
 
 
 def test_the_conda_environment_is_python_and_the_same_pins():

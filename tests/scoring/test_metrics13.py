@@ -8,8 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from helpers.data.geometry import Geometry
+from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
 from helpers.scoring.metrics13 import METRICS, mean_metrics, metrics_of_case, metrics_of_label, summary_of_cases
+
+EYE = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
 
 
 def by_definition(prediction, truth):
@@ -89,17 +93,23 @@ def test_other_shapes_are_refused():
         metrics_of_label(np.zeros(3, bool), np.zeros(4, bool))
 
 
-def test_counts_and_overlaps_equal_nnunet_v2_s():
+def test_counts_overlaps_and_unknowns_equal_nnunet_v2_s(tmp_path):
     evaluation = pytest.importorskip("nnunetv2.evaluation.evaluate_predictions")
+    reader = pytest.importorskip("nnunetv2.imageio.simpleitk_reader_writer").SimpleITKIO()
     random = np.random.default_rng(7)
-    for share in (0.0, 0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.0, 0.05, 0.4):
-        truth, prediction = random.random((6, 7, 8)) < share, random.random((6, 7, 8)) < random.random()
-        if share == 0.0:
-            prediction[:] = random.random() < 0.5
-        tp, fp, fn, tn = (int(count) for count in evaluation.compute_tp_fp_fn_tn(truth, prediction))
-        ours = metrics_of_label(prediction, truth)
-        dice = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else math.nan
-        iou = tp / (tp + fp + fn) if tp + fp + fn else math.nan
-        np.testing.assert_allclose([ours["Dice"], ours["Jaccard"]], [dice, iou], rtol=0, atol=1e-12)
-        assert (ours["Total Positives Test"], ours["Total Positives Reference"]) == (tp + fp, tp + fn)
-        assert ours["Accuracy"] == pytest.approx((tp + tn) / truth.size, abs=1e-12)
+    unknown = 0
+    for share in (0.0, 0.0, 0.0, 0.01, 0.05, 0.1, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0):
+        pair = [random.integers(1, 3, (6, 7, 8)) * (random.random((6, 7, 8)) < part) for part in (share, share / 2)]
+        paths = [str(tmp_path / name) for name in ("truth.nii.gz", "prediction.nii.gz")]
+        for path, labels in zip(paths, pair, strict=True):
+            write_volume(path, Volume(labels.astype(np.uint8), Geometry(labels.shape, (1.0,) * 3, (0.0,) * 3, EYE)))
+        theirs = evaluation.compute_metrics(*paths, reader, [1, 2])["metrics"]
+        for label in (1, 2):
+            ours, counts = metrics_of_label(pair[1] == label, pair[0] == label), theirs[label]
+            pairs_of = [(ours["Dice"], counts["Dice"]), (ours["Jaccard"], counts["IoU"])]
+            pairs_of += [(ours["Total Positives Test"], counts["n_pred"])]
+            pairs_of += [(ours["Total Positives Reference"], counts["n_ref"])]
+            pairs_of += [(ours["Accuracy"], (counts["TP"] + counts["TN"]) / pair[0].size)]
+            np.testing.assert_allclose(*zip(*pairs_of, strict=True), rtol=0, atol=1e-12, equal_nan=True)
+            unknown += math.isnan(counts["Dice"])
+    assert unknown >= 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from helpers.params.builder_config import BuilderConfig
 from helpers.params.targets import Precision
 
 _SWITCHES = {"on": True, "off": False, "true": True, "false": False}
@@ -37,6 +39,10 @@ class RunParams(BaseModel):
     dynamic_batch: bool = True
     simplify_timeout_s: float = Field(300.0, gt=0)
 
+    shape_mutable: bool = True
+    compile_from: Literal["onnx", "torchscript"] = "onnx"
+    builder_config: BuilderConfig = Field(default_factory=BuilderConfig)
+
     parity_tolerance: float = Field(1e-4, gt=0)
     minimum_scores: dict[str, float] | None = None
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
@@ -60,7 +66,17 @@ class RunParams(BaseModel):
             return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
         return value
 
-    @field_validator("cache", mode="before")
+    @field_validator("builder_config", mode="before")
+    @classmethod
+    def _read_mapping(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError("a mapping in YAML or JSON") from None
+
+    @field_validator("cache", "dynamic_batch", "shape_mutable", mode="before")
     @classmethod
     def _read_switch(cls, value: object) -> object:
         return _SWITCHES.get(value.lower(), value) if isinstance(value, str) else value

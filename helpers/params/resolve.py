@@ -79,6 +79,12 @@ def _check_limits(params: RunParams, target: Target) -> None:
         )
     if params.batch_gears:
         _check_gears(params, target)
+    if target.runtime != "magicmind" and params.builder_config.given():
+        raise ParameterError(
+            "builder_config is for MagicMind",
+            received=f"target {target.name} ({target.runtime})",
+            remedy="Choose a target such as mlu370, or leave it out.",
+        )
     if target.batches is not None and params.batch_size not in target.batches:
         raise ParameterError(
             f"target {target.name} does not run this batch size",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from helpers.params.builder_config import BuilderConfig
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.refusals import explain_validation_error
 from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
@@ -62,6 +63,7 @@ class Target(BaseModel):
     python: str | None = None
     refuses: list[RefusedOp] = Field(default_factory=list)
     rewrites: list[str] = Field(default_factory=list)
+    builder_config: BuilderConfig = Field(default_factory=BuilderConfig)
     needs: str = ""
     defaults: dict[str, object] = Field(default_factory=dict)
 

@@ -1,0 +1,113 @@
+"""The builder configuration of one run: the target's, the user's over it, and what the parameters decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from helpers.errors import ParameterError
+from helpers.graph.spec import GraphSpec
+
+# What the vendor calls the precisions that have other names here; the quantised ones keep its names.
+PRECISION_MODES = {"f32": "force_float32", "f16": "force_float16"}
+# Largest batch of a mutable model: the source's 64 for slices, few for volumes, whose memory is planned for the most.
+_LARGEST_BATCH = {3: 64, 4: 4}
+_LAYOUTS = {3: ("NCHW", "NHWC"), 4: ("NCDHW", "NDHWC")}
+
+
+def assemble_builder_config(
+    target_config: Mapping, given: Mapping, spec: GraphSpec, *, precision: str, shape_mutable: bool, output_rank: int
+) -> dict:
+    """The whole configuration as JSON values.
+
+    Args:
+        target_config: the target's keys (archs, optimisations).
+        given: the user's keys, over the target's.
+        spec: names and shapes of the graph.
+        precision: a run's precision.
+        shape_mutable: whether the built model takes any batch of a range instead of one.
+        output_rank: axes of the graph's output; a class map without a channel axis keeps its layout.
+
+    Raises:
+        ParameterError: a range or a layout does not fit the graph.
+    """
+    config: dict = {}
+    _merge(config, target_config)
+    _merge(config, {"precision_config": {"precision_mode": PRECISION_MODES.get(precision, precision)}})
+    _merge(config, {"graph_shape_mutable": shape_mutable})
+    _merge(config, _layouts(spec, output_rank))
+    if shape_mutable:
+        largest = max(_LARGEST_BATCH.get(len(spec.input_shape), 1), spec.batch_size)
+        whole = {"min": list(spec.batch_shape(1)), "max": list(spec.batch_shape(largest))}
+        _merge(config, {"dim_range": {"0": whole}})
+    _merge(config, given)
+    _check_layouts(config, spec, output_rank)
+    _check_range(config, spec)
+    return config
+
+
+def allowed_batches(config: Mapping, spec: GraphSpec) -> list[int]:
+    """The batch sizes that a model of this configuration takes."""
+    if not config["graph_shape_mutable"]:
+        return [spec.batch_size]
+    whole = config["dim_range"]["0"]
+    return list(range(whole["min"][0], whole["max"][0] + 1))
+
+
+def layout_of(config: Mapping, side: str) -> tuple[str, str] | None:
+    """The graph's layout and the one the model is fed in, of its one "input" or "output"; None where they agree."""
+    change = config.get(f"convert_{side}_layout", {}).get("0")
+    return (change["src"], change["dst"]) if change and change["src"] != change["dst"] else None
+
+
+def _layouts(spec: GraphSpec, output_rank: int) -> dict:
+    # MLUs compute with channels last; converting inside the model is what the source does.
+    source, device = _LAYOUTS[len(spec.input_shape)]
+    change = {"0": {"src": source, "dst": device}}
+    outputs = {"convert_output_layout": change} if output_rank == len(source) else {}
+    return {"convert_input_layout": change, **outputs}
+
+
+def _check_layouts(config: Mapping, spec: GraphSpec, output_rank: int) -> None:
+    for side, rank in (("input", len(spec.input_shape) + 1), ("output", output_rank)):
+        for change in config.get(f"convert_{side}_layout", {}).values():
+            if len(change["src"]) != rank or sorted(change["src"]) != sorted(change["dst"]):
+                raise ParameterError(
+                    f"builder_config.convert_{side}_layout does not fit the graph",
+                    received=f"{change['src']} to {change['dst']}",
+                    expected=f"two orders of the same {rank} axes",
+                )
+
+
+def _check_range(config: Mapping, spec: GraphSpec) -> None:
+    ranges = config.get("dim_range", {})
+    if config["graph_shape_mutable"] and not spec.dynamic_batch:
+        raise ParameterError(
+            "a graph of one batch cannot become a mutable model",
+            received="dynamic_batch: false, shape_mutable: true",
+            remedy="Set shape_mutable: false, or export with an open batch.",
+        )
+    if not config["graph_shape_mutable"] and not ranges:
+        return
+    whole = ranges.get("0", {"min": [], "max": []})
+    window = list(spec.input_shape)
+    fits = set(ranges) == {"0"} and whole["min"][1:] == whole["max"][1:] == window
+    if not (fits and config["graph_shape_mutable"] and 1 <= whole["min"][0] <= spec.batch_size <= whole["max"][0]):
+        raise ParameterError(
+            "builder_config.dim_range does not fit the graph, its batch or shape_mutable",
+            received=f"{ranges}, shape_mutable {config['graph_shape_mutable']}",
+            expected=f'"0" from [smallest, {", ".join(map(str, window))}] to [largest, ...] around batch '
+            f"{spec.batch_size}, in a mutable model",
+        )
+
+
+def _merge(into: dict, more: Mapping) -> None:
+    """Adds what `more` says; sections are merged key by key."""
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = _copy(value)
+
+
+def _copy(value: object) -> object:
+    return {key: _copy(member) for key, member in value.items()} if isinstance(value, Mapping) else value

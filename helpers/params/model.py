@@ -21,7 +21,7 @@ class RunParams(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
     # Fields that change where results lie or who looks, never what they are.
-    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"outputs", "cache", "interactive"})
+    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"outputs", "cache", "interactive", "viewer"})
 
     recipe: str
     profile: str = "demo"
@@ -50,6 +50,7 @@ class RunParams(BaseModel):
     outputs: str = "outputs"
     cache: bool = True
     interactive: bool | None = None
+    viewer: Literal["auto", "niivue", "slices", "static", "itkwidgets"] = "auto"
 
     @field_validator("cases", mode="before")
     @classmethod

@@ -8,7 +8,8 @@ from helpers.stages.data import selected_cases
 from helpers.stages.graph import FINAL
 from helpers.stages.infer import mask_name
 from helpers.view.netron_frame import offer_netron
-from helpers.view.volume import open_volume_view
+from helpers.view.presence import someone_is_there
+from helpers.view.viewer import headless_line, no_volume_line, volume
 
 
 def open_graph(run: Run):
@@ -17,8 +18,24 @@ def open_graph(run: Run):
 
 
 def open_case(recipe: Recipe, run: Run, case_id: str | None = None):
-    """A case with its mask in the 3-D view; the first case when none is named."""
+    """A case with its masks in the interactive view; the first case when none is named.
+
+    A photograph has no third axis: its static picture stands.
+    """
     cases = {case.id: case for case in selected_cases(recipe, run)}
-    case = cases[case_id] if case_id else next(iter(cases.values()))
-    image = list(case.files.values())[recipe.shown_channel]
-    return open_volume_view(image, [run.path(mask_name(recipe, case.id))], run.params.interactive)
+    files = cases[case_id] if case_id else next(iter(cases.values()))
+    if not someone_is_there(run.params.interactive):
+        return headless_line()
+    case = recipe.read_case(files, run.params)
+    if case.geometry is None:
+        return no_volume_line()
+    return volume(
+        case.image[recipe.shown_channel],
+        case.truth,
+        recipe.read_mask(run.path(mask_name(recipe, files.id)), case),
+        geometry=case.geometry,
+        class_names=recipe.class_names,
+        case_id=files.id,
+        viewer=run.params.viewer,
+        interactive=True,
+    )

@@ -2,5 +2,6 @@
 
 from helpers.view.published import show_published
 from helpers.view.show import show_case_table, show_pictures
+from helpers.view.viewer import volume
 
-__all__ = ["show_case_table", "show_pictures", "show_published"]
+__all__ = ["show_case_table", "show_pictures", "show_published", "volume"]

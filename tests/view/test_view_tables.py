@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 import urllib.request
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -15,7 +13,6 @@ from helpers.view.netron_frame import offer_netron
 from helpers.view.presence import someone_is_there
 from helpers.view.progress import show_progress
 from helpers.view.tables import html_table
-from helpers.view.volume import open_volume_view
 
 
 def _result(stage: str, folder: str = "", files: tuple[str, ...] = (), **timings: float) -> StageResult:
@@ -94,20 +91,8 @@ class TestPictures:
 
 class TestViewers:
     def test_headless_says_what_stands_for_them(self, tmp_path):
-        for shown in (offer_netron(tmp_path / "m.onnx", False), open_volume_view(tmp_path / "i.nii.gz", [], False)):
-            assert "Headless run" in repr(shown) and "Headless run" in shown._repr_html_()
-
-    def test_without_the_viewer_a_line_says_what_to_install(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "ipyniivue", None)
-        assert "pip install ipyniivue" in repr(open_volume_view(tmp_path / "i.nii.gz", [], True))
-
-    def test_masks_lie_over_the_image(self, tmp_path, monkeypatch):
-        loaded = []
-        fake = SimpleNamespace(NiiVue=lambda **_: SimpleNamespace(load_volumes=loaded.extend))
-        monkeypatch.setitem(sys.modules, "ipyniivue", fake)
-        open_volume_view(tmp_path / "i.nii.gz", [tmp_path / "m.nii.gz"], True)
-        assert [layer["path"] for layer in loaded] == [str(tmp_path / "i.nii.gz"), str(tmp_path / "m.nii.gz")]
-        assert loaded[0]["opacity"] == 1.0 > loaded[1]["opacity"] > 0
+        shown = offer_netron(tmp_path / "m.onnx", False)
+        assert "Headless run" in repr(shown) and "Headless run" in shown._repr_html_()
 
     def test_netron_starts_by_a_click_on_loopback_only(self, tmp_path, monkeypatch):
         import IPython.display

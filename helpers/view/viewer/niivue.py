@@ -1,0 +1,131 @@
+"""NiiVue in the browser: three linked planes and a rendering of the display proxy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from helpers.data.geometry import Geometry
+from helpers.view.viewer.colours import colour_table, edges_of
+from helpers.view.viewer.nifti_bytes import nifti_bytes
+from helpers.view.viewer.proxy import proxy_geometry, shrink_image
+from helpers.view.viewer.scene import VolumeScene
+from helpers.view.viewer.state import ViewState
+
+_HEIGHT_PX = 620
+_CROSSHAIR = (1.0, 0.87, 0.34, 0.7)
+
+
+class NiivuePanel:
+    """The NiiVue canvas of a scene, listening to its state; `widget` is what to show.
+
+    All masks travel as one label volume for fills and one for outlines. A voxel's code stands for what every mode
+    shows there, so that a change of mode, opacity or ticks sends a few colours and no voxel. They are two volumes
+    because NiiVue's label tables know no opacity, only volumes do.
+
+    Raises:
+        ImportError: ipyniivue is not installed.
+    """
+
+    def __init__(self, scene: VolumeScene, state: ViewState):
+        from ipyniivue import MultiplanarType, NiiVue, ShowRender
+
+        self._scene, self._state = scene, state
+        grid = proxy_geometry(scene.geometry, scene.blocks)
+        self._covered = [size * block for size, block in zip(grid.size_zyx, scene.blocks, strict=True)]
+        self.widget = NiiVue(
+            height=_HEIGHT_PX,
+            is_radiological_convention=state.radiological,
+            multiplanar_show_render=ShowRender.ALWAYS,
+            multiplanar_layout=MultiplanarType.GRID,
+            multiplanar_pad_pixels=6,
+            crosshair_color=list(_CROSSHAIR),
+            crosshair_width=1.0,
+            sagittal_nose_left=True,
+        )
+        self._tables, volumes = [], [self._image(grid)]
+        layers = [scene.small_labels(mode) for mode in scene.modes]
+        outlines = [np.where(edges_of(layer), layer, 0) for layer in layers]
+        for name, members in (("fill", layers), ("outline", outlines)):
+            codes, table = combine_layers(members)
+            self._tables.append(table)
+            volumes.append({"data": nifti_bytes(codes, grid), "name": f"{name}.nii"})
+        self.widget.load_volumes(volumes)
+        self._paint()
+        self._fade()
+        self._go()
+        state.observe(self._paint, names=["mode", "hidden"])
+        state.observe(self._fade, names=["fill_opacity", "outline_opacity"])
+        state.observe(self._go, names="position")
+        state.observe(self._set_window, names="window")
+        state.observe(self._set_convention, names="radiological")
+        self.widget.on_location_change(self._moved)
+
+    def _image(self, grid: Geometry) -> dict[str, object]:
+        low, high = self._state.window
+        data = nifti_bytes(shrink_image(self._scene.image, self._scene.blocks), grid)
+        return {
+            "data": data,
+            "name": "image.nii",
+            "colormap": "gray",
+            "cal_min": low,
+            "cal_max": high,
+            "opacity": 1.0,
+        }
+
+    def _paint(self, _: object = None) -> None:
+        mode = self._state.mode
+        colours = colour_table(self._scene, self._state, mode)
+        for volume, table in zip(self.widget.volumes[1:], self._tables, strict=True):
+            shown = colours[table[:, self._scene.modes.index(mode)]]
+            red, green, blue, alpha = np.rint(255 * shown).astype(int).T.tolist()
+            volume.set_colormap_label({"R": red, "G": green, "B": blue, "A": alpha, "I": list(range(len(table)))})
+
+    def _fade(self, _: object = None) -> None:
+        _, fill, outline = self.widget.volumes
+        fill.opacity, outline.opacity = self._state.fill_opacity, self._state.outline_opacity
+
+    def _go(self, _: object = None) -> None:
+        z, y, x = ((at + 0.5) / covered for at, covered in zip(self._state.position, self._covered, strict=True))
+        self.widget.scene.crosshair_pos = [1 - x, 1 - y, z]
+
+    def _moved(self, location: dict) -> None:
+        """Follows a click in the canvas."""
+        right, front, up = location["frac"][:3]
+        found = [
+            min(side - 1, max(0, int(fraction * covered)))
+            for fraction, covered, side in zip(
+                (up, 1 - front, 1 - right), self._covered, self._scene.image.shape, strict=True
+            )
+        ]
+        now = self._state.position
+        near = all(abs(one - other) < block for one, other, block in zip(found, now, self._scene.blocks, strict=True))
+        if not near:  # what the sliders asked for comes back rounded to the proxy's voxels
+            self._state.position = tuple(found)
+
+    def _set_window(self, _: object) -> None:
+        self.widget.volumes[0].cal_min, self.widget.volumes[0].cal_max = self._state.window
+
+    def _set_convention(self, _: object) -> None:
+        self.widget.set_radiological_convention(self._state.radiological)
+
+
+def combine_layers(layers: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """One volume that says what all layers say.
+
+    Args:
+        layers: small integers of one shape.
+
+    Returns:
+        Codes (Z, Y, X), uint8 or int16, and a table (codes, layers) of what each stands for.
+    """
+    codes = np.zeros(layers[0].shape, np.int32)
+    table = np.zeros((1, 0), np.int32)
+    for layer in layers:
+        base = int(layer.max()) + 1
+        codes = codes * base + layer
+        present = np.flatnonzero(np.bincount(codes.ravel(), minlength=1))
+        compact = np.zeros(int(present[-1]) + 1, np.int32)
+        compact[present] = np.arange(len(present))
+        codes = compact[codes]
+        table = np.concatenate([table[present // base], (present % base)[:, None]], axis=1)
+    return codes.astype(np.uint8 if len(table) <= 256 else np.int16), table

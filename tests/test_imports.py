@@ -46,7 +46,7 @@ VENDOR_MODULES = {"acl", "magicmind"}
 CHILD_FILES = [
     *sorted((HELPERS / "devices" / "sessions").glob("*.py")),
     HELPERS / "devices" / "worker" / "child.py",
-    HELPERS / "compile" / "magicmind_child.py",
+    *sorted((HELPERS / "compile" / "programs").glob("*.py")),
 ]
 HEAVY = ("torch", "acl", "magicmind", "ipyniivue", "matplotlib", "openvino", "onnxruntime", "SimpleITK", "nilearn")
 
@@ -156,4 +156,4 @@ def test_a_parenthesised_with_is_found():
 
 def test_the_sessions_were_found():
     found = {path.stem for path in CHILD_FILES}
-    assert {"openvino_session", "onnxruntime_session", "torch_session", "child", "magicmind_child"} <= found
+    assert {"openvino_session", "onnxruntime_session", "torch_session", "child", "build_magicmind"} <= found

@@ -1,133 +1,130 @@
-"""Builds a MagicMind model from ONNX or TorchScript, in a child process of the target's interpreter."""
+"""Cambricon MagicMind as one of the compilers: what a run's parameters mean for it."""
 
 from __future__ import annotations
 
-import functools
 import json
+import shlex
+import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.compile.magicmind_config import allowed_batches, layout_of
-from helpers.compile.program import run_program
-from helpers.errors import CompileError
-from helpers.graph.spec import GraphSpec
+import numpy as np
 
-_PROGRAM = Path(__file__).with_name("magicmind_child.py")
-_LOOK_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True)
-class MagicMindHere:
-    """What an interpreter has of MagicMind."""
-
-    version: str
-    devices: int
-
-
-@dataclass(frozen=True)
-class CalibrationSet:
-    """Windows that a quantised build is shown, (N, C, *window) float32 in a `.npy` file.
-
-    Args:
-        windows: the file.
-        algorithm: of MagicMind, `LINEAR_ALGORITHM` or `EQNM_ALGORITHM`.
-    """
-
-    windows: Path
-    algorithm: str = "LINEAR_ALGORITHM"
+from helpers.compile.job import CompiledModel, CompileJob, Compiler, Report
+from helpers.compile.magicmind_build import (
+    CalibrationSet,
+    build_magicmind,
+    describe_build,
+    find_magicmind,
+    show_build_command,
+)
+from helpers.compile.magicmind_config import allowed_batches, assemble_builder_config, layout_of
+from helpers.compile.mm_run import mm_run_command
+from helpers.compile.torchscript import compile_torchscript
+from helpers.params.targets import Target
+from helpers.run.digest import digest_file
 
 
-@functools.lru_cache(maxsize=8)
-def find_magicmind(python: str) -> MagicMindHere | None:
-    """Version and MLU count that an interpreter finds, or None where MagicMind cannot be imported.
+class MagicMindCompiler(Compiler):
+    """MagicMind's parser, calibrator and builder, in the target's interpreter."""
 
-    Raises:
-        CompileError: the interpreter cannot be started, or died.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        answer = _ask(python, {"look": True}, Path(folder) / "look.log", _LOOK_TIMEOUT_S)
-    return None if "missing" in answer else MagicMindHere(answer["version"], answer["devices"])
+    runtime = "magicmind"
+
+    def identity(self, target: Target) -> dict[str, object] | None:
+        """MagicMind's version in the target's interpreter."""
+        here = find_magicmind(_python(target))
+        return {"magicmind": here.version} if here else None
+
+    def inputs(self, job: CompileJob) -> dict[str, object]:
+        """Precision, batch and the user's keys; the checkpoint where it is traced, the cases where they calibrate."""
+        params = job.params
+        inputs: dict[str, object] = {
+            "precision": job.precision,
+            "batch_size": params.batch_size,
+            "shape_mutable": params.shape_mutable,
+            "compile_from": params.compile_from,
+            "builder_config": params.builder_config.given(),
+        }
+        if params.compile_from == "torchscript":
+            inputs["checkpoint"] = digest_file(job.checkpoint)
+        if _is_quantised(job):
+            inputs["calibration"] = dict(job.sample_digests())
+        return inputs
+
+    def commands(self, job: CompileJob) -> dict[str, str]:
+        """The build program with its whole job, and MagicMind's own timer."""
+        graph = Path(job.graph_name if job.params.compile_from == "onnx" else f"{job.output_name}.pt")
+        config = _configure(job, len(job.spec.input_shape) + 1)
+        windows = CalibrationSet(Path(f"{job.output_name}_windows.npy")) if _is_quantised(job) else None
+        described = describe_build(graph, Path(job.output_name), job.spec, config, windows)
+        timer = mm_run_command(Path(described["output"]), job.spec, layout_of(config, "input"))
+        return {
+            "magicmind": show_build_command(job.target.python or "python3", described),
+            "mm_run": shlex.join(timer),
+        }
+
+    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
+        """Writes `<output>.mm`, its interface and its builder's configuration."""
+        output_shape = _output_shape(graph)
+        config = _configure(job, len(output_shape))
+        if job.params.compile_from == "torchscript":
+            graph = compile_torchscript(job.network(), job.spec, output)
+        settings = output.with_name("builder_config.json")
+        settings.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        options = {"python": _python(job.target), "output_shape": output_shape}
+        report("building")
+        with tempfile.TemporaryDirectory() as folder:
+            windows = _write_windows(job, Path(folder)) if _is_quantised(job) else None
+            path = build_magicmind(graph, output, job.spec, config, calibration=windows, **options)
+        facts = _facts(job, config)
+        return CompiledModel((path, path.with_suffix(".json")), tuple(allowed_batches(config, job.spec)), facts)
 
 
-def compile_magicmind(
-    graph: Path,
-    output: Path,
-    spec: GraphSpec,
-    config: Mapping,
-    *,
-    python: str,
-    output_shape: tuple[int | None, ...],
-    calibration: CalibrationSet | None = None,
-    log: Path | None = None,
-    timeout_s: float = 3600.0,
-) -> Path:
-    """Writes `<output>.mm`, and `<output>.json` with the names, layouts and batches that the device needs.
+def _python(target: Target) -> str:
+    return target.python or sys.executable
 
-    Args:
-        graph: an `.onnx` file, or a `.pt` file of `helpers.compile.torchscript`.
-        output: path without its suffix.
-        spec: names and shapes of the graph.
-        config: of `helpers.compile.magicmind_config.assemble_builder_config`.
-        python: the interpreter that has MagicMind.
-        output_shape: shape of the graph's output in its own layout, None on open axes.
-        calibration: for the quantised precisions.
-        log: gets everything that MagicMind prints.
-        timeout_s: after which the build is given up.
 
-    Raises:
-        CompileError: MagicMind is not there, refuses the graph, crashes or takes too long.
-    """
-    path = output.with_suffix(".mm")
-    mode = config["precision_config"]["precision_mode"]
-    if mode.startswith("qint") and calibration is None:
-        raise CompileError(f"{mode} without a calibration set", remedy="Give windows of several cases.")
-    job = {
-        "parser": "torchscript" if graph.suffix == ".pt" else "onnx",
-        "graph": str(graph.resolve()),
-        "output": str(path.resolve()),
-        "inputs": [list(spec.batch_shape(spec.batch_size))],
-        "config": dict(config),
-        "device_id": 0,
-        "calibration": None,
+def _is_quantised(job: CompileJob) -> bool:
+    return job.precision.startswith("qint")
+
+
+def _configure(job: CompileJob, output_rank: int) -> dict:
+    return assemble_builder_config(
+        job.target.builder_config.given(),
+        job.params.builder_config.given(),
+        job.spec,
+        precision=job.precision,
+        shape_mutable=job.params.shape_mutable,
+        output_rank=output_rank,
+    )
+
+
+def _write_windows(job: CompileJob, folder: Path) -> CalibrationSet:
+    """Each case's window, one after the other."""
+    np.save(folder / "windows.npy", np.stack(job.samples()).astype(np.float32))
+    return CalibrationSet(folder / "windows.npy")
+
+
+def _output_shape(graph: Path) -> tuple[int | None, ...]:
+    """Shape of a graph's one output, None on open axes."""
+    import onnx
+
+    (output,) = onnx.load(str(graph), load_external_data=False).graph.output
+    return tuple(axis.dim_value or None for axis in output.type.tensor_type.shape.dim)
+
+
+def _facts(job: CompileJob, config: Mapping) -> dict[str, object]:
+    batches = allowed_batches(config, job.spec)
+    layout = layout_of(config, "input")
+    facts: dict[str, object] = {
+        "parsed from": {"onnx": "ONNX", "torchscript": "TorchScript"}[job.params.compile_from],
+        "runs in": f"{config['precision_config']['precision_mode']}, fixed in the model",
+        "batches": f"{batches[0]} to {batches[-1]}" if len(batches) > 1 else str(batches[0]),
+        "fed in": layout[1] if layout else "the graph's own layout",
     }
-    if calibration is not None:
-        job["calibration"] = {"windows": str(calibration.windows.resolve()), "algorithm": calibration.algorithm}
-    answer = _ask(python, job, log or path.with_suffix(".log"), timeout_s)
-    if "missing" in answer:
-        raise CompileError("MagicMind is not installed", received=answer["missing"], expected=f"it in {python}")
-    interface = _describe_interface(answer, spec, config, output_shape)
-    path.with_suffix(".json").write_text(json.dumps(interface, indent=1) + "\n", encoding="utf-8")
-    return path
-
-
-def _ask(python: str, job: dict, log: Path, timeout_s: float) -> dict:
-    """What the child answers to a job."""
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder) / "job.json", Path(folder) / "answer.json"
-        asked.write_text(json.dumps(job), encoding="utf-8")
-        last = run_program([python, str(_PROGRAM), str(asked), str(answered)], log, timeout_s, title="MagicMind")
-        if not answered.exists():
-            raise CompileError("MagicMind's build gave no answer", received=last, remedy=f"Read {log}.")
-        answer = json.loads(answered.read_text(encoding="utf-8"))
-    if "refused" in answer:
-        raise CompileError("MagicMind refuses the model", received=answer["refused"], remedy=f"Read {log}.")
-    return answer
-
-
-def _describe_interface(answer: dict, spec: GraphSpec, config: Mapping, output_shape: tuple[int | None, ...]) -> dict:
-    """The model's tensors by the graph's names and in its layout; the types are those that the model reports."""
-    batches = allowed_batches(config, spec)
-    batch = batches[0] if len(batches) == 1 else None
-    outside = list(output_shape)
-    outside[spec.output_batch_axis] = batch
-    tensors = {}
-    for side, name, shape in (
-        ("input", spec.input_name, [batch, *spec.input_shape]),
-        ("output", spec.output_name, outside),
-    ):
-        ((_, _, dtype),) = answer[f"{side}s"]
-        tensors[side] = {"name": name, "dtype": dtype, "shape": shape, "layout": layout_of(config, side)}
-    mode = config["precision_config"]["precision_mode"]
-    return {**tensors, "batches": batches, "precision_mode": mode, "calibration_windows": answer["samples"]}
+    if _is_quantised(job):
+        cases = job.sample_digests()
+        facts["calibrated with"] = f"a window of each of {len(cases)} cases: {', '.join(cases)}"
+    timer = mm_run_command(Path(f"{job.output_name}.mm"), job.spec, layout)
+    return {**facts, "time it": shlex.join(timer)}

@@ -63,7 +63,8 @@ def _layouts(spec: GraphSpec, output_rank: int) -> dict:
     # MLUs compute with channels last; converting inside the model is what the source does.
     source, device = _LAYOUTS[len(spec.input_shape)]
     change = {"0": {"src": source, "dst": device}}
-    outputs = {"convert_output_layout": change} if output_rank == len(source) else {}
+    has_channels = output_rank == len(source) and spec.output_batch_axis == 0
+    outputs = {"convert_output_layout": change} if has_channels else {}
     return {"convert_input_layout": change, **outputs}
 
 

@@ -21,7 +21,14 @@ from helpers.study.parity import Agreement, check_parity
 
 # Largest error of a device, as a fraction of the range, by the precision it runs in: the rounding of the format
 # summed over a deep network. The other forms of the model always run in f32.
-_DEVICE_TOLERANCE = {"f16": 5e-3, "bf16": 4e-2}
+_DEVICE_TOLERANCE = {
+    "f16": 5e-3,
+    "bf16": 4e-2,
+    "qint8_mixed_float16": 0.2,
+    "qint8_mixed_float32": 0.2,
+    "qint16_mixed_float16": 5e-3,
+    "qint16_mixed_float32": 1e-3,
+}
 # A flip counts as clear when the best class led by ten times the tolerance.
 _CLEAR = 10.0
 

@@ -1,6 +1,7 @@
 """The program that builds a MagicMind model: standard library, numpy and MagicMind only, Python 3.8 or newer.
 
-Started as `python magicmind_child.py JOB ANSWER`; both are JSON files. It never imports `helpers`.
+Started as `python build_magicmind.py JOB ANSWER`: the job in JSON, and the file that its answer is written to. It
+never imports `helpers`.
 
 A job of `{"look": true}` only asks what is here. A build has `parser` ("onnx" or "torchscript"), `graph`, `output`,
 `inputs` (the dimensions of each input in the graph's layout), `config` (the builder's), `device_id`, and
@@ -15,10 +16,9 @@ import sys
 import numpy as np
 
 
-def main(job_path, answer_path):
+def main(job, answer_path):
     """Does the job and writes the answer, whole or not at all."""
-    with open(job_path, encoding="utf-8") as stream:
-        job = json.load(stream)
+    job = json.loads(job)
     try:
         answer = look() if job.get("look") else build(job)
     except ImportError as error:

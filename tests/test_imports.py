@@ -26,9 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "scoring": BOTTOM | {"data.geometry"},
     "view": BOTTOM | {"data.geometry"},
     "fetch": BOTTOM | {"data", "networks"},
-    "interop": BOTTOM | MIDDLE | {"scoring"},
+    "interop": BOTTOM | MIDDLE | {"inference", "scoring"},
     "recipes": BOTTOM | MIDDLE | {"inference", "scoring", "view"},
-    "stages": BOTTOM | MIDDLE | {"inference", "scoring", "view", "recipes"},
+    "stages": BOTTOM | MIDDLE | {"inference", "interop", "scoring", "view", "recipes"},
 }
 ALLOWED["study"] = ALLOWED["batch"] = ALLOWED["stages"] | {"stages"}
 ALLOWED["doctor"] = ALLOWED["stages"] | {"fetch"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from helpers.inference.resample import resample_to_labels
 from helpers.inference.slabs import Infer, sliding_window, stream_slabs
+from helpers.inference.window_grid import compute_steps
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,16 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
         return sliding_window(image, infer, window, **options)
     slabs = stream_slabs(image, infer, window, **options)
     return resample_to_labels(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
+
+
+def count_samples(shape: tuple[int, ...], plan: WindowPlan | None) -> int:
+    """Samples that the network is asked about a prepared image of this shape: windows times mirrors."""
+    if plan is None:
+        return 1
+    flat = len(plan.window) == 2
+    window = (1, *plan.window) if flat else plan.window
+    padded = [max(size, length) for size, length in zip(shape[1:], window, strict=True)]
+    steps = [len(compute_steps(size, length, plan.step)) for size, length in zip(padded, window, strict=True)]
+    if flat:
+        steps[0] = padded[0]
+    return math.prod(steps) * 2 ** len(plan.mirror_axes)

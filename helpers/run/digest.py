@@ -17,6 +17,7 @@ DECIDING_FOLDERS = (
     "devices",
     "data",
     "inference",
+    "interop",
     "scoring",
     "recipes",
     "stages",

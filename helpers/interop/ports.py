@@ -1,0 +1,80 @@
+"""What a compiled model takes and gives, as raw bytes in files have to be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from helpers.errors import DeviceError
+
+FLOAT_BYTES = 4
+_DTYPES = {True: {8: "<i8", 4: "<i4", 1: "u1"}, False: {4: "<f4", 2: "<f2"}}
+
+
+@dataclass(frozen=True)
+class ModelPorts:
+    """Input and kept output of a model compiled for one batch size.
+
+    Args:
+        input_shape: of one sample, (C, Z, Y, X) or (C, H, W), float32.
+        output_shape: of one sample of the kept output, its batch axis left out.
+        output_is_integer: class numbers instead of scores.
+        batch_size: that the model was compiled for.
+        output_batch_axis: axis of the output that counts samples.
+        output_index: of the kept output, from 0, for a model that has several.
+    """
+
+    input_name: str
+    output_name: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    output_is_integer: bool = False
+    batch_size: int = 1
+    output_batch_axis: int = 0
+    output_index: int = 0
+
+    def to_json(self) -> dict:
+        """The ports as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping) -> ModelPorts:
+        """The ports from their JSON."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+
+    @property
+    def input_bytes(self) -> int:
+        """Of one sample."""
+        return FLOAT_BYTES * math.prod(self.input_shape)
+
+    @property
+    def output_bytes(self) -> int:
+        """Of one sample of the kept output at four bytes a value, which is what compiled models mostly give."""
+        return FLOAT_BYTES * math.prod(self.output_shape)
+
+    def read_output(self, raw: bytes, samples: int, source: str) -> np.ndarray:
+        """An output array of some samples from a file's bytes.
+
+        The bytes tell the type: a compiler may have turned int64 into int32, or floats into halves, so the graph's
+        own type is not asked.
+
+        Raises:
+            DeviceError: the size fits no type, so the file is truncated or of another model.
+        """
+        axis = self.output_batch_axis
+        shape = (*self.output_shape[:axis], samples, *self.output_shape[axis:])
+        count = math.prod(shape)
+        dtype = _DTYPES[self.output_is_integer].get(len(raw) // count if len(raw) % count == 0 else 0)
+        if dtype is None:
+            sizes = " or ".join(f"{count * size:,}" for size in _DTYPES[self.output_is_integer])
+            raise DeviceError(
+                f"{source} is truncated or of another model",
+                received=f"{len(raw):,} bytes",
+                expected=f"{sizes} bytes for {shape}",
+                remedy="Run the tool again, or check which output and which batch the model was compiled with.",
+            )
+        array = np.frombuffer(raw, dtype).reshape(shape)
+        return array.astype(np.float32) if dtype == "<f2" else array

@@ -1,0 +1,106 @@
+"""Every sample that a network would be asked, written as raw files for a tool and named by what is in them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from helpers.errors import DeviceError
+from helpers.interop.ports import ModelPorts
+from helpers.run.atomic import replace_when_whole
+
+
+class SampleWriter:
+    """Takes samples one after the other and writes `<stem>.bin` files of one or of several.
+
+    A stem holds the number of the first sample and a checksum of the file, so that an output of other inputs, left
+    from an earlier run, is never taken for one of these.
+
+    Args:
+        folder: where the files go.
+        samples_a_file: samples in each; the last file is filled up with zeros.
+    """
+
+    def __init__(self, folder: Path, samples_a_file: int):
+        self.stems: list[str] = []
+        self.count = 0
+        self._folder, self._samples_a_file = folder, samples_a_file
+        self._waiting: list[np.ndarray] = []
+
+    def add(self, sample: np.ndarray) -> int:
+        """Takes one sample float32 and returns its checksum."""
+        sample = np.ascontiguousarray(sample, "<f4")
+        self._waiting.append(sample)
+        self.count += 1
+        if len(self._waiting) == self._samples_a_file:
+            self._write()
+        return zlib.crc32(sample)
+
+    def finish(self) -> None:
+        """Fills up and writes the last file."""
+        if self._waiting:
+            missing = self._samples_a_file - len(self._waiting)
+            self._waiting += [np.zeros_like(self._waiting[0])] * missing
+            self._write()
+
+    def _write(self) -> None:
+        raw = b"".join(sample.tobytes() for sample in self._waiting)
+        stem = f"w{len(self.stems) * self._samples_a_file:07d}-{zlib.crc32(raw):08x}"
+        with replace_when_whole(self._folder / f"{stem}.bin") as temporary:
+            temporary.write_bytes(raw)
+        self.stems.append(stem)
+        self._waiting = []
+
+
+class RecordingCall:
+    """Stands for the network: hands every sample on and answers zeros, so that the next one is asked."""
+
+    def __init__(self, ports: ModelPorts, take: Callable[[np.ndarray], None]):
+        self._ports, self._take = ports, take
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        if batch.shape[1:] != self._ports.input_shape:
+            raise DeviceError(
+                "a sample does not fit the model", received=batch.shape[1:], expected=self._ports.input_shape
+            )
+        for sample in batch:
+            self._take(sample)
+        axis, shape = self._ports.output_batch_axis, self._ports.output_shape
+        return np.zeros((*shape[:axis], len(batch), *shape[axis:]), np.float32)
+
+
+class ReplayingCall:
+    """Stands for the network: answers the samples of one case in the order in which they were recorded.
+
+    Args:
+        read: gives the output of a sample by its number, with its batch axis.
+        first: number of the case's first sample.
+        checksums: of the case's samples as they were written.
+    """
+
+    def __init__(self, ports: ModelPorts, read: Callable[[int], np.ndarray], first: int, checksums: list[int]):
+        self._ports, self._read, self._first, self._checksums = ports, read, first, checksums
+        self._asked = 0
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """The outputs of the next samples.
+
+        Raises:
+            DeviceError: the samples are others than those that were written.
+        """
+        outputs = []
+        for sample in batch:
+            checksum = zlib.crc32(np.ascontiguousarray(sample, "<f4"))
+            known = self._checksums[self._asked] if self._asked < len(self._checksums) else None
+            if checksum != known:
+                raise DeviceError(
+                    "the case is prepared otherwise than when its samples were written",
+                    received=f"sample {self._asked} of {len(self._checksums)} differs",
+                    remedy="Remove the exchange folder and write the samples again.",
+                )
+            outputs.append(self._read(self._first + self._asked))
+            self._asked += 1
+        return np.concatenate(outputs, axis=self._ports.output_batch_axis)

@@ -1,0 +1,1 @@
+"""The double of ais_bench (Ascend/tools), on the double of pyACL."""

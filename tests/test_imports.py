@@ -31,8 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "stages": BOTTOM | MIDDLE | {"inference", "interop", "scoring", "view", "recipes"},
 }
 ALLOWED["study"] = ALLOWED["batch"] = ALLOWED["stages"] | {"stages"}
+ALLOWED["qa"] = ALLOWED["stages"] | {"stages"}
 ALLOWED["doctor"] = ALLOWED["stages"] | {"fetch"}
-ALLOWED["cli"] = ALLOWED["study"] | {"study", "batch", "doctor", "fetch", "interop"}
+ALLOWED["cli"] = ALLOWED["study"] | {"study", "batch", "doctor", "fetch", "interop", "qa"}
 
 # One module that needs one other module across the rule, and why.
 EXCEPTIONS = {

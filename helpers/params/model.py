@@ -20,8 +20,10 @@ class RunParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
-    # Fields that change where results lie or who looks, never what they are.
-    NOT_HASHED: ClassVar[frozenset[str]] = frozenset({"outputs", "cache", "interactive", "viewer"})
+    # Fields that change where results lie, who looks or how they are shown, never what they are.
+    NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
+        {"outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
+    )
 
     recipe: str
     profile: str = "demo"
@@ -51,6 +53,8 @@ class RunParams(BaseModel):
     cache: bool = True
     interactive: bool | None = None
     viewer: Literal["auto", "niivue", "slices", "static", "itkwidgets"] = "auto"
+    grey_window: str | None = None  # of params/windows.yaml; None: the recipe's own
+    anonymise: bool = False  # the report without names, paths and dates
 
     @field_validator("cases", mode="before")
     @classmethod
@@ -77,7 +81,7 @@ class RunParams(BaseModel):
         except yaml.YAMLError:
             raise ValueError("a mapping in YAML or JSON") from None
 
-    @field_validator("cache", "dynamic_batch", "shape_mutable", mode="before")
+    @field_validator("cache", "anonymise", "dynamic_batch", "shape_mutable", mode="before")
     @classmethod
     def _read_switch(cls, value: object) -> object:
         return _SWITCHES.get(value.lower(), value) if isinstance(value, str) else value

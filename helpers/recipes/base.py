@@ -50,6 +50,7 @@ class Recipe(ABC):
         targets_to_lint: vendor targets whose objections are shown, the strictest first.
         mask_suffix: of the mask files.
         shown_channel: image channel behind the masks in pictures.
+        grey_window: of `params/windows.yaml`, for pictures of that channel.
     """
 
     name: ClassVar[str]
@@ -62,6 +63,7 @@ class Recipe(ABC):
     targets_to_lint: ClassVar[tuple[str, ...]] = ("ascend310", "ascend310p3")
     mask_suffix: ClassVar[str] = ".nii.gz"
     shown_channel: ClassVar[int] = 0
+    grey_window: ClassVar[str] = "mr"
 
     @abstractmethod
     def network(self, variant: str | None = None) -> torch.nn.Module:

@@ -24,6 +24,7 @@ class UNetPlusPlus3DLiver(NnunetRecipe):
     configuration = "3d_fullres"
     class_names = ("background", "liver", "lesion")
     score_names = ("liver", "lesion")
+    grey_window = "ct_abdomen"
 
     def network(self, variant: str | None = None):
         """The official network: five steps, 32 features, 128 cubed."""

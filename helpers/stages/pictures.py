@@ -17,6 +17,7 @@ from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL, SIMPLIFIED
 from helpers.stages.infer import mask_name
 from helpers.view import figures
+from helpers.view.windows import GreyWindow, load_window
 
 
 def draw_graph(recipe: Recipe, run: Run) -> StageResult:
@@ -41,15 +42,19 @@ def draw_results(recipe: Recipe, run: Run, most: int = 4) -> StageResult:
     scores = run.results["score"].values["cases"] if "score" in run.results else {}
     cases = sorted(selected_cases(recipe, run), key=lambda case: _mean(scores.get(case.id)))[:most]
 
+    window = load_window(run.params.grey_window or recipe.grey_window)
+
     def make(folder: Path) -> Made:
         for rank, files in enumerate(cases, start=1):
-            _draw_case(recipe, run, files, folder / "figures" / f"{rank}_{files.id}", scores.get(files.id))
+            stem = folder / "figures" / f"{rank}_{files.id}"
+            _draw_case(recipe, run, files, stem, scores.get(files.id), window)
         return Made(facts={"worst first": ", ".join(case.id for case in cases)}, next_step="Read the summary.")
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
         "masks": {case.id: digest_file(run.path(mask_name(recipe, case.id))) for case in cases},
         "scores": scores,
+        "window": window.model_dump(mode="json"),
     }
     return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make)
 
@@ -60,7 +65,9 @@ def draw_times(run: Run) -> Path:
     return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
 
 
-def _draw_case(recipe: Recipe, run: Run, files: CaseFiles, stem: Path, scores: dict | None) -> None:
+def _draw_case(
+    recipe: Recipe, run: Run, files: CaseFiles, stem: Path, scores: dict | None, window: GreyWindow
+) -> None:
     case = recipe.read_case(files, run.params)
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
     if case.geometry is None:
@@ -74,6 +81,7 @@ def _draw_case(recipe: Recipe, run: Run, files: CaseFiles, stem: Path, scores: d
         case.truth,
         geometry=case.geometry,
         class_names=recipe.class_names,
+        window=window,
         scores=scores,
     )
     figures.save_figure(montage, stem.with_name(f"{stem.name}_slices.png"))

@@ -10,6 +10,7 @@ from helpers.stages.infer import mask_name
 from helpers.view.netron_frame import offer_netron
 from helpers.view.presence import someone_is_there
 from helpers.view.viewer import headless_line, no_volume_line, volume
+from helpers.view.windows import load_window
 
 
 def open_graph(run: Run):
@@ -36,6 +37,7 @@ def open_case(recipe: Recipe, run: Run, case_id: str | None = None):
         geometry=case.geometry,
         class_names=recipe.class_names,
         case_id=files.id,
+        window=load_window(run.params.grey_window or recipe.grey_window).fixed_limits(),
         viewer=run.params.viewer,
         interactive=True,
     )

@@ -21,6 +21,7 @@ OP_COLOURS = {
     "MaxPool": "#E69F00",
 }
 OTHER_OP = "#999999"
+INK, ACCENT, REFUSED = "#222222", "#0072B2", "#CC0000"
 
 
 def label_colour(index: int) -> str:

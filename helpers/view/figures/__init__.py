@@ -6,5 +6,16 @@ from helpers.view.figures.graph import draw_graph
 from helpers.view.figures.montage import draw_montage
 from helpers.view.figures.relief import draw_relief
 from helpers.view.figures.save import save_figure
+from helpers.view.figures.strip import draw_scores
+from helpers.view.figures.throughput import draw_throughput
 
-__all__ = ["draw_gallery", "draw_graph", "draw_montage", "draw_relief", "draw_stage_times", "save_figure"]
+__all__ = [
+    "draw_gallery",
+    "draw_graph",
+    "draw_montage",
+    "draw_relief",
+    "draw_scores",
+    "draw_stage_times",
+    "draw_throughput",
+    "save_figure",
+]

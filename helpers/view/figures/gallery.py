@@ -42,5 +42,5 @@ def draw_gallery(
         axis.set_axis_off()
     add_legend(figure, class_names, prediction, truth)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
-    add_caption(figure, f"{case_id}   {shown}")
+    add_caption(figure, case_id, shown)
     return figure

@@ -9,7 +9,8 @@ import numpy as np
 from helpers.data.geometry import Geometry
 from helpers.view.figures.overlay import add_legend, paint_labels
 from helpers.view.figures.save import add_caption, grid_of_pictures
-from helpers.view.figures.slices import axis_letters, pick_slices, window_of
+from helpers.view.figures.slices import axis_letters, pick_slices
+from helpers.view.windows import GreyWindow
 
 _INK = "#222222"
 _COLUMN_WIDTH_IN = 2.3
@@ -23,6 +24,7 @@ def draw_montage(
     *,
     geometry: Geometry,
     class_names: Sequence[str],
+    window: GreyWindow,
     scores: Mapping[str, float | None] | None = None,
 ):
     """A figure of two rows of slices; columns are image, truth, prediction and errors.
@@ -33,12 +35,13 @@ def draw_montage(
         prediction, truth: class indices (Z, Y, X); without a truth its columns are left out.
         geometry: for pixel shape and the letters R, L, A, P.
         class_names: of the class indices.
+        window: which grey values become black and white; named in the caption.
         scores: shown in the caption.
     """
     columns = ["image", "truth", "prediction", "errors"] if truth is not None else ["image", "prediction"]
     picks = pick_slices(prediction, truth)
     box = _box_of(channel)
-    low, high = window_of(channel)
+    low, high = window.limits(channel)
     aspect = geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
     rows, wide = (box[0].stop - box[0].start) * aspect, max(1, box[1].stop - box[1].start)
     figure, axes = grid_of_pictures(len(picks), len(columns), _COLUMN_WIDTH_IN, rows / wide)
@@ -55,8 +58,7 @@ def draw_montage(
         axes[row][0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=_INK)
     add_legend(figure, class_names, prediction, truth)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
-    title = f"{case_id}" + (f"   Dice {shown}" if shown else "") + f"   grey {low:.4g} to {high:.4g}"
-    add_caption(figure, title)
+    add_caption(figure, case_id, "   ".join(part for part in (shown, window.caption(channel)) if part))
     return figure
 
 

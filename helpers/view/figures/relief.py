@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from helpers.data.geometry import Geometry
-from helpers.view.figures.save import new_figure
+from helpers.view.figures.save import IDENTIFIES, new_figure
 from helpers.view.figures.slices import axis_letters
 from helpers.view.palette import label_colour, rgb
 
@@ -40,7 +40,7 @@ def draw_relief(case_id: str, masks: Mapping[str, np.ndarray], body: np.ndarray,
             if row == 0:
                 axis.set_title(f"from {_SIDES[letters[name][far]]}", fontsize=10)
         axes[row][0].set_ylabel(title, fontsize=10)
-    figure.suptitle(case_id, fontsize=10, x=0.125, ha="left", y=0.985)
+    figure.suptitle(case_id, fontsize=10, fontweight="bold", x=0.125, ha="left", y=0.985, gid=IDENTIFIES)
     return figure
 
 

@@ -1,15 +1,88 @@
-"""Saves a figure as a PNG that fits a notebook."""
+"""Saves a figure as a PNG that fits a notebook and says where a name stands in it."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+from helpers.run.atomic import replace_when_whole
+
+LARGEST_PNG_BYTES = 300_000
+# A text drawn with this gid may identify somebody; its place is kept in the PNG, so that it can be painted over.
+IDENTIFIES = "identifies"
+NAME_BOXES = "NameBoxes"
+_PAD_IN = 0.1
 
 
 def save_figure(figure, path: Path, dpi: int = 100) -> Path:
-    """Writes a PNG without a creation date, so that equal pictures are equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    """Writes a PNG of at most 300 kB without a creation date, so that equal pictures are equal bytes.
+
+    The text chunk `NameBoxes` holds the pixel boxes (left, top, right, bottom) of texts that may identify
+    somebody, separated by semicolons; it is there and empty where there is none.
+    """
+    figure.set_dpi(dpi)
+    figure.canvas.draw()
+    frame = figure.get_tightbbox(figure.canvas.get_renderer()).padded(_PAD_IN)
+    metadata = {"Software": None, NAME_BOXES: ";".join(_name_boxes(figure, frame, dpi))}
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, bbox_inches=frame, metadata=metadata)
+    with replace_when_whole(path) as temporary:
+        temporary.write_bytes(shrink_png(stream.getvalue(), LARGEST_PNG_BYTES))
     return path
+
+
+def shrink_png(content: bytes, largest_bytes: int) -> bytes:
+    """The same picture in at most so many bytes: fewer colours first, then fewer pixels.
+
+    Fine texture (film grain, CT noise) does not compress; 256 colours cannot be told from the original in a
+    montage, and a third fewer pixels still show the outlines. Text chunks survive, boxes scaled.
+    """
+    from PIL import Image
+
+    if len(content) <= largest_bytes:
+        return content
+    original = Image.open(io.BytesIO(content))
+    scale = 1.0
+    while True:
+        size = tuple(max(1, round(side * scale)) for side in original.size)
+        picture = original.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        for colours in (256, 64):
+            shrunk = _encode(picture.quantize(colours, dither=Image.Dither.NONE), original.text, scale)
+            if len(shrunk) <= largest_bytes or max(size) < 64:
+                return shrunk
+        scale *= 0.8
+
+
+def read_name_boxes(texts: dict[str, str]) -> list[tuple[int, int, int, int]] | None:
+    """The boxes in a PNG's text chunks, or None where the picture does not say."""
+    if NAME_BOXES not in texts:
+        return None
+    return [tuple(int(value) for value in box.split()) for box in texts[NAME_BOXES].split(";") if box]
+
+
+def _encode(picture, texts: dict[str, str], scale: float) -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for name, text in texts.items():
+        if name == NAME_BOXES:
+            boxes = read_name_boxes(texts) or []
+            text = ";".join(" ".join(str(round(value * scale)) for value in box) for box in boxes)
+        info.add_text(name, text)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True, pnginfo=info)
+    return stream.getvalue()
+
+
+def _name_boxes(figure, frame, dpi: int) -> list[str]:
+    boxes = []
+    for artist in figure.findobj(lambda artist: artist.get_gid() == IDENTIFIES):
+        extent = artist.get_window_extent(figure.canvas.get_renderer())
+        left, right = (extent.x0 - frame.x0 * dpi, extent.x1 - frame.x0 * dpi)
+        top, bottom = (frame.y1 * dpi - extent.y1, frame.y1 * dpi - extent.y0)
+        # Two pixels around it, so that no rim of a letter stays.
+        boxes.append(f"{max(0, int(left) - 2)} {max(0, int(top) - 2)} {int(right) + 3} {int(bottom) + 3}")
+    return boxes
 
 
 def new_figure(width_in: float, height_in: float):
@@ -43,6 +116,11 @@ def grid_of_pictures(rows: int, columns: int, width_in: float, height_over_width
     return figure, axes
 
 
-def add_caption(figure, text: str) -> None:
-    """The line above the pictures."""
-    figure.text(0.01, 1 - 0.2 / figure.get_figheight(), text, fontsize=10, color="#222222", ha="left", va="center")
+def add_caption(figure, case_id: str, facts: str = "") -> None:
+    """The line above the pictures: the case's name, which may identify somebody, and what is known of it."""
+    height = 1 - 0.2 / figure.get_figheight()
+    style = {"fontsize": 10, "color": "#222222", "ha": "left", "va": "center"}
+    name = figure.text(0.01, height, case_id, fontweight="bold", gid=IDENTIFIES, **style)
+    width_px = name.get_window_extent(figure.canvas.get_renderer()).width
+    after = 0.01 + (width_px / figure.dpi + 0.15) / figure.get_figwidth()
+    figure.text(after, height, facts, **style)

@@ -1,4 +1,4 @@
-"""Which slices to show, how bright, and which way is right."""
+"""Which slices to show, and which way is right."""
 
 from __future__ import annotations
 
@@ -26,15 +26,6 @@ def pick_slices(prediction: np.ndarray, truth: np.ndarray | None, count: int = 2
         picks.append((index, "most foreground" if foreground[index] else "no foreground"))
         foreground[max(0, index - 3) : index + 4] = -1
     return picks
-
-
-def window_of(channel: np.ndarray) -> tuple[float, float]:
-    """Grey limits: percentiles 0.5 and 99.5 of the voxels that are not exactly zero."""
-    inside = channel[channel != 0]
-    if inside.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(inside, (0.5, 99.5))
-    return float(low), float(high if high > low else low + 1)
 
 
 def axis_letters(direction: tuple[float, ...]) -> dict[str, tuple[str, str]]:

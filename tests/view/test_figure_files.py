@@ -1,0 +1,108 @@
+"""Figures as files: small whatever they show, repeatable, and with the place of every name."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.data.geometry import Geometry
+from helpers.view.figures import draw_gallery, draw_montage, draw_relief, draw_scores, draw_throughput, save_figure
+from helpers.view.figures.save import read_name_boxes, shrink_png
+from helpers.view.windows import GreyWindow
+
+NOISE = np.random.default_rng(0)
+SHAPE = (12, 300, 300)
+GREY = GreyWindow(title="CT", width=400, level=0)
+NAMES = ("background", "organ")
+
+
+def noisy_montage(name: str = "case"):
+    image = NOISE.normal(0, 120, SHAPE).astype(np.float32)
+    mask = (NOISE.random(SHAPE) > 0.5).astype(np.uint8)
+    geometry = Geometry.identity(SHAPE)
+    return draw_montage(name, image, mask, 1 - mask, geometry=geometry, class_names=NAMES, window=GREY)
+
+
+def noisy_gallery(name: str = "case"):
+    image = NOISE.integers(0, 256, (3, 900, 1200), np.uint8)
+    mask = (NOISE.random((900, 1200)) > 0.5).astype(np.uint8)
+    return draw_gallery(name, image, mask, 1 - mask, NAMES)
+
+
+def a_relief(name: str = "case"):
+    mask = (NOISE.random(SHAPE) > 0.9).astype(np.uint8)
+    return draw_relief(name, {"mask": mask, "truth": mask}, mask >= 0, geometry=Geometry.identity(SHAPE))
+
+
+@pytest.mark.parametrize("draw", [noisy_montage, noisy_gallery, a_relief])
+def test_noise_fits_too_and_stays_readable(tmp_path, draw):
+    path = save_figure(draw(), tmp_path / "noise.png")
+    assert path.stat().st_size <= 300_000
+    assert Image.open(path).size[0] >= 450
+
+
+def test_shrinking_keeps_what_is_small_as_it_is_and_shows_the_same():
+    smooth = Image.fromarray(np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8))
+    stream = io.BytesIO()
+    smooth.save(stream, format="PNG")
+    assert shrink_png(stream.getvalue(), 300_000) == stream.getvalue()
+    pixels = np.random.default_rng(1).integers(0, 256, (400, 400, 3)).astype(np.uint8)
+    pixels[:, :200] = (0, 158, 115)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    small = shrink_png(stream.getvalue(), 60_000)
+    shown = np.asarray(Image.open(io.BytesIO(small)).convert("RGB").resize((400, 400)))
+    assert len(small) <= 60_000
+    assert np.abs(shown[20:-20, 20:180].astype(int) - (0, 158, 115)).max() <= 12
+
+
+@pytest.mark.parametrize("draw", [noisy_montage, noisy_gallery, a_relief])
+def test_the_place_of_the_name_is_known_and_covers_all_of_it(tmp_path, draw):
+    """Two names of one length: every pixel that differs lies in the box."""
+    pictures, boxes = [], None
+    for name in ("MMMMMMMM", "XXXXXXXX"):
+        global NOISE
+        NOISE = np.random.default_rng(3)
+        path = save_figure(draw(name), tmp_path / f"{name}.png")
+        picture = Image.open(path)
+        boxes = read_name_boxes(picture.text)
+        pictures.append(np.asarray(picture.convert("RGB")).astype(int))
+    assert len(boxes) == 1
+    title = slice(0, boxes[0][3] + 4)
+    left = slice(0, boxes[0][2])
+    differs = np.abs(pictures[0][title, left] - pictures[1][title, left]).sum(axis=2) > 60
+    x0, y0, x1, y1 = boxes[0]
+    assert differs[y0:y1, x0:x1].any()
+    differs[y0:y1, x0:x1] = False
+    assert not differs.any()
+
+
+def test_a_picture_without_a_name_says_so_and_a_foreign_one_says_nothing(tmp_path):
+    path = save_figure(draw_scores({"a": {"WT": 0.5}}), tmp_path / "scores.png")
+    assert read_name_boxes(Image.open(path).text) == []
+    assert read_name_boxes({}) is None
+
+
+def texts(figure) -> list[str]:
+    import matplotlib.text
+
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def test_scores_show_each_case_the_mean_and_what_was_not_there():
+    scores = {f"c{i}": {"WT": 0.6 + 0.01 * i, "ET": None if i else 0.3} for i in range(10)}
+    figure = draw_scores(scores, {"WT": 0.7})
+    shown = texts(figure)
+    assert {"WT\nn = 10", "ET\nn = 1", "0.645", "0.300", "least mean asked for"} <= set(shown)
+    dots = figure.axes[0].collections[0].get_offsets()
+    assert sorted(dots[:, 1]) == pytest.approx([row["WT"] for row in scores.values()])
+
+
+def test_throughput_is_batch_over_seconds_and_a_double_is_called_simulated():
+    figure = draw_throughput({"f32": {1: 0.5, 4: 1.0}, "int8": {1: 0.1}}, unit="windows", simulated=True)
+    rate, latency = figure.axes
+    assert list(rate.lines[0].get_ydata()) == [2, 4] and list(latency.lines[0].get_ydata()) == [500, 1000]
+    assert "windows a second (simulated)" in texts(figure)

@@ -1,0 +1,62 @@
+"""Grey windows: presets of the params folder, percentiles without air, refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers.errors import ParameterError
+from helpers.view import windows
+from helpers.view.windows import GreyWindow, load_window, window_of
+
+
+def test_grey_limits_leave_out_air_and_outliers():
+    channel = np.zeros((10, 10, 10), np.float32)
+    channel[:5] = np.linspace(100, 200, 500).reshape(5, 10, 10)
+    channel[0, 0, 0] = 1e6
+    low, high = window_of(channel)
+    assert 100 <= low <= 102 and 198 <= high <= 200
+    assert window_of(np.zeros((2, 2, 2))) == (0.0, 1.0)
+    low, high = window_of(np.full((2, 2, 2), 7.0))
+    assert high > low
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [("ct_abdomen", (-125, 225)), ("ct_liver", (-45, 105)), ("ct_lung", (-1000, 0)), ("ct_brain", (0, 80))],
+)
+def test_ct_presets_are_those_of_routine_reading(name, limits):
+    window = load_window(name)
+    assert window.limits(np.zeros(3)) == window.fixed_limits() == limits
+    assert "width" in window.caption(np.zeros(3)) and "CT" in window.caption(np.zeros(3))
+
+
+def test_every_recipe_names_a_window_that_exists():
+    from helpers import recipes
+
+    for name in recipes.recipe_names():
+        load_window(recipes.load(name).grey_window)
+
+
+def test_an_mr_window_names_its_grey_limits():
+    channel = np.linspace(1, 1001, 1001)
+    assert load_window("mr").fixed_limits() is None
+    assert load_window("mr").caption(channel) == "MR: grey 6 to 996"
+
+
+def test_an_unknown_window_names_the_nearest():
+    with pytest.raises(ParameterError, match="Did you mean 'ct_liver'"):
+        load_window("ct_lvier")
+
+
+@pytest.mark.parametrize("entry", ["{title: x}", "{title: x, width: 3}", "{title: x, width: 0, level: 1}", "7"])
+def test_a_wrong_entry_is_named(tmp_path, monkeypatch, entry):
+    (tmp_path / "windows.yaml").write_text(f"mine: {entry}\n")
+    monkeypatch.setattr(windows, "PARAMS_FOLDER", tmp_path)
+    with pytest.raises(ParameterError, match=r"windows.yaml: mine"):
+        load_window("mine")
+
+
+def test_a_window_is_fixed_or_of_percentiles_and_not_both():
+    with pytest.raises(ValueError, match="either"):
+        GreyWindow(title="x", width=1, level=1, percentiles=(0, 100))

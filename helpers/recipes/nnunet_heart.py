@@ -31,6 +31,7 @@ class NnunetHeart(NnunetRecipe):
     demo_mirror_axes = (0, 1)
     class_names = ("background", "left atrium")
     score_names = ("atrium",)
+    targets_to_lint = ("ascend310", "ascend310p3", "mlu370")
 
     def network(self, variant: str | None = None):
         """The official 2-D network, 320 x 256; variant "3d" is the 3-D one, 80 x 192 x 160."""

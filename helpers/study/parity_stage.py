@@ -24,8 +24,8 @@ from helpers.study.parity import Agreement, check_parity
 _DEVICE_TOLERANCE = {
     "f16": 5e-3,
     "bf16": 4e-2,
-    "qint8_mixed_float16": 0.2,
-    "qint8_mixed_float32": 0.2,
+    "qint8_mixed_float16": 0.1,
+    "qint8_mixed_float32": 0.1,
     "qint16_mixed_float16": 5e-3,
     "qint16_mixed_float32": 1e-3,
 }

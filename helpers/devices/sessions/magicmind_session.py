@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import time
 
 import numpy as np
 
@@ -86,19 +87,34 @@ class MagicMindSession:
             raise ValueError(f"the model takes {actual}, the file beside it says {expected}")
 
     def _run_slot(self, slot, feeds):
+        started = time.perf_counter()
         (array,) = [feeds[name] for name, _, _ in self.inputs]
         if self._feed_axes is not None:
             array = np.ascontiguousarray(array.transpose(self._feed_axes))
         slot.inputs[0].from_numpy(array)
         slot.inputs[0].to(self._device)
+        fed = time.perf_counter()
         outputs = []  # a new list a call: tensors of the last one would be written over
         _require(slot.context.enqueue(slot.inputs, outputs, slot.queue), "enqueue")
         _require(slot.queue.sync(), "waiting for the device")
+        done = time.perf_counter()
         answer = np.asarray(outputs[0].asnumpy())
         if self._answer_axes is not None:
             answer = answer.transpose(self._answer_axes)
         # A copy: the tensor's memory goes with the list.
-        return {self.outputs[0][0]: np.array(answer, order="C")}
+        result = _Outputs({self.outputs[0][0]: np.array(answer, order="C")})
+        result.seconds = {"h2d": fed - started, "execute": done - fed, "d2h": time.perf_counter() - done}
+        return result
+
+
+class MagicMindError(RuntimeError):
+    """A status that is not good; the same call may succeed next time."""
+
+    kind = "failed"
+
+
+class _Outputs(dict):
+    seconds = None
 
 
 class _Slot:
@@ -134,7 +150,7 @@ def _check_precision(mode, precision):
 
 def _require(status, what):
     if status is not None and not status.ok():
-        raise RuntimeError(f"{what}: {status}")
+        raise MagicMindError(f"{what}: {status}")
 
 
 def open_session(path, **options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -34,7 +34,7 @@ class CompileJob:
         params: of the run; a compiler reads its own options there.
         network: makes the torch module that was exported, for a runtime that traces it.
         checkpoint: what `network` loads.
-        samples: makes inputs (C, *spatial) of the run's cases, for a compiler that calibrates.
+        samples: makes windows (N, C, *spatial) of several cases, for a compiler that calibrates.
         sample_digests: hashes of the cases behind `samples`.
     """
 
@@ -46,7 +46,7 @@ class CompileJob:
     params: RunParams
     network: Callable[[], torch.nn.Module]
     checkpoint: Path
-    samples: Callable[[], Sequence[np.ndarray]]
+    samples: Callable[[], np.ndarray]
     sample_digests: Callable[[], Mapping[str, str]]
 
     @property

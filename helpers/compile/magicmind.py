@@ -101,8 +101,8 @@ def _configure(job: CompileJob, output_rank: int) -> dict:
 
 
 def _write_windows(job: CompileJob, folder: Path) -> CalibrationSet:
-    """Each case's window, one after the other."""
-    np.save(folder / "windows.npy", np.stack(job.samples()).astype(np.float32))
+    """The calibration windows, (N, C, *spatial)."""
+    np.save(folder / "windows.npy", job.samples().astype(np.float32))
     return CalibrationSet(folder / "windows.npy")
 
 
@@ -125,6 +125,6 @@ def _facts(job: CompileJob, config: Mapping) -> dict[str, object]:
     }
     if _is_quantised(job):
         cases = job.sample_digests()
-        facts["calibrated with"] = f"a window of each of {len(cases)} cases: {', '.join(cases)}"
+        facts["calibrated with"] = f"windows of {len(cases)} cases: {', '.join(cases)}"
     timer = mm_run_command(Path(f"{job.output_name}.mm"), job.spec, layout)
     return {**facts, "time it": shlex.join(timer)}

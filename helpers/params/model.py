@@ -45,6 +45,11 @@ class RunParams(BaseModel):
     compile_from: Literal["onnx", "torchscript"] = "onnx"
     builder_config: BuilderConfig = Field(default_factory=BuilderConfig)
 
+    calibration_cases: list[str] = Field(default_factory=list)
+    calibration_seeds: list[int] = Field(default_factory=lambda: [9101, 9102, 9103, 9104, 9105, 9106], min_length=1)
+    calibration_windows: int = Field(3, ge=1)
+    calibration_seed: int = Field(0, ge=0)
+
     parity_tolerance: float = Field(1e-4, gt=0)
     minimum_scores: dict[str, float] | None = None
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
@@ -56,7 +61,7 @@ class RunParams(BaseModel):
     grey_window: str | None = None  # of params/windows.yaml; None: the recipe's own
     anonymise: bool = False  # the report without names, paths and dates
 
-    @field_validator("cases", mode="before")
+    @field_validator("cases", "calibration_cases", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         # papermill's -p passes text only: `-p cases a,b`.

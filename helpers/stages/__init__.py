@@ -1,5 +1,6 @@
 """The steps of every notebook, in order; each returns a result that shows itself and is kept in the run."""
 
+from helpers.stages.calibration import prepare_calibration
 from helpers.stages.compile import compile_model, show_vendor_commands
 from helpers.stages.data import prepare_data
 from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
@@ -23,6 +24,7 @@ __all__ = [
     "lint_graph",
     "open_case",
     "open_graph",
+    "prepare_calibration",
     "prepare_data",
     "score_as_source",
     "score_cases",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from helpers.compile.job import CompiledModel, CompileJob
 from helpers.compile.registry import compiler_for
-from helpers.data.case import CaseFiles
 from helpers.errors import CompileError
 from helpers.graph.read import load_graph
 from helpers.graph.surgery import apply_surgery, rewrite_named
@@ -15,15 +14,15 @@ from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.run.digest import digest_file
+from helpers.stages.calibration import calibration_cases, load_calibration
 from helpers.stages.compiled import FOLDER, CompiledManifest, write_manifest
-from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.data import digest_case
 from helpers.stages.graph import FINAL
 from helpers.view.progress import report_progress
 
 _OUTPUT, _REWRITTEN = f"{FOLDER}/model", f"{FOLDER}/rewritten.onnx"
 # What a stand-in runs in, whatever the vendor's target would have: the precision that every gate holds for.
 _FALLBACK_PRECISION: Precision = "f32"
-_CALIBRATION_CASES = 8
 
 
 def compile_model(recipe: Recipe, run: Run) -> StageResult:
@@ -119,9 +118,6 @@ def _inputs(job: CompileJob, source: Path) -> dict[str, object]:
 
 
 def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output: str) -> CompileJob:
-    def cases() -> list[CaseFiles]:
-        return selected_cases(recipe, run)[:_CALIBRATION_CASES]
-
     return CompileJob(
         graph_name=_REWRITTEN if _rewrites(target) else FINAL,
         output_name=output,
@@ -131,8 +127,8 @@ def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output:
         params=run.params,
         network=lambda: recipe.deployed_network(run.params),
         checkpoint=recipe.checkpoint_path(run.params),
-        samples=lambda: [recipe.example_input(recipe.read_case(case, run.params), run.params) for case in cases()],
-        sample_digests=lambda: {case.id: digest_case(case) for case in cases()},
+        samples=lambda: load_calibration(recipe, run).windows,
+        sample_digests=lambda: {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
     )
 
 

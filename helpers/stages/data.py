@@ -55,18 +55,25 @@ def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
         demo_root(recipe, run) if params.data_root == "demo" else find_input(params.data_root, parameter="data_root")
     )
     cases = recipe.list_cases(root, params)
-    if not params.cases:
-        return cases
+    return pick_cases(cases, params.cases) if params.cases else cases
+
+
+def pick_cases(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFiles]:
+    """The named cases, in the order of the names.
+
+    Raises:
+        DataError: a named case is not among them.
+    """
     by_id = {case.id: case for case in cases}
-    for name in params.cases:
+    for name in names:
         if name not in by_id:
             near = nearest_name(name, by_id)
             raise DataError(
-                f"no case {name!r} below {root}",
+                f"no case {name!r} in the data",
                 expected=f"one of {len(by_id)} cases",
                 remedy=f"Did you mean {near!r}?" if near else f"The first one is {cases[0].id!r}.",
             )
-    return [by_id[name] for name in params.cases]
+    return [by_id[name] for name in names]
 
 
 class CasesOnDemand(Sequence):
@@ -82,17 +89,18 @@ class CasesOnDemand(Sequence):
         return self._recipe.read_case(self._files[index], self._run.params)
 
 
-def demo_root(recipe: Recipe, run: Run) -> Path:
-    """The folder with the demo cases of this run, made when it is not there.
+def demo_root(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> Path:
+    """The folder with the demo cases of this run (or of other seeds), made when it is not there.
 
     Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator.
     """
     folder = PROJECT_ROOT / "helpers" / "data" / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
-    key = digest_value({"sources": sources, "seeds": run.params.demo_seeds})[:8]
+    seeds = run.params.demo_seeds if seeds is None else list(seeds)
+    key = digest_value({"sources": sources, "seeds": seeds})[:8]
     root = place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
     root.mkdir(parents=True, exist_ok=True)
-    recipe.write_demo_cases(root, run.params.demo_seeds)
+    recipe.write_demo_cases(root, seeds)
     return root
 
 

@@ -1,0 +1,126 @@
+"""The windows that int8 is calibrated with: of several cases, around what is marked and elsewhere, seeded, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.case import CaseFiles
+from helpers.inference import InferenceJob
+from helpers.params.model import RunParams
+from helpers.params.paths import find_input
+from helpers.recipes.base import Recipe
+from helpers.run import Made, Run, StageResult
+from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases
+
+WINDOWS = "calibration/windows.npz"
+_MOST_CASES = 8
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Windows (N, C, *window) float32 as the network sees them, and where each was cut: `case[z:y:x]`."""
+
+    windows: np.ndarray
+    ids: tuple[str, ...]
+
+
+def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
+    """Writes `calibration/windows.npz` with the arrays `windows` and `ids`.
+
+    Of each case one window around what is marked, and, where the network sees windows of a volume,
+    `calibration_windows` - 1 more at seeded places that hold more than air.
+    """
+    cases = calibration_cases(recipe, run)
+    scored = {case.id for case in selected_cases(recipe, run)}
+
+    def make(folder: Path) -> Made:
+        drawn = _draw_windows(recipe, run, cases)
+        path = folder / WINDOWS
+        path.parent.mkdir()
+        np.savez(path, windows=drawn.windows, ids=np.array(drawn.ids))
+        low, high = (float(edge(drawn.windows)) for edge in (np.min, np.max))
+        facts: dict[str, object] = {"windows": f"{len(drawn.ids)} of {len(cases)} cases", "ids": ", ".join(drawn.ids)}
+        facts["range"] = f"{low:.3g} to {high:.3g}"
+        if again := [case.id for case in cases if case.id in scored]:
+            facts["look at this"] = f"also scored by this run, so its int8 figures are flattered: {', '.join(again)}"
+        return Made((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
+
+    return run.perform("calibration", "Calibration set", inputs=calibration_inputs(recipe, run), make=make)
+
+
+def load_calibration(recipe: Recipe, run: Run) -> CalibrationSet:
+    """The run's calibration set, made when it is not there."""
+    prepare_calibration(recipe, run)
+    with np.load(run.path(WINDOWS), allow_pickle=False) as content:
+        return CalibrationSet(content["windows"], tuple(content["ids"].tolist()))
+
+
+def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
+    """The cases to calibrate with.
+
+    Those named by `calibration_cases`; else, of the demo, cases of their own seeds; else the first cases that the run
+    does not score, or, where it scores all, the first of all.
+
+    Raises:
+        DataError: a named case is not there.
+    """
+    params = run.params
+    if params.data_root == "demo":
+        root = demo_root(recipe, run, params.calibration_seeds)
+        return recipe.list_cases(root, params.model_copy(update={"cases": []}))
+    every = recipe.list_cases(
+        find_input(params.data_root, parameter="data_root"), params.model_copy(update={"cases": []})
+    )
+    if params.calibration_cases:
+        return pick_cases(every, params.calibration_cases)
+    scored = {case.id for case in selected_cases(recipe, run)}
+    return ([case for case in every if case.id not in scored] or every)[:_MOST_CASES]
+
+
+def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
+    """What decides the calibration set, as JSON."""
+    params = run.params
+    own = set(type(params).model_fields) - set(RunParams.model_fields)
+    return {
+        "cases": {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
+        "windows": params.calibration_windows,
+        "seed": params.calibration_seed,
+        "params": params.model_dump(mode="json", include=own),
+    }
+
+
+def _draw_windows(recipe: Recipe, run: Run, cases: list[CaseFiles]) -> CalibrationSet:
+    windows, ids = [], []
+    for index, files in enumerate(cases):
+        case = recipe.read_case(files, run.params)
+        windows.append(recipe.example_input(case, run.params))
+        ids.append(f"{files.id}[foreground]")
+        random = np.random.default_rng([run.params.calibration_seed, index])
+        job = recipe.prepare_job(case, run.params)
+        for _ in range(run.params.calibration_windows - 1 if job.plan else 0):
+            window, start = _draw_window(job, random)
+            windows.append(window)
+            ids.append(f"{files.id}[{':'.join(map(str, start))}]")
+    return CalibrationSet(np.stack(windows).astype(np.float32, copy=False), tuple(ids))
+
+
+def _draw_window(job: InferenceJob, random: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A window (C, *window) at a random place, and its first voxel (Z, Y, X); one of air alone is drawn again."""
+    flat = len(job.plan.window) == 2
+    sides = (1, *job.plan.window) if flat else job.plan.window
+    missing = [max(0, side - size) for side, size in zip(sides, job.image.shape[1:], strict=True)]
+    image = np.pad(job.image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)])
+    for _ in range(_TRIES):
+        start = tuple(
+            int(random.integers(size - side + 1)) for size, side in zip(image.shape[1:], sides, strict=True)
+        )
+        box = tuple(slice(first, first + side) for first, side in zip(start, sides, strict=True))
+        window = image[(slice(None), *box)]
+        if np.ptp(window) > 0:
+            break
+    return np.ascontiguousarray(window[:, 0] if flat else window), start

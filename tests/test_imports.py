@@ -46,7 +46,7 @@ EXCEPTIONS = {
 FREE = {"helpers", "helpers.__main__"}
 VENDOR_MODULES = {"acl", "magicmind"}
 CHILD_FILES = [
-    *sorted((HELPERS / "devices" / "sessions").glob("*.py")),
+    *sorted((HELPERS / "devices" / "sessions").rglob("*.py")),
     HELPERS / "devices" / "worker" / "child.py",
     *sorted((HELPERS / "compile" / "programs").glob("*.py")),
 ]
@@ -64,7 +64,11 @@ def _imports(tree: ast.AST, module: str) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
+            if node.level:
+                # A session is loaded outside this package too: it can name the files beside it no other way.
+                assert module.startswith("helpers.devices.sessions."), f"{module} has a relative import"
+                assert node.level == 1, f"{module} reaches out of the sessions"
+                continue
             for alias in node.names:
                 below = ROOT / Path(*node.module.split("."), f"{alias.name}.py")
                 package = ROOT / Path(*node.module.split("."), alias.name, "__init__.py")
@@ -136,7 +140,7 @@ def test_importing_is_light(statement: str):
 @pytest.mark.parametrize("path", CHILD_FILES, ids=lambda path: path.stem)
 def test_what_another_interpreter_runs_is_python_3_8_and_alone(path: Path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
-    assert not [name for name in _imports(tree, path.stem) if name.split(".")[0] == "helpers"]
+    assert not [name for name in _imports(tree, _module_name(path)) if name.split(".")[0] == "helpers"]
     assert not _parenthesised_withs(path.read_text(encoding="utf-8"))
 
 
@@ -158,4 +162,5 @@ def test_a_parenthesised_with_is_found():
 
 def test_the_sessions_were_found():
     found = {path.stem for path in CHILD_FILES}
-    assert {"openvino_session", "onnxruntime_session", "torch_session", "child", "build_magicmind"} <= found
+    expected = {"openvino_session", "onnxruntime_session", "torch_session", "ascend_session", "slot"}
+    assert expected | {"child", "build_magicmind"} <= found

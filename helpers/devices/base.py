@@ -1,16 +1,24 @@
-"""The base of every device: checked feeds, padded batches, calls in flight, orderly closing."""
+"""The base of every device: checked feeds, padded batches, calls in flight, a second try, orderly closing."""
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from helpers.devices.faults import DeviceFault
+from helpers.devices.timing import CallTiming
 from helpers.errors import DeviceError
+
+_log = logging.getLogger("cookbook")
+_KEPT_TIMINGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,14 @@ class Device(ABC):
 
     `infer(feeds)` takes and returns arrays by name. `submit(feeds)` returns a Future and lets up to
     `max_in_flight` calls run at once. A batch between two allowed sizes is padded with zeros and the answer cut,
-    so a partial last batch needs no care. Use it as a context manager.
+    so a partial last batch needs no care. A call that fails alone, on a device that lives, is run once more.
+    Use it as a context manager.
 
     Attributes:
         inputs, outputs: tensor specs; batch axis first unless `output_batch_axis` says otherwise.
         batches: allowed batch sizes, ascending, or None for any.
         max_in_flight: calls that may run at once.
+        output_batch_axis: axis of the outputs that counts samples.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -47,7 +57,9 @@ class Device(ABC):
     max_in_flight: int
 
     def __init__(self, output_batch_axis: int = 0):
-        self._output_batch_axis = output_batch_axis
+        self.output_batch_axis = output_batch_axis
+        self._incidents: list[str] = []
+        self._timings: deque[CallTiming] = deque(maxlen=_KEPT_TIMINGS)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -55,8 +67,8 @@ class Device(ABC):
     def __enter__(self) -> Device:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(give_up=kind is not None)
 
     def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs one batch and waits for it.
@@ -73,19 +85,49 @@ class Device(ABC):
         self._check(feeds)
         return self._executor().submit(self._run_padded, dict(feeds))
 
-    def close(self) -> None:
-        """Waits for the calls in flight and frees the device; a second call does nothing."""
+    @property
+    def incidents(self) -> list[str]:
+        """What went wrong and was mended, in sentences; each was logged as a warning too."""
+        return list(self._incidents)
+
+    def timings(self) -> list[CallTiming]:
+        """Seconds of the calls since the last look, in the order they ended (the last 10,000 at most)."""
+        taken = []
+        while self._timings:
+            taken.append(self._timings.popleft())
+        return taken
+
+    def close(self, give_up: bool = False) -> None:
+        """Waits for the calls in flight and frees the device; a second call does nothing.
+
+        Args:
+            give_up: drop the calls that have not begun, since nobody waits for them.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-        self._close()
+        try:
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=give_up)
+        finally:
+            self._close()
+
+    def abandon(self) -> None:  # noqa: B027 (most devices cannot)
+        """Ends a device that answers no more, so that `close` need not wait for it; where that can be done."""
+
+    def _note(self, incident: str) -> None:
+        """Records and logs what went wrong and was mended."""
+        self._incidents.append(incident)
+        _log.warning("%s", incident)
 
     @abstractmethod
     def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs one checked batch of an allowed size; called from `max_in_flight` threads at once."""
+        """Runs one checked batch of an allowed size; called from `max_in_flight` threads at once.
+
+        Raises:
+            DeviceFault: of the kind "failed" when the same batch may be run once more.
+        """
 
     @abstractmethod
     def _close(self) -> None:
@@ -132,15 +174,28 @@ class Device(ABC):
                 )
 
     def _run_padded(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        start = time.perf_counter()
         count = next(iter(feeds.values())).shape[0]
         allowed = count if self.batches is None else min(size for size in self.batches if size >= count)
         if allowed != count:
             feeds = {name: _pad_batch(array, allowed) for name, array in feeds.items()}
-        outputs = self._run(feeds)
+        outputs = self._run_twice(feeds)
+        steps = getattr(outputs, "seconds", {})
+        self._timings.append(CallTiming.of(count, allowed, time.perf_counter() - start, steps))
         if allowed == count:
             return outputs
-        keep = [slice(None)] * self._output_batch_axis + [slice(count)]
+        keep = [slice(None)] * self.output_batch_axis + [slice(count)]
         return {name: array[tuple(keep)] for name, array in outputs.items()}
+
+    def _run_twice(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self._run(feeds)
+        except DeviceFault as fault:
+            if fault.kind != "failed":
+                raise
+            outputs = self._run(feeds)
+            self._note(f"a batch failed and was run again ({fault.received})")
+            return outputs
 
 
 def _pad_batch(array: np.ndarray, size: int) -> np.ndarray:

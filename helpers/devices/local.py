@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.devices.base import Device, TensorSpec
-from helpers.errors import DeviceError
+from helpers.devices.faults import device_error
 
 
 class LocalDevice(Device):
@@ -18,12 +18,15 @@ class LocalDevice(Device):
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.outputs)
         self.batches = None if session.batches is None else tuple(sorted(session.batches))
         self.max_in_flight = session.max_in_flight
+        for note in getattr(session, "notes", ()):
+            self._note(note)
 
     def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             return self._session.run(feeds)
         except Exception as error:  # ONNX Runtime's errors derive from Exception alone
-            raise DeviceError("the device failed", received=str(error) or type(error).__name__) from error
+            text = str(error) or type(error).__name__
+            raise device_error("the device failed", text, getattr(error, "kind", None)) from error
 
     def _close(self) -> None:
         self._session.close()

@@ -1,28 +1,41 @@
-"""Opens a compiled model on a target, in this process or in a worker of another interpreter."""
+"""Opens a compiled model on a target: in this process, in a worker of another interpreter, or on several chips."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.devices.base import Device
+from helpers.devices.faults import device_error
 from helpers.devices.local import LocalDevice
-from helpers.devices.worker import WorkerDevice
+from helpers.devices.pool import DevicePool
+from helpers.devices.vendor_path import VENDOR_MODULES, vendor_environment
+from helpers.devices.worker import WorkerDevice, count_devices
 from helpers.errors import DeviceError
 
 if TYPE_CHECKING:
     from helpers.params.targets import Target
 
 
-def open_device(path: str | Path, target: Target | str, *, output_batch_axis: int = 0, **options) -> Device:
+def open_device(
+    path: str | Path,
+    target: Target | str,
+    *,
+    output_batch_axis: int = 0,
+    devices: str | list[int] | None = None,
+    **options,
+) -> Device:
     """Opens a compiled model.
 
     Args:
         path: what the target's compile stage made.
         target: a target or its name; `python:` in it moves the runtime into a worker of that interpreter.
         output_batch_axis: axis of the outputs that counts samples.
+        devices: chips by number, "all", or None for the first; several become a pool with a worker for each.
         options: passed to the runtime: `precision`, `threads`, `max_in_flight`, ...
 
     Raises:
@@ -37,8 +50,14 @@ def open_device(path: str | Path, target: Target | str, *, output_batch_axis: in
     if not path.exists():
         raise DeviceError(f"no compiled model at {path}", remedy="Run the compile stage first.")
     options.setdefault("device", target.device)
+    chips = _choose_chips(target, devices)
+    if len(chips) > 1:
+        open_chip = partial(_open_worker, target, path, options, output_batch_axis)
+        return DevicePool(open_chip, chips, output_batch_axis)
+    if chips:
+        options["device_id"] = chips[0]
     if target.python:
-        return WorkerDevice(target.python, session_file(target.runtime), path, options, output_batch_axis)
+        return _open_worker(target, path, options, output_batch_axis)
     session = _open_here(target, path, options)
     return LocalDevice(session, output_batch_axis)
 
@@ -49,6 +68,41 @@ def session_file(runtime: str) -> Path:
     if not path.is_file():
         raise DeviceError(f"no device runs {runtime} yet", remedy="Choose a target with another runtime.")
     return path
+
+
+def _choose_chips(target: Target, devices: str | list[int] | None) -> list[int]:
+    if devices is None:
+        return []
+    if target.runtime not in VENDOR_MODULES:
+        raise DeviceError(
+            f"target {target.name} has no numbered devices",
+            received=f"devices: {devices}",
+            remedy="Leave `devices` out.",
+        )
+    if devices != "all":
+        return list(devices)
+    count = count_devices(_python(target), session_file(target.runtime), vendor_environment(target.runtime))
+    if not count:
+        raise DeviceError(f"target {target.name} finds no device", received="devices: all", remedy=target.needs)
+    return list(range(count))
+
+
+def _open_worker(
+    target: Target, path: Path, options: dict, output_batch_axis: int, device_id: int | None = None
+) -> WorkerDevice:
+    chip = {} if device_id is None else {"device_id": device_id}
+    return WorkerDevice(
+        _python(target),
+        session_file(target.runtime),
+        path,
+        {**options, **chip},
+        output_batch_axis,
+        vendor_environment(target.runtime),
+    )
+
+
+def _python(target: Target) -> str:
+    return target.python or sys.executable
 
 
 def _open_here(target: Target, path: Path, options: dict):
@@ -64,8 +118,7 @@ def _open_here(target: Target, path: Path, options: dict):
         ) from None
     except Exception as error:  # ONNX Runtime's errors derive from Exception alone
         lines = [line for line in str(error).splitlines() if line.strip()]
-        raise DeviceError(
-            f"target {target.name} cannot open {path.name}",
-            received=lines[-1] if lines else type(error).__name__,
-            remedy=target.needs or None,
-        ) from error
+        text = lines[-1] if lines else type(error).__name__
+        kind = getattr(error, "kind", None)
+        remedy = None if kind else target.needs or None  # the runtime is there: what it said is the cause
+        raise device_error(f"target {target.name} cannot open {path.name}", text, kind, remedy) from error

@@ -35,7 +35,7 @@ class Recorder(Device):
         with self._count:
             self.running -= 1
         answer = feeds["x"] + 1
-        return {"y": np.moveaxis(answer, 0, self._output_batch_axis)}
+        return {"y": np.moveaxis(answer, 0, self.output_batch_axis)}
 
     def _close(self):
         self.closed += 1

@@ -160,10 +160,10 @@ def test_a_runtime_that_is_not_installed_names_what_is_needed(compiled, monkeypa
 
 def test_what_runs_in_other_interpreters_is_python_3_8():
     folder = Path(helpers.devices.__file__).parent
-    files = [folder / "worker" / "child.py", *(folder / "sessions").glob("*.py")]
+    files = [folder / "worker" / "child.py", *(folder / "sessions").rglob("*.py")]
     assert len(files) >= 4
     for path in files:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 8))
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
         assert not any(name and name.split(".")[0] == "helpers" for name in imported)

@@ -85,7 +85,7 @@ def opened(session_file):
     yield open_worker
     for device in devices:
         device.close()
-        assert device._process.poll() is not None
+        assert device._process.ended
     assert shared_files() <= before
 
 

@@ -1,5 +1,5 @@
 """A device in another interpreter: requests over pipes, arrays over shared memory."""
 
-from helpers.devices.worker.parent import WorkerDevice
+from helpers.devices.worker.parent import WorkerDevice, count_devices
 
-__all__ = ["WorkerDevice"]
+__all__ = ["WorkerDevice", "count_devices"]

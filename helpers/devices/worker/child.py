@@ -4,16 +4,17 @@ Started as `python child.py`. Reads one JSON request a line from standard input 
 answer a line to what was standard output; the runtime's own prints go to standard error. Arrays lie in a file
 that both processes map.
 
-Requests: {"open": {...}} once, then {"run": slot, "feeds": [...]} and {"close": true}.
+Requests: {"open": {...}} once, then {"run": slot, "feeds": [...]} and {"close": true}; or {"count": file} alone.
 """
 
-import importlib.util
+import importlib
 import json
 import mmap
 import os
 import signal
 import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -39,9 +40,15 @@ def main():
             try:
                 server = Server(**request["open"])
             except BaseException as error:
-                answer({"error": describe(error)})
+                answer(describe(error))
                 return 1
             answer({"opened": server.description()})
+        elif "count" in request:
+            try:
+                answer({"opened": load_session_module(request["count"]).count_devices()})
+            except BaseException as error:
+                answer(describe(error))
+            return 0
         elif "run" in request:
             server.start(request, answer)
         elif "map" in request:
@@ -59,10 +66,7 @@ class Server:
     """A session and the memory it is fed from."""
 
     def __init__(self, session_file, model, options):
-        spec = importlib.util.spec_from_file_location("worker_session", session_file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self.session = module.open_session(model, **options)
+        self.session = load_session_module(session_file).open_session(model, **options)
         self.pool = ThreadPoolExecutor(self.session.max_in_flight)
         self.memory = None
 
@@ -73,6 +77,7 @@ class Server:
             "outputs": self.session.outputs,
             "batches": self.session.batches,
             "max_in_flight": self.session.max_in_flight,
+            "notes": list(getattr(self.session, "notes", ())),
             "python": sys.version.split()[0],
             "numpy": np.__version__,
         }
@@ -91,20 +96,15 @@ class Server:
         slot = request["run"]
         try:
             feeds = {name: self.view(dtype, shape, at) for name, dtype, shape, at in request["feeds"]}
-            outputs = self.session.run(feeds)
-            at, room = request["outputs_at"], request["outputs_room"]
-            placed = []
-            for name, array in outputs.items():
-                array = np.ascontiguousarray(array)
-                if array.nbytes > room:
-                    raise ValueError(f"output {name} needs {array.nbytes} bytes, {room} are left")
-                self.view(array.dtype.str, array.shape, at)[...] = array
-                placed.append([name, array.dtype.str, list(array.shape), at])
-                step = (array.nbytes + 63) // 64 * 64
-                at, room = at + step, room - step
-            answer({"done": slot, "outputs": placed})
+            room = OutputRoom(self.view, request["outputs_at"], request["outputs_room"])
+            if getattr(self.session, "fills_memory", False):
+                outputs = self.session.run(feeds, allocate=room.allocate)
+            else:
+                outputs = self.session.run(feeds)
+            placed = [room.place(name, array) for name, array in outputs.items()]
+            answer({"done": slot, "outputs": placed, "seconds": getattr(outputs, "seconds", {})})
         except BaseException as error:
-            answer({"failed": slot, "error": describe(error)})
+            answer(dict(describe(error), failed=slot))
 
     def view(self, dtype, shape, at):
         """An array in the shared memory."""
@@ -117,10 +117,47 @@ class Server:
         self.session.close()
 
 
+class OutputRoom:
+    """The shared memory that one call's outputs go to."""
+
+    def __init__(self, view, at, room):
+        self._view, self._at, self._room = view, at, room
+        self._given = {}
+
+    def allocate(self, shape, dtype):
+        """An array in shared memory, for an output to be written into."""
+        dtype = np.dtype(dtype)
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if count > self._room:
+            raise ValueError(f"outputs need {count} bytes, {self._room} are left")
+        array = self._view(dtype.str, shape, self._at)
+        self._given[id(array)] = array, self._at
+        step = (count + 63) // 64 * 64
+        self._at, self._room = self._at + step, self._room - step
+        return array
+
+    def place(self, name, array):
+        """[name, dtype, shape, offset] of an output, copied into shared memory unless it was made there."""
+        if id(array) not in self._given:
+            source, array = array, self.allocate(array.shape, array.dtype)
+            array[...] = source
+        return [name, array.dtype.str, list(array.shape), self._given[id(array)][1]]
+
+
+def load_session_module(session_file):
+    """A session module by its path, as part of a package, so that it can import the files beside it."""
+    folder, name = os.path.split(os.path.abspath(session_file))
+    package = types.ModuleType("worker_sessions")
+    package.__path__ = [folder]
+    sys.modules[package.__name__] = package
+    return importlib.import_module(package.__name__ + "." + os.path.splitext(name)[0])
+
+
 def describe(error):
-    """An error as one line."""
+    """An error as one line, and how bad it is where the session says so."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    return {"error": f"{name}: {text}" if text else name, "kind": getattr(error, "kind", None)}
 
 
 if __name__ == "__main__":

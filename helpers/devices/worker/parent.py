@@ -1,13 +1,9 @@
-"""The near side of the worker: starts it, feeds it, and turns its crash into an error here."""
+"""The near side of the worker: feeds it over shared memory and turns its crash into an error here."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
-import os
-import subprocess
-import tempfile
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,12 +12,10 @@ from queue import Queue
 import numpy as np
 
 from helpers.devices.base import Device, TensorSpec
+from helpers.devices.faults import device_error
+from helpers.devices.worker.process import WorkerProcess
 from helpers.devices.worker.shared_file import reserve_shared_file
-from helpers.errors import DeviceError
 
-_CHILD = Path(__file__).with_name("child.py")
-# Variables of this environment that would lead another interpreter to our packages.
-_SCRUBBED = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONPATH")
 _ALIGN = 64
 _MAP = -1  # stands for the mapping request among the slots that wait for an answer
 
@@ -47,20 +41,22 @@ class WorkerDevice(Device):
         environment: dict[str, str] | None = None,
     ):
         super().__init__(output_batch_axis)
-        self._lock_write = threading.Lock()
         self._waiting: dict[int, Future] = {}
-        self._process = _start(python, environment or {})
+        self._process = WorkerProcess(python, environment or {})
+        request = {"session_file": str(session_file), "model": str(model), "options": options}
         try:
-            opened = self._ask({"open": {"session_file": str(session_file), "model": str(model), "options": options}})
+            opened = self._process.ask({"open": request})
         except BaseException:
-            self._process.kill()
-            self._free_process()
+            self._process.end()
+            self._process.free()
             raise
         self.inputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in opened["inputs"])
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in opened["outputs"])
         self.batches = None if opened["batches"] is None else tuple(sorted(opened["batches"]))
         self.max_in_flight = opened["max_in_flight"]
         self.interpreter = f"Python {opened['python']}, numpy {opened['numpy']}"
+        for note in opened["notes"]:
+            self._note(note)
         self._memory: mmap.mmap | None = None
         self._slot_bytes = 0
         self._slots: Queue[int] = Queue()
@@ -85,10 +81,12 @@ class WorkerDevice(Device):
             at += _aligned(array.nbytes)
         room = start + self._slot_bytes - at
         answer = self._call(slot, {"run": slot, "feeds": placed, "outputs_at": at, "outputs_room": room})
-        return {
-            name: np.array(self._view(np.dtype(dtype), tuple(shape), offset))
+        outputs = _Outputs(
+            (name, np.array(self._view(np.dtype(dtype), tuple(shape), offset)))
             for name, dtype, shape, offset in answer["outputs"]
-        }
+        )
+        outputs.seconds = answer["seconds"]
+        return outputs
 
     def _reserve(self, feeds: dict[str, np.ndarray]) -> None:
         """Makes the shared memory large enough for these feeds and their outputs in every slot."""
@@ -119,7 +117,7 @@ class WorkerDevice(Device):
     def _call(self, tag: int, request: dict) -> dict:
         future: Future = Future()
         self._waiting[tag] = future
-        self._send(request)
+        self._process.send(request)
         return future.result()
 
     def _view(self, dtype: np.dtype, shape: tuple[int, ...], at: int) -> np.ndarray:
@@ -127,99 +125,43 @@ class WorkerDevice(Device):
         return np.frombuffer(self._memory, dtype, count, at).reshape(shape)
 
     def _read_answers(self) -> None:
-        # Anything but an answer ends the conversation: whoever waits must get an error, never wait on.
-        with contextlib.suppress(ValueError, KeyError, OSError):
-            for line in self._process.stdout:
-                answer = json.loads(line)
-                if "closed" in answer:
-                    return
+        # Whatever ends the conversation: whoever waits must get an error, never wait on.
+        with contextlib.suppress(KeyError):
+            for answer in self._process.answers():
                 future = self._waiting.pop(answer.get("done", answer.get("failed", _MAP)))
                 if "error" in answer:
-                    future.set_exception(DeviceError("the worker's device failed", received=answer["error"]))
+                    future.set_exception(device_error("the worker's device failed", answer["error"], answer["kind"]))
                 else:
                     future.set_result(answer)
-        error = self._crash()
+        error = self._process.explain_death()
         for slot in list(self._waiting):
             self._waiting.pop(slot).set_exception(error)
 
-    def _ask(self, request: dict) -> dict:
-        self._send(request)
-        line = "start"
-        while line and not line.startswith("{"):  # an interpreter's start-up files may print before the worker runs
-            line = self._process.stdout.readline()
-        if not line:
-            raise self._crash()
-        answer = json.loads(line)
-        if "error" in answer:
-            raise DeviceError(
-                "the worker cannot open the model",
-                received=answer["error"],
-                remedy="Check the target's `python`.",
-            )
-        return answer.get("opened", answer)
-
-    def _send(self, request: dict) -> None:
-        with self._lock_write:
-            try:
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                raise self._crash() from None
-
-    def _crash(self) -> DeviceError:
-        try:
-            code = self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # it hung up but lives on
-            self._process.kill()
-            code = self._process.wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._stderr.seek(0)
-        last = [line for line in self._stderr.read().splitlines() if line.strip()][-1:]
-        return DeviceError("the worker died", received="; ".join([how, *last]), remedy="Open the device again.")
-
-    @property
-    def _stderr(self):
-        return self._process.cookbook_stderr
+    def abandon(self) -> None:
+        self._process.kill()
 
     def _close(self) -> None:
-        if self._process.poll() is None:
-            try:
-                self._send({"close": True})
-                self._process.wait(timeout=30)
-            except (DeviceError, subprocess.TimeoutExpired):
-                self._process.kill()
+        self._process.end()
         self._reader.join(timeout=10)
-        self._free_process()
-
-    def _free_process(self) -> None:
-        self._process.wait()
-        with contextlib.suppress(BrokenPipeError):  # what a dead worker never read
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._stderr.close()
+        self._process.free()
 
 
-def _start(python: str, environment: dict[str, str]) -> subprocess.Popen:
-    clean = {name: value for name, value in os.environ.items() if name not in _SCRUBBED}
-    stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+class _Outputs(dict):
+    seconds: dict[str, float]
+
+
+def count_devices(python: str, session_file: Path, environment: dict[str, str] | None = None) -> int:
+    """Chips that a runtime finds, counted in a process of its own, so that this one stays without the runtime.
+
+    Raises:
+        DeviceError: the runtime is not there.
+    """
+    process = WorkerProcess(python, environment or {})
     try:
-        process = subprocess.Popen(
-            [python, str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env={**clean, **environment},
-        )
-    except OSError as error:
-        stderr.close()
-        raise DeviceError(
-            "the worker's interpreter cannot be started",
-            received=f"{python} ({error.strerror})",
-            remedy="Correct `python` in the target's file.",
-        ) from None
-    process.cookbook_stderr = stderr
-    return process
+        return process.ask({"count": str(session_file)})
+    finally:
+        process.end()
+        process.free()
 
 
 def _aligned(count: int) -> int:

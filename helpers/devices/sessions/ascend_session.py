@@ -1,0 +1,144 @@
+"""Ascend, on pyACL alone: the module `acl` that CANN's set_env.sh puts on PYTHONPATH."""
+
+import atexit
+import contextlib
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .ascend.calls import AclError
+from .ascend.model import Model
+from .ascend.process import Chip, start_acl
+from .ascend.slot import Slot
+
+
+class AscendSession:
+    """A model on one chip, run through a pipeline of slots: one copies in or out while another executes.
+
+    Everything is opened and freed on a thread of the session's own, which no KeyboardInterrupt reaches.
+
+    Args:
+        path: the .om.
+        device_id: the chip.
+        max_in_flight: slots; fewer when the chip's memory is too small, which `notes` says.
+        timeout_s: when a task that does not end counts as lost.
+        device, precision: of the target; both are in the .om already.
+
+    Raises:
+        AclError: acl refused; nothing is left behind.
+    """
+
+    fills_memory = True
+
+    def __init__(self, path, device_id=0, max_in_flight=2, timeout_s=600.0, device="NPU", precision="f16"):
+        self.notes = []
+        self._timeout_s, self._chip, self._lost = timeout_s, None, None
+        self._execute_lock = threading.Lock()
+        self._slots = queue.Queue()
+        self._stack = contextlib.ExitStack()
+        self._home = ThreadPoolExecutor(1, "acl")
+        try:
+            self._home.submit(self._open, path, device_id, max_in_flight).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, feeds, allocate=np.empty):
+        """Runs one batch in a free slot.
+
+        Args:
+            feeds: arrays by name.
+            allocate: called with (shape, dtype) for the memory of each output.
+
+        Raises:
+            ValueError: the shapes are those of no gear.
+            AclError: the call failed; its `kind` says what that means for the next one.
+        """
+        if self._lost is not None:
+            raise self._lost
+        gear = self._model.find_gear({name: array.shape for name, array in feeds.items()})
+        self._chip.enter()
+        slot = self._slots.get()
+        try:
+            return slot.run(feeds, gear, self._execute_lock, allocate)
+        except AclError as error:
+            if error.kind == "lost":
+                self._lost = error
+            raise
+        finally:
+            self._slots.put(slot)
+
+    def close(self):
+        """Frees everything, in reverse order; every step is tried, also on a chip that answers no more."""
+        if self._home is None:
+            return
+        home, self._home = self._home, None
+        with contextlib.suppress(AclError):
+            home.submit(self._free).result()
+        home.shutdown()
+
+    def _open(self, path, device_id, max_in_flight):
+        calls = start_acl()
+        # For a session that nobody closes. It runs before acl is finalised, since it is registered after that.
+        atexit.register(self._free)
+        self._chip = Chip(calls, device_id, self._stack)
+        self._model = Model(calls, path, self._stack)
+        self._open_slots(calls, max_in_flight)
+        self.inputs = [tensor.describe() for tensor in self._model.inputs]
+        self.outputs = [tensor.describe() for tensor in self._model.outputs]
+
+    def _open_slots(self, calls, wanted):
+        """As many slots, and as large, as the chip's memory holds."""
+        gears = sorted(range(len(self._model.gears)), key=lambda gear: _feed_bytes(self._model, gear))
+        plans = [(gears[:kept], count) for kept in range(len(gears), 0, -1) for count in sorted({wanted, 1})[::-1]]
+        refused = None
+        for allowed, count in plans:
+            with contextlib.ExitStack() as trial:
+                try:
+                    slots = [
+                        Slot(calls, self._chip, self._model, allowed, self._timeout_s, trial) for _ in range(count)
+                    ]
+                except AclError as error:
+                    if error.kind != "memory":
+                        raise
+                    refused = refused or error
+                    continue
+                self._stack.push(trial.pop_all())
+            self._keep_slots(slots, allowed, wanted, refused)
+            return
+        raise refused
+
+    def _keep_slots(self, slots, gears, wanted, refused):
+        self.max_in_flight = len(slots)
+        self.batches = sorted({self._model.inputs[0].shapes[gear][0] for gear in gears})
+        for slot in slots:
+            self._slots.put(slot)
+        if refused is not None:
+            largest = max(shape[0] for shape in self._model.inputs[0].shapes)
+            self.notes.append(
+                f"the chip's memory is too small for {wanted} calls in flight with batches of {largest} ({refused}):"
+                f" runs {len(slots)} with batches up to {self.batches[-1]}"
+            )
+
+    def _free(self):
+        atexit.unregister(self._free)
+        if self._chip is not None:
+            with contextlib.suppress(AclError):
+                self._chip.enter()
+        self._stack.close()
+
+
+def _feed_bytes(model, gear):
+    return sum(int(np.prod(t.shapes[gear], dtype=np.int64)) * t.dtype.itemsize for t in model.inputs)
+
+
+def open_session(path, **options):
+    """Opens an .om."""
+    return AscendSession(path, **options)
+
+
+def count_devices():
+    """Chips that this machine shows to acl."""
+    return start_acl()("rt.get_device_count")

@@ -1,0 +1,135 @@
+"""The worker's process: started with a clean environment, spoken to line by line, ended in order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from helpers.devices.faults import DeviceFault, device_error
+from helpers.errors import DeviceError
+
+_CHILD = Path(__file__).with_name("child.py")
+# Variables of this environment that would lead another interpreter to our packages.
+_SCRUBBED = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONPATH")
+_END_S = 30.0
+
+
+class WorkerProcess:
+    """A child that runs `child.py`.
+
+    Args:
+        python: the interpreter.
+        environment: variables added to the child's.
+
+    Raises:
+        DeviceError: the interpreter cannot be started.
+    """
+
+    def __init__(self, python: str, environment: Mapping[str, str]):
+        clean = {name: value for name, value in os.environ.items() if name not in _SCRUBBED}
+        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._write = threading.Lock()
+        try:
+            self._process = subprocess.Popen(
+                [python, str(_CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                text=True,
+                env={**clean, **environment},
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise DeviceError(
+                "the worker's interpreter cannot be started",
+                received=f"{python} ({error.strerror})",
+                remedy="Correct `python` in the target's file.",
+            ) from None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def ask(self, request: dict) -> dict | int:
+        """The answer to the first request.
+
+        Raises:
+            DeviceError: the worker refuses, or dies.
+        """
+        self.send(request)
+        line = "start"
+        while line and not line.startswith("{"):  # an interpreter's start-up files may print before the worker runs
+            line = self._process.stdout.readline()
+        if not line:
+            raise self.explain_death()
+        answer = json.loads(line)
+        if "error" in answer:
+            remedy = None if answer["kind"] else "Check the target's `python`."
+            raise device_error("the worker cannot open the model", answer["error"], answer["kind"], remedy)
+        return answer["opened"]
+
+    def send(self, request: dict) -> None:
+        """Sends one request.
+
+        Raises:
+            DeviceFault: the worker is dead.
+        """
+        with self._write:
+            try:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            except (BrokenPipeError, ValueError):
+                raise self.explain_death() from None
+
+    def answers(self) -> Iterator[dict]:
+        """Answers as they come, until the worker says that it closed, or hangs up, or talks nonsense."""
+        with contextlib.suppress(ValueError, OSError):
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                if "closed" in answer:
+                    return
+                yield answer
+
+    def explain_death(self) -> DeviceFault:
+        """The error of a worker that hung up: its exit code and its last words."""
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it hung up but lives on
+            self._process.kill()
+            code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        self._stderr.seek(0)
+        last = [line for line in self._stderr.read().splitlines() if line.strip()][-1:]
+        received = "; ".join([how, *last])
+        return DeviceFault("the worker died", "lost", received=received, remedy="Open the device again.")
+
+    def kill(self) -> None:
+        """Ends the worker at once."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Lets the worker free its device and end; kills it when that takes too long."""
+        with contextlib.suppress(DeviceError):
+            self.send({"close": True})
+        try:
+            self._process.wait(timeout=_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def free(self) -> None:
+        """Closes the pipes of a worker that ended."""
+        with contextlib.suppress(BrokenPipeError):  # what a dead worker never read
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._stderr.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,11 @@ class Exchange:
         return self._content is not None
 
     @property
+    def stamp(self) -> str | None:
+        """What tells one writing of the inputs from another; None when they are not written."""
+        return self._content["stamp"] if self._content else None
+
+    @property
     def case_ids(self) -> list[str]:
         """The cases whose samples were written."""
         return list(self._content["cases"]) if self._content else []
@@ -106,6 +112,7 @@ class Exchange:
         for name in ("output", "result"):  # msame makes one level of folders, benchmark none
             (self.folder / name).mkdir(exist_ok=True)
         content = {"format": FORMAT, "tool": self.tool.name, "ports": self.ports.to_json(), "chips": chips}
+        content["stamp"] = uuid.uuid4().hex
         write_json(self.folder / MANIFEST, content | {"stems": writer.stems, "cases": written})
         self._content = self._read()
 
@@ -123,6 +130,8 @@ class Exchange:
 
     def answers_listing(self) -> dict[str, list]:
         """Size and time of every answer, which change when the tool is run again."""
+        if not self.is_written:
+            return {}
         stats = {stem: path.stat() for stem, path in self._outputs().items()}
         return {stem: [stat.st_size, stat.st_mtime_ns] for stem, stat in stats.items()}
 

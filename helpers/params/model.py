@@ -50,6 +50,9 @@ class RunParams(BaseModel):
     calibration_windows: int = Field(3, ge=1)
     calibration_seed: int = Field(0, ge=0)
 
+    device_tool: Literal["msame", "benchmark", "ais_bench"] | None = None
+    device_tool_chips: int = Field(1, ge=1, le=64)
+
     parity_tolerance: float = Field(1e-4, gt=0)
     minimum_scores: dict[str, float] | None = None
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)

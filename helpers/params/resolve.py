@@ -85,11 +85,26 @@ def _check_limits(params: RunParams, target: Target) -> None:
             received=f"target {target.name} ({target.runtime})",
             remedy="Choose a target such as mlu370, or leave it out.",
         )
+    if params.device_tool:
+        _check_device_tool(params, target)
     if target.batches is not None and params.batch_size not in target.batches:
         raise ParameterError(
             f"target {target.name} does not run this batch size",
             received=params.batch_size,
             expected=f"one of {target.batches}",
+        )
+
+
+def _check_device_tool(params: RunParams, target: Target) -> None:
+    if target.soc_version is None:
+        raise ParameterError(
+            f"{params.device_tool} runs models of Ascend chips",
+            received=f"target {target.name}",
+            remedy="Choose a target such as ascend310p3, or leave device_tool out.",
+        )
+    if params.batch_gears:
+        raise ParameterError(
+            "device_tool takes one batch size", received=params.batch_gears, remedy="Leave batch_gears out."
         )
 
 

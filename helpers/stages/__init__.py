@@ -3,6 +3,7 @@
 from helpers.stages.calibration import prepare_calibration
 from helpers.stages.compile import compile_model, show_vendor_commands
 from helpers.stages.data import prepare_data
+from helpers.stages.device_tool import exchange_with_tool
 from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
 from helpers.stages.infer import infer_cases
 from helpers.stages.pictures import draw_graph, draw_results, draw_times
@@ -17,6 +18,7 @@ __all__ = [
     "draw_graph",
     "draw_results",
     "draw_times",
+    "exchange_with_tool",
     "export_onnx",
     "finish_run",
     "infer_cases",

@@ -11,17 +11,21 @@ import numpy as np
 from helpers.data.case import CaseFiles
 from helpers.devices import Device, open_device
 from helpers.inference.device_call import DeviceCall
+from helpers.interop.exchange import Exchange
+from helpers.interop.samples import ReplayingCall
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
+from helpers.run.digest import digest_value
 from helpers.run.measure import Stopwatch, peak_memory
 from helpers.stages.compiled import compiled_path, digest_compiled, running_precision, running_target
 from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.device_tool import answered_exchange
 from helpers.view.progress import show_progress
 
 
 def infer_cases(recipe: Recipe, run: Run) -> list[StageResult]:
-    """One mask a case in `masks/`, on the case's own grid.
+    """One mask a case in `masks/`, on the case's own grid: by the run's device, or from the answers of `device_tool`.
 
     Returns:
         One result a case, in order; `timings` hold the seconds of each step and the peak resident memory.
@@ -30,7 +34,8 @@ def infer_cases(recipe: Recipe, run: Run) -> list[StageResult]:
         DeviceError: the device failed. Masks that were finished before stay.
     """
     results = []
-    with _DeviceWhenNeeded(recipe, run) as device:
+    answered = answered_exchange(recipe, run)
+    with _Answers(answered) if answered else _DeviceWhenNeeded(recipe, run) as device:
         for files in show_progress(selected_cases(recipe, run), "infer", run.params.interactive):
             results.append(_infer_case(recipe, run, files, device))
     return results
@@ -58,14 +63,14 @@ def mask_name(recipe: Recipe, case_id: str) -> str:
     return f"masks/{case_id}{recipe.mask_suffix}"
 
 
-def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenNeeded) -> StageResult:
+def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenNeeded | _Answers) -> StageResult:
     def make(folder: Path) -> Made:
         watch = Stopwatch()
         with peak_memory() as memory:
             with watch.time("read"):
                 case = recipe.read_case(files, run.params)
             with watch.time("open"):
-                call = device.call()
+                call = device.call(files.id)
             with watch.time("infer"):
                 classes = recipe.segment(case, call, run.params)
             path = folder / mask_name(recipe, files.id)
@@ -83,7 +88,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
 
     inputs = {
         "case": digest_case(files),
-        "model": digest_compiled(run),
+        "model": device.digest(),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
     return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make)
@@ -109,7 +114,25 @@ class _DeviceWhenNeeded:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def call(self) -> DeviceCall:
+    def digest(self) -> str:
+        return digest_compiled(self._run)
+
+    def call(self, case_id: str) -> DeviceCall:
         if self._call is None:
             self._call = self._stack.enter_context(run_call(self._recipe, self._run))
         return self._call
+
+
+class _Answers(contextlib.nullcontext):
+    """Stands where the device would, and gives what a tool answered by hand."""
+
+    def __init__(self, exchange: Exchange):
+        super().__init__(self)
+        self._exchange = exchange
+        self._digest = digest_value({"tool": exchange.tool.name, "answers": exchange.answers_listing()})
+
+    def digest(self) -> str:
+        return self._digest
+
+    def call(self, case_id: str) -> ReplayingCall:
+        return self._exchange.call(case_id)

@@ -50,4 +50,6 @@ def _not_run_here(run: Run) -> str:
     compiled = run.results.get("compile")
     if compiled is None or compiled.status != "not run here":
         return ""
-    return f"not run here: {compiled.title}. The masks are of {compiled.facts['goes on with']}."
+    by_hand = run.results["device_tool"].values if "device_tool" in run.results else {}
+    masks = f"{by_hand['tool']}'s answers" if by_hand.get("answered") else compiled.facts["goes on with"]
+    return f"not run here: {compiled.title}. The masks are of {masks}."

@@ -72,6 +72,7 @@ def walk(tiny):
             "compile": lambda: stages.compile_model(recipe, run),
             "vendor": lambda: stages.show_vendor_commands(recipe, run),
             "parity": lambda: study.check_model_parity(recipe, run),
+            "device_tool": lambda: stages.exchange_with_tool(recipe, run),
             "infer": lambda: stages.infer_cases(recipe, run),
             "score": lambda: stages.score_cases(recipe, run),
             "source": lambda: stages.score_as_source(recipe, run),

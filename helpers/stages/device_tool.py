@@ -1,0 +1,97 @@
+"""The device's part by hand with a vendor's command-line tool: samples out, its command shown, answers back in."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from helpers.graph.read import load_graph
+from helpers.inference import WindowPlan
+from helpers.interop.exchange import Exchange, check_room, measure_exchange
+from helpers.interop.graph_ports import ports_of_graph
+from helpers.params.model import RunParams
+from helpers.recipes.base import Recipe
+from helpers.run import Made, Run, StageResult
+from helpers.run.digest import digest_file, digest_value
+from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.graph import FINAL
+
+FOLDER, MODEL = "device_tool", "compiled/model.om"
+_LOG = logging.getLogger("cookbook")
+
+
+def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
+    """With `device_tool` set: writes what the tool reads, shows its command, and finds what it answered.
+
+    Until every answer is there the stage is "not run here" and the walk goes on with the device of this process. This
+    is the only step that puts windows on the disk, because these tools read nothing else.
+
+    Raises:
+        ResourceError: the disk cannot hold them; nothing was written.
+    """
+    exchange = open_exchange(recipe, run)
+    if exchange is None:
+        facts = {"device tool": "none: the device runs in this process and no window is written"}
+        return run.perform("device_tool", "Device by hand", inputs={"tool": None}, make=lambda _: Made((), facts))
+
+    def make(folder: Path) -> Made:
+        need = measure_exchange(((image.shape, plan) for _, image, plan in _prepared(recipe, run)), exchange.ports)
+        if not exchange.is_written:
+            _LOG.info("%s reads windows from files: %s", exchange.tool.name, need)
+            check_room(need, exchange.folder)
+            exchange.write(_prepared(recipe, run))
+        return _report(run, exchange, str(need))
+
+    # Nothing of an exchange lies in the store, so that writing one is never reused.
+    inputs = {"written": exchange.stamp or uuid.uuid4().hex, "answers": exchange.answers_listing()}
+    return run.perform("device_tool", f"Device by hand with {exchange.tool.name}", inputs=inputs, make=make)
+
+
+def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:
+    """The run's exchange folder; None without a `device_tool`."""
+    params = run.params
+    if params.device_tool is None:
+        return None
+    ports = ports_of_graph(load_graph(run.path(FINAL)), recipe.graph_spec(params), params.batch_size)
+    own = set(type(params).model_fields) - set(RunParams.model_fields)
+    key = {
+        "graph": digest_file(run.path(FINAL)),
+        "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
+        "params": params.model_dump(mode="json", include=own | {"target", "precision", "batch_size"}),
+    }
+    folder = run.path(f"{FOLDER}/{params.device_tool}-{digest_value(key)[:8]}")
+    return Exchange(folder, params.device_tool, ports, params.device_tool_chips)
+
+
+def answered_exchange(recipe: Recipe, run: Run) -> Exchange | None:
+    """The run's exchange when every sample of it was answered."""
+    exchange = open_exchange(recipe, run)
+    return exchange if exchange is not None and exchange.is_written and not exchange.missing() else None
+
+
+def _prepared(recipe: Recipe, run: Run) -> Iterator[tuple[str, np.ndarray, WindowPlan | None]]:
+    for files in selected_cases(recipe, run):
+        job = recipe.prepare_job(recipe.read_case(files, run.params), run.params)
+        yield files.id, job.image, job.plan
+
+
+def _report(run: Run, exchange: Exchange, need: str) -> Made:
+    place = exchange.folder.relative_to(run.folder).as_posix()
+    missing = exchange.missing()
+    facts: dict[str, object] = {"on disk": need, "run in": f"{place}/ of this run's folder"}
+    for index, line in enumerate(exchange.shown_commands(f"../../{MODEL}"), start=1):
+        facts[f"command {index}"] = line
+    facts["model"] = f"{MODEL}, made by the compile step or by its command on a machine with CANN"
+    if missing:
+        facts["answers"] = f"{missing:,} files are not answered yet; the walk goes on in this process"
+        next_step = "Run the command, bring what it wrote back to the same place, and run this notebook again."
+        return Made((), facts, {"answered": False}, next_step, "not run here")
+    times = exchange.read_times()
+    facts["answers"] = f"all there; the folder {place}/ may be removed once the masks are made"
+    if times is not None:
+        facts["measured by the tool"] = f"{times} ({times.source})"
+    return Made((), facts, {"answered": True, "tool": exchange.tool.name}, "Make the masks from the answers.")

@@ -1,0 +1,133 @@
+"""The device stage done by hand: write, run the shown commands with the tools' doubles, come back to the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from helpers.errors import DeviceError, ParameterError, ResourceError
+from helpers.stages.data import selected_cases
+
+DOUBLES = Path(__file__).parents[1] / "doubles"
+BY_HAND = {"target": "ascend310p3", "cases": ["case_1", "case_3"], "simplify_timeout_s": 0.001}
+
+
+def run_shown(line: str, folder: Path, reports: Path) -> None:
+    """Runs a command as it was shown, with the doubles in its PATH; the pyACL double must be content."""
+    environment = {**os.environ, "CANN_DOUBLE_PYTHON": sys.executable, "CANN_DOUBLE_DEVICES": "4"}
+    environment |= {"PYTHONPATH": str(DOUBLES / "cann" / "python"), "CANN_DOUBLE_REPORT": str(reports / "%p.json")}
+    command, _, log = line.partition(" | tee ")
+    words = shlex.split(command)
+    words = ["ais_bench", *words[3:]] if words[1:3] == ["-m", "ais_bench"] else words
+    bin_folder = DOUBLES / "cann" / "bin" if words[0] == "atc" else DOUBLES / "bin"
+    done = subprocess.run(
+        [str(bin_folder / words[0]), *words[1:]], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if log:
+        (folder / log).write_text(done.stdout)
+
+
+def run_by_hand(done, tmp_path: Path) -> None:
+    """What the user does between the two runs."""
+    reports = tmp_path / "reports"
+    reports.mkdir(exist_ok=True)
+    facts = done.made["device_tool"].facts
+    run_shown(done.made["compile"].facts["atc"], done.run.folder, reports)
+    for name, line in facts.items():
+        if name.startswith("command"):
+            run_shown(line, done.run.path(facts["run in"].partition(" ")[0]), reports)
+    assert all(json.loads(path.read_text())["ok"] for path in reports.iterdir()) and list(reports.iterdir())
+
+
+def expected_masks(done, folder: Path) -> dict[str, bytes]:
+    """Masks of the same graph in this process, batch by batch, without a device of ours."""
+    session = onnxruntime.InferenceSession(str(done.run.path("model.onnx")), providers=["CPUExecutionProvider"])
+    masks = {}
+    for files in selected_cases(done.recipe, done.run):
+        case = done.recipe.read_case(files, done.run.params)
+        classes = done.recipe.segment(case, lambda batch: session.run(None, {"image": batch})[0], done.run.params)
+        done.recipe.write_mask(classes, case, folder / f"{files.id}.nii.gz")
+        masks[files.id] = (folder / f"{files.id}.nii.gz").read_bytes()
+    return masks
+
+
+@pytest.mark.parametrize(("tool", "batch_size", "chips"), [("msame", 3, 1), ("benchmark", 1, 4), ("ais_bench", 3, 1)])
+def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, tmp_path):
+    given = {**BY_HAND, "device_tool": tool, "batch_size": batch_size, "device_tool_chips": chips}
+    first = walk(tmp_path / "outputs", **given)
+    stage = first.made["device_tool"]
+    assert stage.status == "not run here" and "16 samples, 0.2 MiB to write" in stage.facts["on disk"]
+    assert sum(name.startswith("command") for name in stage.facts) == chips
+    assert not Path(shlex.split(stage.facts["command 1"])[-1]).is_absolute()
+    waiting = walk(tmp_path / "outputs", until="infer", **given)
+    assert waiting.made["device_tool"].status == "not run here"
+    assert {mask.status for mask in waiting.made["infer"]} == {"reused"}
+
+    run_by_hand(first, tmp_path)
+    again = walk(tmp_path / "outputs", **given)
+    assert again.run.folder == first.run.folder
+    assert again.made["device_tool"].status == "made"
+    assert "samples/s on one device" in again.made["device_tool"].facts["measured by the tool"]
+    assert {mask.status for mask in again.made["infer"]} == {"made"}
+    for name, expected in expected_masks(again, tmp_path).items():
+        assert again.run.path(f"masks/{name}.nii.gz").read_bytes() == expected
+    assert again.made["score"].values["mean"]["cube"] > 0.9
+    assert f"The masks are of {tool}'s answers." in str(again.made["finish"])
+    assert {mask.status for mask in walk(tmp_path / "outputs", until="infer", **given).made["infer"]} == {"reused"}
+
+
+def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, tmp_path):
+    given = {**BY_HAND, "device_tool": "ais_bench"}
+    first = walk(tmp_path / "outputs", until="device_tool", **given)
+    run_by_hand(first, tmp_path)
+    walk(tmp_path / "outputs", until="infer", **given)
+    folder = first.run.path(first.made["device_tool"].facts["run in"].partition(" ")[0])
+    for path in (folder / "output" / "run").iterdir():
+        (-np.fromfile(path, np.float32)).tofile(path)
+    turned = walk(tmp_path / "outputs", until="infer", **given)
+    assert {mask.status for mask in turned.made["infer"]} == {"made"}
+    mask = turned.recipe.read_mask(
+        turned.run.path("masks/case_1.nii.gz"),
+        turned.recipe.read_case(selected_cases(turned.recipe, turned.run)[0], turned.run.params),
+    )
+    assert mask.mean() > 0.5
+    path.write_bytes(b"short")
+    with pytest.raises(DeviceError, match="truncated or of another model"):
+        walk(tmp_path / "outputs", until="infer", **given)
+
+
+def test_a_removed_exchange_is_written_again(walk, tmp_path):
+    given = {**BY_HAND, "device_tool": "msame"}
+    first = walk(tmp_path, until="device_tool", **given)
+    shutil.rmtree(first.run.path("device_tool"))
+    again = walk(tmp_path, until="device_tool", **given)
+    assert any(again.run.path("device_tool").rglob("*.bin"))
+
+
+def test_too_little_room_writes_nothing(walk, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 10))
+    with pytest.raises(ResourceError, match="16 samples"):
+        walk(tmp_path, until="device_tool", **BY_HAND, device_tool="msame")
+    assert not walk.last.run.path("device_tool").exists()
+
+
+def test_without_a_tool_nothing_is_written(walk, tmp_path):
+    done = walk(tmp_path, until="device_tool", cases=["case_1"], simplify_timeout_s=0.001)
+    assert done.made["device_tool"].status == "made" and "none" in done.made["device_tool"].facts["device tool"]
+    assert not done.run.path("device_tool").exists()
+
+
+def test_a_tool_for_another_chip_maker_is_refused_before_anything(tiny):
+    with pytest.raises(ParameterError, match="msame runs models of Ascend chips"):
+        tiny.module.TinyRecipe().prepare_params(device_tool="msame", target="cpu")

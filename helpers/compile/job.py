@@ -35,7 +35,8 @@ class CompileJob:
         network: makes the torch module that was exported, for a runtime that traces it.
         checkpoint: what `network` loads.
         samples: makes windows (N, C, *spatial) of several cases, for a compiler that calibrates.
-        sample_digests: hashes of the cases behind `samples`.
+        samples_file: where `samples` are kept, for a command to copy.
+        sample_inputs: what decides `samples`, as JSON; `cases` maps case ids to hashes.
     """
 
     graph_name: str
@@ -47,7 +48,13 @@ class CompileJob:
     network: Callable[[], torch.nn.Module]
     checkpoint: Path
     samples: Callable[[], np.ndarray]
-    sample_digests: Callable[[], Mapping[str, str]]
+    samples_file: str
+    sample_inputs: Callable[[], Mapping[str, object]]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether this precision needs `samples`."""
+        return self.precision.startswith(("int8", "qint"))
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -48,15 +48,15 @@ class MagicMindCompiler(Compiler):
         }
         if params.compile_from == "torchscript":
             inputs["checkpoint"] = digest_file(job.checkpoint)
-        if _is_quantised(job):
-            inputs["calibration"] = dict(job.sample_digests())
+        if job.is_calibrated:
+            inputs["calibration"] = dict(job.sample_inputs())
         return inputs
 
     def commands(self, job: CompileJob) -> dict[str, str]:
         """The build program with its whole job, and MagicMind's own timer."""
         graph = Path(job.graph_name if job.params.compile_from == "onnx" else f"{job.output_name}.pt")
         config = _configure(job, len(job.spec.input_shape) + 1)
-        windows = CalibrationSet(Path(f"{job.output_name}_windows.npy")) if _is_quantised(job) else None
+        windows = CalibrationSet(Path(job.samples_file)) if job.is_calibrated else None
         described = describe_build(graph, Path(job.output_name), job.spec, config, windows)
         timer = mm_run_command(Path(described["output"]), job.spec, layout_of(config, "input"))
         return {
@@ -75,7 +75,7 @@ class MagicMindCompiler(Compiler):
         options = {"python": _python(job.target), "output_shape": output_shape}
         report("building")
         with tempfile.TemporaryDirectory() as folder:
-            windows = _write_windows(job, Path(folder)) if _is_quantised(job) else None
+            windows = _write_windows(job, Path(folder)) if job.is_calibrated else None
             path = build_magicmind(graph, output, job.spec, config, calibration=windows, **options)
         facts = _facts(job, config)
         return CompiledModel((path, path.with_suffix(".json")), tuple(allowed_batches(config, job.spec)), facts)
@@ -83,10 +83,6 @@ class MagicMindCompiler(Compiler):
 
 def _python(target: Target) -> str:
     return target.python or sys.executable
-
-
-def _is_quantised(job: CompileJob) -> bool:
-    return job.precision.startswith("qint")
 
 
 def _configure(job: CompileJob, output_rank: int) -> dict:
@@ -102,8 +98,8 @@ def _configure(job: CompileJob, output_rank: int) -> dict:
 
 def _write_windows(job: CompileJob, folder: Path) -> CalibrationSet:
     """The calibration windows, (N, C, *spatial)."""
-    np.save(folder / "windows.npy", job.samples().astype(np.float32))
-    return CalibrationSet(folder / "windows.npy")
+    np.savez(folder / "windows.npz", windows=job.samples().astype(np.float32, copy=False))
+    return CalibrationSet(folder / "windows.npz")
 
 
 def _output_shape(graph: Path) -> tuple[int | None, ...]:
@@ -123,8 +119,8 @@ def _facts(job: CompileJob, config: Mapping) -> dict[str, object]:
         "batches": f"{batches[0]} to {batches[-1]}" if len(batches) > 1 else str(batches[0]),
         "fed in": layout[1] if layout else "the graph's own layout",
     }
-    if _is_quantised(job):
-        cases = job.sample_digests()
+    if job.is_calibrated:
+        cases = job.sample_inputs()["cases"]
         facts["calibrated with"] = f"windows of {len(cases)} cases: {', '.join(cases)}"
     timer = mm_run_command(Path(f"{job.output_name}.mm"), job.spec, layout)
     return {**facts, "time it": shlex.join(timer)}

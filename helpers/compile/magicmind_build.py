@@ -29,7 +29,7 @@ class MagicMindHere:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Windows that a quantised build is shown, (N, C, *window) float32 in a `.npy` file.
+    """Windows that a quantised build is shown, (N, C, *window) float32: the array `windows` of an `.npz` file.
 
     Args:
         windows: the file.

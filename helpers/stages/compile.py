@@ -14,9 +14,8 @@ from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.run.digest import digest_file
-from helpers.stages.calibration import calibration_cases, load_calibration
+from helpers.stages.calibration import WINDOWS, calibration_inputs, load_calibration, prepare_calibration
 from helpers.stages.compiled import FOLDER, CompiledManifest, write_manifest
-from helpers.stages.data import digest_case
 from helpers.stages.graph import FINAL
 from helpers.view.progress import report_progress
 
@@ -74,6 +73,8 @@ def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) ->
     compiler = compiler_for(target.runtime)
     job = _job(recipe, run, target, run.params.precision, _OUTPUT)
     source = run.path(FINAL)
+    if job.is_calibrated:
+        prepare_calibration(recipe, run)
 
     def make(folder: Path) -> Made:
         _, facts = _rewrite_for_target(job, source, folder)
@@ -128,7 +129,8 @@ def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output:
         network=lambda: recipe.deployed_network(run.params),
         checkpoint=recipe.checkpoint_path(run.params),
         samples=lambda: load_calibration(recipe, run).windows,
-        sample_digests=lambda: {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
+        samples_file=WINDOWS,
+        sample_inputs=lambda: calibration_inputs(recipe, run),
     )
 
 

@@ -70,8 +70,8 @@ def build(
 
 def calibration(folder: Path, count: int = 5) -> CalibrationSet:
     """Windows as a calibration set."""
-    np.save(folder / "windows.npy", sample(count))
-    return CalibrationSet(folder / "windows.npy")
+    np.savez(folder / "windows.npz", windows=sample(count))
+    return CalibrationSet(folder / "windows.npz")
 
 
 def sample(batch: int, seed: int = 0) -> np.ndarray:

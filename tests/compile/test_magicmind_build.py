@@ -69,11 +69,11 @@ def test_a_quantised_build_without_windows_is_refused_before_the_vendor(tmp_path
 @pytest.mark.parametrize("shape", [(0, 2, 12, 10), (5, 2, 10, 12), (5, 1, 12, 10)])
 def test_windows_of_another_shape_are_refused(shape, tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
-    np.save(tmp_path / "windows.npy", np.zeros(shape, np.float32))
+    np.savez(tmp_path / "windows.npz", windows=np.zeros(shape, np.float32))
     with pytest.raises(CompileError, match="do not fit the input"):
         build(
             graph, spec, magicmind_double,
-            precision="qint8_mixed_float16", calibration=CalibrationSet(tmp_path / "windows.npy"),
+            precision="qint8_mixed_float16", calibration=CalibrationSet(tmp_path / "windows.npz"),
         )  # fmt: skip
 
 

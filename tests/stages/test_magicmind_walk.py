@@ -78,6 +78,11 @@ def test_another_configuration_is_another_model_and_the_same_is_reused(mlu):
     first = mlu(until="compile")
     again = mlu(until="compile")
     assert again.made["compile"].status == "reused"
+    quantised = [
+        mlu(until="compile", precision="qint8_mixed_float16", calibration_windows=count).made["compile"].status
+        for count in (1, 1, 2)
+    ]
+    assert quantised == ["made", "reused", "made"]
     other = mlu(until="compile", builder_config={"computation_preference": "fast"})
     assert other.made["compile"].status == "made" and other.run.folder != first.run.folder
     assert '"computation_preference": "fast"' in other.run.path("compiled/builder_config.json").read_text()
@@ -91,7 +96,8 @@ def test_a_range_that_does_not_fit_ends_the_run_before_the_vendor(mlu, magicmind
 
 
 def test_without_magicmind_its_command_is_shown_and_it_builds_where_it_is(walk, tmp_path, magicmind_double):
-    done = walk(tmp_path, target="mlu370", until="infer", batch_size=2, **QUICK)
+    options = {"precision": "qint8_mixed_float16", "batch_size": 2, "calibration_seeds": [11, 12]}
+    done = walk(tmp_path, target="mlu370", until="infer", **options, **QUICK)
     shown = done.made["compile"]
     assert shown.status == "not run here" and read_manifest(done.run).target == "cpu"
     assert not list(done.run.folder.rglob("*.mm"))
@@ -102,6 +108,7 @@ def test_without_magicmind_its_command_is_shown_and_it_builds_where_it_is(walk, 
     command[0] = magicmind_double.python
     subprocess.run(command, cwd=done.run.folder, check=True, timeout=60)
     answer = json.loads(done.run.path("built.json").read_text())
+    assert answer["samples"] == 6  # three windows of each of two cases
     assert answer["inputs"] == [["image", [-1, 16, 16, 16, 1], "float32"]]
     assert done.run.path("compiled/model.mm").stat().st_size > 0
     magicmind_double.assert_clean()

@@ -5,7 +5,7 @@ never imports `helpers`.
 
 A job of `{"look": true}` only asks what is here. A build has `parser` ("onnx" or "torchscript"), `graph`, `output`,
 `inputs` (the dimensions of each input in the graph's layout), `config` (the builder's), `device_id`, and
-`calibration`: null or `{"windows": FILE.npy, "algorithm": NAME}` with windows (N, C, ...) float32.
+`calibration`: null or `{"windows": FILE.npz, "algorithm": NAME}` whose array `windows` is (N, C, ...) float32.
 """
 
 import itertools
@@ -82,7 +82,8 @@ def parse(mm, job):
 
 def calibrate(mm, network, config, job):
     """Shows the network the calibration windows on a device; returns how many."""
-    windows = np.load(job["calibration"]["windows"], mmap_mode="r")
+    with np.load(job["calibration"]["windows"]) as content:
+        windows = content["windows"]
     calibrator = mm.Calibrator([calibration_data(mm, windows, job["inputs"][0])])
     algorithm = getattr(mm.QuantizationAlgorithm, job["calibration"]["algorithm"])
     require(calibrator.set_quantization_algorithm(algorithm), "the quantization algorithm")

@@ -100,6 +100,10 @@ class Compiler(ABC):
         """What decides the compiled file beside graph, target and versions, as JSON."""
         return {}
 
+    def side_files(self, job: CompileJob) -> Mapping[str, str]:
+        """Text files, by name relative to the run's folder, that the commands name beside the graph."""
+        return {}
+
     def commands(self, job: CompileJob) -> Mapping[str, str]:
         """Command lines to copy to a machine that has the compiler, run in the run's folder; first the compiler's."""
         return {}

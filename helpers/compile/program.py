@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.errors import CompileError
+import psutil
 
-# Variables of this environment that would lead another interpreter to our packages.
-_SCRUBBED = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONPATH")
+from helpers.errors import CompileError
+from helpers.run.child_environment import vendor_environment
+
+_LOOK_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class ProgramEnd:
+    """How a program ended, how long it took, and the most memory that it and its children held."""
+
+    exit_code: int
+    seconds: float
+    peak_rss_mb: float
 
 
 def run_program(command: list[str], log: Path, timeout_s: float, *, title: str) -> str:
@@ -23,41 +38,82 @@ def run_program(command: list[str], log: Path, timeout_s: float, *, title: str) 
     Raises:
         CompileError: it cannot be started, fails, dies of a signal or takes too long; its children end with it.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=_environment_for(command[0]),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CompileError(
-                f"{title} cannot be started", received=f"{command[0]} ({error.strerror})", remedy="Correct its path."
-            ) from None
-        try:
-            code = process.wait(timeout_s)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            raise CompileError(f"{title} took longer than {timeout_s:g} s", remedy=f"Read {log}.") from None
+    end = run_logged(command, log, timeout_s, title=title)
     last = _last_line(log)
-    if code:
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    if end.exit_code:
+        how = f"signal {-end.exit_code}" if end.exit_code < 0 else f"exit code {end.exit_code}"
         raise CompileError(f"{title} failed", received="; ".join(filter(None, [how, last])), remedy=f"Read {log}.")
     return last
 
 
-def _environment_for(program: str) -> dict[str, str]:
-    """This environment; without what leads to our packages where the program is not our own interpreter."""
-    if program == sys.executable:
-        return dict(os.environ)
-    return {name: value for name, value in os.environ.items() if name not in _SCRUBBED}
+def run_logged(
+    command: Sequence[str],
+    log: Path,
+    timeout_s: float,
+    *,
+    title: str,
+    folder: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ProgramEnd:
+    """Runs a program to its end, whatever its exit code.
+
+    Args:
+        command: the program and its arguments.
+        log: gets everything that it prints.
+        timeout_s: after which it and its children are killed.
+        title: its name in errors.
+        folder: where it runs.
+        report: takes the seconds and the memory, every moment, as one line.
+
+    Raises:
+        CompileError: it cannot be started, or takes too long.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started, peak = time.monotonic(), 0.0
+    with log.open("wb") as stream:
+        process = _start(command, stream, folder, title)
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = process.wait(_LOOK_EVERY_S)
+                    return ProgramEnd(code, time.monotonic() - started, peak)
+                seconds, now = time.monotonic() - started, _resident_mb(process.pid)
+                peak = max(peak, now)
+                if report is not None:
+                    report(f"{title} has run for {seconds:.0f} s and holds {now:.0f} MB")
+                if seconds > timeout_s:
+                    raise CompileError(f"{title} took longer than {timeout_s:g} s", remedy=f"Read {log}.")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _start(command: Sequence[str], stream, folder: Path | None, title: str) -> subprocess.Popen:
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=dict(os.environ) if command[0] == sys.executable else vendor_environment(),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CompileError(
+            f"{title} cannot be started", received=f"{command[0]} ({error.strerror})", remedy="Correct its path."
+        ) from None
+
+
+def _resident_mb(pid: int) -> float:
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += each.memory_info().rss / 1e6
+    return total
 
 
 def _last_line(log: Path) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from helpers.params.atc_options import AtcOptions
 from helpers.params.builder_config import BuilderConfig
 from helpers.params.targets import Precision
 
@@ -41,6 +42,7 @@ class RunParams(BaseModel):
     dynamic_batch: bool = True
     simplify_timeout_s: float = Field(300.0, gt=0)
 
+    atc: AtcOptions = Field(default_factory=AtcOptions)
     shape_mutable: bool = True
     compile_from: Literal["onnx", "torchscript"] = "onnx"
     builder_config: BuilderConfig = Field(default_factory=BuilderConfig)
@@ -79,7 +81,7 @@ class RunParams(BaseModel):
             return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
         return value
 
-    @field_validator("builder_config", mode="before")
+    @field_validator("atc", "builder_config", mode="before")
     @classmethod
     def _read_mapping(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -116,6 +116,8 @@ def _check_gears(params: RunParams, target: Target) -> None:
             received=params.batch_gears,
             remedy="Leave batch_gears out: this target takes any batch, or the one of batch_size.",
         )
+    if not params.dynamic_batch:
+        raise ParameterError("gears need a graph whose batch is open", remedy="Leave dynamic_batch on.")
     if len(gears) != len(params.batch_gears) or not 2 <= len(gears) <= 100 or gears[0] < 1:
         raise ParameterError("wrong batch_gears", received=params.batch_gears, expected="2 to 100 different sizes")
     if params.batch_size > gears[-1]:

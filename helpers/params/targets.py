@@ -42,9 +42,10 @@ class Target(BaseModel):
     `defaults` are values of run parameters that recipe and profile may override; every other field is a
     limit that they may not.
 
-    `gears`: whether its compiler takes several batch sizes into one file. `fallback`: the target that the walk goes
-    on with, in f32, where the vendor's compiler is not on this machine. `python`: the interpreter that has the
-    vendor's module, when it is another one.
+    `soc_version`: the chip; with `soc_choices` one of several of a family, and open (asked of the machine) where both
+    are empty. `gears`: whether its compiler takes several batch sizes into one file. `fallback`: the target that the
+    walk goes on with, in f32, where the vendor's compiler is not on this machine. `python`: the interpreter that has
+    the vendor's module, when it is another one.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -54,6 +55,7 @@ class Target(BaseModel):
     runtime: Literal["openvino", "onnxruntime", "torch", "ascend", "magicmind"]
     device: str = "CPU"
     soc_version: str | None = None
+    soc_choices: list[str] = Field(default_factory=list)
     opset_minimum: int = 11
     opset_maximum: int = 18
     precisions: list[Precision] = Field(default_factory=lambda: ["f32"])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from helpers.compile.job import CompiledModel, CompileJob
 from helpers.compile.registry import compiler_for
-from helpers.errors import CompileError
 from helpers.graph.read import load_graph
 from helpers.graph.surgery import apply_surgery, rewrite_named
 from helpers.params.targets import Precision, Target, load_target
@@ -78,6 +77,7 @@ def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) ->
 
     def make(folder: Path) -> Made:
         _, facts = _rewrite_for_target(job, source, folder)
+        _write_side_files(job, folder)
         facts |= {"target": target.title, **compiler.commands(job), "needs": target.needs}
         facts["goes on with"] = f"{fallback.title}, {_FALLBACK_PRECISION}"
         next_step = "Run the command in this run's folder on a machine that has the compiler."
@@ -96,14 +96,15 @@ def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> 
         output = folder / _OUTPUT
         output.parent.mkdir()
         graph, facts = _rewrite_for_target(job, source, folder)
+        _write_side_files(job, folder)
         try:
             with report_progress("compile", run.params.interactive) as report:
                 done = compiler.compile(job, graph, output, report)
-        except CompileError:
+        except BaseException:
             _keep_log(output, run)
             raise
         write_manifest(output.parent, _manifest(run, job, done))
-        facts |= {"target": target.title, **done.facts}
+        facts |= {"target": target.title, **compiler.commands(job), **done.facts}
         next_step = "Compare every form of the model on one input."
         return Made(done.checks, facts, {"batches": done.batches}, next_step, timings=done.timings)
 
@@ -146,6 +147,12 @@ def _keep_log(output: Path, run: Run) -> None:
     if log.is_file():
         run.path(FOLDER).mkdir(exist_ok=True)
         shutil.copyfile(log, run.path(f"{FOLDER}/{log.name}"))
+
+
+def _write_side_files(job: CompileJob, folder: Path) -> None:
+    for name, text in compiler_for(job.target.runtime).side_files(job).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _rewrites(target: Target) -> list[str]:

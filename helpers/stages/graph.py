@@ -84,6 +84,8 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
 def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
     """Applies the recipe's rewrites and proves on random input that no number changed.
 
+    What the run's target would refuse and a rewrite mends is rewritten too, whether or not the recipe asks for it.
+
     Raises:
         GraphError: a rewrite changed a number.
     """
@@ -91,9 +93,10 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
 
     spec = recipe.graph_spec(run.params)
     source = run.path(SIMPLIFIED)
+    names = list(dict.fromkeys((*recipe.rewrites, *_offered(run))))
 
     def make(folder: Path) -> Made:
-        rewrites = [rewrite_named(name) for name in recipe.rewrites]
+        rewrites = [rewrite_named(name) for name in names]
         model, report = prove_surgery(load_graph(source), rewrites, spec)
         onnx.save(model, str(folder / FINAL))
         facts = {rewrite.name: rewrite.why for rewrite in rewrites}
@@ -104,7 +107,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
         values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
         return Made((proof,), facts, values, "Look at the graph.")
 
-    inputs = {"graph": digest_file(source), "rewrites": list(recipe.rewrites), "spec": spec.__dict__}
+    inputs = {"graph": digest_file(source), "rewrites": names, "spec": spec.__dict__}
     return run.perform("surgery", "Graph surgery", inputs=inputs, make=make)
 
 
@@ -151,6 +154,12 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
         "targets": [target.model_dump(mode="json") for target in targets],
     }
     return run.perform("lint", "Lint against targets", inputs=inputs, make=make)
+
+
+def _offered(run: Run) -> list[str]:
+    """Rewrites that mend what the run's target objects to."""
+    objections = lint(load_graph(run.path(SIMPLIFIED)), load_target(run.params.target))
+    return [item.rewrite for item in objections if item.rewrite]
 
 
 def _export_error(network, path: Path, spec: GraphSpec, batch: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from helpers.view.presence import someone_is_there
 
 T = TypeVar("T")
 _LOG = logging.getLogger("cookbook")
+_LOG_EVERY_S = 10.0
 
 
 def show_progress(items: Sequence[T], name: str, interactive: bool | None = None) -> Iterator[T]:
@@ -29,9 +31,22 @@ def show_progress(items: Sequence[T], name: str, interactive: bool | None = None
 def report_progress(name: str, interactive: bool | None = None) -> Iterator[Callable[[str], None]]:
     """Gives a function that shows one line at a time: in place when someone is there, in the log when not."""
     if not someone_is_there(interactive):
-        yield lambda line: _LOG.info("%s: %s", name, line)
+        yield _every(_LOG_EVERY_S, lambda line: _LOG.info("%s: %s", name, line))
         return
     from tqdm.auto import tqdm
 
     with tqdm(desc=name, bar_format="{desc}: {postfix}") as line_of_text:
         yield line_of_text.set_postfix_str
+
+
+def _every(seconds: float, show: Callable[[str], None]) -> Callable[[str], None]:
+    """The function, called at most once in so many seconds."""
+    last = time.monotonic()
+
+    def show_now_and_then(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            show(line)
+
+    return show_now_and_then

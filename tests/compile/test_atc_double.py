@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from helpers import recipes
-from helpers.compile.atc import atc_command
+from helpers.compile.atc_command import atc_command
 from helpers.graph.export import export_onnx
 from helpers.graph.read import load_graph, opset_of
 from helpers.graph.reference import open_reference
 from helpers.graph.simplify import simplify_onnx
 from helpers.graph.surgery import apply_surgery, rewrite_named
-from helpers.params import load_target
 
 CASES = [
     ("unet3d_brats", None, {}),
@@ -57,7 +56,7 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
             assert np.mean(actual != expected) < 1e-4
         else:
             assert np.abs(actual - expected).max() <= 1e-4 * np.ptp(expected)
-        command = atc_command(Path("model.onnx"), Path(f"bs{batch}"), spec, load_target("ascend310p3"), batch)
+        command = atc_command(Path("model.onnx"), Path(f"bs{batch}"), spec, "Ascend310P3", [batch])
         answer = run_atc(command, tmp_path)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         assert (tmp_path / f"bs{batch}.om").read_bytes()[:4] == b"IMOD"
@@ -70,7 +69,6 @@ def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path,
     model, report = apply_surgery(load_graph(tmp_path / "before.onnx"), [rewrite_named("resize_5d_to_4d")], spec)
     onnx.save(model, str(tmp_path / "after.onnx"))
     assert len(report.rows) == 6
-    target = load_target("ascend310")
     for name, accepted in (("before", False), ("after", True)):
-        answer = run_atc(atc_command(Path(f"{name}.onnx"), Path(name), spec, target, 1), tmp_path)
+        answer = run_atc(atc_command(Path(f"{name}.onnx"), Path(name), spec, "Ascend310"), tmp_path)
         assert (answer.returncode == 0) is accepted, answer.stdout + answer.stderr

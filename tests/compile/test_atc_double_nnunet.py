@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from helpers import recipes
-from helpers.compile.atc import atc_command
+from helpers.compile.atc_command import atc_command
 from helpers.graph.export import export_onnx
 from helpers.graph.reference import run_reference
 from helpers.graph.spec import GraphSpec
-from helpers.params import load_target
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +31,7 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, window,
     spec = GraphSpec("image", "class", (1, *window), dynamic_batch=False)
     model = export_onnx(network, spec, tmp_path / "model.onnx")
     assert [output.name for output in model.graph.output] == ["class"]
-    command = atc_command(Path("model.onnx"), Path("bs1"), spec, load_target("ascend310p3"), 1)
+    command = atc_command(Path("model.onnx"), Path("bs1"), spec, "Ascend310P3")
     answer = run_atc(command, tmp_path)
     assert answer.returncode == 0, answer.stdout + answer.stderr
 

@@ -1,0 +1,80 @@
+"""Options of Ascend's ATC as run parameters, refused with the nearest name before the program sees them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+PrecisionMode = Literal[
+    "force_fp16",
+    "force_fp32",
+    "cube_fp16in_fp32out",
+    "allow_fp32_to_fp16",
+    "must_keep_origin_dtype",
+    "allow_mix_precision",
+    "allow_mix_precision_fp16",
+    "allow_mix_precision_bf16",
+    "allow_fp32_to_bf16",
+]
+PrecisionModeV2 = Literal[
+    "fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16", "mixed_hif8", "cube_hif8"
+]
+ImplementationMode = Literal[
+    "high_precision", "high_performance", "high_precision_for_all", "high_performance_for_all"
+]
+
+
+class AtcOptions(BaseModel):
+    """What ATC is told beside graph, shapes, chip and precision.
+
+    Attributes:
+        soc_version: the chip, where the target leaves it open; None asks `npu-smi`.
+        cann: version of the CANN that compiles, for a command to copy; on a machine with CANN it is found.
+        precision_mode, precision_mode_v2: in place of the one that the run's `precision` stands for.
+        keep_f32: op names, or `OpType::X` for all of a type, that stay in f32.
+        op_select_implmode, optypelist_for_implmode: accuracy or speed, for all or for some op types.
+        out_nodes: `node:index` or output names, in place of the graph's outputs.
+        output_type: of the outputs, in place of the graph's.
+        f16_input: the input is fed as float16: half the bytes to copy.
+        dims_gears: whole input shapes [N, C, *spatial] to compile into one file.
+        log: ATC's log level.
+        timeout_s: after which a compile is given up.
+        extra: further options as ATC takes them, `--name=value`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    soc_version: str | None = Field(None, pattern=r"^Ascend\w+(-\d)?$")
+    cann: str | None = Field(None, pattern=r"^\d+\.\d+")
+    precision_mode: PrecisionMode | None = None
+    precision_mode_v2: PrecisionModeV2 | None = None
+    keep_f32: list[str] = Field(default_factory=list)
+    op_select_implmode: ImplementationMode | None = None
+    optypelist_for_implmode: list[str] = Field(default_factory=list)
+    out_nodes: list[str] = Field(default_factory=list)
+    output_type: Literal["FP32", "FP16", "UINT8", "INT8", "INT32", "INT64"] | None = None
+    f16_input: bool = False
+    dims_gears: list[list[int]] = Field(default_factory=list)
+    log: Literal["debug", "info", "warning", "error", "null"] = "error"
+    timeout_s: float = Field(7200.0, gt=0)
+    extra: list[str] = Field(default_factory=list)
+
+    @field_validator("extra")
+    @classmethod
+    def _are_options(cls, value: list[str]) -> list[str]:
+        if any(not option.startswith("--") or "=" not in option for option in value):
+            raise ValueError("options of the form --name=value")
+        return value
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> AtcOptions:
+        if self.precision_mode and self.precision_mode_v2:
+            raise ValueError("precision_mode or precision_mode_v2, not both")
+        if self.optypelist_for_implmode and not self.op_select_implmode:
+            raise ValueError("op_select_implmode beside optypelist_for_implmode")
+        if self.dims_gears and not 2 <= len({tuple(gear) for gear in self.dims_gears}) == len(self.dims_gears) <= 100:
+            raise ValueError("dims_gears of 2 to 100 different shapes")
+        if len({len(gear) for gear in self.dims_gears}) > 1:
+            raise ValueError("dims_gears of one rank")
+        return self

@@ -49,6 +49,17 @@ class Review:
     cases: list[ReviewCase] = field(default_factory=list)
     verdicts: Verdicts = field(default_factory=lambda: Verdicts((), 0))
 
+    def __str__(self) -> str:
+        done, total = self.progress()
+        beside = f", beside {self.other.name}" if self.other else ""
+        flagged = sum(bool(case.flags) for case in self.cases)
+        return (
+            f"{self.run.recipe.title}: run {self.run.name}{beside}; {total} cases, {flagged} with a flag;"
+            f" {done} judged by {self.journal.reader}"
+        )
+
+    __repr__ = __str__
+
     def case(self, case_id: str) -> ReviewCase:
         """A row by its case.
 
@@ -85,12 +96,6 @@ class Review:
     def progress(self) -> tuple[int, int]:
         """How many cases the reader has judged, and of how many."""
         return sum(self.own_word(case.id) is not None for case in self.cases), len(self.cases)
-
-    def next_case(self, after: str | None) -> str | None:
-        """The next case in the table without the reader's word, from the top again after the last."""
-        ids = [case.id for case in self.cases]
-        start = ids.index(after) + 1 if after in ids else 0
-        return next((name for name in ids[start:] + ids[:start] if self.own_word(name) is None), None)
 
 
 def open_review(

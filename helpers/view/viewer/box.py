@@ -29,8 +29,19 @@ class ViewBox(ipywidgets.VBox):
         notes = [ipywidgets.HTML(f"<i>{html.escape(reason)}</i>") for reason in reasons]
         head = [ipywidgets.HTML(f"<b>{html.escape(scene.case_id)}</b>")] if scene.case_id else []
         pictures = [panel.widget for panel in self.panels.values()]
-        super().__init__([*head, *notes, Controls(scene, state).widget, *self._switch(), *pictures])
+        self._controls = Controls(scene, state)
+        super().__init__([*head, *notes, self._controls.widget, *self._switch(), *pictures])
         self.add_class("cookbook-view")
+
+    def press(self, key: str) -> None:
+        """m: the next overlay, w: the worst slice, e: the largest error."""
+        modes = self.scene.modes
+        if key == "m":
+            self.view_state.mode = modes[(modes.index(self.view_state.mode) + 1) % len(modes)]
+        elif key == "w":
+            self._controls.jump_to_worst_slice()
+        elif key == "e":
+            self._controls.jump_to_largest_error()
 
     def _switch(self) -> list[ipywidgets.Widget]:
         if len(self.panels) < 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 
 import ipywidgets
 import numpy as np
@@ -45,24 +44,25 @@ class Controls:
         _link(toggle, self._state, "mode")
         return toggle
 
+    def jump_to_worst_slice(self) -> None:
+        """Goes to the slice with the most differing voxels."""
+        self._jump(None if self._scene.worst_slice() is None else self._scene.start_position())
+
+    def jump_to_largest_error(self) -> None:
+        """Goes to the middle of the largest connected error."""
+        self._jump(self._scene.largest_error())
+
     def _jumps(self) -> list[ipywidgets.Widget]:
         if not {"truth", "other run"} & set(self._scene.masks):
             return []
         buttons = []
-        for text, tip, find in (
-            ("worst slice", "the slice with the most differing voxels", self._find_worst_slice),
-            ("largest error", "the middle of the largest connected error", self._scene.largest_error),
-        ):
-            button = ipywidgets.Button(description=text, tooltip=tip, layout={"width": "auto"})
-            button.on_click(lambda _, find=find: self._jump(find))
+        for text, go in (("worst slice", self.jump_to_worst_slice), ("largest error", self.jump_to_largest_error)):
+            button = ipywidgets.Button(description=text, tooltip=go.__doc__, layout={"width": "auto"})
+            button.on_click(lambda _, go=go: go())
             buttons.append(button)
         return buttons
 
-    def _find_worst_slice(self) -> tuple[int, int, int] | None:
-        return None if self._scene.worst_slice() is None else self._scene.start_position()
-
-    def _jump(self, find: Callable[[], tuple[int, int, int] | None]) -> None:
-        found = find()
+    def _jump(self, found: tuple[int, int, int] | None) -> None:
         if found is None:
             self._place.value = "<i>nothing differs</i>"
         else:

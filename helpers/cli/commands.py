@@ -23,22 +23,25 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from helpers.cli.notebook_run import run_notebook, run_start_notebook
+    from helpers.cli.notebook_run import FIRST_NOTEBOOKS, LAST_NOTEBOOKS, run_notebook, run_shared_notebook
     from helpers.run import read_run_status
 
     given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
     given |= {name: _read_value(value) for name, value in options.parameter}
-    names = [options.recipe]
-    if options.recipe == "all":
+    names, every = [options.recipe], options.recipe == "all"
+    outputs = str(given.get("outputs", "outputs"))
+    if every:
         names = recipes.recipe_names()
         for name in names:
             recipes.load(name).prepare_params(**given)  # refuses a wrong parameter before the first notebook
-        outputs = str(given.get("outputs", "outputs"))
-        sys.stdout.write(f"passed: {run_start_notebook(outputs)}\n")
+    for shared in FIRST_NOTEBOOKS if every else ():
+        sys.stdout.write(f"passed: {run_shared_notebook(shared, outputs)}\n")
     for name in names:
         folder = run_notebook(name, given)
         status, reason = read_run_status(folder / "run.json")
         sys.stdout.write(f"passed: {folder}\n" + (f"{reason}\n" if status == "passed" and reason else ""))
+    for shared in LAST_NOTEBOOKS if every else ():
+        sys.stdout.write(f"passed: {run_shared_notebook(shared, outputs)}\n")
     return 0
 
 

@@ -14,6 +14,9 @@ from helpers.params.paths import NOTEBOOKS_FOLDER, place_output
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
 
+# Executed before and after those of the recipes.
+FIRST_NOTEBOOKS = ("00_start_here",)
+LAST_NOTEBOOKS = ("07_visual_qa",)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -29,15 +32,15 @@ def notebook_of(recipe_name: str) -> Path:
     return matches[0]
 
 
-def run_start_notebook(outputs: str) -> Path:
-    """Executes `00_start_here.ipynb`, which examines the machine and runs the smallest recipe.
+def run_shared_notebook(name: str, outputs: str) -> Path:
+    """Executes a notebook that belongs to no recipe, as `<outputs>/<name without its number>/notebook.ipynb`.
 
     Raises:
         NotebookFailedError: a cell failed or the kernel died.
     """
-    target = place_output(outputs) / "start_here" / "notebook.ipynb"
+    target = place_output(outputs) / name.partition("_")[2] / "notebook.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    reason = _execute(NOTEBOOKS_FOLDER / "00_start_here.ipynb", target, {"outputs": outputs})
+    reason = _execute(NOTEBOOKS_FOLDER / f"{name}.ipynb", target, {"outputs": outputs})
     if reason:
         raise NotebookFailedError(reason)
     return target.parent

@@ -23,7 +23,7 @@ def notebooks(monkeypatch, tmp_path):
 
     ran: list[tuple[str, dict]] = []
     monkeypatch.setattr(notebook_run, "run_notebook", lambda name, given: ran.append((name, given)) or tmp_path)
-    monkeypatch.setattr(notebook_run, "run_start_notebook", lambda place: ran.append(("start", place)) or tmp_path)
+    monkeypatch.setattr(notebook_run, "run_shared_notebook", lambda *given: ran.append(given) or tmp_path)
     return ran
 
 
@@ -44,10 +44,10 @@ class TestRun:
         assert cli.main(["run", "unet3d_brats", "-f", str(tmp_path / "mine.yaml"), "-p", "batch_size", "4"]) == 0
         assert notebooks[0][1] == {"batch_size": 4, "step": 0.25}
 
-    def test_all_runs_the_first_steps_and_every_recipe(self, notebooks):
+    def test_all_runs_the_first_steps_every_recipe_and_visual_qa(self, notebooks):
         assert cli.main(["run", "all", "-p", "outputs", "elsewhere"]) == 0
-        assert notebooks[0] == ("start", "elsewhere")
-        assert [name for name, _ in notebooks[1:]] == recipes.recipe_names()
+        assert [name for name, _ in notebooks] == ["00_start_here", *recipes.recipe_names(), "07_visual_qa"]
+        assert notebooks[0][1] == notebooks[-1][1] == "elsewhere"
 
     def test_all_refuses_a_wrong_parameter_before_the_first_notebook(self, notebooks, capsys):
         assert cli.main(["run", "all", "-p", "bacth_size", "2"]) == 2

@@ -25,10 +25,11 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"errors"},
     "scoring": BOTTOM | {"data.geometry"},
     "view": BOTTOM | {"data.geometry"},
+    "report": BOTTOM | {"view"},
     "fetch": BOTTOM | {"data", "networks"},
     "interop": BOTTOM | MIDDLE | {"inference", "scoring"},
     "recipes": BOTTOM | MIDDLE | {"inference", "scoring", "view"},
-    "stages": BOTTOM | MIDDLE | {"inference", "interop", "scoring", "view", "recipes"},
+    "stages": BOTTOM | MIDDLE | {"inference", "interop", "scoring", "view", "recipes", "report"},
 }
 ALLOWED["study"] = ALLOWED["batch"] = ALLOWED["stages"] | {"stages"}
 ALLOWED["qa"] = ALLOWED["stages"] | {"stages"}

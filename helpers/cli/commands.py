@@ -98,9 +98,25 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a run's folder, such as outputs/unet3d_brats/demo-1a2b3c4d")
+    parser.add_argument("--anonymise", action="store_true", help="without case names, paths, dates, user and host")
+    parser.add_argument("--to", metavar="FILE", help="default: report.html in the run's folder")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from helpers.report import write_report
+
+    folder = find_input(options.run, parameter="run")
+    path = write_report(folder, anonymise=options.anonymise or None, to=Path(options.to) if options.to else None)
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
 COMMANDS = {
     "doctor": ("Shows what this machine has and what each notebook can do on it.", _add_doctor_arguments, _doctor),
     "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
     "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
+    "report": ("Writes a run's report: one HTML file that needs no server.", _add_report_arguments, _report),
     "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
 }

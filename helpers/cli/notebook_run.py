@@ -11,6 +11,7 @@ from pathlib import Path
 from helpers import recipes
 from helpers.errors import CookbookError
 from helpers.params.paths import NOTEBOOKS_FOLDER, place_output
+from helpers.report import write_report
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
 
@@ -70,12 +71,20 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     reason = _execute(notebook_of(recipe_name), folder / "notebook.ipynb", dict(given))
     if reason:
         mark_failed(record, reason)
+        _report_failure(folder)
         raise NotebookFailedError(reason)
     status, why = read_run_status(record)
     if status != "passed":
         mark_failed(record, "the notebook ended without its last step")
+        _report_failure(folder)
         raise NotebookFailedError(f"the run is {status}", received=why, remedy=f"See {folder / 'run.log'}.")
     return folder
+
+
+def _report_failure(folder: Path) -> None:
+    """A failed run has its report too, as far as it came."""
+    if (folder / "run.json").is_file():
+        write_report(folder)
 
 
 def _execute(source: Path, target: Path, parameters: dict) -> str:

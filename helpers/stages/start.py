@@ -41,7 +41,9 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
     if someone_is_there():
         given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
     params = recipe.prepare_params(**given)
-    return recipe, Run(params)
+    run = Run(params)
+    run.record.update(title=recipe.title, score_names=list(recipe.score_names))
+    return recipe, run
 
 
 def _is_plain(value: object) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from helpers.params.paths import PROJECT_ROOT
 from helpers.recipes.base import Recipe
+from helpers.report import write_report
 from helpers.run import Run
+from helpers.stages.pictures import draw_times
 from helpers.view.tables import html_table
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The last cell's table and the places of the files."""
+    """The last cell's table, the places of the files and the picture of the seconds."""
 
     rows: list[tuple[str, ...]]
     lines: list[str]
+    picture: Path
 
     def __str__(self) -> str:
         lines = [line.replace("<code>", "").replace("</code>", "") for line in self.lines]
@@ -27,9 +31,11 @@ class Summary:
 
 
 def finish_run(recipe: Recipe, run: Run) -> Summary:
-    """Marks the run as passed and sums it up. Every gate held, or an earlier step would have ended the run."""
+    """Marks the run as passed, sums it up, writes its report. Every gate held, or a step would have ended the run."""
     missing = _not_run_here(run)
+    picture = draw_times(run)
     run.finish(missing)
+    report = write_report(run.folder)
     rows = []
     for result in run.results.values():
         checks = f"{len(result.checks)} ✓" if result.checks else "–"
@@ -39,10 +45,12 @@ def finish_run(recipe: Recipe, run: Run) -> Summary:
     lines += [
         f"Run folder: <code>{folder}</code> with <code>model.onnx</code>, <code>masks/</code>, <code>figures/</code>,"
         " <code>metrics.json</code>, <code>run.json</code> and <code>run.log</code>.",
+        f"To read, print or hand on: <code>{report.name}</code> there, one file that needs no server"
+        + (" and names nobody." if run.params.anonymise else "."),
         "To free the space: delete the run folder. <code>.store</code> and <code>.demo</code> in the outputs folder"
         " hold what later runs would reuse.",
     ]
-    return Summary(rows, lines)
+    return Summary(rows, lines, picture)
 
 
 def _not_run_here(run: Run) -> str:

@@ -57,7 +57,8 @@ class TestWalk:
         assert read_run_status(first.run.path("run.json")) == ("passed", "")
 
     def test_the_promised_files_are_there(self, first):
-        for name in ("model.onnx", "metrics.json", "run.json", "run.log", "figures/graph_after.png"):
+        pictures = ("figures/graph_after.png", "figures/seconds.png")
+        for name in ("model.onnx", "metrics.json", "run.json", "run.log", "report.html", *pictures):
             assert first.run.path(name).stat().st_size > 0, name
         assert len(list(first.run.path("masks").iterdir())) == 3
         for case in (1, 2, 3):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.run.atomic import replace_when_whole
 
-LARGEST_PNG_BYTES = 300_000
+LARGEST_PNG_BYTES = 180_000  # eight of them, and the small ones, keep an executed notebook below 3 MB
 # A text drawn with this gid may identify somebody; its place is kept in the PNG, so that it can be painted over.
 IDENTIFIES = "identifies"
 NAME_BOXES = "NameBoxes"
@@ -15,7 +15,7 @@ _PAD_IN = 0.1
 
 
 def save_figure(figure, path: Path, dpi: int = 100) -> Path:
-    """Writes a PNG of at most 300 kB without a creation date, so that equal pictures are equal bytes.
+    """Writes a PNG of at most 180 kB without a creation date, so that equal pictures are equal bytes.
 
     The text chunk `NameBoxes` holds the pixel boxes (left, top, right, bottom) of texts that may identify
     somebody, separated by semicolons; it is there and empty where there is none.

@@ -1,0 +1,183 @@
+"""The content of a report's page, ready for its template."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from pathlib import Path
+
+from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, Open
+from helpers.report.record import RunFolder
+from helpers.view.figures.save import shrink_png
+
+BYTES_A_CASE = 1_000_000
+_TEXT_BYTES = 120_000
+_KINDS = {"slices": "slices", "volume": "in three dimensions", "picture": "picture"}
+_MARKS = {"made": "✓", "reused": "✓", "not run here": "–", "failed": "✗"}
+
+
+def build_page(run: RunFolder, anonymise: bool) -> dict[str, object]:
+    """The template's values; text is not escaped yet, the template does that."""
+    cases = run.worst_first()
+    record, params = run.record, run.record["params"]
+    places = [str(params.get(name, "")) for name in ("checkpoint", "data_root", "outputs")]
+    known = [str(record.get("host", "")), *(place for place in places if "/" in place or "\\" in place)]
+    hide = Anonymiser(cases, known) if anonymise else Open()
+    pictures = _encode_pictures(run, hide, len(cases))
+    shown = {case: _pictures_of(case, pictures) for case in cases}
+    of_cases = {name for group in shown.values() for name, _ in group}
+    return {
+        "title": hide.text(record.get("title") or params["recipe"]),
+        "run": hide.text(run.folder.name),
+        "started": "" if anonymise else _minute(record.get("started")),
+        "anonymous": anonymise,
+        "status": record["status"],
+        "reason": hide.text(record.get("reason", "")),
+        "figures": _key_figures(run, hide),
+        "score_names": _score_names(run),
+        "rows": [_case_row(run, case, hide) for case in cases],
+        "means": [_show_score(run.means.get(name)) for name in _score_names(run)],
+        "cases": [_case_pictures(run, case, shown[case], hide) for case in cases if shown[case]],
+        "case_count": len(cases),
+        "others": _other_pictures(run, {name: uri for name, uri in pictures.items() if name not in of_cases}),
+        "steps": [_step(stage, hide) for stage in run.stages],
+        "parameters": _parameters(params, hide, anonymise),
+        "versions": _versions(record["environment"]),
+    }
+
+
+def _key_figures(run: RunFolder, hide) -> list[tuple[str, str]]:
+    stages, params = run.stages, run.record["params"]
+    checks = [check for stage in stages for check in stage.get("checks", [])]
+    failed = sum(stage["status"] == "failed" for stage in stages)
+    gates = f"{sum(check['passed'] for check in checks)} ✓" + (f"  {failed} ✗" if failed else "")
+    means = [(f"mean {name}", _show_score(run.means.get(name))) for name in _score_names(run)]
+    device = f"{params['target']}, {params['precision']}"
+    seconds = sum(stage.get("seconds", 0.0) for stage in stages)
+    rest = [("cases", str(len(run.cases()))), ("gates", gates), ("target", device), ("time", _show_seconds(seconds))]
+    return [(hide.text(name), value) for name, value in [*means[:4], *rest]]
+
+
+def _score_names(run: RunFolder) -> list[str]:
+    found = dict.fromkeys(name for values in run.scores.values() for name in values)
+    order = run.record.get("score_names", [])
+    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _case_row(run: RunFolder, case: str, hide) -> dict[str, object]:
+    stage = run.record["stages"].get(f"infer/{case}", {})
+    timings, facts = stage.get("timings", {}), stage.get("facts", {})
+    values = run.scores.get(case, {})
+    return {
+        "case": hide.case(case),
+        "status": stage.get("status", "no mask"),
+        "scores": [_show_score(values.get(name)) if case in run.scores else "" for name in _score_names(run)],
+        "seconds": f"{timings['infer']:.2f}" if "infer" in timings else "",
+        "memory": f"{timings['peak_rss_mb']:.0f}" if "peak_rss_mb" in timings else "",
+        "found": hide.text(facts.get("found", "")),
+        "flag": hide.text(facts.get("look at this", "")),
+    }
+
+
+def _pictures_of(case: str, pictures: dict[str, str]) -> list[tuple[str, str]]:
+    """Pictures named `<rank>_<case>_<kind>.png`."""
+    mine = []
+    for name, uri in pictures.items():
+        rank, _, rest = Path(name).stem.partition("_")
+        if rank.isdigit() and rest.rpartition("_")[0] == case:
+            mine.append((name, uri))
+    return mine
+
+
+def _case_pictures(run: RunFolder, case: str, pictures: list[tuple[str, str]], hide) -> dict[str, object]:
+    values = run.scores.get(case, {})
+    kinds = [(Path(name).stem.rpartition("_")[2], uri) for name, uri in pictures]
+    return {
+        "case": hide.case(case),
+        "scores": "  ".join(f"{name} {_show_score(values.get(name))}" for name in _score_names(run) if values),
+        "pictures": [(_KINDS.get(kind, kind), uri) for kind, uri in kinds],
+    }
+
+
+def _other_pictures(run: RunFolder, pictures: dict[str, str]) -> list[dict[str, object]]:
+    """Pictures that belong to no case, by the step that made them."""
+    groups = []
+    left = dict(pictures)
+    for stage in run.stages:
+        mine = [left.pop(name) for name in stage.get("files", []) if name in left]
+        if mine:
+            groups.append({"title": stage["title"], "pictures": mine})
+    if left:
+        groups.append({"title": "Seconds of each step", "pictures": list(left.values())})
+    return groups
+
+
+def _encode_pictures(run: RunFolder, hide, case_count: int) -> dict[str, str]:
+    """Name to data URI, all together within the page's size; one that may identify somebody is left out."""
+    names = run.pictures()
+    budget = BYTES_A_CASE * max(1, case_count) - _TEXT_BYTES
+    most = int(budget * 3 / 4 / max(1, len(names)))  # base64 makes four bytes of three
+    uris = {}
+    for name in names:
+        content = hide.picture((run.folder / name).read_bytes())
+        if content is not None:
+            small = shrink_png(content, most)
+            uris[name] = "data:image/png;base64," + base64.b64encode(small).decode("ascii")
+    return uris
+
+
+def _step(stage: dict, hide) -> dict[str, object]:
+    checks = [
+        ("✓" if check["passed"] else "✗", hide.text(check["name"]), hide.text(check["figure"]))
+        for check in stage.get("checks", [])
+    ]
+    if stage["status"] == "failed":
+        checks.append(("✗", "failed", hide.text(stage.get("reason", ""))))
+    return {
+        "title": hide.text(stage["title"]),
+        "status": stage["status"],
+        "mark": _MARKS.get(stage["status"], ""),
+        "seconds": f"{stage.get('seconds', 0.0):.1f}",
+        "checks": checks,
+        "of_case": stage["stage"].startswith("infer/"),
+        "facts": [(hide.text(name), hide.text(value)) for name, value in stage.get("facts", {}).items()],
+    }
+
+
+def _parameters(params: dict, hide, anonymise: bool) -> list[tuple[str, str]]:
+    kept = {name: value for name, value in params.items() if not (anonymise and name in DROPPED_PARAMETERS)}
+    return [(name, hide.text(_plain(value))) for name, value in kept.items()]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        given = {name: part for name, part in value.items() if part is not None}
+        return ", ".join(f"{name}: {_plain(part)}" for name, part in given.items()) or "–"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _versions(environment: dict) -> list[tuple[str, str]]:
+    machine = environment.get("machine", {})
+    rows = [("cookbook", environment.get("cookbook")), ("source revision", environment.get("git_commit"))]
+    rows += [("Python", environment.get("python")), *environment.get("packages", {}).items()]
+    rows += [("system", machine.get("system")), ("processor", machine.get("processor"))]
+    rows += [("CPUs", machine.get("cpus")), ("RAM GB", machine.get("ram_gb"))]
+    return [(name, str(value)) for name, value in rows if value is not None]
+
+
+def _show_score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _show_seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _minute(timestamp: float | None) -> str:
+    if timestamp is None:
+        return ""
+    return datetime.datetime.fromtimestamp(timestamp).astimezone().strftime("%Y-%m-%d %H:%M %Z")

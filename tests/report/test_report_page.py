@@ -1,0 +1,124 @@
+"""A report: one file, nothing from outside, escaped, with everything a reader asks for."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import cli
+from helpers.errors import DataError
+from helpers.report import write_report
+
+# Attributes through which a page can ask for something.
+ASKING = {"src", "href", "srcset", "action", "data", "poster", "background"}
+
+
+class Page(HTMLParser):
+    """Tags, what they ask for, and the text of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags, self.asked, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.asked += [value for name, value in attributes if name in ASKING]
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def read(path) -> tuple[str, Page]:
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_asks_for_nothing_from_outside(finished):
+    text, page = read(write_report(finished.folder))
+    assert page.asked and all(asked.startswith("data:image/png;base64,") for asked in page.asked)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert "default-src 'none'" in text
+
+
+def test_shows_scores_gates_times_parameters_and_versions(finished):
+    _, page = read(write_report(finished.folder))
+    assert {"A model", "passed", "0.800", "1 ✓", "cpu, f32", "2.25", "tumour 1,234"} <= set(page.texts)
+    assert {"Scores", "made", "1.5", "✓", "0.8, at least 0.7"} <= set(page.texts)
+    assert {"minimum_scores", "WT: 0.7", "batch_size", "1", "cache", "yes", "numpy", "2.4.6"} <= set(page.texts)
+    assert [text for text in page.texts if text in ("WT", "ET")] == ["WT", "ET"]
+
+
+def test_cases_stand_worst_first_with_their_pictures(finished):
+    _, page = read(write_report(finished.folder))
+    start = page.texts.index("Cases, worst first")
+    names = [text for text in page.texts[start:] if text in finished.cases]
+    # Means 0.7 (of 0.9 and 0.5), 0.7 and 0.8, in the table and above the pictures.
+    assert names == ["Meier^Anna_1961-03-04", "3", "BraTS-0007"] * 2
+    assert len(page.asked) == 4
+
+
+def test_what_a_run_holds_is_text_and_never_markup(finished):
+    attack = "<script>alert(1)</script><img src=http://x/y>\"'"
+    finished.record["stages"]["compile"]["facts"] = {attack: attack}
+    finished.record["params"]["checkpoint"] = attack
+    finished.change(title=attack, reason=attack)
+    text, page = read(write_report(finished.folder))
+    assert "script" not in page.tags and not any("http://x" in asked for asked in page.asked)
+    assert text.count("&lt;script&gt;") >= 4
+
+
+def test_a_failed_run_names_the_gate_that_failed(finished):
+    finished.record["stages"]["score"] = {
+        "stage": "score", "title": "Scores", "status": "failed", "reason": "1 of 2 checks failed: WT 0.3",
+        "seconds": 0.1, "ended": 9.0,
+    }  # fmt: skip
+    finished.change(status="failed", reason="score: 1 of 2 checks failed: WT 0.3")
+    text, page = read(write_report(finished.folder))
+    assert "badge failed" in text and {"✗", "1 of 2 checks failed: WT 0.3"} <= set(page.texts)
+    assert "0.800" not in page.texts  # no score of an attempt before
+    assert any(value.endswith("1 ✗") for value in page.texts)
+
+
+def test_stays_below_a_megabyte_a_case_whatever_the_pictures(finished):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3)).astype(np.uint8))
+    for index in range(8):
+        name = f"figures/{index}_BraTS-0007_{index}.png"
+        noise.save(finished.folder / name)
+        finished.record["stages"]["draw_results"]["files"].append(name)
+    finished.change()
+    path = write_report(finished.folder)
+    assert path.stat().st_size <= 3 * 1_000_000
+    uris = read(path)[1].asked
+    assert len(uris) == 12
+    for uri in uris:
+        assert Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size[0] >= 200
+
+
+def test_is_written_by_the_command_line_where_it_is_told(finished, tmp_path, capsys):
+    assert cli.main(["report", str(finished.folder), "--to", str(tmp_path / "x" / "mine.html")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "x" / "mine.html")
+    assert cli.main(["report", str(finished.folder), "--anonymise"]) == 0
+    assert "without names" in (finished.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_says_itself_whether_it_names_anybody(finished):
+    finished.record["params"]["anonymise"] = True
+    finished.change()
+    assert "without names" in write_report(finished.folder).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"params": {}}'])
+def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path, content):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DataError):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()

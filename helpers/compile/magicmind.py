@@ -72,8 +72,8 @@ class MagicMindCompiler(Compiler):
             graph = compile_torchscript(job.network(), job.spec, output)
         settings = output.with_name("builder_config.json")
         settings.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        options = {"python": _python(job.target), "output_shape": output_shape}
-        report("building")
+        options = {"python": _python(job.target), "output_shape": output_shape, "report": report}
+        options["timeout_s"] = job.params.build_timeout_s
         with tempfile.TemporaryDirectory() as folder:
             windows = _write_windows(job, Path(folder)) if job.is_calibrated else None
             path = build_magicmind(graph, output, job.spec, config, calibration=windows, **options)

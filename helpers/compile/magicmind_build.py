@@ -6,7 +6,7 @@ import functools
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +90,7 @@ def build_magicmind(
     output_shape: tuple[int | None, ...],
     calibration: CalibrationSet | None = None,
     timeout_s: float = 3600.0,
+    report: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes `<output>.mm`, `<output>.json` with the names, layouts and batches that the device needs, and a log.
 
@@ -102,13 +103,14 @@ def build_magicmind(
         output_shape: shape of the graph's output in its own layout, None on open axes.
         calibration: for the quantised precisions.
         timeout_s: after which the build is given up.
+        report: takes a line of progress.
 
     Raises:
         CompileError: MagicMind is not there, refuses the graph, crashes or takes too long; what it printed is in
             `<output>.log`.
     """
     job = describe_build(graph.resolve(), output.resolve(), spec, config, calibration)
-    answer = _ask(python, job, output.with_suffix(".log"), timeout_s)
+    answer = _ask(python, job, output.with_suffix(".log"), timeout_s, report)
     if "missing" in answer:
         raise CompileError("MagicMind is not installed", received=answer["missing"], expected=f"it in {python}")
     interface = _describe_interface(answer, spec, config, output_shape)
@@ -116,12 +118,12 @@ def build_magicmind(
     return output.with_suffix(".mm")
 
 
-def _ask(python: str, job: dict, log: Path, timeout_s: float) -> dict:
+def _ask(python: str, job: dict, log: Path, timeout_s: float, report: Callable[[str], None] | None = None) -> dict:
     """What the build program answers to a job."""
     with tempfile.TemporaryDirectory() as folder:
         answered = Path(folder) / "answer.json"
         command = [python, str(PROGRAM), json.dumps(job), str(answered)]
-        last = run_program(command, log, timeout_s, title="MagicMind")
+        last = run_program(command, log, timeout_s, title="MagicMind", report=report)
         if not answered.exists():
             raise CompileError("MagicMind's build gave no answer", received=last, remedy=f"Read {log}.")
         answer = json.loads(answered.read_text(encoding="utf-8"))

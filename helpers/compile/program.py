@@ -29,8 +29,15 @@ class ProgramEnd:
     peak_rss_mb: float
 
 
-def run_program(command: list[str], log: Path, timeout_s: float, *, title: str) -> str:
-    """Runs a program to its end; what it prints goes to `log`.
+def run_program(
+    command: Sequence[str],
+    log: Path,
+    timeout_s: float,
+    *,
+    title: str,
+    report: Callable[[str], None] | None = None,
+) -> str:
+    """Runs a program to its end, as `run_logged` does.
 
     Returns:
         The last line that it printed.
@@ -38,7 +45,7 @@ def run_program(command: list[str], log: Path, timeout_s: float, *, title: str) 
     Raises:
         CompileError: it cannot be started, fails, dies of a signal or takes too long; its children end with it.
     """
-    end = run_logged(command, log, timeout_s, title=title)
+    end = run_logged(command, log, timeout_s, title=title, report=report)
     last = _last_line(log)
     if end.exit_code:
         how = f"signal {-end.exit_code}" if end.exit_code < 0 else f"exit code {end.exit_code}"

@@ -10,6 +10,7 @@ import pytest
 
 from helpers.compile.magicmind_build import CalibrationSet, build_magicmind, find_magicmind
 from helpers.errors import CompileError
+from helpers.params.paths import PROJECT_ROOT
 from tests.compile.magicmind_graphs import ClassMap, build, calibration, make_graph, make_torchscript
 
 
@@ -133,9 +134,9 @@ class TestInterpreter:
         assert not list(tmp_path.glob("built.[mj]*"))
 
     def test_our_packages_are_not_on_its_path(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("PYTHONPATH", "/ours")
+        monkeypatch.setenv("PYTHONPATH", f"{PROJECT_ROOT}:/vendor")
         python = tmp_path / "python"
         python.write_text('#!/bin/sh\necho "path is [$PYTHONPATH]"\nexit 1\n')
         python.chmod(0o755)
-        with pytest.raises(CompileError, match=r"path is \[\]"):
+        with pytest.raises(CompileError, match=r"path is \[/vendor\]"):
             find_magicmind(str(python))

@@ -98,6 +98,46 @@ def test_calls_in_flight_stay_apart_on_the_device_that_was_named(device_id, tmp_
     ]
 
 
+@pytest.mark.parametrize("devices", ["all", [1, 0]])
+def test_several_mlus_are_a_pool(devices, tmp_path, magicmind_double):
+    graph, spec = make_graph(tmp_path)
+    inputs = [sample(1 + seed % 3, seed) for seed in range(12)]
+    with _open(build(graph, spec, magicmind_double), magicmind_double, devices=devices) as device:
+        answers = [future.result()["scores"] for future in [device.submit({"image": x}) for x in inputs]]
+        assert not device.incidents
+    assert all(error_of(answer, graph, x) < 5e-6 for x, answer in zip(inputs, answers, strict=True))
+    magicmind_double.assert_clean()
+    executes = [report["executes"] for report in magicmind_double.read_reports() if report["executes"]]
+    assert sorted(key for report in executes for key in report) == ["0", "1"]
+    assert sum(count for report in executes for count in report.values()) == 12
+
+
+def test_the_steps_of_a_call_are_timed(tmp_path, magicmind_double):
+    graph, spec = make_graph(tmp_path)
+    with _open(build(graph, spec, magicmind_double), magicmind_double) as device:
+        device.infer({"image": sample(2)})
+        (timing,) = device.timings()
+    assert timing.samples == 2
+    assert 0 < timing.h2d_s + timing.execute_s + timing.d2h_s <= timing.call_s
+
+
+def test_in_this_process_where_magicmind_is_on_our_own_path(tmp_path, magicmind_double, monkeypatch):
+    folder = magicmind_double.bin.parent / "python"
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", f"/ours:{folder}")
+    graph, spec = make_graph(tmp_path)
+    path = build(graph, spec, magicmind_double, python=sys.executable)
+    before = set(sys.modules)
+    try:
+        with open_device(path, load_target("mlu370")) as device:
+            assert error_of(device.infer({"image": sample(2)})["scores"], graph, sample(2)) < 5e-6
+        assert sys.modules["magicmind.python._core"].R.violations == []
+    finally:
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] == "magicmind":
+                del sys.modules[name]
+
+
 class TestRefusals:
     """In one line, with a clean report."""
 

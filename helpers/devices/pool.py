@@ -110,11 +110,10 @@ class DevicePool(Device):
             elif not flying:
                 raise error or DeviceError("no device of the pool is left", remedy="Open the device again.")
             for future in self._wait(flying, late=len(tried) > 1):
-                chip = flying.pop(future)
+                del flying[future]
                 error = future.exception()
                 if error is None:
                     return future.result()
-                self._blame(chip, error)
 
     def _wait(self, flying: dict[Future, _Chip], late: bool) -> set[Future]:
         """The calls that ended; none when they take so long that another chip should try."""
@@ -147,12 +146,15 @@ class DevicePool(Device):
         future = chip.device.submit(feeds)
 
         def give_back(done: Future) -> None:
+            error = CancelledError() if done.cancelled() else done.exception()
             with self._changed:
                 chip.free += 1
                 chip.late.discard(done)
-                if not done.cancelled() and done.exception() is None:
+                if error is None:
                     chip.strikes = 0
                     self._seconds.append(time.perf_counter() - start)
+                else:
+                    self._blame(chip, error)  # before anybody takes the place
                 self._changed.notify_all()
 
         future.add_done_callback(give_back)
@@ -168,12 +170,9 @@ class DevicePool(Device):
 
     def _blame(self, chip: _Chip, error: BaseException) -> None:
         lost = isinstance(error, DeviceFault) and error.kind == "lost"
-        with self._changed:
-            chip.strikes += 1
-            leaves = chip.lives and (lost or chip.strikes >= _STRIKES)
-            chip.lives = chip.lives and not leaves
-            self._changed.notify_all()
-        if leaves:
+        chip.strikes += 1
+        if chip.lives and (lost or chip.strikes >= _STRIKES):
+            chip.lives = False
             left = sum(other.lives for other in self._chips)
             self._note(f"device {chip.number} is left out, {left} go on ({getattr(error, 'received', error)})")
 

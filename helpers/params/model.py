@@ -23,7 +23,7 @@ class RunParams(BaseModel):
 
     # Fields that change where results lie, who looks or how they are shown, never what they are.
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
-        {"outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
+        {"devices", "outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
     )
 
     recipe: str
@@ -32,6 +32,7 @@ class RunParams(BaseModel):
     precision: Precision = "f32"
     batch_size: int = Field(1, ge=1)
     batch_gears: list[int] = Field(default_factory=list)
+    devices: Literal["all"] | list[int] | None = None  # chips by number; None: the first
 
     checkpoint: str = "demo"
     data_root: str = "demo"
@@ -77,10 +78,19 @@ class RunParams(BaseModel):
 
     @field_validator("batch_gears", mode="before")
     @classmethod
-    def _split_numbers(cls, value: object) -> object:
-        if isinstance(value, str):
-            return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
-        return value
+    def _split_gears(cls, value: object) -> object:
+        return _split_numbers(value)
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _read_devices(cls, value: object) -> object:
+        if value is None or value == "all":
+            return value
+        numbers = [value] if type(value) is int else _split_numbers(value)
+        whole = isinstance(numbers, list) and all(type(number) is int and number >= 0 for number in numbers)
+        if not whole or not numbers or len(set(numbers)) < len(numbers):
+            raise ValueError("all, or different numbers of chips from 0 on")
+        return numbers
 
     @field_validator("atc", "builder_config", mode="before")
     @classmethod
@@ -111,3 +121,10 @@ class RunParams(BaseModel):
         """Eight hexadecimal digits that name everything that decides the results."""
         content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _split_numbers(value: object) -> object:
+    # papermill's -p passes text only: `-p devices 0,1`.
+    if isinstance(value, str):
+        return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
+    return value

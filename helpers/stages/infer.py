@@ -45,8 +45,14 @@ def open_run_device(recipe: Recipe, run: Run) -> Device:
     """The compiled model of a run on the target that runs it."""
     spec = recipe.graph_spec(run.params)
     target, precision = running_target(run), running_precision(run)
+    # What stands in for the asked target has no chips to choose from.
+    devices = run.params.devices if target.name == run.params.target else None
     return open_device(
-        compiled_path(run), target, precision=precision, output_batch_axis=spec.output_batch_axis
+        compiled_path(run),
+        target,
+        precision=precision,
+        output_batch_axis=spec.output_batch_axis,
+        devices=devices,
     )
 
 
@@ -84,6 +90,9 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
         facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
         if not any(found.values()) or max(counts) == counts[1:].max():
             facts["look at this"] = "the mask is empty or nearly full"
+        if mended := device.new_incidents():
+            shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
+            facts["mended on the way"] = "; ".join(shown)
         return Made(checks, facts, {"found": found}, timings={**watch.seconds, **memory})
 
     inputs = {
@@ -107,6 +116,7 @@ class _DeviceWhenNeeded:
         self._recipe, self._run = recipe, run
         self._stack = contextlib.ExitStack()
         self._call: DeviceCall | None = None
+        self._told = 0
 
     def __enter__(self) -> _DeviceWhenNeeded:
         return self
@@ -116,6 +126,11 @@ class _DeviceWhenNeeded:
 
     def digest(self) -> str:
         return digest_compiled(self._run)
+
+    def new_incidents(self) -> list[str]:
+        incidents = self._call.incidents if self._call else []
+        new, self._told = incidents[self._told :], len(incidents)
+        return new
 
     def call(self, case_id: str) -> DeviceCall:
         if self._call is None:
@@ -133,6 +148,9 @@ class _Answers(contextlib.nullcontext):
 
     def digest(self) -> str:
         return self._digest
+
+    def new_incidents(self) -> list[str]:
+        return []
 
     def call(self, case_id: str) -> ReplayingCall:
         return self._exchange.call(case_id)

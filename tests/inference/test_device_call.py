@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 
 from helpers.devices import Device, TensorSpec
+from helpers.errors import DeviceError
 from helpers.inference import sliding_window
 from helpers.inference.device_call import DeviceCall
 
@@ -41,3 +43,37 @@ def test_a_volume_through_a_device_with_a_fixed_batch():
         labels = sliding_window(volume, call, (4, 4, 4), classes=2, batch_size=2)
         assert len(device.threads) > 1
     assert np.array_equal(labels, (volume[0] > 0).astype(np.uint8))
+
+
+class Halves(Device):
+    """An input and an answer in float16, batches of at most 3, samples on axis 1 of the answer."""
+
+    def __init__(self, names=("renamed:0",)):
+        super().__init__(output_batch_axis=1)
+        self.inputs = (TensorSpec("image", "float16", (None, 1, 2, 2)),)
+        self.outputs = tuple(TensorSpec(name, "float16", (1, None, 2, 2)) for name in names)
+        self.batches, self.max_in_flight, self.sizes = (1, 3), 1, []
+
+    def _run(self, feeds):
+        self.sizes.append(len(feeds["image"]))
+        return {spec.name: np.moveaxis(feeds["image"], 0, 1) for spec in self.outputs}
+
+    def _close(self):
+        pass
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (3, [3]), (7, [3, 3, 1])])
+def test_a_batch_larger_than_the_device_takes_is_split_and_joined(count, sizes):
+    batch = np.arange(count * 4, dtype=np.float32).reshape(count, 1, 2, 2)
+    with Halves() as device:
+        answer = DeviceCall(device, "image", "scores")(batch)
+        assert device.sizes == sizes
+    assert answer.dtype == np.float32
+    assert np.array_equal(answer, np.moveaxis(batch, 0, 1))
+
+
+def test_of_several_outputs_the_named_one_is_taken_and_a_wrong_name_is_refused():
+    with Halves(("one", "scores")) as device:
+        assert DeviceCall(device, "image", "scores")(np.zeros((1, 1, 2, 2), np.float32)).shape == (1, 1, 2, 2)
+        with pytest.raises(DeviceError, match=r"no tensor 'score'.*one, scores"):
+            DeviceCall(device, "image", "score")

@@ -58,7 +58,7 @@ class Device(ABC):
 
     def __init__(self, output_batch_axis: int = 0):
         self.output_batch_axis = output_batch_axis
-        self._incidents: list[str] = []
+        self._incidents: deque[str] = deque()
         self._timings: deque[CallTiming] = deque(maxlen=_KEPT_TIMINGS)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -85,17 +85,13 @@ class Device(ABC):
         self._check(feeds)
         return self._executor().submit(self._run_padded, dict(feeds))
 
-    @property
     def incidents(self) -> list[str]:
-        """What went wrong and was mended, in sentences; each was logged as a warning too."""
-        return list(self._incidents)
+        """What went wrong and was mended since the last look, in sentences; each was logged as a warning too."""
+        return _take_all(self._incidents)
 
     def timings(self) -> list[CallTiming]:
         """Seconds of the calls since the last look, in the order they ended (the last 10,000 at most)."""
-        taken = []
-        while self._timings:
-            taken.append(self._timings.popleft())
-        return taken
+        return _take_all(self._timings)
 
     def close(self, give_up: bool = False) -> None:
         """Waits for the calls in flight and frees the device; a second call does nothing.
@@ -196,6 +192,10 @@ class Device(ABC):
             outputs = self._run(feeds)
             self._note(f"a batch failed and was run again ({fault.received})")
             return outputs
+
+
+def _take_all(kept: deque) -> list:
+    return [kept.popleft() for _ in range(len(kept))]
 
 
 def _pad_batch(array: np.ndarray, size: int) -> np.ndarray:

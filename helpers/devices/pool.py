@@ -60,10 +60,9 @@ class DevicePool(Device):
         # One more a chip than run at once, so that a chip finds its next batch while the oldest is waited for.
         self.max_in_flight = sum(chip.free for chip in self._chips) + len(self._chips)
 
-    @property
     def incidents(self) -> list[str]:
-        of_chips = [f"device {chip.number}: {line}" for chip in self._chips for line in chip.device.incidents]
-        return [*self._incidents, *of_chips]
+        of_chips = [f"device {chip.number}: {line}" for chip in self._chips for line in chip.device.incidents()]
+        return super().incidents() + of_chips
 
     def timings(self) -> list[CallTiming]:
         return [replace(timing, device=chip.number) for chip in self._chips for timing in chip.device.timings()]

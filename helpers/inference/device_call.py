@@ -31,10 +31,9 @@ class DeviceCall:
         self._output = _find_tensor(device.outputs, output_name)
         self.max_in_flight = device.max_in_flight
 
-    @property
     def incidents(self) -> list[str]:
-        """What went wrong on the device and was mended."""
-        return self._device.incidents
+        """What went wrong on the device and was mended since the last look."""
+        return self._device.incidents()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return self.submit(batch).result()

@@ -90,7 +90,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
         facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
         if not any(found.values()) or max(counts) == counts[1:].max():
             facts["look at this"] = "the mask is empty or nearly full"
-        if mended := device.new_incidents():
+        if mended := device.incidents():
             shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
             facts["mended on the way"] = "; ".join(shown)
         return Made(checks, facts, {"found": found}, timings={**watch.seconds, **memory})
@@ -116,7 +116,6 @@ class _DeviceWhenNeeded:
         self._recipe, self._run = recipe, run
         self._stack = contextlib.ExitStack()
         self._call: DeviceCall | None = None
-        self._told = 0
 
     def __enter__(self) -> _DeviceWhenNeeded:
         return self
@@ -127,10 +126,8 @@ class _DeviceWhenNeeded:
     def digest(self) -> str:
         return digest_compiled(self._run)
 
-    def new_incidents(self) -> list[str]:
-        incidents = self._call.incidents if self._call else []
-        new, self._told = incidents[self._told :], len(incidents)
-        return new
+    def incidents(self) -> list[str]:
+        return self._call.incidents() if self._call else []
 
     def call(self, case_id: str) -> DeviceCall:
         if self._call is None:
@@ -149,7 +146,7 @@ class _Answers(contextlib.nullcontext):
     def digest(self) -> str:
         return self._digest
 
-    def new_incidents(self) -> list[str]:
+    def incidents(self) -> list[str]:
         return []
 
     def call(self, case_id: str) -> ReplayingCall:

@@ -31,3 +31,26 @@ def _label_plane(scores: np.ndarray, labels: np.ndarray) -> None:
         # A later class has a larger number, so the larger of both is the winner's.
         np.maximum(labels, above.view(np.uint8) * np.uint8(index), out=labels)
         np.maximum(best, scores[index], out=best)
+
+
+def lead_of_best(scores: np.ndarray) -> np.ndarray:
+    """By how much the best class leads the second, (...) from (classes, ...); with one class, the distance from 0."""
+    if scores.shape[0] == 1:
+        return np.abs(scores[0])
+    best = np.partition(scores, scores.shape[0] - 2, axis=0)
+    return best[-1] - best[-2]
+
+
+def class_map_errors(scores: np.ndarray, classes: np.ndarray, span: float) -> np.ndarray:
+    """How far the scores behind a class map must be from the reference's, at least, as a fraction of their range.
+
+    It is 0 where the class is the reference's best, and else half the lead that its best class had: a map of classes
+    has no distances of its own.
+
+    Args:
+        scores: of the reference, (N, classes, ...).
+        classes: (N, ...) whole numbers.
+        span: the range of the reference's scores.
+    """
+    leads = np.stack([lead_of_best(sample) for sample in scores]) / span
+    return np.where(scores.argmax(axis=1) == classes, 0.0, np.maximum(leads / 2, np.finfo(np.float32).tiny))

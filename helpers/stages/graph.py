@@ -15,6 +15,7 @@ from helpers.graph.reference import run_reference
 from helpers.graph.spec import GraphSpec
 from helpers.graph.surgery import apply_surgery as prove_surgery
 from helpers.graph.surgery import rewrite_named
+from helpers.inference.labels import class_map_errors
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
@@ -43,7 +44,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         checks = [Check("checkpoint loaded strictly", True, f"{loaded.n_tensors} tensors ({loaded.wrapper})")]
         checks.append(Check("opset read back from the file", True, str(opset_of(model))))
         for batch in spec.batches_to_prove():
-            error = _export_error(network, path, spec, batch)
+            error = _export_error(trained, network, path, spec, batch)
             passed = error <= run.params.parity_tolerance
             checks.append(Check(f"ONNX Runtime against torch, batch {batch}", passed, f"{error:.1e} of range"))
         facts = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
@@ -162,17 +163,27 @@ def _offered(run: Run) -> list[str]:
     return [item.rewrite for item in objections if item.rewrite]
 
 
-def _export_error(network, path: Path, spec: GraphSpec, batch: int) -> float:
-    """Largest difference of ONNX Runtime from torch, relative to torch's range, for random input."""
-    import torch
+def _export_error(trained, network, path: Path, spec: GraphSpec, batch: int) -> float:
+    """Largest difference of ONNX Runtime from torch, relative to torch's range, for random input.
 
+    A graph that ends in an ArgMax is judged by the scores before it (`class_map_errors`).
+    """
     sample = np.random.default_rng(batch).standard_normal(spec.batch_shape(batch), dtype=np.float32)
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(sample))
-    expected = (expected[0] if isinstance(expected, (tuple, list)) else expected).numpy()
+    expected = _in_torch(network, sample)
     actual = run_reference(path, {spec.input_name: sample})[spec.output_name]
+    if np.issubdtype(expected.dtype, np.integer):
+        scores = _in_torch(trained, sample)
+        return float(class_map_errors(scores, actual[0], max(np.ptp(scores), np.finfo(np.float32).tiny)).max())
     difference = np.abs(actual.astype(np.float64) - expected).max()
     return float(difference / max(np.ptp(expected), np.finfo(np.float32).tiny))
+
+
+def _in_torch(network, sample: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.inference_mode():
+        answer = network.eval()(torch.from_numpy(sample))
+    return (answer[0] if isinstance(answer, (tuple, list)) else answer).numpy()
 
 
 def _count(objections: list[Objection]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.inference.labels import slab_to_labels
+from helpers.inference.labels import class_map_errors, lead_of_best, slab_to_labels
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,18 @@ def check_parity(
 
     Args:
         reference: maps (N, C, ...) float32 to scores (N, classes, ...).
-        others: name to callable of the same form.
+        others: name to callable of the same form, or one whose graph ends in an ArgMax: (1, N, ...) whole numbers.
         inputs: batches to compare on.
         margin: lead of the best class, as a fraction of the range, above which a flip is clear.
     """
     expected = [np.asarray(reference(batch)) for batch in inputs]
-    return [
-        compare_outputs(name, expected, [np.asarray(call(batch)) for batch in inputs], margin=margin)
-        for name, call in others.items()
-    ]
+    rows = []
+    for name, call in others.items():
+        actual = [np.asarray(call(batch)) for batch in inputs]
+        are_maps = all(np.issubdtype(answer.dtype, np.integer) for answer in actual)
+        compare = compare_class_maps if are_maps else compare_outputs
+        rows.append(compare(name, expected, actual, margin=margin))
+    return rows
 
 
 def compare_outputs(
@@ -65,7 +68,7 @@ def compare_outputs(
         for index in range(want.shape[0]):
             flipped = slab_to_labels(want[index]) != slab_to_labels(got[index])
             flips += int(np.count_nonzero(flipped))
-            clear += int(np.count_nonzero(flipped & (_lead(want[index]) > margin * span)))
+            clear += int(np.count_nonzero(flipped & (lead_of_best(want[index]) > margin * span)))
             positions += flipped.size
     every = np.concatenate(errors)
     return Agreement(
@@ -73,9 +76,26 @@ def compare_outputs(
     )
 
 
-def _lead(scores: np.ndarray) -> np.ndarray:
-    """By how much the best class leads the second; with one class, the distance from the threshold 0."""
-    if scores.shape[0] == 1:
-        return np.abs(scores[0])
-    best = np.partition(scores, scores.shape[0] - 2, axis=0)
-    return best[-1] - best[-2]
+def compare_class_maps(
+    name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
+) -> Agreement:
+    """Agreement of class maps, (1, N, ...) whole numbers, with the reference's scores (N, classes, ...).
+
+    The errors are those of `class_map_errors`.
+    """
+    span = max(float(max(np.ptp(scores) for scores in expected)), float(np.finfo(np.float32).tiny))
+    errors = []
+    for want, got in zip(expected, actual, strict=True):
+        if got.shape != (1, want.shape[0], *want.shape[2:]):
+            raise ValueError(f"{name} answers {got.shape}, the reference {(1, want.shape[0], *want.shape[2:])}")
+        errors.append(class_map_errors(want, got[0], span).ravel())
+    every = np.concatenate(errors)
+    return Agreement(
+        name,
+        float(every.max()),
+        float(every.mean()),
+        float(np.quantile(every, 0.999)),
+        int(np.count_nonzero(every)),
+        int(np.count_nonzero(2 * every > margin)),
+        every.size,
+    )

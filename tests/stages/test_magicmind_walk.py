@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +75,17 @@ def test_the_masks_are_the_cpus(precision, options, mlu, cpu_masks, magicmind_do
     config = json.loads(done.run.path("compiled/builder_config.json").read_text())
     assert config["graph_shape_mutable"] is options["shape_mutable"]
     magicmind_double.assert_clean()
+
+
+@pytest.mark.parametrize(("devices", "says"), [(2, r"[\d.e+]+ samples/s, 20 calls of 2"), (0, "mm_run failed: .*")])
+def test_mm_run_is_read_where_it_is_and_refuses_no_model(devices, says, mlu, magicmind_double, monkeypatch):
+    monkeypatch.setenv("PATH", f"{magicmind_double.bin}:{os.environ['PATH']}")
+    monkeypatch.setenv("MM_DOUBLE_PYTHON", sys.executable)
+    monkeypatch.setenv("MM_DOUBLE_DEVICES", str(devices))
+    done = mlu(until="compile", batch_size=2)
+    assert re.fullmatch(says, done.made["compile"].facts["mm_run says"])
+    assert "--iterations 1000" in done.made["compile"].facts["time it"]
+    assert done.run.path("compiled/model.mm").is_file()
 
 
 def test_another_configuration_is_another_model_and_the_same_is_reused(mlu):

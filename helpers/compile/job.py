@@ -33,7 +33,7 @@ class CompileJob:
         precision: that it is compiled in, or opened in.
         params: of the run; a compiler reads its own options there.
         network: makes the torch module that was exported, for a runtime that traces it.
-        checkpoint: what `network` loads.
+        checkpoints: what `network` loads, several for an ensemble.
         samples: makes windows (N, C, *spatial) of several cases, for a compiler that calibrates.
         samples_file: where `samples` are kept, for a command to copy.
         sample_inputs: what decides `samples`, as JSON; `cases` maps case ids to hashes.
@@ -46,7 +46,7 @@ class CompileJob:
     precision: Precision
     params: RunParams
     network: Callable[[], torch.nn.Module]
-    checkpoint: Path
+    checkpoints: tuple[Path, ...]
     samples: Callable[[], np.ndarray]
     samples_file: str
     sample_inputs: Callable[[], Mapping[str, object]]

@@ -50,7 +50,7 @@ class MagicMindCompiler(Compiler):
             "builder_config": params.builder_config.given(),
         }
         if params.compile_from == "torchscript":
-            inputs["checkpoint"] = digest_file(job.checkpoint)
+            inputs["checkpoints"] = [digest_file(path) for path in job.checkpoints]
         if job.is_calibrated:
             inputs["calibration"] = dict(job.sample_inputs())
         return inputs

@@ -25,8 +25,8 @@ class TorchScriptCompiler(Compiler):
         return {"torch": version} if version else None
 
     def inputs(self, job: CompileJob) -> dict[str, object]:
-        """The checkpoint: what is traced is the network, not the graph."""
-        return {"checkpoint": digest_file(job.checkpoint)}
+        """The checkpoints: what is traced is the network, not the graph."""
+        return {"checkpoints": [digest_file(path) for path in job.checkpoints]}
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>.pt`."""

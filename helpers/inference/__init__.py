@@ -1,6 +1,6 @@
 """Inference over whole volumes by windows, streamed: no patch is written, memory does not grow with depth."""
 
-from helpers.inference.job import InferenceJob, WindowPlan, count_samples, infer_job
+from helpers.inference.job import InferenceJob, WindowPlan, count_samples, infer_job, infer_scores
 from helpers.inference.labels import slab_to_labels
 from helpers.inference.resample import resample_slabs, resample_to_labels
 from helpers.inference.slabs import Slab, sliding_window, stream_slabs
@@ -14,6 +14,7 @@ __all__ = [
     "count_samples",
     "gaussian_profile",
     "infer_job",
+    "infer_scores",
     "resample_slabs",
     "resample_to_labels",
     "slab_to_labels",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from helpers.inference.resample import resample_to_labels
-from helpers.inference.slabs import Infer, sliding_window, stream_slabs
+from helpers.inference.resample import resample_slabs, resample_to_labels
+from helpers.inference.slabs import Infer, Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps
 
 
@@ -65,8 +65,7 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
     """
     if plan is None:
         return infer(image[None])
-    options = plan.to_json()
-    window, shape, axis = options.pop("window"), options.pop("target_shape"), options.pop("nearest_axis")
+    window, shape, axis, options = _options(plan)
     if shape is None:
         return sliding_window(image, infer, window, **options)
     slabs = stream_slabs(image, infer, window, **options)
@@ -84,3 +83,21 @@ def count_samples(shape: tuple[int, ...], plan: WindowPlan | None) -> int:
     if flat:
         steps[0] = padded[0]
     return math.prod(steps) * 2 ** len(plan.mirror_axes)
+
+
+def infer_scores(image: np.ndarray, infer: Infer, plan: WindowPlan) -> Iterator[Slab]:
+    """The scores that `infer_job` takes the labels of: slabs (classes, Z, Y, X) of the target shape in order.
+
+    Raises:
+        DeviceError: the scores have another shape, or are not finite.
+    """
+    window, shape, axis, options = _options(plan)
+    slabs = stream_slabs(image, infer, window, **options)
+    if shape is None:
+        return slabs
+    return resample_slabs(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
+
+
+def _options(plan: WindowPlan) -> tuple[tuple[int, ...], tuple[int, ...] | None, int | None, dict]:
+    options = plan.to_json()
+    return options.pop("window"), options.pop("target_shape"), options.pop("nearest_axis"), options

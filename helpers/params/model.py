@@ -25,6 +25,8 @@ class RunParams(BaseModel):
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
         {"devices", "outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
     )
+    # A recipe's own fields that no mask depends on: changing one keeps the masks.
+    NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset()
 
     recipe: str
     profile: str = "demo"

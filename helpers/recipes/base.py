@@ -102,6 +102,14 @@ class Recipe(ABC):
         job = self.prepare_job(case, params)
         return job.restore(infer_job(job.image, infer, job.plan))
 
+    def segment_into(self, case: Case, infer: Infer, params: RunParams, path: Path) -> np.ndarray:
+        """As `segment`; what the run wants kept beside the mask at `path` is written there."""
+        return self.segment(case, infer, params)
+
+    def rules(self, params: RunParams) -> dict[str, object]:
+        """JSON values that decide a result and stand in neither the weights nor the parameters (a plan's file)."""
+        return {}
+
     @abstractmethod
     def example_input(self, case: Case, params: RunParams) -> np.ndarray:
         """One prepared sample of a case (without batch axis), rich in foreground, for parity checks."""
@@ -132,6 +140,18 @@ class Recipe(ABC):
         """The data set's scores: by default the mean over the cases where there is something to find."""
         return {name: mean_of_known([values[name] for values in scores]) for name in self.score_names}
 
+    def held_out(self, root: Path, params: RunParams) -> list[str] | None:
+        """Ids below a data root that the model was not trained on, which alone count in means; None: all count."""
+        return None
+
+    def describe_case(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, object]:
+        """Further figures of one case, for `reports`."""
+        return {}
+
+    def reports(self, figures: Mapping[str, Mapping], params: RunParams) -> dict[str, object]:
+        """JSON files that a data set's own tools write, by name, from `describe_case` of each case that counts."""
+        return {}
+
     @abstractmethod
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Makes demo cases in the data set's own layout and returns their ids."""
@@ -156,10 +176,18 @@ class Recipe(ABC):
         return resolve_params(self.params_model, self.name, self.defaults, given)
 
     def checkpoint_path(self, params: RunParams) -> Path:
-        """The checkpoint file: the shipped demo weights, or the user's."""
+        """The checkpoint file: the shipped demo weights, or the user's; the first of several."""
+        return self.checkpoint_paths(params)[0]
+
+    def checkpoint_paths(self, params: RunParams) -> tuple[Path, ...]:
+        """Every checkpoint file of the network: several where it is an ensemble."""
         if params.checkpoint == "demo":
-            return WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
-        return find_input(params.checkpoint, parameter="checkpoint")
+            return (WEIGHTS_FOLDER / f"{self.name}_demo.safetensors",)
+        return (find_input(params.checkpoint, parameter="checkpoint"),)
+
+    def data_folder(self, params: RunParams) -> Path:
+        """The user's data set."""
+        return find_input(params.data_root, parameter="data_root")
 
     def trained_network(self, params: RunParams) -> tuple[torch.nn.Module, LoadReport]:
         """The network of a run with its checkpoint loaded strictly.
@@ -167,9 +195,16 @@ class Recipe(ABC):
         Raises:
             CheckpointError: a key is missing, unexpected or of another shape; it is named.
         """
+        return self.load_network(self.checkpoint_path(params))
+
+    def load_network(self, path: Path) -> tuple[torch.nn.Module, LoadReport]:
+        """The network that one checkpoint fits, loaded strictly.
+
+        Raises:
+            CheckpointError: as `trained_network`.
+        """
         from helpers.networks.checkpoint import load_checkpoint, load_state_dict
 
-        path = self.checkpoint_path(params)
         network = self.network_for(self.adapt_state(load_state_dict(path)[0]))
         return network.eval(), load_checkpoint(network, path, self.adapt_state)
 

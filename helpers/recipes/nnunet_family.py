@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.nnunet import cases as nnunet_cases
-from helpers.data.nnunet.model_folder import ModelFolder, is_model_folder, open_model_folder
+from helpers.data.nnunet.example import window_around_truth
+from helpers.data.nnunet.folds import split_fold
+from helpers.data.nnunet.model_folder import ModelFolder
 from helpers.data.nnunet.plan import Plan
 from helpers.data.nnunet.plans import plan_of_v2
 from helpers.data.nnunet.postprocess import apply_postprocessing
 from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_labels
+from helpers.data.nnunet.saved_softmax import write_softmax
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError, ParameterError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob, WindowPlan
-from helpers.params.model import RunParams
+from helpers.inference import InferenceJob, WindowPlan, infer_scores, slab_to_labels
+from helpers.inference.activation import ACTIVATIONS
 from helpers.params.paths import WEIGHTS_FOLDER, find_input
-from helpers.recipes.base import Recipe
-
-
-class NnunetParams(RunParams):
-    """Parameters of the family on top of the shared ones; what they leave out stands in the plan."""
-
-    fold: int | str = 0
-    step: float = Field(0.5, gt=0, le=1)
-    gaussian: bool = True
-    mirror_axes: list[int] | None = None
-    keep_largest: bool = True
-    ref_folder: str | None = None
-    source_cases: int = Field(2, ge=1)
+from helpers.recipes.base import Infer, Recipe
+from helpers.recipes.nnunet_model import find_data, find_model
+from helpers.recipes.nnunet_params import NnunetParams
+from helpers.scoring.metrics13 import metrics_of_case, summary_of_cases
 
 
 class NnunetRecipe(Recipe):
-    """A recipe whose checkpoint may be a model folder of nnU-Net, version 1 or 2.
+    """A recipe whose checkpoint may be a model folder of nnU-Net, version 1 or 2, one fold of it or several.
 
     Attributes:
         task: the data set's folder as the Decathlon names it.
@@ -70,25 +64,82 @@ class NnunetRecipe(Recipe):
 
         return to_v1_names(state) if is_v2(state) else dict(state)
 
-    def checkpoint_path(self, params: NnunetParams) -> Path:
-        """The demo weights, a checkpoint file in its model folder, or the chosen fold's."""
-        folder = self._folder(params)
-        return folder.checkpoints[0] if folder else WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
+    def prepare_params(self, **given: object) -> NnunetParams:
+        """Resolved parameters; a model folder that cannot be used is refused here, before anything is started."""
+        params = super().prepare_params(**given)
+        model = self.model(params)
+        if params.split and (params.checkpoint == "demo" or params.data_root == "demo"):
+            raise ParameterError("split is of a model's own training set", remedy="Set checkpoint and data_root.")
+        if params.split and (len(model.folds) > 1 or model.folds[0] == "all"):
+            raise ParameterError(
+                "no case was held out from all of these folds", received=", ".join(model.folds), expected="one fold"
+            )
+        return params
+
+    def wanted_configuration(self, params: NnunetParams) -> str:
+        """nnU-Net's name of the model to look for below its own variables."""
+        return self.configuration
+
+    def model(self, params: NnunetParams) -> ModelFolder:
+        """The chosen folds of the model folder, or the demo's weights in the same form."""
+        if params.checkpoint == "demo":
+            weights = WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
+            model = ModelFolder(
+                WEIGHTS_FOLDER, self._demo_plan(), (weights,), ("demo",), self.name, self.demo_mirror_axes, ()
+            )
+        else:
+            model = find_model(params.checkpoint, self.wanted_configuration(params), params.wanted_folds)
+        version = params.as_version or model.plan.version
+        return dataclasses.replace(model, plan=dataclasses.replace(model.plan, version=version))
 
     def plan(self, params: NnunetParams) -> Plan:
         """The plan of the model folder, or the demo's."""
-        folder = self._folder(params)
-        return folder.plan if folder else self._demo_plan()
+        return self.model(params).plan
+
+    def rules(self, params: NnunetParams) -> dict[str, object]:
+        """What the model folder says beside its weights."""
+        model = self.model(params)
+        rules = [dataclasses.asdict(rule) for rule in model.postprocessing]
+        return {"plan": dataclasses.asdict(model.plan), "mirrors": model.mirror_axes, "postprocessing": rules}
+
+    def checkpoint_paths(self, params: NnunetParams) -> tuple[Path, ...]:
+        """One file a fold."""
+        return self.model(params).checkpoints
+
+    def trained_network(self, params: NnunetParams):
+        """The network of the fold, or one network that averages several as their version of nnU-Net does."""
+        from helpers.networks.checkpoint import LoadReport
+        from helpers.networks.ensemble import FoldEnsemble
+
+        loaded = [self.load_network(path) for path in self.checkpoint_paths(params)]
+        if len(loaded) == 1:
+            return loaded[0]
+        members, reports = zip(*loaded, strict=True)
+        ensemble = FoldEnsemble(members, softmax=self.plan(params).activation == "softmax").eval()
+        wrapper = f"{len(reports)} folds, each {reports[0].wrapper}"
+        return ensemble, LoadReport(sum(report.n_tensors for report in reports), reports[0].metadata, wrapper)
 
     def graph_spec(self, params: NnunetParams) -> GraphSpec:
         """One window of the plan in, class scores out."""
         plan = self.plan(params)
         return GraphSpec.of_run(params, "image", "class", (len(plan.channels), *plan.patch_size))
 
+    def data_folder(self, params: NnunetParams) -> Path:
+        """The user's folder, or the data set of that name or number below nnU-Net's variables."""
+        return find_data(params.data_root)
+
     def list_cases(self, root: Path, params: NnunetParams) -> list[CaseFiles]:
-        """Cases in the Decathlon's or nnU-Net's layout."""
+        """Cases in the Decathlon's or nnU-Net's layout; only held-out ones where `split` asks for them."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
-        return nnunet_cases.list_cases(root, params.cases, task=self.task, ref_folder=reference)
+        only = params.cases or (self.held_out(root, params) if params.split == "validation" else ())
+        return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference)
+
+    def held_out(self, root: Path, params: NnunetParams) -> list[str] | None:
+        """The fold's held-out ids of the training set that the data root is said to be by `split`."""
+        if params.split is None:
+            return None
+        ids = nnunet_cases.training_ids(root, task=self.task)
+        return split_fold(ids, int(self.model(params).folds[0]))[1]
 
     def read_case(self, case: CaseFiles, params: NnunetParams) -> Case:
         """Reads and checks one case."""
@@ -96,39 +147,56 @@ class NnunetRecipe(Recipe):
 
     def prepare_job(self, case: Case, params: NnunetParams) -> InferenceJob:
         """Windows over the prepared case; scores are resampled to the case's grid and cleaned as the model asks."""
-        plan = self.plan(params)
-        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
-        folder = self._folder(params)
+        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, self.plan(params))
+        return self._job_of(prepared, case, params)
+
+    def _job_of(self, prepared: Prepared, case: Case, params: NnunetParams) -> InferenceJob:
+        model = self.model(params)
 
         def restore(labels: np.ndarray) -> np.ndarray:
             classes = restore_labels(labels, prepared)
-            if folder and folder.postprocessing and params.keep_largest:
-                return apply_postprocessing(classes, folder.postprocessing, case.geometry.spacing_mm_zyx)
+            if model.postprocessing and params.keep_largest:
+                return apply_postprocessing(classes, model.postprocessing, case.geometry.spacing_mm_zyx)
             return classes
 
-        windows = self.window_plan(prepared, plan, params, mirror_axes=tuple(self._mirrors(params)))
-        return InferenceJob(prepared.image, windows, restore)
+        mirrors = model.mirror_axes if params.mirror_axes is None else params.mirror_axes
+        return InferenceJob(prepared.image, self.window_plan(prepared, params, mirror_axes=tuple(mirrors)), restore)
 
-    def window_plan(self, prepared: Prepared, plan: Plan, params: NnunetParams, **options: object) -> WindowPlan:
+    def segment_into(self, case: Case, infer: Infer, params: NnunetParams, path: Path) -> np.ndarray:
+        """As `segment`; with `save_softmax` the probabilities go beside the mask in the form of their version."""
+        if not params.save_softmax:
+            return self.segment(case, infer, params)
+        plan = self.plan(params)
+        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
+        job = self._job_of(prepared, case, params)
+        labels = np.empty(prepared.cropped_shape, np.uint8)
+        to_probabilities = ACTIVATIONS["softmax" if plan.activation is None else None]
+
+        def planes():
+            for slab in infer_scores(job.image, infer, job.plan):
+                labels[slab.start : slab.stop] = slab_to_labels(slab.scores)
+                yield from to_probabilities(slab.scores[None])[0].swapaxes(0, 1)
+
+        stem = path.with_name(path.name.removesuffix(self.mask_suffix))
+        write_softmax(stem, planes(), plan.n_classes, prepared, case.geometry, plan.version)
+        return job.restore(labels)
+
+    def window_plan(self, prepared: Prepared, params: NnunetParams, **options: object) -> WindowPlan:
         """How a prepared case becomes labels on its cropped grid; options go over those of plan and run."""
+        plan = self.plan(params)
         settings = {"classes": plan.n_classes, "step": params.step, "gaussian": params.gaussian}
-        settings |= {"activation": plan.activation, "batch_size": params.batch_size, **options}
+        settings |= {"activation": self.activation(params), "batch_size": params.batch_size, **options}
         shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
         return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
 
+    def activation(self, params: NnunetParams) -> str | None:
+        """What is left to apply to the graph's answer: nothing where it is the folds' mean already."""
+        model = self.model(params)
+        return model.plan.activation if len(model.checkpoints) == 1 else None
+
     def example_input(self, case: Case, params: NnunetParams) -> np.ndarray:
         """The plan's window around the middle of what is marked, or of the case."""
-        plan = self.plan(params)
-        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
-        window = (1, *plan.patch_size) if len(plan.patch_size) == 2 else plan.patch_size
-        middle = _middle_of_truth(case, prepared, plan)
-        sides = zip(middle, window, prepared.image.shape[1:], strict=True)
-        starts = [max(0, min(round(centre) - side // 2, size - side)) for centre, side, size in sides]
-        box = tuple(slice(start, start + side) for start, side in zip(starts, window, strict=True))
-        sample = prepared.image[(slice(None), *box)]
-        missing = [(0, side - size) for side, size in zip(window, sample.shape[1:], strict=True)]
-        sample = np.pad(sample, [(0, 0), *missing])
-        return np.ascontiguousarray(sample[:, 0] if len(plan.patch_size) == 2 else sample)
+        return window_around_truth(case, self.plan(params))
 
     def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
         """NIfTI on the case's grid."""
@@ -142,25 +210,15 @@ class NnunetRecipe(Recipe):
             raise DataError(f"{path.name} lies on another grid than its case", received="; ".join(differences))
         return mask.array[0]
 
-    def _mirrors(self, params: NnunetParams) -> Sequence[int]:
-        if params.mirror_axes is not None:
-            return params.mirror_axes
-        folder = self._folder(params)
-        return folder.mirror_axes if folder else self.demo_mirror_axes
+    def describe_case(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, object]:
+        """nnU-Net's thirteen metrics of every label, background included."""
+        return metrics_of_case(prediction, truth, {str(label): label for label in range(len(self.class_names))})
 
-    def _folder(self, params: NnunetParams) -> ModelFolder | None:
-        if params.checkpoint == "demo":
-            return None
-        path = find_input(params.checkpoint, parameter="checkpoint")
-        folder = path if path.is_dir() else path.parent
-        if not is_model_folder(folder):
-            raise ParameterError(
-                "checkpoint is no model folder of nnU-Net",
-                received=path,
-                expected="the folder with plans.pkl (v1) or plans.json (v2), or a file in one of its folds",
-                remedy="The plan says how a case is prepared; a checkpoint without it cannot be used.",
-            )
-        return open_model_folder(folder, [params.fold] if folder == path and "fold" not in path.name else None)
+    def reports(self, figures: Mapping[str, Mapping], params: NnunetParams) -> dict[str, object]:
+        """`summary.json` as nnU-Net v1 writes it."""
+        now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+        header = {"name": self.title, "task": self.task, "author": "segmentation deployment cookbook"}
+        return {"summary.json": summary_of_cases(figures, **header, timestamp=now)}
 
     def _demo_plan(self) -> Plan:
         path = WEIGHTS_FOLDER / f"{self.name}_demo_plans.json"
@@ -168,15 +226,3 @@ class NnunetRecipe(Recipe):
         plan = plan_of_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
         # The file has v2's form; the weights were trained on cases prepared in v1's order of work.
         return dataclasses.replace(plan, version=1)
-
-
-def _middle_of_truth(case: Case, prepared: Prepared, plan: Plan) -> list[float]:
-    """Centre of what is marked, in voxels of the prepared image; the image's own centre where nothing is."""
-    sizes = prepared.image.shape[1:]
-    inside = None if case.truth is None else case.truth[prepared.box].transpose(plan.transpose_forward)
-    if inside is None or not inside.any():
-        return [size / 2 for size in sizes]
-    return [
-        float(np.median(hit)) * size / cropped
-        for hit, size, cropped in zip(np.nonzero(inside), sizes, prepared.cropped_shape, strict=True)
-    ]

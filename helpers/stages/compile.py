@@ -128,7 +128,7 @@ def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output:
         precision=precision,
         params=run.params,
         network=lambda: recipe.deployed_network(run.params),
-        checkpoint=recipe.checkpoint_path(run.params),
+        checkpoints=recipe.checkpoint_paths(run.params),
         samples=lambda: load_calibration(recipe, run).windows,
         samples_file=WINDOWS,
         sample_inputs=lambda: calibration_inputs(recipe, run),

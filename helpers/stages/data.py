@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import DataError
-from helpers.params.paths import PROJECT_ROOT, find_input, place_output
+from helpers.params.paths import PROJECT_ROOT, place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
@@ -51,9 +51,7 @@ def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
         DataError: a named case is not there.
     """
     params = run.params
-    root = (
-        demo_root(recipe, run) if params.data_root == "demo" else find_input(params.data_root, parameter="data_root")
-    )
+    root = data_root(recipe, run)
     cases = recipe.list_cases(root, params)
     return pick_cases(cases, params.cases) if params.cases else cases
 
@@ -74,6 +72,11 @@ def pick_cases(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFil
                 remedy=f"Did you mean {near!r}?" if near else f"The first one is {cases[0].id!r}.",
             )
     return [by_id[name] for name in names]
+
+
+def data_root(recipe: Recipe, run: Run) -> Path:
+    """The folder with the run's cases: the demo's, or the user's."""
+    return demo_root(recipe, run) if run.params.data_root == "demo" else recipe.data_folder(run.params)
 
 
 class CasesOnDemand(Sequence):

@@ -33,7 +33,6 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         GraphError, GateError: the file is not what was asked for, or computes something else.
     """
     spec = recipe.graph_spec(run.params)
-    checkpoint = recipe.checkpoint_path(run.params)
 
     def make(folder: Path) -> Made:
         trained, loaded = recipe.trained_network(run.params)
@@ -51,7 +50,8 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         return Made(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
 
     inputs = {
-        "checkpoint": digest_file(checkpoint),
+        "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
+        "rules": recipe.rules(run.params),
         "spec": spec.__dict__,
         "torch": package_version("torch"),
         "tolerance": run.params.parity_tolerance,

@@ -77,10 +77,10 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
                 case = recipe.read_case(files, run.params)
             with watch.time("open"):
                 call = device.call(files.id)
-            with watch.time("infer"):
-                classes = recipe.segment(case, call, run.params)
             path = folder / mask_name(recipe, files.id)
             path.parent.mkdir()
+            with watch.time("infer"):
+                classes = recipe.segment_into(case, call, run.params, path)
             with watch.time("write"):
                 recipe.write_mask(classes, case, path)
             same = np.array_equal(recipe.read_mask(path, case), classes)
@@ -98,6 +98,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
     inputs = {
         "case": digest_case(files),
         "model": device.digest(),
+        "rules": recipe.rules(run.params),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
     return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make)
@@ -106,7 +107,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
 def _deciding_fields(run: Run) -> set[str]:
     # What the shared parameters say of weights, cases and gates is in the digests or does not change a mask.
     own = set(type(run.params).model_fields) - set(RunParams.model_fields)
-    return own | {"target", "precision", "batch_size"}
+    return own - run.params.NOT_IN_MASKS | {"target", "precision", "batch_size"}
 
 
 class _DeviceWhenNeeded:

@@ -15,7 +15,7 @@ from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
 from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
 from helpers.stages.compiled import digest_compiled
-from helpers.stages.data import CasesOnDemand, digest_case, selected_cases
+from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_cases
 from helpers.stages.infer import mask_name, run_call
 
 # Dice with a flip undone from which on the flip is an error and not a coincidence.
@@ -24,6 +24,9 @@ _SURE_DICE = 0.7
 
 def score_cases(recipe: Recipe, run: Run) -> StageResult:
     """The recipe's scores of every case that has a truth, their means, and `metrics.json`.
+
+    Where a model's own training set is scored, the means are those of its held-out cases, and the means of the
+    others stand beside them under `trained_on`.
 
     Raises:
         GateError: a mean lies below `minimum_scores` (on demo data: below the recipe's own).
@@ -35,25 +38,28 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         if name not in recipe.score_names:
             raise refuse_unknown_name("score in minimum_scores", name, recipe.score_names)
 
+    held_out = recipe.held_out(data_root(recipe, run), run.params)
+
     def make(folder: Path) -> Made:
         scored = {case.id: _score_case(recipe, run, case) for case in cases}
-        scores = {name: case.scores for name, case in scored.items()}
-        means = recipe.aggregate(list(scores.values()), [case.tally for case in scored.values()])
-        means = {name: _rounded(value) for name, value in means.items()}
-        write_json(folder / "metrics.json", {"recipe": recipe.name, "cases": scores, "mean": means})
-        checks = [_judge(name, means[name], least, len(cases)) for name, least in minimum.items()]
+        counted, values = _sum_up(recipe, scored, held_out)
+        write_json(folder / "metrics.json", {"recipe": recipe.name, **values})
+        figures = {name: case.figures for name, case in counted.items() if case.figures}
+        for name, content in recipe.reports(figures, run.params).items() if figures else ():
+            write_json(folder / name, content)
+        checks = [_judge(name, values["mean"][name], least, len(counted)) for name, least in minimum.items()]
         checks += [_judge_geometry(name, case.suspicion) for name, case in scored.items() if case.misplaced]
-        facts = {name: _show(value) for name, value in means.items()} if cases else {}
+        facts = _facts_of(values, len(cases))
         facts |= {f"look at {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion}
-        facts["cases with truth"] = len(cases)
         if cases and not minimum:
             facts["gate"] = "none: scores are reported, not judged (set minimum_scores to judge)"
-        return Made(tuple(checks), facts, {"cases": scores, "mean": means}, "Look at the masks.")
+        return Made(tuple(checks), facts, values, "Look at the masks.")
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
         "masks": {case.id: digest_file(run.path(mask_name(recipe, case.id))) for case in cases},
         "minimum": minimum,
+        "held_out": held_out,
     }
     return run.perform("score", "Scores", inputs=inputs, make=make)
 
@@ -77,6 +83,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
         "model": digest_compiled(run),
+        "rules": recipe.rules(run.params),
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
     return run.perform("source_score", "The source's own score", inputs=inputs, make=make)
@@ -106,6 +113,7 @@ class _ScoredCase:
     scores: dict[str, float | None]
     tally: np.ndarray | None
     suspicion: Suspicion | None
+    figures: dict[str, object]
 
     @property
     def misplaced(self) -> bool:
@@ -119,7 +127,35 @@ def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> _ScoredCase:
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
     scores = {name: _rounded(value) for name, value in recipe.score(prediction, case.truth).items()}
     suspicion = suspect_geometry(prediction, case.truth) if case.geometry is not None else None
-    return _ScoredCase(scores, recipe.tally(prediction, case.truth), suspicion)
+    figures = recipe.describe_case(prediction, case.truth)
+    return _ScoredCase(scores, recipe.tally(prediction, case.truth), suspicion, figures)
+
+
+def _sum_up(
+    recipe: Recipe, scored: dict[str, _ScoredCase], held_out: list[str] | None
+) -> tuple[dict[str, _ScoredCase], dict]:
+    """The cases that count in the means, and the content of `metrics.json`."""
+    known = set(scored if held_out is None else held_out)
+    counted = {name: case for name, case in scored.items() if name in known}
+    values = {"cases": {name: case.scores for name, case in scored.items()}, "mean": _means(recipe, counted)}
+    if held_out is not None:
+        seen = {name: case for name, case in scored.items() if name not in known}
+        values |= {"held_out": list(counted), "trained_on": _means(recipe, seen)}
+    return counted, values
+
+
+def _facts_of(values: dict, count: int) -> dict[str, object]:
+    facts: dict[str, object] = {name: _show(value) for name, value in values["mean"].items()} if count else {}
+    if "held_out" in values:
+        facts["held out"] = f"{len(values['held_out'])} of {count} cases; only they count above"
+        seen = values["trained_on"].items()
+        facts |= {f"{name}, on cases trained on": _show(value) for name, value in seen if value is not None}
+    return {**facts, "cases with truth": count}
+
+
+def _means(recipe: Recipe, scored: dict[str, _ScoredCase]) -> dict[str, float | None]:
+    means = recipe.aggregate([case.scores for case in scored.values()], [case.tally for case in scored.values()])
+    return {name: _rounded(value) for name, value in means.items()}
 
 
 def _rounded(value: float | None) -> float | None:

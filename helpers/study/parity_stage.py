@@ -58,7 +58,8 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
     inputs = {
         "graphs": {name: digest_file(run.path(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
         "compiled": digest_compiled(run),
-        "checkpoint": digest_file(recipe.checkpoint_path(run.params)),
+        "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
+        "rules": recipe.rules(run.params),
         "cases": {case.id: digest_case(case) for case in cases},
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }

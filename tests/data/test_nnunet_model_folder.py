@@ -15,7 +15,8 @@ from helpers.networks.checkpoint import load_checkpoint
 from helpers.networks.nnunet import GenericUNet
 from helpers.networks.nnunet_v2_names import to_v1_names
 from helpers.networks.unetpp import GenericUNetPlusPlus
-from tests.data.nnunet_folders import v1_plans, write_v1, write_v2
+from tests.data.nnunet_folders import v2_names, write_v1, write_v2
+from tests.data.nnunet_plan_files import v1_plans
 
 
 def v1_state() -> dict:
@@ -27,21 +28,7 @@ def v2_state() -> dict:
     kernels = [(1, 3, 3), (3, 3, 3), (3, 3, 3)]
     options = {"conv_kernel_sizes": kernels, "decoder_kernel_sizes": kernels[-2::-1], "decoder_bias": True}
     ours = GenericUNet(1, 3, [(1, 2, 2), (2, 2, 2)], base_num_features=4, **options).state_dict()
-    plain = {_v2_name(key): torch.full_like(value, 0.01).addcmul_(value, value) for key, value in ours.items()}
-    # v2 lists every unit twice, and the encoder again as a part of the decoder.
-    for key in [key for key in plain if ".convs." in key]:
-        plain[key.replace(".conv.", ".all_modules.0.").replace(".norm.", ".all_modules.1.")] = plain[key]
-    again = {f"decoder.{key}": value for key, value in plain.items() if key.startswith("encoder.")}
-    return plain | again
-
-
-def _v2_name(key: str) -> str:
-    parts = key.replace("instnorm", "norm").split(".")
-    if parts[0] in ("tu", "seg_outputs"):
-        return ".".join(["decoder", {"tu": "transpconvs", "seg_outputs": "seg_layers"}[parts[0]], *parts[1:]])
-    half = ["decoder", "stages", parts[1]] if "localization" in key else ["encoder", "stages", parts[1], "0"]
-    unit = parts[3] if parts[2] == "blocks" else parts[2]
-    return ".".join([*half, "convs", unit, *parts[-2:]])
+    return v2_names({key: torch.full_like(value, 0.01).addcmul_(value, value) for key, value in ours.items()})
 
 
 def test_v1_opens_with_every_fold_and_loads_strictly(tmp_path):

@@ -11,7 +11,7 @@ from helpers.data.nnunet.plan import ChannelNorm
 from helpers.data.nnunet.plans import plan_of_v1, plan_of_v2
 from helpers.errors import DataError
 from helpers.networks.nnunet import GenericUNet
-from tests.data.nnunet_folders import v1_plans, v2_dataset, v2_plans
+from tests.data.nnunet_plan_files import v1_plans, v2_dataset, v2_plans
 
 CT = ChannelNorm("ct", False, 99.4, 39.4, -17.0, 201.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -32,7 +33,7 @@ def list_cases(
     Raises:
         DataError: there is no case, a wanted one is missing, or one lacks a channel that others have.
     """
-    folder = root / task if task and (root / task).is_dir() else root
+    folder = _task_folder(root, task)
     images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
     if images is None:
         raise DataError(
@@ -55,6 +56,22 @@ def list_cases(
     _refuse_missing_channels(images, {case: channels[case] for case in only or channels})
     truths = {} if labels == images or not labels.is_dir() else {_stem(path): path for path in _volumes(labels)}
     return [CaseFiles(case, channels[case], truths.get(case)) for case in sorted(only or channels)]
+
+
+def training_ids(root: Path, *, task: str | None = None) -> list[str]:
+    """Ids of a whole training set, which the folds are cut from: as dataset.json lists them, else all with a label.
+
+    Raises:
+        DataError: there is no case.
+    """
+    index = _task_folder(root, task) / "dataset.json"
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["training"] if index.is_file() else []
+        names = [Path(entry["image"] if isinstance(entry, Mapping) else entry).name for entry in listed]
+    except (ValueError, KeyError, TypeError):
+        names = []
+    known = sorted({_stem(Path(name)) for name in names})
+    return known or [case.id for case in list_cases(root, task=task) if case.truth is not None]
 
 
 def read_case(case: CaseFiles) -> Case:
@@ -114,6 +131,10 @@ def numbered_folders(root: Path, dataset: str) -> list[Path]:
         return named
     pattern = re.compile(rf"(Dataset|Task)0*{int(digits[0])}_.+")
     return [path for path in folders if pattern.fullmatch(path.name)]
+
+
+def _task_folder(root: Path, task: str | None) -> Path:
+    return root / task if task and (root / task).is_dir() else root
 
 
 def _volumes(folder: Path) -> Iterable[Path]:

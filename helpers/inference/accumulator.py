@@ -1,27 +1,30 @@
-"""The weighted sum of overlapping windows, kept only for the planes that later windows still reach."""
+"""The weighted sum of overlapping windows, kept only where a later window still reaches."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import TypeVar
 
 import numpy as np
 
 from helpers.errors import DeviceError
+from helpers.inference.kernels import load_kernels
 from helpers.inference.lanes import Lanes
+from helpers.inference.slab import Slab
 from helpers.inference.window_grid import WindowGrid
 
-Taken = TypeVar("Taken")
-
-PRODUCT_BYTES = 256 << 10  # one thread's product of scores and weights stays in its core's cache
+BAND_ROWS = 64  # rows of one plane that are taken and given back together
+BLOCK_COLUMNS = (16, 96)  # of a band that lie together: the largest number in this range that divides X, else all
 SLAB_BYTES = 8 << 20  # finished planes are handed on in pieces of about this size
 MOST_PENDING = 1  # windows whose scores wait to be added while the next one is inferred
 
 
-class SlabAccumulator:
-    """Sums of windows in a ring of planes as deep as one window: plane z lies in slot z modulo the depth.
+class WindowAccumulator:
+    """Sums of windows that arrive in the grid's order, in chunks of a band of rows of one plane.
+
+    A chunk is taken when the first window reaches it and given back once its rows are finished, so no more is held
+    than the planes that the next windows share and the rows that are being worked on.
 
     Args:
         grid: positions and weights.
@@ -30,82 +33,105 @@ class SlabAccumulator:
     """
 
     def __init__(self, grid: WindowGrid, classes: int, lanes: Lanes):
-        self.start = 0
-        self._grid, self._lanes = grid, lanes
-        self._depth, height, width = grid.window
+        self._grid, self._lanes, self._kernels = grid, lanes, load_kernels()
+        self._depth, (_, height, width) = grid.window[0], grid.shape
+        bands, columns = -(-height // BAND_ROWS), _block_columns(width)
+        chunk = (classes, width // columns, min(BAND_ROWS, height), columns)
+        # Memory that is never written is never taken from the machine.
+        self._store = np.empty((self._depth * bands, *chunk), np.float32)
+        self._table = np.full((self._depth, bands), -1, np.int32)
+        self._free = list(range(len(self._store)))[::-1]
         self._weights = grid.weights_of_window()
-        self._sum = np.zeros((classes, self._depth, *grid.shape[1:]), np.float32)
-        self._block = max(1, min(self._depth, PRODUCT_BYTES // (4 * height * width)))
-        self._products = [np.empty((self._block, height, width), np.float32) for _ in range(lanes.count)]
-        self._plane_scale = (grid.inverse_sums[1][:, None] * grid.inverse_sums[2][None, :]).astype(np.float32)
+        depth_scale, rows_scale, columns_scale = grid.inverse_sums
+        in_plane = (rows_scale[:, None] * columns_scale[None, :]).astype(np.float32)
+        self._scales = (depth_scale.astype(np.float32), in_plane)
         self._pending: deque[list[Future]] = deque()
 
-    def add(self, position: tuple[int, ...], scores: np.ndarray) -> None:
-        """Adds one window's scores (classes, *window), perhaps later; windows of one Z only until `finish`."""
+    def add(self, number: int, scores: np.ndarray) -> None:
+        """Adds the scores (classes, *window) of the grid's window of that number, perhaps later.
+
+        The scores must not change before two more windows were added or something was finished.
+        """
+        scores = np.ascontiguousarray(scores, np.float32)
+        position, seen = self._grid.positions[number], self._grid.reach_before(number)
+        self._take_chunks(position)
         work = []
         for lane, first, last in self._lanes.bounds(self._depth):
-            work.append(self._lanes.submit(lane, self._add_planes, lane, position, scores, first, last))
+            arguments = (self._store, self._table, scores, self._weights, position, seen, first, last)
+            work.append(self._lanes.submit(lane, self._kernels.add_window, *arguments))
         self._pending.append(work)
         self._settle(MOST_PENDING)
 
-    def finish(self, stop: int, take: Callable[[int, int, np.ndarray], Taken]) -> Iterator[Taken]:
-        """Yields what `take(start, stop, scores)` makes of the planes before `stop`, and makes room for the next.
-
-        `take` runs in a thread; its scores (classes, Z, Y, X) are a view that is cleared after it returns.
+    def label(self, planes: tuple[int, int], rows: tuple[int, int], labels: np.ndarray, threshold: float) -> None:
+        """Writes labels (Z, Y, X) uint8 of finished planes and rows, and gives their chunks back.
 
         Raises:
             DeviceError: the scores are not finite.
         """
         self._settle(0)
-        pieces = list(self._pieces(stop))
-        for index in range(0, len(pieces), self._lanes.count):
-            group = enumerate(pieces[index : index + self._lanes.count])
-            work = [self._lanes.submit(lane, self._hand_on, *piece, take) for lane, piece in group]
-            for future in work:
-                yield future.result()
-        self.start = stop
+        work = []
+        for lane, first, last in self._lanes.bounds(planes[1] - planes[0]):
+            part = (planes[0] + first, planes[0] + last)
+            arguments = (self._store, self._table, part, rows, self._scales, np.float32(threshold), labels)
+            work.append(self._lanes.submit(lane, self._kernels.label_rows, *arguments))
+        _refuse_infinite(work, planes)
+        self._give_back(planes, rows)
+
+    def slabs(self, planes: tuple[int, int]) -> Iterator[Slab]:
+        """Yields mean scores of finished planes in pieces, and gives their chunks back.
+
+        Raises:
+            DeviceError: the scores are not finite.
+        """
+        self._settle(0)
+        _, height, width = self._grid.shape
+        classes = self._store.shape[1]
+        most = max(1, SLAB_BYTES // (4 * classes * height * width))
+        for start in range(*planes, most):
+            piece = (start, min(start + most, planes[1]))
+            scores = np.empty((classes, piece[1] - start, height, width), np.float32)
+            work = []
+            for lane, first, last in self._lanes.bounds(piece[1] - start):
+                arguments = ((start + first, start + last), self._scales, scores, start)
+                work.append(self._lanes.submit(lane, self._kernels.scale_rows, self._store, self._table, *arguments))
+            _refuse_infinite(work, piece)
+            self._give_back(piece, (0, height))
+            yield Slab(*piece, scores)
+
+    def _take_chunks(self, position: tuple[int, int, int]) -> None:
+        z, y, _ = position
+        slots = np.arange(z, z + self._depth) % self._depth
+        bands = slice(y // BAND_ROWS, -(-(y + self._grid.window[1]) // BAND_ROWS))
+        part = self._table[slots, bands]
+        missing = part < 0
+        if missing.any():
+            part[missing] = [self._free.pop() for _ in range(np.count_nonzero(missing))]
+            self._table[slots, bands] = part
+
+    def _give_back(self, planes: tuple[int, int], rows: tuple[int, int]) -> None:
+        """Chunks that lie in the planes and end within the rows."""
+        last = self._table.shape[1] if rows[1] == self._grid.shape[1] else rows[1] // BAND_ROWS
+        slots = np.arange(*planes) % self._depth
+        part = self._table[slots, :last]
+        self._free += part[part >= 0].tolist()
+        self._table[slots, :last] = -1
 
     def _settle(self, most: int) -> None:
         while len(self._pending) > most:
             for future in self._pending.popleft():
                 future.result()
 
-    def _add_planes(self, lane: int, position: tuple[int, ...], scores: np.ndarray, first: int, last: int) -> None:
-        z, y, x = position
-        _, height, width = self._grid.window
-        target = self._sum[:, :, y : y + height, x : x + width]
-        start = first
-        while start < last:
-            slot = (z + start) % self._depth
-            count = min(self._block, last - start, self._depth - slot)
-            weights, product = self._weights[start : start + count], self._products[lane][:count]
-            for index in range(scores.shape[0]):
-                planes = target[index, slot : slot + count]
-                np.multiply(scores[index, start : start + count], weights, out=product)
-                np.add(planes, product, out=planes)
-            start += count
 
-    def _pieces(self, stop: int) -> Iterator[tuple[int, int]]:
-        """Ranges of planes that are contiguous in the ring and not too large."""
-        most = max(1, SLAB_BYTES // (self._sum[:, 0].size * 4))
-        start = self.start
-        while start < stop:
-            end = min(stop, start + most, start + self._depth - start % self._depth)
-            yield start, end
-            start = end
+def _block_columns(width: int) -> int:
+    least, most = BLOCK_COLUMNS
+    return next((columns for columns in range(most, least - 1, -1) if width % columns == 0), width)
 
-    def _hand_on(self, start: int, stop: int, take: Callable[[int, int, np.ndarray], Taken]) -> Taken:
-        slot = start % self._depth
-        scores = self._sum[:, slot : slot + stop - start]
-        depth_scale = self._grid.inverse_sums[0][start:stop].astype(np.float32)
-        for index, scale in enumerate(depth_scale):
-            np.multiply(scores[:, index], scale * self._plane_scale, out=scores[:, index])
-        if not np.isfinite(scores.sum()) and not np.isfinite(scores).all():
-            raise DeviceError(
-                "the device returned scores that are not finite",
-                received=f"NaN or infinity in planes {start} to {stop}",
-                remedy="Check the input for NaN, or run in f32.",
-            )
-        taken = take(start, stop, scores)
-        scores[...] = 0
-        return taken
+
+def _refuse_infinite(work: list[Future], planes: tuple[int, int]) -> None:
+    finite = [future.result() for future in work]  # every thread ends before an error goes on
+    if not all(finite):
+        raise DeviceError(
+            "the device returned scores that are not finite",
+            received=f"NaN or infinity in planes {planes[0]} to {planes[1]}",
+            remedy="Check the input for NaN, or run in f32.",
+        )

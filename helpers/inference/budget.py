@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import ResourceError
-from helpers.inference.accumulator import MOST_PENDING, SLAB_BYTES
+from helpers.inference.accumulator import BAND_ROWS, MOST_PENDING, SLAB_BYTES
 from helpers.inference.lanes import count_lanes
 from helpers.inference.window_grid import compute_steps
 
 FLOAT_BYTES = 4
-INTERPRETER_BYTES = 6 << 20  # threads, buffers of the allocator and code loaded on first use
+INTERPRETER_BYTES = 2 << 20  # threads, buffers of the allocator and code loaded on first use
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -78,12 +78,14 @@ def estimate(request: InferenceRequest) -> Estimate:
     target = request.target_shape or request.shape[1:]
     volume = request.shape[0] * math.prod(request.shape[1:])
     padded = request.shape[0] * voxels if shape != tuple(request.shape[1:]) else 0
-    # Read ahead, in hand, and in flight; of scores also those that wait to be added, and a sum of mirrors.
-    batches = 2 + request.max_in_flight * request.mirrors
+    # Read ahead, in hand, and in flight, unless a lone window is a view of the volume; of scores also those that wait
+    # to be added, and a sum of mirrors.
+    copied = batch > 1 or request.max_in_flight or request.mirrors > 1
+    batches = 2 + request.max_in_flight * request.mirrors if copied else 0
     answers = 1 + MOST_PENDING + request.max_in_flight * request.mirrors + (2 if request.mirrors > 1 else 0)
     parts = {
         "image": FLOAT_BYTES * (volume + padded),
-        "sums": FLOAT_BYTES * request.classes * window[0] * shape[1] * shape[2],
+        "sums": FLOAT_BYTES * request.classes * shape[2] * _rows_held(request, window, shape),
         "windows": FLOAT_BYTES * (batch * batches * request.shape[0] + 1) * window_voxels,
         "scores": FLOAT_BYTES * batch * answers * request.classes * window_voxels,
         "labels": math.prod(target),
@@ -154,6 +156,24 @@ def available_ram_bytes() -> int:
         if text != "max":
             available = min(available, int(text) - psutil.Process().memory_info().rss)
     return available
+
+
+def _rows_held(request: InferenceRequest, window: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """Most rows, over all planes, whose sums are held at once: as `WindowAccumulator` takes and gives them back."""
+    depth, height, _ = window
+    if request.target_shape is not None:  # whole planes are handed on to be resampled
+        return depth * shape[1]
+    starts = list(range(shape[0])) if len(request.window) == 2 else compute_steps(shape[0], depth, request.step)
+    rows = compute_steps(shape[1], height, request.step)
+    most = 0
+    for index, start in enumerate(starts):
+        before = max(0, starts[index - 1] + depth - start) if index else 0
+        after = max(0, start + depth - starts[index + 1]) if index + 1 < len(starts) else 0
+        for row in rows:
+            done = row // BAND_ROWS * BAND_ROWS
+            reached = min(shape[1], -(-(row + height) // BAND_ROWS) * BAND_ROWS)
+            most = max(most, after * done + depth * (reached - done) + before * (shape[1] - reached))
+    return most
 
 
 def _resampling_bytes(request: InferenceRequest, shape: tuple[int, ...]) -> int:

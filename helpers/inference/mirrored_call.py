@@ -64,4 +64,5 @@ class _Later:
         self._infer, self._view = infer, view
 
     def result(self) -> np.ndarray:
-        return self._infer(np.ascontiguousarray(self._view))
+        flipped = any(stride < 0 for stride in self._view.strides)  # which torch does not take
+        return self._infer(self._view.copy() if flipped else self._view)

@@ -8,15 +8,14 @@ from contextlib import closing
 
 import numpy as np
 
-from helpers.inference.accumulator import SlabAccumulator, Taken
-from helpers.inference.labels import slab_to_labels
+from helpers.inference.accumulator import WindowAccumulator
 from helpers.inference.lanes import Lanes
 from helpers.inference.mirrored_call import MirroredCall
 from helpers.inference.slab import Slab
 from helpers.inference.window_grid import WindowGrid, padding_to_window
 
 Infer = Callable[[np.ndarray], np.ndarray]
-Take = Callable[[int, int, np.ndarray], Taken]
+Finished = tuple[tuple[int, int], tuple[int, int]]
 
 SMALL_BATCH_BYTES = 1 << 20  # below this a thread costs more than it saves
 
@@ -34,16 +33,15 @@ def sliding_window(
     batch_size: int = 1,
 ) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32; arguments as `stream_slabs`."""
-    labels = np.empty(volume.shape[1:], np.uint8)
     threshold = 0.5 if activation == "sigmoid" else 0.0
-
-    def label(start: int, stop: int, scores: np.ndarray) -> None:
-        labels[start:stop] = slab_to_labels(scores, threshold)
-
-    options = {"classes": classes, "step": step, "gaussian": gaussian, "mirror_axes": mirror_axes}
-    for _ in _stream(volume, infer, window, label, activation=activation, batch_size=batch_size, **options):
-        pass
-    return labels
+    walk = _Walk(volume, window, step, gaussian)
+    call = MirroredCall(infer, walk.grid.flat, classes, tuple(mirror_axes), activation)
+    labels = np.empty(walk.grid.shape, np.uint8)
+    with walk.open_lanes(classes) as lanes:
+        accumulator = WindowAccumulator(walk.grid, classes, lanes)
+        for planes, rows in walk.add_windows(accumulator, call, batch_size):
+            accumulator.label(planes, rows, labels, threshold)
+    return np.ascontiguousarray(labels[walk.crop])
 
 
 def stream_slabs(
@@ -65,8 +63,9 @@ def stream_slabs(
 
     Args:
         volume: (C, Z, Y, X) float32.
-        infer: takes (N, C, *window) and returns (N, classes, *window); when it has a `submit` that returns a Future
-            and a `max_in_flight`, that many calls run at once.
+        infer: takes (N, C, *window), perhaps a view of the volume that it must not change, and returns
+            (N, classes, *window); when it has a `submit` that returns a Future and a `max_in_flight`, that many
+            calls run at once.
         window: (Z, Y, X), or (Y, X) for slices of axis Z.
         classes: channels of the scores.
         step: distance of neighbouring windows as a fraction of the window.
@@ -78,43 +77,58 @@ def stream_slabs(
     Raises:
         DeviceError: the scores have another shape, or are not finite.
     """
-    options = {"classes": classes, "step": step, "gaussian": gaussian, "mirror_axes": mirror_axes}
-    yield from _stream(volume, infer, window, _copy, activation=activation, batch_size=batch_size, **options)
+    walk = _Walk(volume, window, step, gaussian)
+    call = MirroredCall(infer, walk.grid.flat, classes, tuple(mirror_axes), activation)
+    with walk.open_lanes(classes) as lanes:
+        accumulator = WindowAccumulator(walk.grid, classes, lanes)
+        for planes, rows in walk.add_windows(accumulator, call, batch_size):
+            if rows[1] == walk.grid.shape[1]:
+                yield from _cropped(accumulator.slabs(planes), walk.crop)
 
 
-def _copy(start: int, stop: int, scores: np.ndarray) -> Slab:
-    return Slab(start, stop, scores.copy())
+class _Walk:
+    """The padded volume, the grid of its windows, and where the volume lies in it."""
+
+    def __init__(self, volume: np.ndarray, window: Sequence[int], step: float, gaussian: bool):
+        flat = len(window) == 2
+        window = (1, *window) if flat else tuple(window)
+        pads = padding_to_window(volume.shape[1:], window)
+        inside = zip(volume.shape[1:], pads, strict=True)
+        self.crop = tuple(slice(before, before + size) for size, (before, _) in inside)
+        self.volume = np.pad(volume, [(0, 0), *pads]) if any(map(sum, pads)) else volume
+        self.grid = WindowGrid(self.volume.shape[1:], window, step, gaussian, flat)
+
+    def open_lanes(self, classes: int) -> Lanes:
+        """Threads for the accumulation; none where a window is small."""
+        return Lanes(0 if 4 * classes * int(np.prod(self.grid.window)) < SMALL_BATCH_BYTES else None)
+
+    def add_windows(self, accumulator: WindowAccumulator, call: MirroredCall, batch_size: int) -> Iterator[Finished]:
+        """Infers and adds every window; yields (planes, rows) as soon as they are finished."""
+        with closing(_infer_in_order(self.volume, self.grid, call, batch_size)) as inferred:
+            for number, scores in enumerate(inferred):
+                finished = self.grid.finished_after(number - 1) if number else None
+                if finished:
+                    yield finished
+                accumulator.add(number, scores)
+        yield self.grid.finished_after(len(self.grid.positions) - 1)
 
 
-def _stream(
-    volume, infer, window, take: Take, *, classes, step, gaussian, mirror_axes, activation, batch_size
-) -> Iterator[Taken]:
-    """What `take` makes of each finished slab; reading, inferring and accumulating run side by side."""
-    flat = len(window) == 2
-    window = (1, *window) if flat else tuple(window)
-    pads = padding_to_window(volume.shape[1:], window)
-    if any(before or after for before, after in pads):
-        volume = np.pad(volume, [(0, 0), *pads])
-    grid = WindowGrid(volume.shape[1:], window, step, gaussian, flat)
-    call = MirroredCall(infer, flat, classes, tuple(mirror_axes), activation)
-    crop = [slice(before, size - after) for size, (before, after) in zip(volume.shape[1:], pads, strict=True)]
-    take = _cropping(take, crop)
-    with Lanes(0 if 4 * classes * int(np.prod(window)) < SMALL_BATCH_BYTES else None) as lanes:
-        accumulator = SlabAccumulator(grid, classes, lanes)
-        with closing(_infer_in_order(volume, grid, call, batch_size)) as inferred:
-            for position, scores in inferred:
-                if position[0] > accumulator.start:
-                    yield from _kept(accumulator.finish(position[0], take))
-                accumulator.add(position, scores)
-        yield from _kept(accumulator.finish(volume.shape[1], take))
+def _cropped(slabs: Iterator[Slab], crop: tuple[slice, ...]) -> Iterator[Slab]:
+    """Slabs without the padding, counted from the volume's own first plane."""
+    first, last = crop[0].start, crop[0].stop
+    for slab in slabs:
+        start, stop = max(slab.start, first), min(slab.stop, last)
+        if start < stop:
+            planes = slice(start - slab.start, stop - slab.start)
+            yield Slab(start - first, stop - first, slab.scores[:, planes, crop[1], crop[2]])
 
 
 def _infer_in_order(volume: np.ndarray, grid: WindowGrid, call: MirroredCall, batch_size: int):
-    """(position, scores) of every window in order, with calls kept in flight ahead of the accumulation."""
+    """Scores of every window in order, with calls kept in flight ahead of the accumulation."""
     flying: deque = deque()
     with closing(_read_ahead(volume, grid, batch_size)) as batches:
-        for positions, batch in batches:
-            flying.append((positions, batch.shape, call.start(batch)))
+        for batch in batches:
+            flying.append((batch.shape, call.start(batch)))
             if len(flying) > call.max_in_flight:
                 yield from _landed(flying.popleft(), call)
     while flying:
@@ -122,44 +136,29 @@ def _infer_in_order(volume: np.ndarray, grid: WindowGrid, call: MirroredCall, ba
 
 
 def _landed(flight, call: MirroredCall):
-    positions, shape, calls = flight
-    yield from zip(positions, call.collect(calls, shape), strict=True)
+    shape, calls = flight
+    yield from call.collect(calls, shape)
 
 
 def _read_ahead(volume: np.ndarray, grid: WindowGrid, batch_size: int):
-    """(positions, windows (N, C, *window)); the next batch is cut while this one is inferred."""
+    """Windows (N, C, *window) in order; the next batch is cut while this one is inferred."""
     groups = [grid.positions[first : first + batch_size] for first in range(0, len(grid.positions), batch_size)]
     batch_bytes = 4 * min(batch_size, len(grid.positions)) * volume.shape[0] * int(np.prod(grid.window))
-    with Lanes(0 if batch_bytes < SMALL_BATCH_BYTES else 1) as reader:
+    with Lanes(0 if batch_bytes < SMALL_BATCH_BYTES or batch_size == 1 else 1) as reader:
         following = reader.submit(0, _cut, volume, groups[0], grid.window)
-        for index, positions in enumerate(groups):
+        for index in range(len(groups)):
             batch = following.result()
             if index + 1 < len(groups):
                 following = reader.submit(0, _cut, volume, groups[index + 1], grid.window)
-            yield positions, batch
+            yield batch
 
 
 def _cut(volume: np.ndarray, positions: list[tuple[int, ...]], window: tuple[int, ...]) -> np.ndarray:
     depth, height, width = window
+    if len(positions) == 1:  # nothing to put together: no copy
+        ((z, y, x),) = positions
+        return volume[None, :, z : z + depth, y : y + height, x : x + width]
     batch = np.empty((len(positions), volume.shape[0], *window), np.float32)
     for index, (z, y, x) in enumerate(positions):
         batch[index] = volume[:, z : z + depth, y : y + height, x : x + width]
     return batch
-
-
-def _cropping(take: Take, crop: list[slice]) -> Take:
-    """`take` for planes and voxels of the volume without padding; None for planes that are all padding."""
-    first, last = crop[0].start, crop[0].stop
-
-    def take_inside(start: int, stop: int, scores: np.ndarray) -> Taken | None:
-        inner_start, inner_stop = max(start, first), min(stop, last)
-        if inner_start >= inner_stop:
-            return None
-        planes = slice(inner_start - start, inner_stop - start)
-        return take(inner_start - first, inner_stop - first, scores[:, planes, crop[1], crop[2]])
-
-    return take_inside
-
-
-def _kept(taken: Iterator[Taken | None]) -> Iterator[Taken]:
-    return (item for item in taken if item is not None)

@@ -67,7 +67,7 @@ class WindowGrid:
     """
 
     def __init__(self, shape: tuple[int, ...], window: tuple[int, ...], step: float, gaussian: bool, flat: bool):
-        self.shape, self.window = shape, window
+        self.shape, self.window, self.flat = shape, window, flat
         self.steps = [compute_steps(size, length, step) for size, length in zip(shape, window, strict=True)]
         if flat:  # each slice once: the step is a fraction of the window's own two axes
             self.steps[0] = list(range(shape[0]))
@@ -80,6 +80,27 @@ class WindowGrid:
         """Weights (Z, Y, X) float32 of one window, the outer product of the axes' profiles."""
         z, y, x = self.profiles
         return (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
+
+    def reach_before(self, number: int) -> tuple[int, int, int]:
+        """(z, y, x) up to which the windows before this one reached along each axis; 0 for the first.
+
+        Args:
+            number: place of the window in `positions`. Positions repeat where a step is shorter than a voxel.
+        """
+        places = np.unravel_index(number, [len(steps) for steps in self.steps])
+        axes = zip(self.steps, self.window, places, strict=True)
+        return tuple(steps[place - 1] + length if place else 0 for steps, length, place in axes)
+
+    def finished_after(self, number: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """(planes, rows) that no window after this one reaches; earlier rows of these planes were finished before."""
+        k, j, i = np.unravel_index(number, [len(steps) for steps in self.steps])
+        if i + 1 < len(self.steps[2]):
+            return None
+        planes, rows = (
+            (steps[place], steps[place + 1] if place + 1 < len(steps) else size)
+            for steps, place, size in zip(self.steps[:2], (k, j), self.shape[:2], strict=True)
+        )
+        return (planes, rows) if planes[0] < planes[1] and rows[0] < rows[1] else None
 
     def _axis_sum(self, axis: int) -> np.ndarray:
         total = np.zeros(self.shape[axis])

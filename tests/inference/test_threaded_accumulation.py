@@ -30,7 +30,8 @@ def run(shape, window, **options):
 def test_threads_and_blocks_change_no_bit(shape, window, options, block_bytes, monkeypatch):
     expected = run(shape, window, **options)
     monkeypatch.setattr(slabs, "SMALL_BATCH_BYTES", 0)
-    monkeypatch.setattr(accumulator, "PRODUCT_BYTES", block_bytes)
+    monkeypatch.setattr(accumulator, "BAND_ROWS", 3 if block_bytes == 1 else 64)
+    monkeypatch.setattr(accumulator, "BLOCK_COLUMNS", (1, 4) if block_bytes == 1 else (16, 96))
     monkeypatch.setattr(accumulator, "SLAB_BYTES", block_bytes)
     monkeypatch.setattr("helpers.inference.lanes.count_lanes", lambda: 3)
     for found, wanted in zip(run(shape, window, **options), expected, strict=True):

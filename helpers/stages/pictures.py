@@ -74,9 +74,10 @@ def _draw_case(
         gallery = figures.draw_gallery(files.id, case.image, prediction, case.truth, recipe.class_names, scores)
         figures.save_figure(gallery, stem.with_name(f"{stem.name}_picture.png"))
         return
+    channel = case.image[recipe.shown_channel]
     montage = figures.draw_montage(
         files.id,
-        case.image[recipe.shown_channel],
+        channel,
         prediction,
         case.truth,
         geometry=case.geometry,
@@ -85,8 +86,9 @@ def _draw_case(
         scores=scores,
     )
     figures.save_figure(montage, stem.with_name(f"{stem.name}_slices.png"))
-    masks = {"prediction": prediction} | ({} if case.truth is None else {"truth": case.truth})
-    relief = figures.draw_relief(files.id, masks, (case.image != 0).any(axis=0), geometry=case.geometry)
+    masks = ({} if case.truth is None else {"truth": case.truth}) | {"prediction": prediction}
+    body = figures.find_body(channel, window.limits(channel)[0])
+    relief = figures.draw_relief(files.id, masks, body, geometry=case.geometry)
     figures.save_figure(relief, stem.with_name(f"{stem.name}_volume.png"))
 
 

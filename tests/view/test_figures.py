@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from helpers.data.geometry import Geometry
-from helpers.view.figures import draw_graph, draw_montage, draw_relief, draw_stage_times, save_figure
+from helpers.view.figures import draw_montage, draw_relief, draw_stage_times, find_body, save_figure
 from helpers.view.figures.slices import axis_letters, pick_slices
 from helpers.view.windows import GreyWindow
 
@@ -189,6 +187,27 @@ def test_a_relief_names_the_side_it_is_seen_from(direction, views):
     assert [axis.get_title() for axis in figure.axes] == views
 
 
+def test_a_body_is_what_is_no_air_unless_the_picture_is_cut_out_of_it():
+    image, _, _ = volume()
+    body = find_body(image, 0.5)
+    assert np.array_equal(body, image > 0.5)
+    assert find_body(image + 100, 0.5) is None  # filled to the sides
+    assert find_body(image * 0, 0.5) is None
+    whole = np.zeros((9, 40, 40), np.float32)
+    whole[:, 5:-5, 5:-5] = 1  # a trunk reaches the first and the last slice
+    assert find_body(whole, 0.5) is not None
+
+
+def test_without_a_body_a_relief_shows_the_masks_larger():
+    mask = np.zeros((40, 80, 80), np.uint8)
+    mask[18:22, 35:45, 35:45] = 1
+    shown = [
+        draw_relief("c", {"mask": mask}, body, geometry=Geometry.identity(mask.shape)).axes[0].images[0].get_array()
+        for body in (np.ones_like(mask, bool), None)
+    ]
+    assert [picture.shape[:2] for picture in shown] == [(40, 80), (28, 34)]  # 12 mm around 4 by 10
+
+
 def test_a_relief_shows_what_lies_in_front():
     from helpers.view.figures.relief import _render
     from helpers.view.palette import label_colour, rgb
@@ -200,33 +219,6 @@ def test_a_relief_shows_what_lies_in_front():
     assert np.array_equal(picture[0, 0], [1, 1, 1])
     shade, colour = picture[10, 10] - 0.25, np.array(rgb(label_colour(1)))  # a quarter of the paper shines through
     np.testing.assert_allclose(shade / shade.max(), colour / colour.max(), atol=1e-6)
-
-
-def graph_model() -> onnx.ModelProto:
-    shapes = {"x": [1, 2, 8, 8], "a": [1, 2, 8, 8], "b": [1, 2, 4, 4], "c": [1, 2, 8, 8], "y": [1, 4, 8, 8]}
-    scales = helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2])
-    roi = helper.make_tensor("roi", TensorProto.FLOAT, [0], [])
-    nodes = [
-        helper.make_node("Relu", ["x"], ["a"], "first"),
-        helper.make_node("MaxPool", ["a"], ["b"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Resize", ["b", "roi", "scales"], ["c"], "grow"),
-        helper.make_node("Concat", ["a", "c"], ["y"], "join", axis=1),
-    ]
-    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
-    graph = helper.make_graph(nodes, "g", [values["x"]], [values["y"]], [scales, roi])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
-
-
-def test_a_graph_is_drawn_with_its_ops_counted_and_the_refused_ringed(tmp_path):
-    figure = draw_graph(graph_model(), "a small U", refused=["grow"])
-    assert {"Relu 1", "MaxPool 1", "Resize 1", "Concat 1", "refused"} <= set(texts(figure))
-    path = save_figure(figure, tmp_path / "graph.png")
-    assert path.stat().st_size <= 300_000
-    assert 900 <= size_of(path)[0] <= 1400
-    places = [tuple(dots.get_offsets()[0]) for dots in figure.axes[0].collections]
-    assert places == [(0, 0), (1, -1), (2, 0), (3, 0)]  # depth to the right, one row down at half the size
-    rings = [tuple(np.round(dots.get_edgecolor()[0][:3], 2)) for dots in figure.axes[0].collections]
-    assert rings == [(1, 1, 1), (1, 1, 1), (0.8, 0, 0), (1, 1, 1)]
 
 
 def test_stage_times_are_bars_of_their_seconds(tmp_path):

@@ -4,7 +4,7 @@ from helpers.view.figures.bars import draw_stage_times
 from helpers.view.figures.gallery import draw_gallery
 from helpers.view.figures.graph import draw_graph
 from helpers.view.figures.montage import draw_montage
-from helpers.view.figures.relief import draw_relief
+from helpers.view.figures.relief import draw_relief, find_body
 from helpers.view.figures.save import save_figure
 from helpers.view.figures.strip import draw_scores
 from helpers.view.figures.throughput import draw_throughput
@@ -17,5 +17,6 @@ __all__ = [
     "draw_scores",
     "draw_stage_times",
     "draw_throughput",
+    "find_body",
     "save_figure",
 ]

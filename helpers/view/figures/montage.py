@@ -40,8 +40,8 @@ def draw_montage(
     """
     columns = ["image", "truth", "prediction", "errors"] if truth is not None else ["image", "prediction"]
     picks = pick_slices(prediction, truth)
-    box = _box_of(channel)
     low, high = window.limits(channel)
+    box = _box_of(channel > low)
     aspect = geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
     rows, wide = (box[0].stop - box[0].start) * aspect, max(1, box[1].stop - box[1].start)
     figure, axes = grid_of_pictures(len(picks), len(columns), _COLUMN_WIDTH_IN, rows / wide)
@@ -62,9 +62,9 @@ def draw_montage(
     return figure
 
 
-def _box_of(channel: np.ndarray) -> tuple[slice, slice]:
-    """The part of the slices that is not air, with a margin of four pixels."""
-    seen = (channel != 0).any(axis=0)
+def _box_of(shown: np.ndarray) -> tuple[slice, slice]:
+    """The part of the slices where something is brighter than black, with a margin of four pixels."""
+    seen = shown.any(axis=0)
     if not seen.any():
         return slice(0, seen.shape[0]), slice(0, seen.shape[1])
     spans = []
@@ -75,8 +75,12 @@ def _box_of(channel: np.ndarray) -> tuple[slice, slice]:
 
 
 def _letter(axis, geometry: Geometry) -> None:
+    from matplotlib.patheffects import withStroke
+
     letters = axis_letters(geometry.direction)
-    style = {"color": "#FFE680", "fontsize": 8, "fontweight": "bold", "transform": axis.transAxes}
+    dark_rim = [withStroke(linewidth=2, foreground="#000000")]
+    style = {"color": "#FFE680", "fontsize": 9, "fontweight": "bold", "path_effects": dark_rim}
+    style["transform"] = axis.transAxes
     axis.text(0.015, 0.5, letters["x"][0], ha="left", va="center", **style)
     axis.text(0.985, 0.5, letters["x"][1], ha="right", va="center", **style)
     axis.text(0.5, 0.98, letters["y"][0], ha="center", va="top", **style)

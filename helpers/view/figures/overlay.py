@@ -44,20 +44,27 @@ def _tint(picture: np.ndarray, where: np.ndarray, colour: str) -> None:
 
 
 def add_legend(figure, class_names: Sequence[str], prediction: np.ndarray, truth: np.ndarray | None) -> None:
-    """Names the colours of the classes that occur and, where there is a truth, those of the errors."""
+    """Names the colours of the classes that occur and, in a line of their own, those of the errors."""
     from matplotlib.patches import Patch
 
     present = set(np.unique(prediction)) | (set(np.unique(truth)) if truth is not None else set())
-    patches = [
+    classes = [
         Patch(color=label_colour(index), label=name)
         for index, name in enumerate(class_names)
         if index and index in present
     ]
-    if truth is not None:
-        patches += [
-            Patch(color=TRUE_POSITIVE, label="right"),
-            Patch(color=FALSE_POSITIVE, label="too much or wrong label"),
-            Patch(color=FALSE_NEGATIVE, label="missed"),
-        ]
-    if patches:
-        figure.legend(handles=patches, loc="lower center", ncols=min(6, len(patches)), fontsize=8, frameon=False)
+    errors = [
+        Patch(color=TRUE_POSITIVE, label="right"),
+        Patch(color=FALSE_POSITIVE, label="too much or wrong label"),
+        Patch(color=FALSE_NEGATIVE, label="missed"),
+    ]
+    style = {"fontsize": 8, "frameon": False, "borderpad": 0, "handlelength": 1.6, "columnspacing": 1.4}
+    for patches, title, place in ((classes, "labels", 0.01), (errors if truth is not None else [], "errors", 0.99)):
+        if patches:
+            side = "left" if place < 0.5 else "right"
+            columns = min(6, len(patches))
+            legend = figure.legend(
+                handles=patches, loc=f"lower {side}", bbox_to_anchor=(place, 0.0), ncols=columns, **style
+            )
+            legend.set_title(title, prop={"size": 8, "weight": "bold"})
+            legend._legend_box.align = "left"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from helpers.data.geometry import Geometry
-from helpers.view.figures.save import IDENTIFIES, new_figure
+from helpers.view.figures.save import add_caption, new_figure
 from helpers.view.figures.slices import axis_letters
 from helpers.view.palette import label_colour, rgb
 
@@ -15,33 +15,74 @@ from helpers.view.palette import label_colour, rgb
 _VIEWS = (("y", 1, False), ("x", 2, False), ("z", 0, True))
 _SIDES = {"A": "the front", "P": "the back", "R": "the right", "L": "the left", "S": "above", "I": "below"}
 _LIGHT = np.array([0.45, -0.5, 0.74])
+_WIDTH_IN = 8.4
+_MARGIN_MM = 12.0
 
 
-def draw_relief(case_id: str, masks: Mapping[str, np.ndarray], body: np.ndarray, *, geometry: Geometry):
-    """One row of three views for each mask, the body as a pale shell behind it.
+def draw_relief(case_id: str, masks: Mapping[str, np.ndarray], body: np.ndarray | None, *, geometry: Geometry):
+    """One row of three views for each mask, all to one scale, the body as a pale shell around it.
 
     Args:
         case_id: for the caption.
         masks: title to class indices (Z, Y, X).
-        body: boolean (Z, Y, X), what is shown pale for orientation.
+        body: boolean (Z, Y, X), what is shown pale for orientation; None shows the masks alone, and larger.
         geometry: spacing, so that voxels are drawn in millimetres.
     """
-    figure = new_figure(8.4, 2.9 * len(masks) + 0.4)
-    axes = figure.subplots(len(masks), len(_VIEWS), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.08})
+    shown = [body] if body is not None else [mask > 0 for mask in masks.values()]
+    box = _box_of(np.logical_or.reduce(shown), geometry.spacing_mm_zyx)
+    sides_mm = [(part.stop - part.start) * mm for part, mm in zip(box, geometry.spacing_mm_zyx, strict=True)]
+    figure, axes = _grid(len(masks), sides_mm)
     letters = axis_letters(geometry.direction)
     for row, (title, mask) in enumerate(masks.items()):
         for axis, (name, along, far) in zip(axes[row], _VIEWS, strict=True):
-            picture, aspect = _render(mask, body, along, far, geometry.spacing_mm_zyx)
+            pale = np.zeros_like(mask[box], bool) if body is None else body[box]
+            picture, aspect = _render(mask[box], pale, along, far, geometry.spacing_mm_zyx)
             axis.imshow(picture, aspect=aspect, origin="upper" if along == 0 else "lower")
             axis.set_xticks([])
             axis.set_yticks([])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
+            axis.spines[:].set_visible(False)
             if row == 0:
                 axis.set_title(f"from {_SIDES[letters[name][far]]}", fontsize=10)
         axes[row][0].set_ylabel(title, fontsize=10)
-    figure.suptitle(case_id, fontsize=10, fontweight="bold", x=0.125, ha="left", y=0.985, gid=IDENTIFIES)
+    add_caption(figure, case_id)
     return figure
+
+
+def find_body(channel: np.ndarray, darkest: float) -> np.ndarray | None:
+    """Where a channel (Z, Y, X) is brighter than air, or None where the picture is cut out of a body.
+
+    A shell orients only when its sides are seen: a field of view that the body fills would be drawn as a box.
+    """
+    body = channel > darkest
+    sides = [body[:, index, :] for index in (0, -1)] + [body[:, :, index] for index in (0, -1)]
+    return body if body.any() and np.mean([side.mean() for side in sides]) < 0.3 else None
+
+
+def _box_of(shown: np.ndarray, spacing_mm) -> tuple[slice, ...]:
+    if not shown.any():
+        return tuple(slice(0, side) for side in shown.shape)
+    box = []
+    for axis, (side, mm) in enumerate(zip(shown.shape, spacing_mm, strict=True)):
+        hit = np.flatnonzero(shown.any(axis=tuple({0, 1, 2} - {axis})))
+        margin = round(_MARGIN_MM / mm)
+        box.append(slice(max(0, hit[0] - margin), min(side, hit[-1] + 1 + margin)))
+    return tuple(box)
+
+
+def _grid(rows: int, sides_mm):
+    """Axes (rows, 3) whose widths and heights are in proportion to the millimetres they show."""
+    z_mm, y_mm, x_mm = sides_mm
+    widths = [x_mm, y_mm, x_mm]  # from the front, from the side, from above
+    left_in, top_in, gap_in = 0.35, 0.62, 0.12
+    scale = (_WIDTH_IN - left_in) / sum(widths)
+    row_in = max(z_mm, y_mm) * scale
+    if rows * row_in > 9:
+        scale, row_in = scale * 9 / (rows * row_in), 9 / rows
+    width_in, height_in = left_in + sum(widths) * scale + 2 * gap_in, top_in + rows * (row_in + gap_in)
+    figure = new_figure(width_in, height_in)
+    spaces = {"wspace": gap_in / (sum(widths) * scale / 3), "hspace": gap_in / row_in, "width_ratios": widths}
+    edges = {"left": left_in / width_in, "right": 1.0, "top": 1 - top_in / height_in, "bottom": 0.0}
+    return figure, figure.subplots(rows, 3, squeeze=False, gridspec_kw={**edges, **spaces})
 
 
 def _render(mask, body, along: int, far: bool, spacing_mm) -> tuple[np.ndarray, float]:

@@ -59,6 +59,8 @@ class RunParams(BaseModel):
     device_tool: Literal["msame", "benchmark", "ais_bench"] | None = None
     device_tool_chips: int = Field(1, ge=1, le=64)
 
+    keep_precise: list[str] = Field(default_factory=list)
+
     parity_tolerance: float = Field(1e-4, gt=0)
     minimum_scores: dict[str, float] | None = None
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
@@ -70,7 +72,7 @@ class RunParams(BaseModel):
     grey_window: str | None = None  # of params/windows.yaml; None: the recipe's own
     anonymise: bool = False  # the report without names, paths and dates
 
-    @field_validator("cases", "calibration_cases", mode="before")
+    @field_validator("cases", "calibration_cases", "keep_precise", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         # papermill's -p passes text only: `-p cases a,b`.

@@ -15,6 +15,7 @@ from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
 Precision = Literal[
     "f32",
     "f16",
+    "f16_weights",  # stored in float16, computed in float32
     "bf16",
     "int8",
     "qint8_mixed_float16",

@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers.compile.job import CompiledModel, CompileJob
 from helpers.compile.registry import compiler_for
 from helpers.graph.read import load_graph
-from helpers.graph.surgery import apply_surgery, rewrite_named
+from helpers.graph.surgery import Rewrite, apply_surgery, rewrite_named
 from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
@@ -121,7 +121,7 @@ def _inputs(job: CompileJob, source: Path) -> dict[str, object]:
 
 def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output: str) -> CompileJob:
     return CompileJob(
-        graph_name=_REWRITTEN if _rewrites(target) else FINAL,
+        graph_name=_REWRITTEN if _rewrites(target, precision) else FINAL,
         output_name=output,
         spec=recipe.graph_spec(run.params),
         target=target,
@@ -155,18 +155,19 @@ def _write_side_files(job: CompileJob, folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _rewrites(target: Target) -> list[str]:
-    return [] if target.runtime == "torch" else target.rewrites
+def _rewrites(target: Target, precision: Precision) -> list[Rewrite]:
+    """The target's own rewrites that pay in a precision."""
+    rewrites = [] if target.runtime == "torch" else [rewrite_named(name) for name in target.rewrites]
+    return [rewrite for rewrite in rewrites if rewrite.precisions is None or precision in rewrite.precisions]
 
 
 def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Path, dict[str, object]]:
     """The graph with the target's own rewrites (the final graph where it has none), and what was rewritten."""
     import onnx
 
-    names = _rewrites(job.target)
-    if not names:
+    rewrites = _rewrites(job.target, job.precision)
+    if not rewrites:
         return source, {}
-    rewrites = [rewrite_named(name) for name in names]
     model, report = apply_surgery(load_graph(source), rewrites, job.spec)
     rewritten = folder / _REWRITTEN
     rewritten.parent.mkdir(exist_ok=True)

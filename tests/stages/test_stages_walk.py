@@ -17,22 +17,6 @@ from helpers.run import read_run_status
 QUICK = {"simplify_timeout_s": 0.001}
 
 
-def _compile_as_a_fresh_process_does(monkeypatch) -> None:
-    """OpenVINO numbers some nodes by a counter of the process; a fresh one gives every model the same names."""
-    import re
-
-    from helpers.compile import openvino as compiling
-
-    real = compiling.compile_openvino
-
-    def compile_openvino(graph, output):
-        path = real(graph, output)
-        path.write_text(re.sub(r"_\d+\"", "_1\"", path.read_text()))
-        return path
-
-    monkeypatch.setattr(compiling, "compile_openvino", compile_openvino)
-
-
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     return tmp_path_factory.mktemp("outputs")
@@ -157,8 +141,7 @@ class TestAgain:
         assert {result.status for result in again.made["infer"]} == {"reused"}
         assert sorted(_masks(again)) == ["case_1.nii.gz", "case_3.nii.gz"]
 
-    def test_another_checkpoint_of_the_same_shape_makes_other_masks(self, first, walk, outputs, tiny, monkeypatch):
-        _compile_as_a_fresh_process_does(monkeypatch)
+    def test_another_checkpoint_of_the_same_shape_makes_other_masks(self, first, walk, outputs, tiny):
         walk(outputs, until="infer", cases="case_1", cache=False, **QUICK)
         other = walk(
             outputs, until="infer", cases="case_1", checkpoint=str(tiny.folder / "higher.safetensors"), **QUICK
@@ -169,8 +152,7 @@ class TestAgain:
         clear = np.abs(image - 0.8) > 0.05
         assert np.array_equal(mask[clear], (image > 0.8)[clear])
 
-    def test_a_checkpoint_changed_in_its_place_is_noticed(self, walk, tmp_path, tiny, monkeypatch):
-        _compile_as_a_fresh_process_does(monkeypatch)
+    def test_a_checkpoint_changed_in_its_place_is_noticed(self, walk, tmp_path, tiny):
         path = tmp_path / "mine.safetensors"
         shutil.copyfile(tiny.folder / "trained.safetensors", path)
         given = {"checkpoint": str(path), "cases": ["case_1"], **QUICK}
@@ -183,7 +165,6 @@ class TestAgain:
     def test_another_version_of_the_runtime_is_proven_again(self, first, walk, outputs, monkeypatch):
         from helpers.run import environment
 
-        _compile_as_a_fresh_process_does(monkeypatch)
         walk(outputs, until="infer", cases="case_1", cache=False, **QUICK)
         real = environment.package_version
         for module in ("compiled", "graph"):

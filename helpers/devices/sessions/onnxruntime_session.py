@@ -23,8 +23,8 @@ class OnnxRuntimeSession:
     def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=2):
         import onnxruntime
 
-        if precision != "f32":
-            raise ValueError(f"ONNX Runtime runs the graph's own precision, f32; asked for {precision}")
+        if precision not in ("f32", "f16_weights", "int8"):
+            raise ValueError(f"ONNX Runtime runs the precision that is in the graph; asked for {precision}")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads:

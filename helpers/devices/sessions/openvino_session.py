@@ -6,7 +6,8 @@ import queue
 import numpy as np
 
 # OpenVINO's own default is silently bf16 on CPUs that have it, so the precision is always named.
-_PRECISION = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
+# What int8 leaves out, norms above all, stays f32.
+_PRECISION = {"f32": "f32", "f16": "f16", "bf16": "bf16", "f16_weights": "f32", "int8": "f32"}
 
 
 class OpenVinoSession:

@@ -46,12 +46,14 @@ class Rewrite(ABC):
     """One rewrite. Subclasses register themselves under `name`.
 
     A rewrite must compute the same numbers: `apply_surgery` proves it on random input and refuses otherwise. One that
-    only rounds differently sets `tolerance`, the largest change allowed as a fraction of the output's range.
+    only rounds differently sets `tolerance`, the largest change allowed as a fraction of the output's range. One that
+    pays only in some precisions names them in `precisions`.
     """
 
     name: ClassVar[str]
     why: ClassVar[str]
     tolerance: ClassVar[float] = 0.0
+    precisions: ClassVar[frozenset[str] | None] = None
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)

@@ -1,0 +1,159 @@
+"""int8 and float16 weights: the right layers, per channel, near the float answer, the same bytes each time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from helpers.compile import quantize
+from helpers.compile.openvino import compile_openvino
+from helpers.compile.weights_f16 import store_weights_in_f16
+from helpers.devices import open_device
+from helpers.errors import CompileError
+from helpers.graph.export import export_onnx
+from helpers.graph.spec import GraphSpec
+
+SPEC = GraphSpec("image", "scores", (2, 12, 16))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory) -> Path:
+    """Four convolutions, an InstanceNorm and a transposed convolution, opset 11."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(2, 6, 3, padding=1), torch.nn.InstanceNorm2d(6, affine=True), torch.nn.LeakyReLU(0.01)]
+    layers += [torch.nn.Conv2d(6, 8, 3, stride=2, padding=1), torch.nn.LeakyReLU(0.01)]
+    layers += [torch.nn.ConvTranspose2d(8, 6, 2, stride=2), torch.nn.Conv2d(6, 6, 3, padding=1)]
+    network = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Conv2d(6, 3, 1))
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    export_onnx(network, SPEC, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def windows() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((6, 2, 12, 16), dtype=np.float32)
+
+
+def answer(path: Path, target: str, precision: str, windows: np.ndarray) -> np.ndarray:
+    with open_device(path, target, precision=precision, threads=1) as device:
+        return device.infer({"image": windows})["scores"]
+
+
+QUANTIZERS = {"cpu": quantize.quantize_openvino, "onnxruntime": quantize.quantize_onnxruntime}
+
+
+@pytest.mark.parametrize("target", QUANTIZERS)
+def test_int8_is_near_and_not_equal(graph, windows, target, tmp_path):
+    path = QUANTIZERS[target](graph, windows, tmp_path / "model", quantize.layers_to_keep(graph))
+    want, got = answer(graph, "onnxruntime", "f32", windows), answer(path, target, "int8", windows)
+    error = np.abs(got - want).max() / np.ptp(want)
+    assert 1e-4 < error < 0.1
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == ([".bin", ".xml"] if target == "cpu" else [".onnx"])
+
+
+def test_onnxruntime_keeps_first_and_last_and_quantises_per_channel(graph, windows, tmp_path):
+    keep = quantize.layers_to_keep(graph)
+    assert keep == [quantize.quantizable_layers(graph)[0], quantize.quantizable_layers(graph)[-1]]
+    model = onnx.load(quantize.quantize_onnxruntime(graph, windows, tmp_path / "model", keep))
+    makers = {name: node for node in model.graph.node for name in node.output}
+    scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            weight = makers.get(node.input[1])
+            assert (weight is None) == (node.name in keep), node.name
+            if weight is not None:
+                channels = scales[weight.input[0]].shape[0 if node.op_type == "Conv" else 1]
+                assert scales[weight.input[1]].shape == (channels,)
+        if node.op_type == "InstanceNormalization":
+            assert not any(makers[name].op_type == "DequantizeLinear" for name in node.input if name in makers)
+
+
+def test_openvino_keeps_what_is_named(graph, windows, tmp_path):
+    import openvino
+
+    layers = quantize.quantizable_layers(graph)
+    keep = quantize.layers_to_keep(graph, [layers[2]])
+    model = openvino.Core().read_model(quantize.quantize_openvino(graph, windows, tmp_path / "model", keep))
+    quantised = set()
+    for op in model.get_ordered_ops():
+        is_layer = op.get_type_name() in ("Convolution", "ConvolutionBackpropData")
+        if is_layer and op.input_value(0).get_node().get_type_name() == "FakeQuantize":
+            quantised.add(op.get_friendly_name())
+        if op.get_type_name() == "MVN":
+            assert op.get_element_type().to_string() == "f32"
+    assert quantised == set(layers) - set(keep)
+
+
+def test_a_layer_that_is_not_there_is_refused(graph):
+    with pytest.raises(CompileError, match="no such layer"):
+        quantize.layers_to_keep(graph, ["Conv_99"])
+
+
+_TWICE = """
+import sys; from pathlib import Path; import numpy as np; from helpers.compile import quantize
+windows = np.random.default_rng(0).standard_normal((6, 2, 12, 16), dtype=np.float32)
+graph, out = Path(sys.argv[1]), Path(sys.argv[2])
+quantize.quantize_openvino(graph, windows, out, quantize.layers_to_keep(graph))
+quantize.quantize_onnxruntime(graph, windows, out, quantize.layers_to_keep(graph))
+"""
+
+
+def test_separate_processes_make_the_same_bytes(graph, tmp_path):
+    made = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-c", _TWICE, str(graph), str(tmp_path / name / "model")]
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT, timeout=120)
+        made.append({path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())})
+    assert set(made[0]) == {"model.bin", "model.xml", "model.onnx"}
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("target", ["cpu", "onnxruntime"])
+def test_weights_in_f16_halve_the_file_and_compute_in_f32(tmp_path, target):
+    torch.manual_seed(0)
+    path, spec = tmp_path / "model.onnx", GraphSpec("image", "scores", (8, 6, 6))
+    network = torch.nn.Sequential(torch.nn.Conv2d(8, 64, 3), torch.nn.Conv2d(64, 64, 3))
+    export_onnx(network, spec, path)
+    stored = tmp_path / "stored"
+    if target == "cpu":
+        file = compile_openvino(path, stored, f16_weights=True)
+        size = file.with_suffix(".bin").stat().st_size
+    else:
+        file = store_weights_in_f16(path, stored)
+        size = file.stat().st_size
+    assert size < 0.6 * path.stat().st_size
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1 or target == "cpu":
+                parameter.copy_(parameter.half().float())
+        sample = np.random.default_rng(0).standard_normal((1, 8, 6, 6), dtype=np.float32)
+        want = network(torch.from_numpy(sample)).numpy()
+    got = answer(file, target, "f16_weights", sample)
+    np.testing.assert_allclose(got, want, atol=2e-6)  # far below a float16 step of the activations, 5e-4
+
+
+class TestSearch:
+    LAYERS = tuple(f"layer_{index}" for index in range(6))
+
+    def test_puts_back_more_and_more_until_the_score_holds(self):
+        found = quantize.search_kept_layers(lambda kept: -0.01 / len(kept), ["first"], self.LAYERS, 0.003, 9)
+        assert [attempt.kept for attempt in found] == [
+            ("first",), ("first", "layer_0"), ("first", *self.LAYERS[:3]),
+        ]  # fmt: skip
+        assert found[-1].change == pytest.approx(-0.0025)
+
+    def test_ends_when_the_budget_is_spent(self):
+        assert len(quantize.search_kept_layers(lambda kept: -1.0, [], self.LAYERS, 0.003, 2)) == 2
+
+    def test_ends_when_every_layer_is_precise(self):
+        found = quantize.search_kept_layers(lambda kept: 1.0, [], self.LAYERS, 0.003, 99)
+        assert [len(attempt.kept) for attempt in found] == [0, 1, 3, 6]

@@ -1,0 +1,129 @@
+"""Every recipe's notebook on a simulated Ascend chip (the strict double): its masks against torch's in f32."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import recipes
+from helpers.data.case import CaseFiles
+from helpers.params.paths import PROJECT_ROOT
+
+DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
+SEED = 9001
+# Lead of the best class, as a fraction of the scores' range, below which float16 may choose another one.
+NEAR_TIE = 1e-2
+
+pytestmark = [pytest.mark.slow, pytest.mark.notebook]
+
+# recipe, profile, and the machine: chip, layout of npu-smi, CANN, the name that ATC gives its file, batches.
+WALKS = [
+    ("unet3d_brats", "ascend310", ("Ascend310", "seed", "5", ""), {}),
+    ("unet_carvana", "ascend310b1", ("Ascend310B1", "duo", "7", "_linux_aarch64"), {"batch_gears": "1,2,4"}),
+    ("fcn_voc2012", "ascend310p3", ("Ascend310P3", "a3", "6", "_linux_x86_64"), {}),
+    ("unetpp3d_liver", "ascend310p3", ("Ascend310P3", "duo", "8", ""), {"batch_size": "2"}),
+    ("nnunet_heart", "ascend910b", ("Ascend910B4", "910b", "8", ""), {"batch_size": "4", "batch_gears": "1,4"}),
+]
+
+
+@dataclass
+class Walked:
+    """A notebook's run."""
+
+    folder: Path
+    reports: list[dict]
+    said: str
+
+    @property
+    def record(self) -> dict:
+        return json.loads((self.folder / "run.json").read_text("utf-8"))
+
+
+@pytest.fixture(params=WALKS, ids=lambda walk: f"{walk[0]} on {walk[1]}")
+def walked(request, tmp_path):
+    recipe, profile, (soc, smi, cann, suffix), given = request.param
+    switches = {"SOC": soc, "SMI": smi, "CANN": cann, "OM_SUFFIX": suffix, "FP16": "1", "PYTHON": sys.executable}
+    switches["REPORT"] = f"{tmp_path}/acl-%p.json"
+    environment = {**os.environ, **{f"CANN_DOUBLE_{name}": value for name, value in switches.items()}}
+    environment["PATH"] = f"{DOUBLE / 'bin'}:{os.environ['PATH']}"
+    environment["PYTHONPATH"] = f"{PROJECT_ROOT}:{DOUBLE / 'python'}"
+    given = {"profile": profile, "demo_seeds": f"[{SEED}]", "minimum_scores": "{}", "outputs": str(tmp_path), **given}
+    pairs = [part for name, value in given.items() for part in ("-p", name, value)]
+    command = [sys.executable, "-m", "helpers", "run", recipe, *pairs]
+    ran = subprocess.run(command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (folder,) = (tmp_path / recipe).iterdir()
+    reports = [json.loads(path.read_text()) for path in tmp_path.glob("acl-*.json")]
+    return recipe, Walked(folder, reports, ran.stdout + ran.stderr)
+
+
+def test_the_masks_are_those_of_f32_but_for_near_ties_and_the_chip_was_used_without_a_fault(walked):
+    name, run = walked
+    assert run.record["status"] == "passed" and not run.record["reason"]
+    assert run.record["stages"]["compile"]["status"] == "made"
+    assert run.reports and all(report["ok"] for report in run.reports)
+    assert sum(device["count"] for report in run.reports for device in report["executes"].values()) > 0
+    near = _NearTies(name, run.folder.parents[1])
+    mask = near.recipe.read_mask(next(run.folder.glob("masks/*")), near.case)
+    assert _lowest_dice(mask, near.exact) >= 0.999
+    assert not near.unexcused(mask).any()
+    assert not near.unexcused(near.exact).any()
+    wrong = (near.exact + 1) % len(near.recipe.class_names)
+    assert near.unexcused(wrong.astype(np.uint8)).mean() > 0.8
+
+
+class _NearTies:
+    """The mask in f32, and which classes a small push of the scores would turn each position to.
+
+    Every class in turn is pushed up by NEAR_TIE of the scores' range before anything is averaged or resampled: where
+    the best class leads by less than that, the mask turns.
+    """
+
+    def __init__(self, name: str, outputs: Path):
+        self.recipe = recipes.load(name)
+        self.params = self.recipe.prepare_params(profile="demo", demo_seeds=[SEED])
+        self.case = self.recipe.read_case(self._files(outputs), self.params)
+        self.network, _ = self.recipe.trained_network(self.params)
+        self.answers: dict[int, np.ndarray] = {}
+        self.exact = self._segment(None, 0.0)
+        span = max(np.ptp(scores) for scores in self.answers.values())
+        channels = next(iter(self.answers.values())).shape[1]
+        pushes = [(channel, NEAR_TIE * span) for channel in range(channels)]
+        pushes += [(0, -NEAR_TIE * span)] if channels == 1 else []
+        self.turned = [self._segment(*push) for push in pushes]
+
+    def unexcused(self, mask: np.ndarray) -> np.ndarray:
+        """Where a mask departs from the one in f32 although no push turns it."""
+        may_turn = np.any([turned != self.exact for turned in self.turned], axis=0)
+        return (mask != self.exact) & ~may_turn
+
+    def _segment(self, channel: int | None, push: float) -> np.ndarray:
+        def infer(batch: np.ndarray) -> np.ndarray:
+            key = hash(batch.tobytes())
+            if key not in self.answers:
+                with torch.inference_mode():
+                    self.answers[key] = self.network(torch.from_numpy(batch)).numpy()
+            scores = self.answers[key].copy()
+            if channel is not None:
+                scores[:, channel] += push
+            return scores
+
+        return self.recipe.segment(self.case, infer, self.params)
+
+    def _files(self, outputs: Path) -> CaseFiles:
+        (root,) = (outputs / ".demo").glob(f"{self.recipe.name}-*")
+        (files,) = self.recipe.list_cases(root, self.params)
+        return files
+
+
+def _lowest_dice(mask: np.ndarray, exact: np.ndarray) -> float:
+    classes = [index for index in np.unique(exact) if index]
+    return min(2 * np.sum((mask == c) & (exact == c)) / (np.sum(mask == c) + np.sum(exact == c)) for c in classes)

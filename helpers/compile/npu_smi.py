@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from helpers.run.child_environment import vendor_environment
+from helpers.run.child_environment import scrubbed_environment
 
 _TIMEOUT_S = 20.0
 # A card that prints only its family's name has to be asked for its board.
@@ -127,7 +127,7 @@ def _ask(*arguments: str) -> str:
             text=True,
             errors="replace",
             timeout=_TIMEOUT_S,
-            env=vendor_environment(),
+            env=scrubbed_environment(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

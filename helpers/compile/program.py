@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from helpers.errors import CompileError
-from helpers.run.child_environment import vendor_environment
+from helpers.run.child_environment import scrubbed_environment
 
 _LOOK_EVERY_S = 0.2
 
@@ -104,7 +104,7 @@ def _start(command: Sequence[str], stream, folder: Path | None, title: str) -> s
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=dict(os.environ) if command[0] == sys.executable else vendor_environment(),
+            env=dict(os.environ) if command[0] == sys.executable else scrubbed_environment(),
             start_new_session=True,
         )
     except OSError as error:

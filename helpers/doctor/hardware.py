@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from helpers.doctor.ascend import describe_ascend
 from helpers.run.environment import processor_name
 
 # Instruction sets that decide what a CPU runtime can gain from lower precision.
@@ -46,7 +47,7 @@ def describe_accelerators() -> dict[str, str]:
         "NVIDIA GPU": _ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]),
         "Ascend NPU": _ask(["npu-smi", "info", "-l"]),
         "Cambricon MLU": _ask(["cnmon", "info"]),
-        "atc (CANN)": shutil.which("atc") or "not found: comes with CANN (set_env.sh), not from pip",
+        **describe_ascend(),
         "mm_run (MagicMind)": shutil.which("mm_run") or "not found: comes with MagicMind",
     }
 

@@ -12,7 +12,7 @@ from helpers.params.paths import PROJECT_ROOT
 _OURS = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYDEVD_DISABLE_FILE_VALIDATION")
 
 
-def vendor_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+def scrubbed_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's variables for a program of another Python.
 
     A vendor's set_env.sh puts its packages on PYTHONPATH and its programs on PATH, and its compiler starts the first

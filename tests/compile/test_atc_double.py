@@ -12,10 +12,12 @@ import torch
 from helpers import recipes
 from helpers.compile.atc_command import atc_command
 from helpers.graph.export import export_onnx
+from helpers.graph.lint import lint
 from helpers.graph.read import load_graph, opset_of
 from helpers.graph.reference import open_reference
 from helpers.graph.simplify import simplify_onnx
 from helpers.graph.surgery import apply_surgery, rewrite_named
+from helpers.params import load_target
 
 CASES = [
     ("unet3d_brats", None, {}),
@@ -66,9 +68,14 @@ def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path,
     recipe = recipes.load("unet3d_brats")
     spec = recipe.graph_spec(recipe.prepare_params())
     export_onnx(recipe.network(), spec, tmp_path / "before.onnx")
+    objections = lint(load_graph(tmp_path / "before.onnx"), load_target("ascend310"))
+    assert [(item.op, item.rewrite) for item in objections] == [("Resize", "resize_5d_to_4d")] * 6
     model, report = apply_surgery(load_graph(tmp_path / "before.onnx"), [rewrite_named("resize_5d_to_4d")], spec)
     onnx.save(model, str(tmp_path / "after.onnx"))
-    assert len(report.rows) == 6
+    assert len(report.rows) == 6 and not lint(model, load_target("ascend310"))
+    sample = np.random.default_rng(0).standard_normal(spec.batch_shape(1), dtype=np.float32)
+    logits = [open_reference(tmp_path / f"{n}.onnx").run(None, {"image": sample})[0] for n in ("before", "after")]
+    assert np.abs(logits[0] - logits[1]).max() <= 1e-5
     for name, accepted in (("before", False), ("after", True)):
         answer = run_atc(atc_command(Path(f"{name}.onnx"), Path(name), spec, "Ascend310"), tmp_path)
         assert (answer.returncode == 0) is accepted, answer.stdout + answer.stderr

@@ -1,0 +1,36 @@
+"""A vendor's program gets the vendor's variables and none that lead to our packages."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from helpers.params.paths import PROJECT_ROOT
+from helpers.run.child_environment import scrubbed_environment
+
+
+def test_ours_goes_and_the_vendors_stays_in_order():
+    ours = f"{sys.prefix}/lib/python3.11/site-packages"
+    path = os.pathsep.join([f"{sys.prefix}/bin", "/usr/local/Ascend/bin", str(PROJECT_ROOT), "/usr/bin"])
+    given = {
+        "PATH": path,
+        "PYTHONPATH": os.pathsep.join(
+            [ours, "/opt/cann/python", str(PROJECT_ROOT), "", f"{PROJECT_ROOT}/tests/doubles"]
+        ),
+        "LD_LIBRARY_PATH": f"{sys.prefix}/lib",
+        "VIRTUAL_ENV": sys.prefix,
+        "PYTHONHOME": "/somewhere",
+        "ASCEND_OPP_PATH": "/opt/cann/opp",
+    }
+    assert scrubbed_environment(given) == {
+        "PATH": "/usr/local/Ascend/bin:/usr/bin",
+        "PYTHONPATH": f"/opt/cann/python:{PROJECT_ROOT}/tests/doubles",
+        "ASCEND_OPP_PATH": "/opt/cann/opp",
+    }
+    assert given["PATH"] == path
+
+
+def test_without_an_argument_it_is_this_process_own(monkeypatch):
+    monkeypatch.setenv("ASCEND_HOME_PATH", "/opt/cann")
+    assert scrubbed_environment()["ASCEND_HOME_PATH"] == "/opt/cann"
+    assert "VIRTUAL_ENV" not in scrubbed_environment()

@@ -68,7 +68,19 @@ def norm_job(tmp_path):
         model.ir_version = 7
         onnx.save(model, str(tmp_path / "model.onnx"))
         params = RunParams(recipe="norm", target=target, **given)
-        names = ("model.onnx", "compiled/model", spec, load_target(target), given.get("precision", "f16"), params)
-        return CompileJob(*names, lambda: None, tmp_path, list, dict), tmp_path / "model.onnx"
+        job = CompileJob(
+            graph_name="model.onnx",
+            output_name="compiled/model",
+            spec=spec,
+            target=load_target(target),
+            precision=given.get("precision", "f16"),
+            params=params,
+            network=lambda: None,
+            checkpoints=(),
+            samples=list,
+            samples_file="",
+            sample_inputs=dict,
+        )
+        return job, tmp_path / "model.onnx"
 
     return make

@@ -1,7 +1,8 @@
-"""What tests of several folders share: an interpreter that has the strict double of MagicMind."""
+"""What tests of several folders share: the strict doubles of MagicMind, and of CANN with its tools."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from dataclasses import dataclass
@@ -44,3 +45,15 @@ def magicmind_double(tmp_path) -> MagicMindDouble:
     )
     python.chmod(0o755)
     return MagicMindDouble(str(python), MAGICMIND / "bin", folder / "reports")
+
+
+@pytest.fixture
+def cann_doubles(tmp_path):
+    """The doubles of ATC, pyACL and the vendor's tools as programs, on a machine with four simulated chips."""
+    spec = importlib.util.spec_from_file_location("cann_doubles", Path(__file__).with_name("cann_doubles.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["cann_doubles"] = module
+    spec.loader.exec_module(module)
+    reports = tmp_path / "acl-reports"
+    reports.mkdir()
+    return module.CannDoubles(reports)

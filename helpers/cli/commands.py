@@ -6,28 +6,23 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
-from helpers import recipes
-from helpers.errors import ParameterError
-from helpers.params.paths import find_input
-from helpers.params.yaml_file import read_yaml_mapping
+from helpers.cli.handover_commands import HANDOVER_COMMANDS
+from helpers.cli.values import add_parameter_arguments, read_given
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    from helpers import recipes
+
     parser.add_argument("recipe", help=f"one of {', '.join(recipes.recipe_names())}, or 'all'")
-    parser.add_argument("-f", "--file", help="YAML file of parameters")
-    parser.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
-    )
+    add_parameter_arguments(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from helpers import recipes
     from helpers.cli.notebook_run import FIRST_NOTEBOOKS, LAST_NOTEBOOKS, run_notebook, run_shared_notebook
     from helpers.run import read_run_status
 
-    given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
-    given |= {name: _read_value(value) for name, value in options.parameter}
+    given = read_given(options)
     names, every = [options.recipe], options.recipe == "all"
     outputs = str(given.get("outputs", "outputs"))
     if every:
@@ -45,18 +40,6 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_value(text: str) -> object:
-    """A value as YAML reads it: `3`, `0.5`, `[a, b]`, `off`, `some text`."""
-    if not text.strip():
-        # An unset shell variable must not fall back to the default data without a word.
-        raise ParameterError("a parameter has no value", remedy="Give one, or null for the default.")
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        expected = "3, 0.5, text, [a, b]"
-        raise ParameterError("a parameter's value is no YAML", received=text, expected=expected) from None
-
-
 def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 1 when a pinned package is missing")
 
@@ -67,7 +50,6 @@ def _doctor(options: argparse.Namespace) -> int:
     report = examine()
     sys.stdout.write(f"{report}\n")
     return 0 if report.healthy or not options.strict else 1
-
 
 
 def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +73,7 @@ def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from helpers.fetch import verify
+    from helpers.params.paths import find_input
 
     root = find_input(options.root or f"data/{options.recipe}", parameter="root")
     report = verify(options.recipe, root)
@@ -118,5 +101,6 @@ COMMANDS = {
     "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
     "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
     "report": ("Writes a run's report: one HTML file that needs no server.", _add_report_arguments, _report),
+    **HANDOVER_COMMANDS,
     "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
 }

@@ -60,11 +60,16 @@ def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given:
         params = model(**merged)
     except ValidationError as error:
         raise explain_validation_error(error, model, where=f"{recipe}/{profile_name}") from None
-    _check_limits(params, target)
+    check_limits(params, target)
     return params
 
 
-def _check_limits(params: RunParams, target: Target) -> None:
+def check_limits(params: RunParams, target: Target) -> None:
+    """Refuses what the target cannot do, before anything is started.
+
+    Raises:
+        ParameterError: a parameter lies beyond the target's limits.
+    """
     if params.precision not in target.precisions:
         raise ParameterError(
             f"target {target.name} does not run this precision",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from helpers.data.case import CaseFiles
+from helpers.data.case import Case, CaseFiles
 from helpers.devices import Device, open_device
 from helpers.inference.device_call import DeviceCall
 from helpers.interop.exchange import Exchange
-from helpers.interop.samples import ReplayingCall
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
@@ -24,8 +24,31 @@ from helpers.stages.device_tool import answered_exchange
 from helpers.view.progress import show_progress
 
 
-def infer_cases(recipe: Recipe, run: Run) -> list[StageResult]:
-    """One mask a case in `masks/`, on the case's own grid: by the run's device, or from the answers of `device_tool`.
+class MaskSource(Protocol):
+    """Where masks come from: a device, or answers that were given elsewhere. A context manager."""
+
+    def __enter__(self) -> MaskSource: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def digest(self, case_id: str) -> str:
+        """Hash of what decides the case's mask beside the case and the parameters."""
+
+    def open(self) -> None:
+        """Makes ready."""
+
+    def segment(self, case: Case, path: Path) -> np.ndarray:
+        """Class indices on the case's own grid, uint8; what the run wants beside the mask at `path` goes there."""
+
+    def incidents(self) -> list[str]:
+        """What went wrong and was mended on the way."""
+
+
+def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> list[StageResult]:
+    """One mask a case in `masks/`, on the case's own grid.
+
+    Args:
+        source: None is the answers of the run's `device_tool` where they are all there, else the run's device.
 
     Returns:
         One result a case, in order; `timings` hold the seconds of each step and the peak resident memory.
@@ -33,11 +56,13 @@ def infer_cases(recipe: Recipe, run: Run) -> list[StageResult]:
     Raises:
         DeviceError: the device failed. Masks that were finished before stay.
     """
+    if source is None:
+        answered = answered_exchange(recipe, run)
+        source = _ToolAnswers(recipe, run, answered) if answered else _DeviceWhenNeeded(recipe, run)
     results = []
-    answered = answered_exchange(recipe, run)
-    with _Answers(answered) if answered else _DeviceWhenNeeded(recipe, run) as device:
+    with source:
         for files in show_progress(selected_cases(recipe, run), "infer", run.params.interactive):
-            results.append(_infer_case(recipe, run, files, device))
+            results.append(_infer_case(recipe, run, files, source))
     return results
 
 
@@ -69,18 +94,18 @@ def mask_name(recipe: Recipe, case_id: str) -> str:
     return f"masks/{case_id}{recipe.mask_suffix}"
 
 
-def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenNeeded | _Answers) -> StageResult:
+def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) -> StageResult:
     def make(folder: Path) -> Made:
         watch = Stopwatch()
         with peak_memory() as memory:
             with watch.time("read"):
                 case = recipe.read_case(files, run.params)
             with watch.time("open"):
-                call = device.call(files.id)
+                source.open()
             path = folder / mask_name(recipe, files.id)
             path.parent.mkdir()
             with watch.time("infer"):
-                classes = recipe.segment_into(case, call, run.params, path)
+                classes = source.segment(case, path)
             with watch.time("write"):
                 recipe.write_mask(classes, case, path)
             same = np.array_equal(recipe.read_mask(path, case), classes)
@@ -90,14 +115,14 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, device: _DeviceWhenN
         facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
         if not any(found.values()) or max(counts) == counts[1:].max():
             facts["look at this"] = "the mask is empty or nearly full"
-        if mended := device.incidents():
+        if mended := source.incidents():
             shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
             facts["mended on the way"] = "; ".join(shown)
         return Made(checks, facts, {"found": found}, timings={**watch.seconds, **memory})
 
     inputs = {
         "case": digest_case(files),
-        "model": device.digest(),
+        "model": source.digest(files.id),
         "rules": recipe.rules(run.params),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
@@ -124,31 +149,36 @@ class _DeviceWhenNeeded:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def digest(self) -> str:
+    def digest(self, case_id: str) -> str:
         return digest_compiled(self._run)
 
     def incidents(self) -> list[str]:
         return self._call.incidents() if self._call else []
 
-    def call(self, case_id: str) -> DeviceCall:
+    def open(self) -> None:
         if self._call is None:
             self._call = self._stack.enter_context(run_call(self._recipe, self._run))
-        return self._call
+
+    def segment(self, case: Case, path: Path) -> np.ndarray:
+        return self._recipe.segment_into(case, self._call, self._run.params, path)
 
 
-class _Answers(contextlib.nullcontext):
-    """Stands where the device would, and gives what a tool answered by hand."""
+class _ToolAnswers(contextlib.nullcontext):
+    """What a tool answered by hand."""
 
-    def __init__(self, exchange: Exchange):
+    def __init__(self, recipe: Recipe, run: Run, exchange: Exchange):
         super().__init__(self)
-        self._exchange = exchange
+        self._recipe, self._run, self._exchange = recipe, run, exchange
         self._digest = digest_value({"tool": exchange.tool.name, "answers": exchange.answers_listing()})
 
-    def digest(self) -> str:
+    def digest(self, case_id: str) -> str:
         return self._digest
 
     def incidents(self) -> list[str]:
         return []
 
-    def call(self, case_id: str) -> ReplayingCall:
-        return self._exchange.call(case_id)
+    def open(self) -> None:
+        pass
+
+    def segment(self, case: Case, path: Path) -> np.ndarray:
+        return self._recipe.segment_into(case, self._exchange.call(case.id), self._run.params, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -199,7 +198,7 @@ def test_the_bytes_tell_the_type(integer, stored, given):
     assert read.dtype == given and np.array_equal(read, values)
 
 
-def test_the_doubles_refuse_what_the_tools_do_not_know(compile_om, tmp_path, doubles):
+def test_the_doubles_refuse_what_the_tools_do_not_know(compile_om, tmp_path, cann_doubles):
     om = compile_om((4, 4, 4), 2)
     (tmp_path / "half.bin").write_bytes(bytes(4 * 64))
     (tmp_path / "x.info").write_text("0 half.bin 4  4\n")
@@ -214,6 +213,4 @@ def test_the_doubles_refuse_what_the_tools_do_not_know(compile_om, tmp_path, dou
          "-input_text_path=x.info", "-input_width=4", "-input_height=4", "-useDvpp=false", "-output_binary=true"],
     ]  # fmt: skip
     for command in wrong:
-        program = str(doubles.folder / "bin" / command[0])
-        done = subprocess.run([program, *command[1:]], cwd=tmp_path, env=doubles.environment(), capture_output=True)
-        assert done.returncode != 0, command
+        assert cann_doubles.start(command, tmp_path).returncode != 0, command

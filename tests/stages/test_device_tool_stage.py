@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,36 +14,17 @@ import pytest
 from helpers.errors import DeviceError, ParameterError, ResourceError
 from helpers.stages.data import selected_cases
 
-DOUBLES = Path(__file__).parents[1] / "doubles"
 BY_HAND = {"target": "ascend310p3", "cases": ["case_1", "case_3"], "simplify_timeout_s": 0.001}
 
 
-def run_shown(line: str, folder: Path, reports: Path) -> None:
-    """Runs a command as it was shown, with the doubles in its PATH; the pyACL double must be content."""
-    environment = {**os.environ, "CANN_DOUBLE_PYTHON": sys.executable, "CANN_DOUBLE_DEVICES": "4"}
-    environment |= {"PYTHONPATH": str(DOUBLES / "cann" / "python"), "CANN_DOUBLE_REPORT": str(reports / "%p.json")}
-    command, _, log = line.partition(" | tee ")
-    words = shlex.split(command)
-    words = ["ais_bench", *words[3:]] if words[1:3] == ["-m", "ais_bench"] else words
-    bin_folder = DOUBLES / "cann" / "bin" if words[0] == "atc" else DOUBLES / "bin"
-    done = subprocess.run(
-        [str(bin_folder / words[0]), *words[1:]], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    if log:
-        (folder / log).write_text(done.stdout)
-
-
-def run_by_hand(done, tmp_path: Path) -> None:
+def run_by_hand(done, doubles) -> None:
     """What the user does between the two runs."""
-    reports = tmp_path / "reports"
-    reports.mkdir(exist_ok=True)
     facts = done.made["device_tool"].facts
-    run_shown(done.made["compile"].facts["atc"], done.run.folder, reports)
+    doubles.run(done.made["compile"].facts["atc"], done.run.folder)
     for name, line in facts.items():
         if name.startswith("command"):
-            run_shown(line, done.run.path(facts["run in"].partition(" ")[0]), reports)
-    assert all(json.loads(path.read_text())["ok"] for path in reports.iterdir()) and list(reports.iterdir())
+            doubles.run(line, done.run.path(facts["run in"].partition(" ")[0]))
+    doubles.assert_clean()
 
 
 def expected_masks(done, folder: Path) -> dict[str, bytes]:
@@ -63,7 +40,7 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("tool", "batch_size", "chips"), [("msame", 3, 1), ("benchmark", 1, 4), ("ais_bench", 3, 1)])
-def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, tmp_path):
+def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, tmp_path, cann_doubles):
     given = {**BY_HAND, "device_tool": tool, "batch_size": batch_size, "device_tool_chips": chips}
     first = walk(tmp_path / "outputs", **given)
     stage = first.made["device_tool"]
@@ -74,7 +51,7 @@ def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, tmp_path
     assert waiting.made["device_tool"].status == "not run here"
     assert {mask.status for mask in waiting.made["infer"]} == {"reused"}
 
-    run_by_hand(first, tmp_path)
+    run_by_hand(first, cann_doubles)
     again = walk(tmp_path / "outputs", **given)
     assert again.run.folder == first.run.folder
     assert again.made["device_tool"].status == "made"
@@ -87,10 +64,10 @@ def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, tmp_path
     assert {mask.status for mask in walk(tmp_path / "outputs", until="infer", **given).made["infer"]} == {"reused"}
 
 
-def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, tmp_path):
+def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, tmp_path, cann_doubles):
     given = {**BY_HAND, "device_tool": "ais_bench"}
     first = walk(tmp_path / "outputs", until="device_tool", **given)
-    run_by_hand(first, tmp_path)
+    run_by_hand(first, cann_doubles)
     walk(tmp_path / "outputs", until="infer", **given)
     folder = first.run.path(first.made["device_tool"].facts["run in"].partition(" ")[0])
     for path in (folder / "output" / "run").iterdir():

@@ -1,0 +1,144 @@
+"""The commands of a hand-over between machines: `export`, `compile`, `infer`, `score`, one a machine.
+
+Every import is in its command, because `infer` runs where numpy is all there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.cli.values import add_parameter_arguments, read_given
+
+if TYPE_CHECKING:
+    from helpers.interop.bundle import Bundle
+
+
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="the recipe")
+    parser.add_argument("--to", default="bundle", metavar="BUNDLE", help="the folder to hand over (default: bundle)")
+    add_parameter_arguments(parser)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from helpers import recipes, stages
+    from helpers.run import Run
+    from helpers.stages.handover import pack_bundle
+
+    recipe = recipes.load(options.recipe)
+    run = Run(recipe.prepare_params(**read_given(options)))
+    for step in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
+        _say(step(recipe, run))
+    bundle = pack_bundle(recipe, run, Path(options.to))
+    run.finish("exported to a hand-over bundle; nothing was inferred here")
+    return _done(f"{len(bundle.cases)} cases and the graph", f"python -m helpers compile {options.to}")
+
+
+def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser)
+    add_parameter_arguments(parser)
+
+
+def _compile(options: argparse.Namespace) -> int:
+    from helpers.interop.bundle import read_bundle
+    from helpers.stages.handover import compile_bundle
+
+    bundle, result = compile_bundle(read_bundle(Path(options.bundle)), read_given(options))
+    _say(result)
+    return _done(", ".join(bundle.model.files), f"python -m helpers infer {options.bundle}")
+
+
+def _add_infer_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser)
+    parser.add_argument("--devices", help="chips: all, or numbers such as 0,1")
+    parser.add_argument("--python", help="interpreter that has the vendor's module, when it is another one")
+    parser.add_argument("--tool", choices=["msame", "benchmark", "ais_bench"], help="by hand with a vendor's tool")
+    parser.add_argument("--chips", type=int, default=1, help="parts of the list for benchmark")
+
+
+def _infer(options: argparse.Namespace) -> int:
+    from helpers.interop.bundle import read_bundle
+    from helpers.interop.bundle_infer import infer_bundle
+
+    bundle = read_bundle(Path(options.bundle))
+    if options.tool:
+        return _infer_by_hand(options, bundle)
+    devices = options.devices if options.devices in (None, "all") else _read_numbers(options.devices)
+    bundle = infer_bundle(bundle, devices=devices, python=options.python)
+    for case in bundle.cases:
+        sys.stdout.write(f"{case.id}: {bundle.notes[case.answer]['seconds']} s\n")
+    return _done(f"{len(bundle.cases)} answers", f"python -m helpers score {options.bundle}")
+
+
+def _infer_by_hand(options: argparse.Namespace, bundle: Bundle) -> int:
+    from helpers.interop import bundle_infer
+
+    exchange, need = bundle_infer.open_bundle_exchange(bundle, options.tool, options.chips)
+    if not exchange.is_written:
+        sys.stdout.write(f"{options.tool} reads windows from files: {need}\n")
+        bundle_infer.write_exchange(bundle, exchange, need)
+    missing = exchange.missing()
+    if not missing:
+        bundle_infer.answer_from_exchange(bundle, exchange)
+        times = exchange.read_times()
+        sys.stdout.write(f"measured by {options.tool}: {times}\n" if times else "")
+        return _done(f"{len(bundle.cases)} answers", f"python -m helpers score {options.bundle}")
+    sys.stdout.write(f"not run here: {missing:,} files are not answered. In {exchange.folder}:\n")
+    for line in exchange.shown_commands(f"../../{bundle_infer.model_path(bundle)}"):
+        sys.stdout.write(f"  {line}\n")
+    sys.stdout.write("then this command again\n")
+    return 1
+
+
+def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_bundle(parser)
+    add_parameter_arguments(parser)
+
+
+def _score(options: argparse.Namespace) -> int:
+    from helpers import stages
+    from helpers.interop.bundle import read_bundle
+    from helpers.stages.handover import BundleAnswers, open_bundle_run
+
+    bundle = read_bundle(Path(options.bundle))
+    recipe, run = open_bundle_run(bundle, read_given(options))
+    _say(stages.prepare_data(recipe, run))
+    for result in stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run)):
+        _say(result)
+    _say(stages.score_cases(recipe, run))
+    _say(stages.draw_results(recipe, run))
+    target = bundle.model.target["title"] if bundle.model else "another machine"
+    run.finish(f"the masks are of a hand-over bundle, inferred on {target}")
+    sys.stdout.write(f"passed: {run.folder}\n")
+    return 0
+
+
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", help="the folder that `export` made")
+
+
+def _read_numbers(text: str) -> list[int]:
+    from helpers.errors import ParameterError
+
+    if not all(part.strip().isdigit() for part in text.split(",")):
+        raise ParameterError("wrong --devices", received=text, expected="all, or numbers such as 0,1")
+    return [int(part) for part in text.split(",")]
+
+
+def _say(result: object) -> None:
+    sys.stdout.write(f"{result}\n")
+
+
+def _done(what: str, following: str) -> int:
+    sys.stdout.write(f"in the bundle: {what}. Next, there or elsewhere: {following}\n")
+    return 0
+
+
+HANDOVER_COMMANDS = {
+    "export": ("Packs a graph and prepared cases to hand over.", _add_export_arguments, _export),
+    "compile": ("Compiles a hand-over bundle's graph; needs no torch.", _add_compile_arguments, _compile),
+    "infer": ("Answers a bundle's cases on its device; needs numpy alone.", _add_infer_arguments, _infer),
+    "score": ("Makes masks of a bundle's answers, scores and draws them.", _add_score_arguments, _score),
+}

@@ -1,0 +1,183 @@
+"""The hand-over's steps that need the cookbook: pack a bundle, compile in it, make masks of its answers."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from helpers import recipes
+from helpers.data.case import Case, CaseFiles
+from helpers.errors import CompileError, DataError, ParameterError
+from helpers.graph.read import load_graph
+from helpers.graph.spec import GraphSpec
+from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleModel, save_array
+from helpers.interop.graph_ports import ports_of_graph
+from helpers.params.model import RunParams
+from helpers.params.refusals import explain_validation_error
+from helpers.params.resolve import check_limits
+from helpers.params.targets import load_target
+from helpers.recipes.base import Recipe
+from helpers.run import Run, StageResult
+from helpers.run.atomic import copy_file
+from helpers.run.digest import digest_file, digest_value
+from helpers.stages.compile import compile_model
+from helpers.stages.compiled import FOLDER, read_manifest
+from helpers.stages.data import selected_cases
+from helpers.stages.graph import FINAL
+
+# Parameters that name a place on one machine, or who looks there; each machine has its own.
+_PLACES = RunParams.NOT_HASHED | {"checkpoint", "data_root", "ref_folder"}
+
+
+def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
+    """Writes the graph and the prepared cases of a run into a bundle, replacing what an earlier one held.
+
+    Raises:
+        ParameterError: the run wants more than labels of its cases.
+    """
+    if getattr(run.params, "save_softmax", False):
+        raise ParameterError("a bundle's answers are labels, no probabilities", received="save_softmax")
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in ("cases", FOLDER, "answers", "device_tool"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    copy_file(run.path(FINAL), folder / GRAPH)
+    spec = recipe.graph_spec(run.params)
+    cases = []
+    for index, files in enumerate(selected_cases(recipe, run)):
+        job = recipe.prepare_job(recipe.read_case(files, run.params), run.params)
+        cases.append(BundleCase(files.id, f"cases/{index:04d}.npy", job.plan, _digest_sources(files)))
+        save_array(folder / cases[-1].image, job.image)
+    ports = ports_of_graph(load_graph(folder / GRAPH), spec, run.params.batch_size)
+    params = run.params.model_dump(mode="json", exclude=set(_PLACES), exclude_defaults=True)
+    bundle = Bundle(folder, recipe.name, params, asdict(spec), ports, tuple(cases))
+    bundle = bundle.with_files(GRAPH, *(case.image for case in cases))
+    bundle.write()
+    return bundle
+
+
+def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle, StageResult]:
+    """Compiles the bundle's graph for a target, without the recipe's checkpoint, its cases or torch.
+
+    Args:
+        given: parameters over the bundle's: `target`, `precision`, `batch_size`, the compiler's own, `outputs`.
+
+    Raises:
+        CompileError: the compiler refuses the graph, or is not on this machine; its command is in the message.
+    """
+    shared = {name: value for name, value in bundle.params.items() if name in RunParams.model_fields}
+    if "target" in given:
+        shared |= load_target(str(given["target"])).defaults
+    run = Run(_check(RunParams, {**shared, "cases": []}, given))
+    copy_file(bundle.checked(GRAPH), run.path(FINAL))
+    result = compile_model(_BundleRecipe(bundle, run.params), run)
+    if result.status == "not run here":
+        names = list(result.facts)
+        error = CompileError(
+            f"the compiler of {run.params.target} is not on this machine",
+            expected=result.facts[names[names.index("target") + 1]],  # the compiler's command
+            remedy=str(result.facts["needs"]),
+        )
+        run.fail(error)
+        raise error
+    run.finish("compiled for a hand-over bundle; nothing was inferred here")
+    made = read_manifest(run)
+    shutil.rmtree(bundle.folder / FOLDER, ignore_errors=True)
+    files = tuple(f"{FOLDER}/{name}" for name in made.files)
+    for name in files:
+        copy_file(run.path(name), bundle.folder / name)
+    target = load_target(made.target).model_dump(mode="json")
+    batches = tuple(made.batches) if made.batches else None
+    bundle = bundle.with_files(*files, model=BundleModel(target, made.precision, batches, files), notes={})
+    bundle.write()
+    return bundle, result
+
+
+def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe, Run]:
+    """The recipe and a run of its own for the masks of a bundle's answers.
+
+    Args:
+        given: parameters over the bundle's: `data_root`, `outputs`, `minimum_scores`, and, for a model folder of
+            nnU-Net, `checkpoint`, whose plan says how a mask is brought back.
+    """
+    recipe = recipes.load(bundle.recipe)
+    cases = [case.id for case in bundle.cases]
+    return recipe, Run(_check(recipe.params_model, {**bundle.params, "cases": cases}, given))
+
+
+class BundleAnswers(contextlib.nullcontext):
+    """The answers of a bundle as the source of a run's masks."""
+
+    def __init__(self, bundle: Bundle, recipe: Recipe, run: Run):
+        super().__init__(self)
+        self._bundle, self._recipe, self._run = bundle, recipe, run
+        self._cases = {case.id: case for case in bundle.cases}
+        self._files = {files.id: files for files in selected_cases(recipe, run)}
+
+    def digest(self, case_id: str) -> str:
+        """Of the answer.
+
+        Raises:
+            DataError: it is not there, or is of a case with the same name and other files.
+        """
+        case = self._cases[case_id]
+        if case.answer not in self._bundle.files:
+            raise DataError(f"{case_id} is not answered in the bundle", remedy="Run `python -m helpers infer` on it.")
+        if _digest_sources(self._files[case_id]) != case.source_digest:
+            raise DataError(
+                f"{case_id} has other files here than where it was prepared",
+                remedy="Set data_root to the same data, or export again.",
+            )
+        return self._bundle.files[case.answer]
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def incidents(self) -> list[str]:
+        """Nothing that is known here."""
+        return []
+
+    def segment(self, case: Case, path: Path) -> np.ndarray:
+        """The mask of a case from its answer."""
+        job = self._recipe.prepare_job(case, self._run.params)
+        return job.restore(self._bundle.load(self._cases[case.id].answer))
+
+
+class _BundleRecipe:
+    """What the compile stage asks a recipe, answered by a bundle."""
+
+    def __init__(self, bundle: Bundle, params: RunParams):
+        spec = {**bundle.spec, "batch_size": params.batch_size}
+        self.name, self._path = bundle.recipe, bundle.path(GRAPH)
+        self._spec = GraphSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()})
+
+    def graph_spec(self, params: RunParams) -> GraphSpec:
+        return self._spec
+
+    def checkpoint_path(self, params: RunParams) -> Path:
+        return self._path
+
+    def __getattr__(self, name: str):
+        raise CompileError(
+            "a bundle holds a graph and prepared cases only",
+            received=f"the compiler asks for {name}",
+            remedy="Compile for this target where the checkpoint and the cases are.",
+        )
+
+
+def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping[str, object]) -> RunParams:
+    try:
+        params = model(**{**content, **given})
+    except ValidationError as error:
+        raise explain_validation_error(error, model, where="bundle") from None
+    check_limits(params, load_target(params.target))
+    return params
+
+
+def _digest_sources(files: CaseFiles) -> str:
+    return digest_value({role: digest_file(path) for role, path in files.files.items()})

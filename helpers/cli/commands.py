@@ -88,6 +88,7 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from helpers.params.paths import find_input
     from helpers.report import write_report
 
     folder = find_input(options.run, parameter="run")

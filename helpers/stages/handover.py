@@ -159,8 +159,8 @@ class _BundleRecipe:
     def graph_spec(self, params: RunParams) -> GraphSpec:
         return self._spec
 
-    def checkpoint_path(self, params: RunParams) -> Path:
-        return self._path
+    def checkpoint_paths(self, params: RunParams) -> tuple[Path, ...]:
+        return (self._path,)
 
     def __getattr__(self, name: str):
         raise CompileError(

@@ -2,8 +2,8 @@
 
     python benchmarks/network.py --rounds 5
 
-Every run is a process of its own and the rounds interleave. `share of the network` is the seconds of the whole sliding
-window over (windows x the median latency of the device alone), both measured in the same process.
+Every run is a process of its own and the rounds interleave. `share of the network` is the seconds of the whole
+sliding window over (windows x the median latency of the device alone), both measured in the same process.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -147,15 +149,28 @@ def calibrate(infer, channels: int, window: Sequence[int], batch_size: int = 1) 
 
 
 def available_ram_bytes() -> int:
-    """Memory that this process can still get: the machine's, or its container's when that is less."""
-    import psutil
+    """Memory that this process can still get: the machine's, or its container's when that is less.
 
-    available = psutil.virtual_memory().available
+    Where neither /proc nor psutil tells, it is taken to be without limit.
+    """
+    available = _machine_bytes()
     for path in map(Path, CGROUP_LIMITS):
         text = path.read_text().strip() if path.is_file() else "max"
         if text != "max":
-            available = min(available, int(text) - psutil.Process().memory_info().rss)
+            held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            available = min(available, int(text) - held)
     return available
+
+
+def _machine_bytes() -> int:
+    table = Path("/proc/meminfo")
+    if table.is_file():
+        return int(table.read_text().partition("MemAvailable:")[2].split()[0]) * 1024
+    try:
+        import psutil
+    except ImportError:  # a box with numpy alone
+        return sys.maxsize
+    return psutil.virtual_memory().available
 
 
 def _rows_held(request: InferenceRequest, window: tuple[int, ...], shape: tuple[int, ...]) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from helpers.inference.budget import InferenceRequest, available_ram_bytes, estimate, fit
+from helpers.inference.constant_windows import ReuseConstant
 from helpers.inference.resample import resample_slabs, resample_to_labels
 from helpers.inference.slabs import Infer, Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class WindowPlan:
     Args:
         target_shape: (Z, Y, X) that the scores are resampled to before labels are taken; None: the volume's own.
         nearest_axis: axis that is resampled with order 0.
+        reuse_constant: ask the network once about windows that hold one value everywhere.
     """
 
     window: tuple[int, ...]
@@ -31,6 +37,7 @@ class WindowPlan:
     batch_size: int = 1
     target_shape: tuple[int, ...] | None = None
     nearest_axis: int | None = None
+    reuse_constant: bool = False
 
     def to_json(self) -> dict:
         """The plan as JSON values."""
@@ -62,14 +69,48 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
 
     Raises:
         DeviceError: the scores have another shape, or are not finite.
+        ResourceError: more memory is needed than there is, even with a batch of one.
     """
     if plan is None:
         return infer(image[None])
+    plan = fit_to_memory(image, infer, plan)
+    asked = ReuseConstant(infer) if plan.reuse_constant else infer
     window, shape, axis, options = _options(plan)
     if shape is None:
-        return sliding_window(image, infer, window, **options)
-    slabs = stream_slabs(image, infer, window, **options)
-    return resample_to_labels(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
+        labels = sliding_window(image, asked, window, **options)
+    else:
+        slabs = stream_slabs(image, asked, window, **options)
+        labels = resample_to_labels(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
+    if plan.reuse_constant:
+        _logger.info("%d constant windows were answered from memory", asked.reused)
+    return labels
+
+
+def fit_to_memory(image: np.ndarray, infer: Infer, plan: WindowPlan, limit_bytes: int | None = None) -> WindowPlan:
+    """The plan, with a smaller batch where the memory asks for it; the estimate is logged.
+
+    Args:
+        limit_bytes: memory that may be used beside the image; what the machine has to give when None.
+
+    Raises:
+        ResourceError: more memory is needed than there is, even with a batch of one.
+    """
+    request = InferenceRequest(
+        image.shape,
+        plan.window,
+        plan.classes,
+        plan.step,
+        2 ** len(plan.mirror_axes),
+        plan.batch_size,
+        getattr(infer, "max_in_flight", 0),
+        plan.target_shape,
+    )
+    limit = available_ram_bytes() if limit_bytes is None else limit_bytes
+    fitting = fit(request, limit + image.nbytes)
+    _logger.info("%s", estimate(fitting))
+    if fitting.batch_size < plan.batch_size:
+        _logger.warning("batch %d does not fit the memory; %d is used", plan.batch_size, fitting.batch_size)
+    return replace(plan, batch_size=fitting.batch_size)
 
 
 def count_samples(shape: tuple[int, ...], plan: WindowPlan | None) -> int:
@@ -100,4 +141,5 @@ def infer_scores(image: np.ndarray, infer: Infer, plan: WindowPlan) -> Iterator[
 
 def _options(plan: WindowPlan) -> tuple[tuple[int, ...], tuple[int, ...] | None, int | None, dict]:
     options = plan.to_json()
+    del options["reuse_constant"]
     return options.pop("window"), options.pop("target_shape"), options.pop("nearest_axis"), options

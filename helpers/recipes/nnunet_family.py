@@ -185,7 +185,8 @@ class NnunetRecipe(Recipe):
         """How a prepared case becomes labels on its cropped grid; options go over those of plan and run."""
         plan = self.plan(params)
         settings = {"classes": plan.n_classes, "step": params.step, "gaussian": params.gaussian}
-        settings |= {"activation": self.activation(params), "batch_size": params.batch_size, **options}
+        settings |= {"activation": self.activation(params), "batch_size": params.batch_size}
+        settings |= {"reuse_constant": params.reuse_constant_windows, **options}
         shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
         return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
 

@@ -17,6 +17,7 @@ class NnunetParams(RunParams):
         folds: several of them, averaged as their version averages; "all" takes every fold that is there.
         as_version: rules of that version of nnU-Net (order of resampling and normalising, what is averaged, the axis
             that goes back by its nearest slice) instead of those of the model folder's own.
+        reuse_constant_windows: asks the network once about windows of one value, such as air; changes no voxel.
         save_softmax: keeps each case's probabilities beside its mask, in the form of that version.
         split: data_root is the model's own training set: "validation" runs the fold's held-out cases, "all" every
             case; either way only held-out ones count in the means.
@@ -31,6 +32,7 @@ class NnunetParams(RunParams):
     gaussian: bool = True
     mirror_axes: list[int] | None = None
     keep_largest: bool = True
+    reuse_constant_windows: bool = False
     save_softmax: bool = False
     split: Literal["validation", "all"] | None = None
     ref_folder: str | None = None

@@ -27,6 +27,7 @@ class BratsParams(RunParams):
     step: float = Field(0.5, gt=0, le=1)
     gaussian: bool = True
     mirror_axes: list[Literal[0, 1, 2]] = Field(default_factory=list)
+    reuse_constant_windows: bool = False  # asks once about windows of one value, such as air; changes no voxel
     crop_to_brain: bool = True
     source_crops: int = Field(128, ge=1)
     source_seed: int = 1777777
@@ -80,6 +81,7 @@ class UNet3DBrats(Recipe):
             gaussian=params.gaussian,
             mirror_axes=tuple(params.mirror_axes),
             batch_size=params.batch_size,
+            reuse_constant=params.reuse_constant_windows,
         )
 
         def restore(labels: np.ndarray) -> np.ndarray:

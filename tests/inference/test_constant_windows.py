@@ -1,0 +1,94 @@
+"""Reusing the answer for constant windows changes no bit and asks less; too much memory is refused beforehand."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers.errors import ResourceError
+from helpers.inference.budget import InferenceRequest, estimate
+from helpers.inference.constant_windows import ReuseConstant
+from helpers.inference.job import WindowPlan, fit_to_memory, infer_job
+
+PLAN = WindowPlan((6, 8, 8), 3, mirror_axes=(0, 2))
+
+
+def island(channels: int = 2) -> np.ndarray:
+    """Mostly air of another value in each channel, with an island of noise in one corner."""
+    image = np.broadcast_to(
+        np.arange(channels, dtype=np.float32).reshape(-1, 1, 1, 1) - 3, (channels, 30, 32, 40)
+    ).copy()
+    image[:, :9, :10, :11] += np.random.default_rng(0).standard_normal((channels, 9, 10, 11), dtype=np.float32)
+    return image
+
+
+class Network:
+    """Answers depend on content and place; counts what it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.asked += len(batch)
+        place = np.arange(batch[0, 0].size, dtype=np.float32).reshape(batch.shape[2:])
+        return np.stack(
+            [np.sin(place + index) * (1 + batch[:, index % batch.shape[1]]) for index in range(3)], axis=1
+        )
+
+
+class Submitting(Network):
+    max_in_flight = 2
+
+    def __init__(self):
+        super().__init__()
+        self._pool = ThreadPoolExecutor(1)
+
+    def submit(self, batch: np.ndarray):
+        return self._pool.submit(self.__call__, batch)
+
+
+@pytest.mark.parametrize("network", [Network, Submitting])
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("target", [None, (33, 30, 44)])
+def test_no_bit_changes_and_less_is_asked(network, batch_size, target):
+    plan = replace(PLAN, batch_size=batch_size, target_shape=target)
+    plain, reusing = network(), network()
+    wanted = infer_job(island(), plain, plan)
+    found = infer_job(island(), reusing, replace(plan, reuse_constant=True))
+    assert np.array_equal(found, wanted)
+    assert reusing.asked < 0.5 * plain.asked
+
+
+def test_a_window_that_differs_in_one_voxel_is_asked():
+    network = Network()
+    call = ReuseConstant(network)
+    batch = np.zeros((1, 2, 4, 4, 4), np.float32)
+    call(batch)
+    for place in [(0, 0, 0, 0, 0), (0, 1, 3, 3, 3), (0, 0, 1, 2, 3)]:
+        other = batch.copy()
+        other[place] = 1
+        assert np.array_equal(call(other), Network()(other))
+    assert call.reused == 0
+    call(batch)
+    assert call.reused == 1 and network.asked == 4
+
+
+def test_constants_of_other_values_are_kept_apart():
+    call, network = ReuseConstant(Network()), Network()
+    for value in (0, 1, 0, 2, 1):
+        batch = np.full((1, 2, 4, 4, 4), value, np.float32)
+        assert np.array_equal(call(batch), network(batch))
+    assert call.reused == 2
+
+
+def test_the_batch_shrinks_to_the_memory_before_the_network_is_asked():
+    image, network = island(), Network()
+    plan = replace(PLAN, mirror_axes=(), batch_size=16)
+    of_four = estimate(InferenceRequest(image.shape, plan.window, 3, batch_size=4)).ram_bytes
+    assert fit_to_memory(image, network, plan, of_four - image.nbytes).batch_size == 4
+    with pytest.raises(ResourceError, match="more memory than there is"):
+        fit_to_memory(image, network, plan, 1000)
+    assert network.asked == 0

@@ -71,4 +71,5 @@ $(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt req
 
 bench: $(READY_BENCH)  ## side by side with MONAI and nnU-Net, in an environment of its own
 	$(BENCH)/bin/python benchmarks/run.py
+	$(BENCH)/bin/python benchmarks/network.py
 	$(BENCH)/bin/python benchmarks/plot.py

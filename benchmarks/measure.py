@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
-PACKAGES = ("numpy", "scipy", "torch", "monai", "nnunetv2", "scikit-image")
+PACKAGES = ("numpy", "numba", "scipy", "torch", "openvino", "monai", "nnunetv2", "scikit-image")
 
 
 def measure(work: Callable[[], object]) -> dict[str, float]:

@@ -60,8 +60,13 @@ def draw_results(recipe: Recipe, run: Run, most: int = 4) -> StageResult:
 
 
 def draw_times(run: Run) -> Path:
-    """Seconds of each step of this run."""
-    seconds = {result.title: result.seconds for result in run.results.values()}
+    """Seconds of each step of this run; masks and pictures are summed."""
+    seconds: dict[str, float] = {}
+    masks = sum(name.startswith("infer/") for name in run.results)
+    for name, result in run.results.items():
+        title = f"Masks of {masks} cases" if name.startswith("infer/") else result.title
+        title = "Pictures" if name.startswith("draw_") else title
+        seconds[title] = seconds.get(title, 0.0) + result.seconds
     return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
 
 

@@ -25,6 +25,12 @@ class Summary:
         lines = [line.replace("<code>", "").replace("</code>", "") for line in self.lines]
         return "\n".join([*("  ".join(row) for row in self.rows), *lines])
 
+    def _ipython_display_(self) -> None:
+        from IPython.display import HTML, Image, display
+
+        display(HTML(self._repr_html_()))
+        display(Image(filename=str(self.picture)))
+
     def _repr_html_(self) -> str:
         places = "".join(f"<li>{line}</li>" for line in self.lines)
         return html_table(("step", "status", "seconds", "checks"), self.rows) + f"<ul>{places}</ul>"

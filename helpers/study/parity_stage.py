@@ -55,7 +55,8 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
             f" {row.flips} of {row.positions:,} labels differ"
             for row in rows
         }
-        return Made(tuple(checks), facts, {row.name: row.__dict__ for row in rows}, "Run the cases.")
+        values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}
+        return Made(tuple(checks), facts, values, "Run the cases.")
 
     inputs = {
         "graphs": {name: digest_file(run.path(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},

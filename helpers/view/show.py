@@ -23,12 +23,14 @@ class Shown:
 
 
 def show_pictures(result: StageResult) -> None:
-    """Displays every PNG that a stage made, as static images."""
+    """Displays every PNG that a stage made, as static images; the stage itself where it made none."""
     from IPython.display import Image, display
 
-    for name in result.files:
-        if name.endswith(".png"):
-            display(Image(filename=str(Path(result.folder) / name)))
+    names = [name for name in result.files if name.endswith(".png")]
+    for name in names:
+        display(Image(filename=str(Path(result.folder) / name)))
+    if not names:
+        display(result)
 
 
 def show_case_table(

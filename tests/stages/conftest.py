@@ -77,6 +77,13 @@ def walk(tiny):
             "score": lambda: stages.score_cases(recipe, run),
             "source": lambda: stages.score_as_source(recipe, run),
             "draw_results": lambda: stages.draw_results(recipe, run),
+            "draw_data": lambda: stages.draw_data(recipe, run),
+            "draw_exported": lambda: stages.draw_exported(recipe, run),
+            "draw_ops": lambda: stages.draw_op_changes(run, "simplified", "after surgery"),
+            "draw_sizes": lambda: stages.draw_sizes(recipe, run),
+            "draw_parity": lambda: stages.draw_parity(run),
+            "draw_case_times": lambda: stages.draw_case_times(run, done.made["infer"]),
+            "draw_scores": lambda: stages.draw_scores(run),
             "finish": lambda: stages.finish_run(recipe, run),
         }
         done = SimpleNamespace(recipe=recipe, run=run, made={})

@@ -1,20 +1,27 @@
 """Static pictures, made in every run."""
 
-from helpers.view.figures.bars import draw_stage_times
+from helpers.view.figures.bars import draw_case_times, draw_op_changes, draw_sizes, draw_stage_times
+from helpers.view.figures.errors import draw_errors
 from helpers.view.figures.gallery import draw_gallery
 from helpers.view.figures.graph import draw_graph
 from helpers.view.figures.montage import draw_montage
+from helpers.view.figures.previews import draw_previews
 from helpers.view.figures.relief import draw_relief, find_body
 from helpers.view.figures.save import save_figure
 from helpers.view.figures.strip import draw_scores
 from helpers.view.figures.throughput import draw_throughput
 
 __all__ = [
+    "draw_case_times",
+    "draw_errors",
     "draw_gallery",
     "draw_graph",
     "draw_montage",
+    "draw_op_changes",
+    "draw_previews",
     "draw_relief",
     "draw_scores",
+    "draw_sizes",
     "draw_stage_times",
     "draw_throughput",
     "find_body",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -45,8 +46,8 @@ class AtcOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    soc_version: str | None = Field(None, pattern=r"^Ascend\w+(-\d)?$")
-    cann: str | None = Field(None, pattern=r"^\d+\.\d+")
+    soc_version: str | None = None
+    cann: str | None = None
     precision_mode: PrecisionMode | None = None
     precision_mode_v2: PrecisionModeV2 | None = None
     keep_f32: list[str] = Field(default_factory=list)
@@ -59,6 +60,20 @@ class AtcOptions(BaseModel):
     log: Literal["debug", "info", "warning", "error", "null"] = "error"
     timeout_s: float = Field(7200.0, gt=0)
     extra: list[str] = Field(default_factory=list)
+
+    @field_validator("soc_version")
+    @classmethod
+    def _is_a_chip(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"Ascend\w+(-\d)?", value):
+            raise ValueError("a name such as Ascend310P3")
+        return value
+
+    @field_validator("cann")
+    @classmethod
+    def _is_a_release(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"\d+\.\d+", value):
+            raise ValueError("a release such as 8.0.RC1, in quotes")
+        return value
 
     @field_validator("extra")
     @classmethod

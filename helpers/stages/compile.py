@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from helpers.compile.job import CompiledModel, CompileJob
@@ -48,11 +49,13 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
     for target in targets:
         precision = target.defaults.get("precision", target.precisions[0])
         output = f"{FOLDER}/{recipe.name}_{target.name}_bs{run.params.batch_size}"
-        jobs[target.name] = _job(recipe, run, target, precision, output)
+        job = _job(recipe, run, target, precision, output)
+        jobs[target.name] = job if target.name == run.params.target else _without_chip(job)
 
     def make(folder: Path) -> Made:
         facts: dict[str, object] = {}
         for target in targets:
+            _write_side_files(jobs[target.name], folder)
             lines = compiler_for(target.runtime).commands(jobs[target.name])
             facts[target.title] = next(iter(lines.values()))
             facts[f"{target.title} needs"] = target.needs
@@ -133,6 +136,12 @@ def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output:
         samples_file=WINDOWS,
         sample_inputs=lambda: calibration_inputs(recipe, run),
     )
+
+
+def _without_chip(job: CompileJob) -> CompileJob:
+    """A job for another target than the run's, whose chip the run's own option does not name."""
+    options = job.params.atc.model_copy(update={"soc_version": None})
+    return replace(job, params=job.params.model_copy(update={"atc": options}))
 
 
 def _manifest(run: Run, job: CompileJob, done: CompiledModel) -> CompiledManifest:

@@ -58,6 +58,14 @@ def test_what_ran_is_the_cpu_in_f32_with_the_f32_limit(done):
     assert check.figure.endswith("limit 0.0001")
 
 
+def test_what_a_command_names_lies_in_the_runs_folder(walk, tmp_path, without_cann):
+    done = walk(tmp_path, target="ascend310p3", atc={"keep_f32": ["OpType::Resize", "head"]}, until="vendor", **QUICK)
+    for stage, line in (("compile", "atc"), ("vendor", "Huawei Ascend 310")):
+        flags = dict(part.partition("=")[::2] for part in shlex.split(done.made[stage].facts[line]))
+        assert done.run.path(flags["--keep_dtype"]).read_text() == "OpType::Resize\nhead\n"
+        assert done.run.path(flags["--model"]).is_file()
+
+
 def test_the_masks_are_those_of_the_cpu_target(done, walk, tmp_path):
     cpu = walk(tmp_path, until="infer", **QUICK)
     ours, theirs = (read_volume(d.run.path("masks/case_1.nii.gz")).array for d in (done, cpu))

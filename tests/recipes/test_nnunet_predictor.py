@@ -1,4 +1,4 @@
-"""A v2 folder through nnU-Net v2's own predictor and through the recipe: the same masks, and softmax that it reads."""
+"""A v2 folder through nnU-Net v2's own predictor and the recipe: the same masks, and softmax that it reads."""
 
 from __future__ import annotations
 

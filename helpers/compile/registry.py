@@ -13,6 +13,7 @@ _COMPILERS = {
     "onnxruntime": "helpers.compile.onnxruntime:OnnxRuntimeCompiler",
     "torch": "helpers.compile.torchscript:TorchScriptCompiler",
     "ascend": "helpers.compile.atc:AtcCompiler",
+    "ais_bench": "helpers.compile.atc:AtcCompiler",
     "magicmind": "helpers.compile.magicmind:MagicMindCompiler",
 }
 

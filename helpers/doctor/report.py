@@ -17,6 +17,7 @@ from helpers.doctor.software import (
 )
 from helpers.params.paths import PROJECT_ROOT
 from helpers.params.targets import Target, load_target, target_names
+from helpers.run.environment import package_version
 from helpers.view.tables import html_table
 
 
@@ -86,6 +87,8 @@ def _can_run(target: Target) -> bool:
         return cann_module_is_here()
     if target.runtime == "magicmind":
         return module_is_here("magicmind")
+    if target.device == "CANN":
+        return package_version("onnxruntime-cann") is not None and cann_module_is_here()
     if target.device == "CUDA":
         device = next(Path("/dev").glob("nvidia[0-9]*"), None)  # a container may hold another one than the first
         return module_is_here("torch") and "CUDA build" in describe_torch_build() and device is not None

@@ -101,7 +101,7 @@ def check_limits(params: RunParams, target: Target) -> None:
 
 
 def _check_device_tool(params: RunParams, target: Target) -> None:
-    if target.soc_version is None:
+    if target.runtime not in ("ascend", "ais_bench"):
         raise ParameterError(
             f"{params.device_tool} runs models of Ascend chips",
             received=f"target {target.name}",

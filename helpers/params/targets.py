@@ -53,7 +53,7 @@ class Target(BaseModel):
 
     name: str
     title: str
-    runtime: Literal["openvino", "onnxruntime", "torch", "ascend", "magicmind"]
+    runtime: Literal["openvino", "onnxruntime", "torch", "ascend", "ais_bench", "magicmind"]
     device: str = "CPU"
     soc_version: str | None = None
     soc_choices: list[str] = Field(default_factory=list)

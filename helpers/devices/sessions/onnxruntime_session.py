@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or CUDA."""
+"""ONNX Runtime, on the CPU, CUDA or, in the package onnxruntime-cann, an Ascend chip."""
 
 import os
 
@@ -14,24 +14,28 @@ _DTYPES = {
     "tensor(int8)": "int8",
     "tensor(bool)": "bool",
 }
-_PROVIDERS = {"CPU": "CPUExecutionProvider", "CUDA": "CUDAExecutionProvider"}
+_PROVIDERS = {"CPU": "CPUExecutionProvider", "CUDA": "CUDAExecutionProvider", "CANN": "CANNExecutionProvider"}
+# CANN compiles the graph itself, by default in f16; ATC's names of the precisions.
+_CANN_PRECISION = {"f16": "force_fp16", "f32": "must_keep_origin_dtype"}
 
 
 class OnnxRuntimeSession:
     """An ONNX Runtime session on one named provider, never on another one silently."""
 
-    def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=2):
+    def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=2, device_id=0):
         import onnxruntime
 
-        if precision not in ("f32", "f16_weights", "int8"):
-            raise ValueError(f"ONNX Runtime runs the precision that is in the graph; asked for {precision}")
+        provider = _PROVIDERS[device]
+        if provider not in onnxruntime.get_available_providers():
+            raise RuntimeError(f"this build of ONNX Runtime has no {provider}")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads = threads
-        provider = _PROVIDERS[device]
-        self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=[provider])
-        # The runtime falls back to the CPU with no more than a warning.
+        chosen = (provider, _provider_options(device, device_id, precision))
+        self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=[chosen])
+        # The runtime falls back to the CPU with no more than a warning, and onnxruntime-cann lists its provider as
+        # available on a machine without CANN: what the session has is all that counts.
         actual = self._session.get_providers()[0]
         if actual != provider:
             raise RuntimeError(f"ONNX Runtime fell back to {actual}; asked for {provider}")
@@ -54,6 +58,16 @@ class OnnxRuntimeSession:
 def _describe(value):
     shape = [dim if isinstance(dim, int) else None for dim in value.shape]
     return value.name, np.dtype(_DTYPES[value.type]).name, shape
+
+
+def _provider_options(device, device_id, precision):
+    if device == "CANN":
+        if precision not in _CANN_PRECISION:
+            raise ValueError(f"CANN runs {' or '.join(_CANN_PRECISION)}; asked for {precision}")
+        return {"device_id": str(device_id), "precision_mode": _CANN_PRECISION[precision]}
+    if precision not in ("f32", "f16_weights", "int8"):
+        raise ValueError(f"ONNX Runtime runs the precision that is in the graph; asked for {precision}")
+    return {"device_id": str(device_id)} if device == "CUDA" else {}
 
 
 def open_session(path, **options):

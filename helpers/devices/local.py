@@ -9,7 +9,11 @@ from helpers.devices.faults import device_error
 
 
 class LocalDevice(Device):
-    """Wraps a session of `helpers.devices.sessions`."""
+    """Wraps a session of `helpers.devices.sessions`.
+
+    Attributes:
+        torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
+    """
 
     def __init__(self, session, output_batch_axis: int = 0):
         super().__init__(output_batch_axis)
@@ -18,6 +22,7 @@ class LocalDevice(Device):
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.outputs)
         self.batches = None if session.batches is None else tuple(sorted(session.batches))
         self.max_in_flight = session.max_in_flight
+        self.torch_network = getattr(session, "torch_network", None)
         for note in getattr(session, "notes", ()):
             self._note(note)
 

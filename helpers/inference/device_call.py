@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from helpers.errors import DeviceError
+from helpers.inference.on_torch import TorchNetwork
 
 
 class DeviceCall:
@@ -21,6 +22,9 @@ class DeviceCall:
         input_name, output_name: the tensors to use. A compiler may rename tensors, so the only one of a model is
             taken under any name.
 
+    Attributes:
+        torch_network: what to sum the windows with on the device itself; None where only arrays go in and out.
+
     Raises:
         DeviceError: the device has several tensors, and none of that name.
     """
@@ -30,6 +34,8 @@ class DeviceCall:
         self._input = _find_tensor(device.inputs, input_name)
         self._output = _find_tensor(device.outputs, output_name)
         self.max_in_flight = device.max_in_flight
+        network = getattr(device, "torch_network", None)
+        self.torch_network = TorchNetwork(*network) if network else None
 
     def incidents(self) -> list[str]:
         """What went wrong on the device and was mended since the last look."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers.inference.budget import InferenceRequest, available_ram_bytes, estimate, fit
 from helpers.inference.constant_windows import ReuseConstant
+from helpers.inference.on_torch import TorchWindows
 from helpers.inference.resample import resample_slabs, resample_to_labels
 from helpers.inference.slabs import Infer, Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps
@@ -76,10 +77,11 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
     plan = fit_to_memory(image, infer, plan)
     asked = ReuseConstant(infer) if plan.reuse_constant else infer
     window, shape, axis, options = _options(plan)
+    on_torch = _on_torch(image, infer, window, options)
     if shape is None:
-        labels = sliding_window(image, asked, window, **options)
+        labels = on_torch.label() if on_torch else sliding_window(image, asked, window, **options)
     else:
-        slabs = stream_slabs(image, asked, window, **options)
+        slabs = on_torch.slabs() if on_torch else stream_slabs(image, asked, window, **options)
         labels = resample_to_labels(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
     if plan.reuse_constant:
         _logger.info("%d constant windows were answered from memory", asked.reused)
@@ -133,10 +135,16 @@ def infer_scores(image: np.ndarray, infer: Infer, plan: WindowPlan) -> Iterator[
         DeviceError: the scores have another shape, or are not finite.
     """
     window, shape, axis, options = _options(plan)
-    slabs = stream_slabs(image, infer, window, **options)
+    on_torch = _on_torch(image, infer, window, options)
+    slabs = on_torch.slabs() if on_torch else stream_slabs(image, infer, window, **options)
     if shape is None:
         return slabs
     return resample_slabs(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
+
+
+def _on_torch(image: np.ndarray, infer: Infer, window: tuple[int, ...], options: dict) -> TorchWindows | None:
+    network = getattr(infer, "torch_network", None)
+    return TorchWindows(image, network, window, **options) if network else None
 
 
 def _options(plan: WindowPlan) -> tuple[tuple[int, ...], tuple[int, ...] | None, int | None, dict]:

@@ -25,6 +25,9 @@ class TorchSession:
         self.batches = None
         self.max_in_flight = max_in_flight
         self._autocast = {"f32": None, "f16": torch.float16, "bf16": torch.bfloat16}[precision]
+        # On a GPU the windows are cut and summed there; a CPU has nothing to save by that.
+        on_gpu = self._device.type == "cuda"
+        self.torch_network = (self._module, str(self._device), self._autocast) if on_gpu else None
 
     def run(self, feeds):
         """Runs one batch."""
@@ -38,7 +41,7 @@ class TorchSession:
 
     def close(self):
         """Frees the network."""
-        self._module = None
+        self._module = self.torch_network = None
 
 
 def open_session(path, **options):

@@ -1,0 +1,152 @@
+"""The sliding window where the network is: volume, sums and labels stay on torch's device until the labels are done.
+
+The same windows, weights and rules as `stream_slabs`; only labels, or finished slabs of scores, return to the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.errors import DeviceError
+from helpers.inference.slab import Slab
+from helpers.inference.window_grid import WindowGrid, padding_to_window
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A network on a torch device.
+
+    Args:
+        module: takes (N, C, *window), returns (N, classes, *window).
+        device: torch's name of it, such as "cuda".
+        autocast: torch's dtype that convolutions run in; None for float32.
+    """
+
+    module: object
+    device: str
+    autocast: object = None
+
+
+class TorchWindows:
+    """Scores of every window of one volume, summed on the device; arguments as `stream_slabs`."""
+
+    def __init__(
+        self,
+        volume: np.ndarray,
+        network: TorchNetwork,
+        window: Sequence[int],
+        *,
+        classes: int,
+        step: float = 0.5,
+        gaussian: bool = True,
+        mirror_axes: Sequence[int] = (),
+        activation: str | None = None,
+        batch_size: int = 1,
+    ):
+        import torch
+
+        self._torch, self._network, self._flat = torch, network, len(window) == 2
+        window = (1, *window) if self._flat else tuple(window)
+        pads = padding_to_window(volume.shape[1:], window)
+        inside = zip(volume.shape[1:], pads, strict=True)
+        self._crop = tuple(slice(before, before + size) for size, (before, _) in inside)
+        volume = np.pad(volume, [(0, 0), *pads]) if any(map(sum, pads)) else np.ascontiguousarray(volume)
+        self._grid = WindowGrid(volume.shape[1:], window, step, gaussian, self._flat)
+        self._classes, self._batch_size, self._activation = classes, batch_size, activation
+        counts = range(len(mirror_axes) + 1)
+        mirrors = itertools.chain.from_iterable(itertools.combinations(mirror_axes, count) for count in counts)
+        self._flips = [tuple(axis + 2 for axis in mirror) for mirror in mirrors]
+        self._volume = torch.from_numpy(volume).to(network.device, non_blocking=True)
+        self._weights = torch.from_numpy(self._grid.weights_of_window()).to(network.device)
+        self._inverse = [
+            torch.from_numpy(part.astype(np.float32)).to(network.device) for part in self._grid.inverse_sums
+        ]
+
+    def label(self) -> np.ndarray:
+        """Labels (Z, Y, X) uint8, as `sliding_window` returns them."""
+        torch = self._torch
+        threshold = 0.5 if self._activation == "sigmoid" else 0.0
+        labels = torch.empty(self._grid.shape, dtype=torch.uint8, device=self._network.device)
+        with torch.inference_mode():
+            for start, stop, scores in self._finished():
+                found = scores[0] > threshold if self._classes == 1 else scores.argmax(0)
+                labels[start:stop] = found.to(torch.uint8)
+        return np.ascontiguousarray(labels.cpu().numpy()[self._crop])
+
+    def slabs(self) -> Iterator[Slab]:
+        """Finished slabs of mean scores on the host, as `stream_slabs` yields them."""
+        first, last = self._crop[0].start, self._crop[0].stop
+        with self._torch.inference_mode():
+            for start, stop, scores in self._finished():
+                inner = slice(max(start, first), min(stop, last))
+                if inner.start < inner.stop:
+                    kept = scores[:, inner.start - start : inner.stop - start, self._crop[1], self._crop[2]]
+                    yield Slab(inner.start - first, inner.stop - first, kept.cpu().numpy())
+
+    def _finished(self) -> Iterator[tuple]:
+        """(first plane, last plane, mean scores (classes, planes, Y, X) on the device), from first to last."""
+        torch, grid = self._torch, self._grid
+        depth = grid.window[0]
+        sums = torch.zeros((self._classes, depth, *grid.shape[1:]), device=self._network.device)
+        corners = list(itertools.product(*grid.steps[1:]))
+        starts = [*dict.fromkeys(grid.steps[0]), grid.shape[0]]
+        repeats = [grid.steps[0].count(start) for start in starts]
+        for start, stop, times in zip(starts, starts[1:], repeats, strict=False):
+            for first in range(0, times * len(corners), self._batch_size):
+                group = (corners * times)[first : first + self._batch_size]
+                for (y, x), scores in zip(group, self._infer(start, group), strict=True):
+                    place = sums[:, :, y : y + grid.window[1], x : x + grid.window[2]]
+                    place.addcmul_(scores.float(), self._weights)
+            yield start, stop, self._mean(sums[:, : stop - start], start, stop)
+            for part in sums:  # one class at a time, so that little is held twice
+                part[: depth - (stop - start)] = part[stop - start :].clone()
+                part[depth - (stop - start) :] = 0
+
+    def _infer(self, z: int, corners: list[tuple[int, int]]):
+        """Scores (N, classes, Z, Y, X), averaged over the mirrors."""
+        torch, (depth, height, width) = self._torch, self._grid.window
+        batch = torch.stack([self._volume[:, z : z + depth, y : y + height, x : x + width] for y, x in corners])
+        total = None
+        for axes in self._flips:
+            flat_axes = tuple(axis if not self._flat else axis + 1 for axis in axes)
+            scores = self._activate(self._call(torch.flip(batch, flat_axes) if axes else batch))
+            expected = (len(corners), self._classes, depth, height, width)
+            if tuple(scores.shape) != expected:
+                raise DeviceError(
+                    "the device returned another shape", received=tuple(scores.shape), expected=expected
+                )
+            scores = torch.flip(scores, flat_axes) if axes else scores
+            total = scores if total is None else total + scores
+        return total / len(self._flips) if len(self._flips) > 1 else total
+
+    def _call(self, batch):
+        torch, autocast = self._torch, self._network.autocast
+        kind = torch.device(self._network.device).type
+        batch = batch[:, :, 0] if self._flat else batch
+        if kind == "cuda":  # tensor cores take channels last
+            last = torch.channels_last if self._flat else torch.channels_last_3d
+            batch = batch.contiguous(memory_format=last)
+        with torch.autocast(kind, dtype=autocast) if autocast is not None else contextlib.nullcontext():
+            scores = self._network.module(batch).float()
+        return scores[:, :, None] if self._flat else scores
+
+    def _activate(self, scores):
+        if self._activation == "softmax":
+            return scores.softmax(1)
+        return scores.sigmoid() if self._activation == "sigmoid" else scores
+
+    def _mean(self, sums, start: int, stop: int):
+        depth, rows, columns = self._inverse
+        scores = sums * (depth[start:stop, None, None] * (rows[:, None] * columns[None, :]))
+        if not bool(self._torch.isfinite(scores).all()):
+            raise DeviceError(
+                "the device returned scores that are not finite",
+                received=f"NaN or infinity in planes {start} to {stop}",
+                remedy="Check the input for NaN, or run in f32.",
+            )
+        return scores

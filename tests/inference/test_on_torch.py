@@ -1,0 +1,95 @@
+"""The sliding window on torch's device gives what the one on the host gives (tried on torch's CPU device)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from helpers.errors import DeviceError  # noqa: E402
+from helpers.inference import WindowPlan, infer_job, infer_scores, sliding_window  # noqa: E402
+from helpers.inference.on_torch import TorchNetwork, TorchWindows  # noqa: E402
+
+CASES = [
+    ((23, 40, 37), (8, 16, 16), {}),
+    ((5, 40, 9), (8, 16, 16), {}),  # smaller than the window in two axes
+    ((9, 30, 33), (16, 20), {"mirror_axes": (0, 1)}),
+    ((20, 24, 24), (8, 16, 16), {"mirror_axes": (0, 2), "activation": "softmax", "batch_size": 5}),
+    ((13, 20, 20), (6, 10, 10), {"step": 0.25, "gaussian": False, "batch_size": 3}),
+    ((6, 1, 2), (6, 1, 2), {"step": 0.3}),  # positions repeat
+]
+
+
+def answer(batch):
+    """Three classes that depend on content and place."""
+    xp = torch if isinstance(batch, torch.Tensor) else np
+    place = xp.sin(xp.arange(batch.shape[-1]) * 1.0)
+    rows = xp.cos(xp.arange(batch.shape[-2]) * 1.0)
+    scores = [batch[:, 0] * (index + 1) + place * index + rows[:, None] for index in range(3)]
+    stacked = xp.stack(scores, 1)
+    return stacked.to(torch.float32) if xp is torch else stacked.astype(np.float32)
+
+
+class OnTorch:
+    torch_network = TorchNetwork(answer, "cpu")
+    max_in_flight = 1
+
+    def __call__(self, batch):
+        raise AssertionError("the host's way is not taken")
+
+
+@pytest.mark.parametrize(("shape", "window", "options"), CASES)
+@pytest.mark.parametrize("target", [None, (11, 31, 29)])
+def test_labels_and_scores_are_those_of_the_host(shape, window, options, target):
+    volume = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
+    plan = WindowPlan(window, 3, target_shape=target, **options)
+    wanted = np.concatenate([slab.scores for slab in infer_scores(volume, answer, plan)], axis=1)
+    found = np.concatenate([slab.scores for slab in infer_scores(volume, OnTorch(), plan)], axis=1)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.ptp(wanted)
+    ordered = np.sort(wanted, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-5 * np.ptp(wanted)
+    labels = infer_job(volume, OnTorch(), plan)
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels[clear], infer_job(volume, answer, plan)[clear])
+
+
+def test_one_class_is_cut_at_a_half():
+    volume = np.random.default_rng(0).standard_normal((1, 9, 20, 20), dtype=np.float32)
+    options = {"classes": 1, "activation": "sigmoid"}
+    found = TorchWindows(volume, TorchNetwork(lambda batch: batch, "cpu"), (4, 8, 8), **options).label()
+    assert np.array_equal(found, sliding_window(volume, lambda batch: batch, (4, 8, 8), **options))
+    assert 0.3 < found.mean() < 0.7
+
+
+def test_wrong_shapes_and_nan_are_refused():
+    volume = np.zeros((1, 8, 8, 8), np.float32)
+    with pytest.raises(DeviceError, match="another shape"):
+        TorchWindows(volume, TorchNetwork(lambda batch: batch, "cpu"), (4, 4, 4), classes=2).label()
+    with pytest.raises(DeviceError, match="not finite"):
+        TorchWindows(volume, TorchNetwork(lambda batch: batch * torch.nan, "cpu"), (4, 4, 4), classes=1).label()
+
+
+def test_autocast_reaches_the_network():
+    seen = []
+
+    def network(batch):
+        seen.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        return batch
+
+    TorchWindows(
+        np.zeros((1, 4, 4, 4), np.float32), TorchNetwork(network, "cpu", torch.bfloat16), (4, 4, 4), classes=1
+    ).label()
+    assert seen == [torch.bfloat16]
+
+
+def test_a_device_call_hands_the_network_on():
+    from helpers.inference.device_call import DeviceCall
+
+    spec = SimpleNamespace(name="a", dtype="float32")
+    device = SimpleNamespace(inputs=[spec], outputs=[spec], max_in_flight=1, torch_network=(answer, "cpu", None))
+    assert DeviceCall(device, "a", "a").torch_network == TorchNetwork(answer, "cpu")
+    del device.torch_network
+    assert DeviceCall(device, "a", "a").torch_network is None

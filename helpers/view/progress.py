@@ -35,8 +35,8 @@ def report_progress(name: str, interactive: bool | None = None) -> Iterator[Call
         return
     from tqdm.auto import tqdm
 
-    with tqdm(desc=name, bar_format="{desc}: {postfix}") as line_of_text:
-        yield line_of_text.set_postfix_str
+    with tqdm(desc=name, bar_format="{desc}") as shown:
+        yield lambda line: shown.set_description_str(f"{name}: {line}")
 
 
 def _every(seconds: float, show: Callable[[str], None]) -> Callable[[str], None]:

@@ -194,6 +194,29 @@ def test_a_device_that_nobody_closes_is_freed_at_the_end(static_om, on_double):
     assert_clean(ran)
 
 
+def test_closing_waits_for_a_call_that_the_device_lost_sight_of(static_om, on_double):
+    # An interrupt can hit the caller while the thread of a call starts: it runs, and nobody knows of it.
+    ran = on_double(
+        """
+        device = open_device(sys.argv[1], "ascend310p3")
+        session, answers = device._session, []
+        thread = threading.Thread(target=lambda: answers.append(session.run({"image": feed(2)})))
+        thread.start()
+        time.sleep(0.05)
+        device.close()
+        check(answers[0], feed(2))
+        try:
+            session.run({"image": feed(2)})
+        except RuntimeError as error:
+            print(error)
+        """,
+        static_om,
+        LATENCY_MS=200,
+    )
+    assert_clean(ran)
+    assert "the session is closed" in ran.output
+
+
 def test_without_acl_the_target_says_what_is_needed(static_om):
     from helpers.devices import open_device
     from helpers.errors import DeviceError

@@ -33,7 +33,7 @@ class AscendSession:
     fills_memory = True
 
     def __init__(self, path, device_id=0, max_in_flight=2, timeout_s=600.0, device="NPU", precision="f16"):
-        self.notes = []
+        self.notes, self.max_in_flight = [], 0
         self._timeout_s, self._chip, self._lost = timeout_s, None, None
         self._execute_lock = threading.Lock()
         self._slots = queue.Queue()
@@ -59,9 +59,11 @@ class AscendSession:
         if self._lost is not None:
             raise self._lost
         gear = self._model.find_gear({name: array.shape for name, array in feeds.items()})
-        self._chip.enter()
         slot = self._slots.get()
         try:
+            if slot is None:
+                raise RuntimeError("the session is closed")
+            self._chip.enter()
             return slot.run(feeds, gear, self._execute_lock, allocate)
         except AclError as error:
             if error.kind == "lost":
@@ -124,6 +126,11 @@ class AscendSession:
 
     def _free(self):
         atexit.unregister(self._free)
+        # A call may still run: an interrupted caller knows nothing of a thread that was about to start.
+        for _ in range(self.max_in_flight):
+            self._slots.get()
+        self.max_in_flight = 0
+        self._slots.put(None)
         if self._chip is not None:
             with contextlib.suppress(AclError):
                 self._chip.enter()

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
-PACKAGES = ("numpy", "numba", "scipy", "torch", "openvino", "monai", "nnunetv2", "scikit-image")
+PACKAGES = ("numpy", "numba", "scipy", "torch", "openvino", "onnxruntime", "nncf", "monai", "nnunetv2")
 
 
 def measure(work: Callable[[], object]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
+from helpers.cli.study_commands import STUDY_COMMANDS
 from helpers.cli.values import add_parameter_arguments, read_given
 
 
@@ -103,5 +104,6 @@ COMMANDS = {
     "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
     "report": ("Writes a run's report: one HTML file that needs no server.", _add_report_arguments, _report),
     **HANDOVER_COMMANDS,
+    **STUDY_COMMANDS,
     "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
 }

@@ -61,6 +61,13 @@ class RunParams(BaseModel):
 
     keep_precise: list[str] = Field(default_factory=list)
 
+    precision_study: bool = False
+    study_targets: list[str] = Field(default_factory=list)
+    study_precisions: list[str] = Field(default_factory=list)
+    study_batches: list[int] = Field(default_factory=lambda: [1], min_length=1)
+    study_seconds: float = Field(3.0, gt=0)
+    int8_attempts: int = Field(3, ge=1)
+
     parity_tolerance: float = Field(1e-4, gt=0)
     minimum_scores: dict[str, float] | None = None
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
@@ -72,7 +79,7 @@ class RunParams(BaseModel):
     grey_window: str | None = None  # of params/windows.yaml; None: the recipe's own
     anonymise: bool = False  # the report without names, paths and dates
 
-    @field_validator("cases", "calibration_cases", "keep_precise", mode="before")
+    @field_validator("cases", "calibration_cases", "keep_precise", "study_targets", "study_precisions", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         # papermill's -p passes text only: `-p cases a,b`.
@@ -80,7 +87,7 @@ class RunParams(BaseModel):
             return [name.strip() for name in value.split(",") if name.strip()]
         return value
 
-    @field_validator("batch_gears", mode="before")
+    @field_validator("batch_gears", "study_batches", mode="before")
     @classmethod
     def _split_gears(cls, value: object) -> object:
         return _split_numbers(value)

@@ -46,6 +46,8 @@ class Recipe(ABC):
         defaults: parameter values of this recipe, over those of the target.
         class_names: of the class indices 0, 1, ...
         score_names: in the order of tables; larger is better.
+        headline_scores: those whose mean stands for a mask in a comparison; () means all.
+        has_nnunet_metrics: whether the source reports nnU-Net's thirteen metrics of each label.
         rewrites: graph rewrites to offer, by name.
         targets_to_lint: vendor targets whose objections are shown, the strictest first.
         mask_suffix: of the mask files.
@@ -59,6 +61,8 @@ class Recipe(ABC):
     defaults: ClassVar[Mapping[str, object]] = {}
     class_names: ClassVar[tuple[str, ...]]
     score_names: ClassVar[tuple[str, ...]]
+    headline_scores: ClassVar[tuple[str, ...]] = ()
+    has_nnunet_metrics: ClassVar[bool] = False
     rewrites: ClassVar[tuple[str, ...]] = ()
     targets_to_lint: ClassVar[tuple[str, ...]] = ("ascend310", "ascend310p3")
     mask_suffix: ClassVar[str] = ".nii.gz"

@@ -37,6 +37,7 @@ class FCNVoc2012(Recipe):
     params_model = VocParams
     class_names = voc.CLASSES
     score_names = ("mIoU", "mIoU_present", "mAcc", "aAcc")
+    headline_scores = ("mIoU_present",)
     targets_to_lint = ("ascend310", "ascend310p3")
     mask_suffix = ".png"
 

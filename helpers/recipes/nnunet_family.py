@@ -47,6 +47,7 @@ class NnunetRecipe(Recipe):
     configuration: ClassVar[str]
     demo_mirror_axes: ClassVar[tuple[int, ...]] = ()
     params_model = NnunetParams
+    has_nnunet_metrics = True
 
     @abstractmethod
     def network_of(self, state: Mapping):

@@ -37,6 +37,7 @@ class UNetCarvana(Recipe):
     params_model = CarvanaParams
     class_names = ("background", "car")
     score_names = ("IoU", "Dice")
+    headline_scores = ("Dice",)
     rewrites = ("drop_empty_pad",)
     targets_to_lint = ("ascend310p3", "ascend310b1")
     mask_suffix = ".png"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 RESAMPLES = 10_000
@@ -24,3 +26,31 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
         means[start : start + count] = values[random.integers(0, values.size, (count, values.size))].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(values.mean()), float(low), float(high)
+
+
+def paired_interval(
+    count: int,
+    difference: Callable[[Sequence[int]], float | None],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """(low, high) of the difference of two scores that are no means over cases, such as a data set's mean IoU.
+
+    Args:
+        count: cases, at least one.
+        difference: maps case indices, some repeated, to the difference over these cases; None where there is nothing
+            to score among them.
+        resamples: drawn from a fixed seed.
+        confidence: share of the differences inside.
+
+    Returns:
+        NaN twice where no resample could be scored.
+    """
+    random = np.random.default_rng(0)
+    drawn = [difference(random.integers(count, size=count).tolist()) for _ in range(resamples)]
+    known = [value for value in drawn if value is not None]
+    if not known:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -48,7 +48,8 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
         with run_call(recipe, run) as device:
             forms = {"exported": _graph(run, EXPORTED), "simplified": _graph(run, SIMPLIFIED)}
             forms |= {"repaired": _graph(run, FINAL), "device": device}
-            rows = check_parity(_torch(recipe, run), forms, inputs, margin=_CLEAR * _tolerance(run, "device"))
+            margin = _CLEAR * _tolerance(run, "device")
+            rows = check_parity(torch_reference(recipe, run), forms, inputs, margin=margin)
         checks = [check for row in rows for check in _judge(row, run)]
         facts = {
             row.name: f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
@@ -97,7 +98,7 @@ def _inputs(recipe: Recipe, run: Run, cases) -> list[np.ndarray]:
     return [np.ascontiguousarray(batch, np.float32) for batch in batches]
 
 
-def _torch(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarray]:
+def torch_reference(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarray]:
     """The deployed network; without the ArgMax that ends it, if one does: a map of classes has no margin."""
     import torch
 

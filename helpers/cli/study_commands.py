@@ -1,0 +1,84 @@
+"""The commands of the studies: `sweep` and `bisect`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+
+from helpers.cli.values import add_parameter_arguments, read_given
+
+
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_recipe_arguments(parser)
+    parser.add_argument("--targets", help="comma-separated; beside the run's own, which is the base in f32")
+    parser.add_argument("--precisions", help="comma-separated; default: all that each target runs")
+    parser.add_argument("--batches", help="comma-separated batch sizes to time; default: 1")
+
+
+def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    from helpers import recipes
+
+    parser.add_argument("recipe", help=f"one of {', '.join(recipes.recipe_names())}, or 'all'")
+    add_parameter_arguments(parser)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    given = read_given(options) | {"precision_study": True}
+    for name in ("targets", "precisions", "batches"):
+        if getattr(options, name):
+            given[f"study_{name}"] = getattr(options, name)
+    return max([_sweep_one(name, given) for name in _recipes(options)])
+
+
+def _sweep_one(recipe_name: str, given: Mapping[str, object]) -> int:
+    from helpers import study
+
+    recipe, run = _run_to_graph(recipe_name, given)
+    result = study.study_precisions(recipe, run)
+    run.finish()
+    sys.stdout.write(f"{result}\n{run.folder}\n")
+    return 1 if False in result.values["passed"].values() else 0
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    return max([_bisect_one(name, read_given(options)) for name in _recipes(options)])
+
+
+def _bisect_one(recipe_name: str, given: Mapping[str, object]) -> int:
+    from helpers import stages, study
+
+    recipe, run = _run_to_graph(recipe_name, given)
+    stages.compile_model(recipe, run)
+    result = study.bisect_device(recipe, run)
+    run.finish()
+    sys.stdout.write(f"{result}\n{run.folder}\n")
+    return 1 if result.values["culprit"] else 0
+
+
+def _recipes(options: argparse.Namespace) -> list[str]:
+    from helpers import recipes
+
+    return recipes.recipe_names() if options.recipe == "all" else [options.recipe]
+
+
+def _run_to_graph(recipe_name: str, given: Mapping[str, object]):
+    """A run from its data to its final graph, without a notebook."""
+    from helpers import recipes, stages
+    from helpers.run import Run
+
+    recipe = recipes.load(recipe_name)
+    params = recipe.prepare_params(**given)
+    recipe.checkpoint_path(params)
+    run = Run(params)
+    stages.prepare_data(recipe, run)
+    stages.export_onnx(recipe, run)
+    stages.simplify_onnx(recipe, run)
+    stages.apply_surgery(recipe, run)
+    return recipe, run
+
+
+STUDY_COMMANDS = {
+    "sweep": ("Compares precisions, targets and batch sizes of a recipe.", _add_sweep_arguments, _sweep),
+    "bisect": ("Finds the first node where a target or precision departs.", _add_recipe_arguments, _bisect),
+}

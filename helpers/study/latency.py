@@ -1,0 +1,93 @@
+"""Latency of a device by batch size: warmed up, with percentiles, its steps apart where the runtime tells them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from helpers.devices import Device
+
+_LEAST_CALLS, _MOST_CALLS = 5, 200
+_STEPS = ("h2d_s", "execute_s", "d2h_s")
+# A larger batch that takes no longer than this many times batch 1 was not run as one.
+_SAME_LATENCY = 1.1
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a batch over timed calls, and samples a second: batch × chips / median.
+
+    `h2d_ms`, `execute_ms` and `d2h_ms` are medians of copy to the device, execution and copy back, or None where the
+    runtime does not tell them apart.
+    """
+
+    batch: int
+    chips: int
+    calls: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    samples_per_second: float
+    h2d_ms: float | None = None
+    execute_ms: float | None = None
+    d2h_ms: float | None = None
+
+    def to_json(self) -> dict:
+        """As JSON values."""
+        return asdict(self)
+
+
+def measure_latency(
+    device: Device, feeds: Mapping[str, np.ndarray], *, chips: int = 1, warm_up: int = 2, budget_s: float = 3.0
+) -> Latency:
+    """Calls a device one batch after the other.
+
+    Args:
+        device: opened.
+        feeds: one batch; its first array's first axis counts samples.
+        chips: that work on batches of this size at once.
+        warm_up: calls that are not timed.
+        budget_s: seconds to spend; at least 5 calls are timed and at most 200.
+    """
+    feeds = dict(feeds)
+    for _ in range(warm_up):
+        device.infer(feeds)
+    _take_timings(device)
+    seconds: list[float] = []
+    while len(seconds) < _LEAST_CALLS or (sum(seconds) < budget_s and len(seconds) < _MOST_CALLS):
+        start = time.perf_counter()
+        device.infer(feeds)
+        seconds.append(time.perf_counter() - start)
+    p50, p90, p99 = (float(value) * 1e3 for value in np.quantile(seconds, [0.5, 0.9, 0.99]))
+    batch = next(iter(feeds.values())).shape[0]
+    steps = _steps_ms(_take_timings(device))
+    return Latency(batch, chips, len(seconds), p50, p90, p99, throughput(batch, p50, chips), *steps)
+
+
+def throughput(batch: int, latency_ms: float, chips: int = 1) -> float:
+    """Samples a second: batch × chips / latency of one batch."""
+    return batch * chips * 1e3 / latency_ms
+
+
+def batches_run_as_one(latency_ms: Mapping[int, float]) -> list[int]:
+    """Batch sizes whose latency equals that of batch 1: the model behind them was a batch-1 model."""
+    single = latency_ms.get(1)
+    if single is None:
+        return []
+    return [batch for batch, value in sorted(latency_ms.items()) if batch >= 4 and value <= _SAME_LATENCY * single]
+
+
+def _take_timings(device: Device) -> list:
+    take = getattr(device, "timings", None)  # not every device tells its steps
+    return list(take()) if take is not None else []
+
+
+def _steps_ms(timings: list) -> list[float | None]:
+    medians: list[float | None] = []
+    for step in _STEPS:
+        known = [getattr(timing, step) for timing in timings if getattr(timing, step) is not None]
+        medians.append(float(np.median(known)) * 1e3 if known else None)
+    return medians

@@ -1,0 +1,64 @@
+"""Times one compiled model in a process of its own, so that its peak of memory is its own: `python -m` this module.
+
+Takes one argument, JSON: `path`, `target`, `options` of `open_device`, `input` (a .npy file of one batch), `name` of
+the input, `batches`, `budget_s`. Prints one JSON line a batch: the latency and `peak_rss_mb` of the process so far.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.errors import DeviceError
+from helpers.params.paths import PROJECT_ROOT
+
+
+def time_in_own_process(
+    path: Path,
+    target: str,
+    options: Mapping[str, object],
+    sample: Path,
+    name: str,
+    batches: Sequence[int],
+    budget_s: float,
+) -> list[dict]:
+    """Latency and peak memory by batch size, ascending.
+
+    Raises:
+        DeviceError: the process failed; its last line is in the message.
+    """
+    job = {"path": str(path), "target": target, "options": dict(options), "input": str(sample), "name": name}
+    job |= {"batches": sorted(batches), "budget_s": budget_s}
+    command = [sys.executable, "-m", "helpers.study.speed_program", json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_ROOT, errors="replace")
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        received = lines[-1] if lines else f"exit code {done.returncode}"
+        raise DeviceError(f"timing {path.name} on {target} failed", received=received)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def main(argument: str) -> None:
+    """Times every batch size and prints a line for each."""
+    from helpers.devices import open_device
+    from helpers.study.latency import measure_latency
+
+    job = json.loads(argument)
+    sample = np.load(job["input"])
+    with open_device(job["path"], job["target"], **job["options"]) as device:
+        for batch in job["batches"]:
+            feeds = {job["name"]: np.ascontiguousarray(np.repeat(sample, batch, axis=0))}
+            latency = measure_latency(device, feeds, budget_s=job["budget_s"])
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # kB on Linux
+            sys.stdout.write(json.dumps({**latency.to_json(), "peak_rss_mb": round(peak_mb, 1)}) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

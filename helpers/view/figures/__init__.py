@@ -5,9 +5,9 @@ from helpers.view.figures.errors import draw_errors
 from helpers.view.figures.gallery import draw_gallery
 from helpers.view.figures.graph import draw_graph
 from helpers.view.figures.montage import draw_montage
-from helpers.view.figures.previews import draw_previews
 from helpers.view.figures.nodes import draw_node_errors
 from helpers.view.figures.precision import draw_precision
+from helpers.view.figures.previews import draw_previews
 from helpers.view.figures.relief import draw_relief, find_body
 from helpers.view.figures.save import save_figure
 from helpers.view.figures.strip import draw_scores
@@ -19,10 +19,10 @@ __all__ = [
     "draw_gallery",
     "draw_graph",
     "draw_montage",
-    "draw_op_changes",
-    "draw_previews",
     "draw_node_errors",
+    "draw_op_changes",
     "draw_precision",
+    "draw_previews",
     "draw_relief",
     "draw_scores",
     "draw_sizes",

@@ -38,10 +38,9 @@ def test_without_the_line_it_is_an_error(text):
         parse_throughput(text)
 
 
-@pytest.mark.parametrize("shape_mutable", [True, False])
-def test_it_runs_on_the_devices_that_were_named(shape_mutable, tmp_path, magicmind_double, monkeypatch):
+def test_it_runs_on_the_devices_that_were_named(tmp_path, magicmind_double, monkeypatch):
     graph, spec = make_graph(tmp_path, batch_size=3)
-    model = build(graph, spec, magicmind_double, shape_mutable=shape_mutable)
+    model = build(graph, spec, magicmind_double)
     monkeypatch.setenv("PATH", f"{magicmind_double.bin}:/usr/bin:/bin")
     monkeypatch.setenv("MM_DOUBLE_PYTHON", magicmind_double.python)
     monkeypatch.setenv("MM_DOUBLE_REPORT", str(tmp_path / "run.json"))

@@ -30,8 +30,9 @@ def _open(path, double, **options):
     return open_device(path, target, **options)
 
 
-@pytest.mark.parametrize("precision", LIMITS)
-@pytest.mark.parametrize("shape_mutable", [True, False])
+@pytest.mark.parametrize(
+    ("precision", "shape_mutable"), [("f32", True), ("f16", False), ("qint8_mixed_float16", True)]
+)
 def test_each_precision_answers_within_its_rounding(precision, shape_mutable, tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=4)
     windows = calibration(tmp_path) if precision.startswith("qint") else None
@@ -99,12 +100,13 @@ def test_calls_in_flight_stay_apart_on_the_device_that_was_named(device_id, tmp_
     ]
 
 
-def test_several_mlus_are_a_pool(tmp_path, magicmind_double):
+def test_several_mlus_are_a_pool(tmp_path, magicmind_double, monkeypatch):
+    monkeypatch.setenv("MM_DOUBLE_LATENCY_MS", "100")  # long enough that one chip cannot take every batch
     graph, spec = make_graph(tmp_path)
     inputs = [sample(1 + seed % 3, seed) for seed in range(12)]
     with _open(build(graph, spec, magicmind_double), magicmind_double, devices="all") as device:
         answers = [future.result()["scores"] for future in [device.submit({"image": x}) for x in inputs]]
-        assert not device.incidents
+        assert not device.incidents()
     assert all(error_of(answer, graph, x) < 5e-6 for x, answer in zip(inputs, answers, strict=True))
     magicmind_double.assert_clean()
     executes = [report["executes"] for report in magicmind_double.read_reports() if report["executes"]]

@@ -71,3 +71,7 @@ class ResourceError(CookbookError):
 
 class GateError(CookbookError):
     """A stage made something, and a check with a number says that it is wrong."""
+
+
+class StepOrderError(CookbookError):
+    """A step was asked for before the one that makes what it needs."""

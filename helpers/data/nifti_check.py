@@ -14,6 +14,7 @@ import numpy as np
 from helpers.errors import DataError
 
 _HEADER_BYTES = 348
+_HEADER_BYTES_OF_2 = 540
 _CHUNK_BYTES = 1 << 22
 _FLOATS = {16: "f4", 64: "f8"}
 
@@ -31,11 +32,13 @@ def refuse_damaged_nifti(path: Path) -> None:
     ITK fills missing voxels with whatever was in memory, and turns NaN and infinity into 0.
 
     Raises:
-        DataError: the gzip stream is truncated or damaged, voxels are missing, or some are not finite.
+        DataError: the gzip stream is truncated or damaged, voxels are missing, some are not finite, or it is NIfTI-2.
     """
     try:
         with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as stream:
-            layout = _layout_of(stream.read(_HEADER_BYTES))
+            header = stream.read(_HEADER_BYTES)
+            _refuse_nifti_2(path, header)
+            layout = _layout_of(header)
             bad = 0 if layout is None else _count_non_finite(path, stream, layout)
             while stream.read(_CHUNK_BYTES):  # gzip's checksum comes last, and damage explains NaN
                 pass
@@ -53,6 +56,16 @@ def refuse_non_finite(path: Path, count: int) -> None:
     """Raises a DataError where `count` voxels of a file are NaN or infinite."""
     if count:
         raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
+
+
+def _refuse_nifti_2(path: Path, header: bytes) -> None:
+    if header[:4] in (struct.pack("<i", _HEADER_BYTES_OF_2), struct.pack(">i", _HEADER_BYTES_OF_2)):
+        raise DataError(
+            f"{path} is NIfTI-2, which ITK does not read",
+            received=f"a header of {_HEADER_BYTES_OF_2} bytes",
+            expected="NIfTI-1",
+            remedy="Resave it: nibabel.Nifti1Image(image.dataobj, image.affine).",
+        )
 
 
 def _count_non_finite(path: Path, stream, layout: _Layout) -> int:

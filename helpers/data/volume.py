@@ -12,8 +12,10 @@ import numpy as np
 from helpers.data.geometry import Geometry
 from helpers.data.nifti_check import refuse_damaged_nifti, refuse_non_finite
 from helpers.errors import DataError
+from helpers.run.lfs import REMEDY, is_lfs_pointer
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_POSITION = "0020|0032"  # DICOM's Image Position (Patient)
 _TWO_FILES = (".nhdr", ".mhd")  # a header that names a second file cannot be replaced in one step
 
 
@@ -113,11 +115,11 @@ def refuse_unreadable(path: Path) -> None:
         raise DataError(f"{path} is empty", received="0 bytes", expected="a volume", remedy="Copy it again.")
     with open(path, "rb") as stream:
         head = stream.read(64)
-    if head.startswith(b"version https://git-lfs"):
+    if is_lfs_pointer(head):
         raise DataError(
             f"{path} is a Git LFS pointer, not the volume",
             received=f"{size_bytes} bytes of text",
-            remedy="Run `git lfs pull` where it was cloned.",
+            remedy=REMEDY,
         )
     if path.name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
         raise DataError(f"{path} is not gzip", received=f"first bytes {head[:4].hex()}", expected="1f8b")
@@ -150,11 +152,31 @@ def _read_dicom_series(folder: Path):
             expected="1",
             remedy="Point at a folder with the files of one series.",
         )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
+    reader.SetFileNames(names)
+    reader.MetaDataDictionaryArrayUpdateOn()
     try:
-        return reader.Execute()
+        image = reader.Execute()
     except RuntimeError as error:
         raise DataError(f"{folder} cannot be read as DICOM", received=_last_line(error)) from None
+    _refuse_missing_slices(folder, reader, image, len(names))
+    return image
+
+
+def _refuse_missing_slices(folder: Path, reader, image, count: int) -> None:
+    # ITK stretches the slices that are there over the gap, and says so on the console only.
+    if not all(reader.HasMetaDataKey(index, _POSITION) for index in range(count)):
+        return
+    places = [[float(value) for value in reader.GetMetaData(index, _POSITION).split("\\")] for index in range(count)]
+    heights = np.sort(np.array(places) @ np.array(image.GetDirection()).reshape(3, 3)[:, 2])
+    steps = np.diff(heights)
+    if len(steps) and steps.max() > 1.5 * np.median(steps):
+        raise DataError(
+            f"{folder} lacks slices",
+            received=f"neighbours {steps.max():.3g} mm apart",
+            expected=f"{np.median(steps):.3g} mm between all of the {count} slices",
+            remedy="Copy the whole series again.",
+        )
 
 
 def _drop_single_axes(image, path: Path):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from helpers.errors import CheckpointError
 from helpers.networks.safe_pickle import read_torch_pickle
+from helpers.run.lfs import REMEDY, is_lfs_pointer
 
 StateDict = dict[str, Tensor]
 
@@ -105,11 +106,11 @@ def _refuse_unreadable(path: Path) -> None:
         raise CheckpointError(f"{path} is empty", received="0 bytes", remedy="Copy or download it again.")
     with open(path, "rb") as stream:
         head = stream.read(64)
-    if head.startswith(b"version https://git-lfs"):
+    if is_lfs_pointer(head):
         raise CheckpointError(
             f"{path} is a Git LFS pointer, not the weights",
             received=f"{size_bytes} bytes of text",
-            remedy="Run `git lfs pull` where it was cloned.",
+            remedy=REMEDY,
         )
     if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         raise CheckpointError(

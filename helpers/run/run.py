@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from helpers.errors import CookbookError, GateError
+from helpers.errors import CookbookError, GateError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import place_output
 from helpers.run.atomic import write_json
@@ -20,6 +20,14 @@ from helpers.run.result import Check, Made, StageResult
 from helpers.run.store import Store, StoredWork, place_files
 
 _LOG = logging.getLogger("cookbook")
+# Beginning of a file's name in the run -> the step that makes it, as a notebook calls it.
+_MADE_BY = {
+    "graph/exported": "stages.export_onnx",
+    "graph/simplified": "stages.simplify_onnx",
+    "model.onnx": "stages.apply_surgery",
+    "compiled/": "stages.compile_model",
+    "masks/": "stages.infer_cases",
+}
 
 
 class Run:
@@ -50,6 +58,18 @@ class Run:
     def path(self, name: str) -> Path:
         """A file of this run by its relative name."""
         return self.folder / name
+
+    def need(self, name: str) -> Path:
+        """A file of this run that an earlier step made.
+
+        Raises:
+            StepOrderError: it is not there; the step that makes it is named.
+        """
+        path = self.path(name)
+        if not path.exists():
+            step = next((step for start, step in _MADE_BY.items() if name.startswith(start)), "the steps before")
+            raise StepOrderError(f"{name} is not made yet", remedy=f"Run the cells in order, or {step} first.")
+        return path
 
     def perform(
         self,

@@ -7,11 +7,14 @@ import errno
 import json
 import logging
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from helpers.run.atomic import copy_file, explain_full_disk, write_json
 from helpers.run.digest import digest_file
@@ -60,12 +63,20 @@ class Store:
         """An empty folder to make files in; removed at the end unless `keep` took it."""
         with explain_full_disk(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".work-", dir=self.root))
+            self._remove_left_over()
+            folder = Path(tempfile.mkdtemp(prefix=f".work-{platform.node()}-{os.getpid()}-", dir=self.root))
         try:
             with explain_full_disk(folder):
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove_left_over(self) -> None:
+        """Removes the working folders of processes of this machine that were killed."""
+        for folder in self.root.glob(f".work-{platform.node()}-*-*"):
+            pid = folder.name.removeprefix(f".work-{platform.node()}-").partition("-")[0]
+            if pid.isdigit() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, key: str, working: Path, result: dict) -> StoredWork:
         """Moves a working folder's files under a key, replacing what was there."""

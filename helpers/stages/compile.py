@@ -74,7 +74,7 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
 def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) -> StageResult:
     compiler = compiler_for(target.runtime)
     job = _job(recipe, run, target, run.params.precision, _OUTPUT)
-    source = run.path(FINAL)
+    source = run.need(FINAL)
     if job.is_calibrated:
         prepare_calibration(recipe, run)
 
@@ -93,7 +93,7 @@ def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) ->
 def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> StageResult:
     compiler = compiler_for(target.runtime)
     job = _job(recipe, run, target, precision, _OUTPUT)
-    source = run.path(FINAL)
+    source = run.need(FINAL)
 
     def make(folder: Path) -> Made:
         output = folder / _OUTPUT

@@ -62,7 +62,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
     """Runs onnxsim in a guarded child; when that fails the exported graph goes on and the result says so."""
     spec = recipe.graph_spec(run.params)
-    source = run.path(EXPORTED)
+    source = run.need(EXPORTED)
 
     def make(folder: Path) -> Made:
         target = folder / SIMPLIFIED
@@ -93,7 +93,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
     import onnx
 
     spec = recipe.graph_spec(run.params)
-    source = run.path(SIMPLIFIED)
+    source = run.need(SIMPLIFIED)
     names = list(dict.fromkeys((*recipe.rewrites, *_offered(run))))
 
     def make(folder: Path) -> Made:
@@ -114,7 +114,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
 
 def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
     """Counts ops, multiply-accumulates and parameters of the final graph."""
-    source = run.path(FINAL)
+    source = run.need(FINAL)
 
     def make(folder: Path) -> Made:
         summary = count_graph(load_graph(source))
@@ -134,7 +134,7 @@ def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
 
 def lint_graph(recipe: Recipe, run: Run) -> StageResult:
     """What each vendor target would refuse, before and after surgery."""
-    before, after = run.path(SIMPLIFIED), run.path(FINAL)
+    before, after = run.need(SIMPLIFIED), run.need(FINAL)
     targets = [load_target(name) for name in dict.fromkeys((*recipe.targets_to_lint, run.params.target))]
 
     def make(folder: Path) -> Made:
@@ -159,7 +159,7 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
 
 def _offered(run: Run) -> list[str]:
     """Rewrites that mend what the run's target objects to."""
-    objections = lint(load_graph(run.path(SIMPLIFIED)), load_target(run.params.target))
+    objections = lint(load_graph(run.need(SIMPLIFIED)), load_target(run.params.target))
     return [item.rewrite for item in objections if item.rewrite]
 
 

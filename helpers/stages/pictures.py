@@ -32,7 +32,7 @@ def draw_graph(recipe: Recipe, run: Run) -> StageResult:
             figures.save_figure(figures.draw_graph(model, title, refused), folder / f"figures/{name}.png")
         return Made(next_step="Compile the graph.")
 
-    inputs = {name: digest_file(run.path(name)) for name in (SIMPLIFIED, FINAL)}
+    inputs = {name: digest_file(run.need(name)) for name in (SIMPLIFIED, FINAL)}
     inputs["target"] = target.name
     return run.perform("draw_graph", "Pictures of the graph", inputs=inputs, make=make)
 
@@ -52,7 +52,7 @@ def draw_results(recipe: Recipe, run: Run, most: int = 4) -> StageResult:
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
-        "masks": {case.id: digest_file(run.path(mask_name(recipe, case.id))) for case in cases},
+        "masks": {case.id: digest_file(run.need(mask_name(recipe, case.id))) for case in cases},
         "scores": scores,
         "window": window.model_dump(mode="json"),
     }

@@ -57,7 +57,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
-        "masks": {case.id: digest_file(run.path(mask_name(recipe, case.id))) for case in cases},
+        "masks": {case.id: digest_file(run.need(mask_name(recipe, case.id))) for case in cases},
         "minimum": minimum,
         "held_out": held_out,
     }

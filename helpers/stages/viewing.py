@@ -15,7 +15,7 @@ from helpers.view.windows import load_window
 
 def open_graph(run: Run):
     """The final graph in netron, by a click, when someone is there."""
-    return offer_netron(run.path(FINAL), run.params.interactive)
+    return offer_netron(run.need(FINAL), run.params.interactive)
 
 
 def open_case(recipe: Recipe, run: Run, case_id: str | None = None):

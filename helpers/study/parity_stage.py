@@ -60,7 +60,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
         return Made(tuple(checks), facts, values, "Run the cases.")
 
     inputs = {
-        "graphs": {name: digest_file(run.path(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
+        "graphs": {name: digest_file(run.need(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
         "compiled": digest_compiled(run),
         "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
         "rules": recipe.rules(run.params),
@@ -119,7 +119,7 @@ def torch_reference(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarr
 
 def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:
     # The graph is judged here, not ONNX Runtime's way of summing a norm, so that sum is made in steps.
-    model, _ = rewrite_graph(load_graph(run.path(name)), [PairwiseInstanceNorm()])
+    model, _ = rewrite_graph(load_graph(run.need(name)), [PairwiseInstanceNorm()])
     session = open_reference(model)
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
     return lambda batch: session.run([target], {source: batch})[0]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -171,3 +174,13 @@ def test_an_entry_is_json_with_sorted_keys(store):
     _keep(store, b=1, a=2)
     text = (store.root / KEY / "entry.json").read_text()
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_the_working_folder_of_a_killed_process_goes_and_one_of_a_living_process_stays(store):
+    _keep(store)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (dead.pid, os.getpid()):
+        (store.root / f".work-{platform.node()}-{pid}-abc").mkdir()
+    _keep(store, "m" * 64)
+    assert _loose(store) == [f".work-{platform.node()}-{os.getpid()}-abc"]

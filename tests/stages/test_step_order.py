@@ -1,0 +1,31 @@
+"""A cell that is run before the one it needs says which one that is."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers import stages, study
+from helpers.errors import CompileError, StepOrderError
+
+
+@pytest.mark.parametrize(
+    ("step", "needed"),
+    [
+        (stages.simplify_onnx, "stages.export_onnx"),
+        (stages.apply_surgery, "stages.simplify_onnx"),
+        (stages.inspect_graph, "stages.apply_surgery"),
+        (stages.compile_model, "stages.apply_surgery"),
+        (study.check_model_parity, "stages.export_onnx"),
+        (stages.score_cases, "stages.infer_cases"),
+    ],
+)
+def test_the_step_to_run_first_is_named(walk, tmp_path, step, needed):
+    done = walk(tmp_path, until="data")
+    with pytest.raises(StepOrderError, match=f"{needed} first"):
+        step(done.recipe, done.run)
+
+
+def test_inference_without_a_compiled_model_names_the_compile_stage(walk, tmp_path):
+    done = walk(tmp_path, until="data")
+    with pytest.raises(CompileError, match="compile stage first"):
+        stages.infer_cases(done.recipe, done.run)

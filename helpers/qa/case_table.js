@@ -83,7 +83,7 @@ function onKey(model, event) {
   }
   if (event.key === "j" || event.key === "k") step(model, event.key === "j" ? 1 : -1);
   else if (event.key === "n") nextOpen(model);
-  else if (model.get("keys").includes(event.key)) model.send({ key: event.key });
+  else if (model.get("heard_keys").includes(event.key)) model.send({ key: event.key });
   else return;
   event.preventDefault();
   event.stopPropagation();

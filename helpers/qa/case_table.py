@@ -34,7 +34,7 @@ class CaseTable(anywidget.AnyWidget):
     columns = traitlets.List(traitlets.Dict()).tag(sync=True)
     sort = traitlets.Dict({"column": "", "descending": False}).tag(sync=True)
     chosen = traitlets.Unicode(allow_none=True, default_value=None).tag(sync=True)
-    keys = traitlets.List(traitlets.Unicode(), list(KEYS)).tag(sync=True)
+    heard_keys = traitlets.List(traitlets.Unicode(), list(KEYS)).tag(sync=True)
 
     def fill(self, review: Review) -> None:
         """Shows a review as it stands."""

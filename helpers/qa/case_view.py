@@ -39,10 +39,10 @@ def open_case_view(review: Review, case: ReviewCase, viewer: str = "auto") -> ip
 
 def close_view(widget: ipywidgets.Widget) -> None:
     """Closes a view with everything in it, so that its voxels leave the kernel and the page."""
-    for child in getattr(widget, "children", ()):
-        close_view(child)
-    for volume_model in getattr(widget, "volumes", ()):
-        volume_model.close()
+    parts = [*getattr(widget, "children", ()), *getattr(widget, "volumes", ())]
+    parts += [part for name in ("layout", "style") if (part := getattr(widget, name, None)) is not None]
+    for part in parts:
+        close_view(part)
     widget.close()
 
 

@@ -1,17 +1,43 @@
-"""The tiny recipe of the stages, with two finished runs of it."""
+"""Two finished runs of the tiny recipe of the stages' tests."""
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
+
+from helpers import stages
+from helpers.qa.finished import list_runs
 
 _STAGES = Path(__file__).resolve().parents[1] / "stages" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("stages_conftest", _STAGES)
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
-tiny, walk = _module.tiny, _module.walk
+tiny = _module.tiny
+_STEPS = (
+    stages.prepare_data,
+    stages.export_onnx,
+    stages.simplify_onnx,
+    stages.apply_surgery,
+    stages.compile_model,
+    stages.infer_cases,
+    stages.score_cases,
+    stages.finish_run,
+)
+
+
+@pytest.fixture(scope="module")
+def walk(tiny):
+    """Runs the tiny recipe on six cases, with what makes masks and scores and no more."""
+
+    def go(outputs: Path, **given: object) -> None:
+        recipe, run = stages.start_run("tiny", {"outputs": str(outputs), "demo_seeds": [1, 2, 3, 4, 5, 6], **given})
+        for step in _STEPS:
+            step(recipe, run)
+
+    return go
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +47,26 @@ def outputs(tiny, walk, tmp_path_factory):
 
     save_file(tiny.module.trained_state(threshold=1.0), tiny.folder / "half.safetensors")
     folder = tmp_path_factory.mktemp("outputs")
-    seeds = [1, 2, 3, 4, 5, 6]
-    walk(folder, demo_seeds=seeds)
-    walk(folder, demo_seeds=seeds, checkpoint=str(tiny.folder / "half.safetensors"), minimum_scores={})
+    walk(folder)
+    walk(folder, checkpoint=str(tiny.folder / "half.safetensors"), minimum_scores={})
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_words(request):
+    """Every test begins without a verdict."""
+    yield
+    if "outputs" in request.fixturenames:
+        shutil.rmtree(request.getfixturevalue("outputs") / ".qa", ignore_errors=True)
+
+
+@pytest.fixture
+def run(outputs):
+    """The run with the trained weights."""
+    return next(run for run in list_runs(outputs, "tiny") if run.params.checkpoint.endswith("trained.safetensors"))
+
+
+@pytest.fixture
+def other(outputs):
+    """The run that finds half."""
+    return next(run for run in list_runs(outputs, "tiny") if run.params.checkpoint.endswith("half.safetensors"))

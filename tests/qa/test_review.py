@@ -16,22 +16,6 @@ from helpers.qa.finished import find_run, list_runs
 from helpers.qa.review import open_review
 
 
-@pytest.fixture
-def run(outputs):
-    return next(run for run in list_runs(outputs, "tiny") if run.params.checkpoint.endswith("trained.safetensors"))
-
-
-@pytest.fixture
-def other(outputs):
-    return next(run for run in list_runs(outputs, "tiny") if run.params.checkpoint.endswith("half.safetensors"))
-
-
-@pytest.fixture(autouse=True)
-def no_words(outputs):
-    yield
-    shutil.rmtree(outputs / ".qa", ignore_errors=True)
-
-
 def test_runs_are_found_the_newest_first_and_nothing_in_them_changes(outputs):
     before = {path: path.stat().st_mtime_ns for path in outputs.rglob("run.json")}
     runs = list_runs(outputs)
@@ -67,7 +51,7 @@ def test_a_verdict_is_there_for_the_next_reader_and_after_a_rerun(outputs, run, 
     worst = review.cases[0].id
     review.judge(worst, "reject", "too small")
     assert review.progress() == (1, 6)
-    walk(outputs, demo_seeds=[1, 2, 3, 4, 5, 6], cache=False)
+    walk(outputs, cache=False)
     again = open_review(find_run(outputs, "tiny", run.name), "bob", outputs)
     assert again.words(worst)["ann"].note == "too small" and again.own_word(worst) is None
     assert again.progress() == (0, 6)

@@ -122,7 +122,7 @@ def _facts(job: CompileJob, config: Mapping) -> dict[str, object]:
     if job.is_calibrated:
         cases = job.sample_inputs()["cases"]
         facts["calibrated with"] = f"windows of {len(cases)} cases: {', '.join(cases)}"
-    return {**facts, "time it": shlex.join(_timer(Path(f"{job.output_name}.mm"), job, config))}
+    return facts
 
 
 def _timer(model: Path, job: CompileJob, config: Mapping, **options: int) -> list[str]:

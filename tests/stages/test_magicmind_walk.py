@@ -90,7 +90,7 @@ def test_mm_run_is_read_where_it_is_and_refuses_no_model(devices, says, mlu, mag
     monkeypatch.setenv("MM_DOUBLE_DEVICES", str(devices))
     done = mlu(until="compile", batch_size=2)
     assert re.fullmatch(says, done.made["compile"].facts["mm_run says"])
-    assert "--iterations 1000" in done.made["compile"].facts["time it"]
+    assert "--iterations 1000" in done.made["compile"].facts["mm_run"]
     assert done.run.path("compiled/model.mm").is_file()
 
 

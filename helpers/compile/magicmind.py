@@ -52,13 +52,14 @@ class MagicMindCompiler(Compiler):
         if params.compile_from == "torchscript":
             inputs["checkpoints"] = [digest_file(path) for path in job.checkpoints]
         if job.is_calibrated:
-            inputs["calibration"] = dict(job.sample_inputs())
+            inputs["calibration"] = {"algorithm": params.quantization_algorithm, **job.sample_inputs()}
         return inputs
 
     def commands(self, job: CompileJob) -> dict[str, str]:
         """The build program with its whole job, and MagicMind's own timer."""
         config = _configure(job, len(job.spec.input_shape) + 1)
-        windows = CalibrationSet(Path(job.samples_file)) if job.is_calibrated else None
+        algorithm = job.params.quantization_algorithm
+        windows = CalibrationSet(Path(job.samples_file), algorithm) if job.is_calibrated else None
         # Always from ONNX: that file is in the run's folder, and a traced network only where it is built from one.
         described = describe_build(Path(job.graph_name), Path(job.output_name), job.spec, config, windows)
         build = show_build_command(job.target.python or "python3", described)
@@ -99,7 +100,7 @@ def _configure(job: CompileJob, output_rank: int) -> dict:
 def _write_windows(job: CompileJob, folder: Path) -> CalibrationSet:
     """The calibration windows, (N, C, *spatial)."""
     np.savez(folder / "windows.npz", windows=job.samples().astype(np.float32, copy=False))
-    return CalibrationSet(folder / "windows.npz")
+    return CalibrationSet(folder / "windows.npz", job.params.quantization_algorithm)
 
 
 def _output_shape(graph: Path) -> tuple[int | None, ...]:

@@ -50,6 +50,7 @@ class RunParams(BaseModel):
     compile_from: Literal["onnx", "torchscript"] = "onnx"
     builder_config: BuilderConfig = Field(default_factory=BuilderConfig)
     build_timeout_s: float = Field(3600.0, gt=0)
+    quantization_algorithm: Literal["LINEAR_ALGORITHM", "EQNM_ALGORITHM"] = "LINEAR_ALGORITHM"
 
     calibration_cases: list[str] = Field(default_factory=list)
     calibration_seeds: list[int] = Field(default_factory=lambda: [9101, 9102, 9103, 9104, 9105, 9106], min_length=1)

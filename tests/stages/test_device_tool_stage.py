@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,6 +63,35 @@ def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, tmp_path
     assert again.made["score"].values["mean"]["cube"] > 0.9
     assert f"The masks are of {tool}'s answers." in str(again.made["finish"])
     assert {mask.status for mask in walk(tmp_path / "outputs", until="infer", **given).made["infer"]} == {"reused"}
+
+
+@pytest.fixture
+def cann(tiny, monkeypatch, cann_doubles):
+    """A machine with CANN: the target `ascend_here` compiles with ATC and runs on pyACL in a worker."""
+    for name, value in cann_doubles.environment().items():
+        monkeypatch.setenv(name, value)
+    folder = tiny.folder / "params" / "targets"
+    text = (folder / "ascend310p3.yaml").read_text()
+    (folder / "ascend_here.yaml").write_text(f"{text}python: {sys.executable}\n")
+    yield cann_doubles
+    (folder / "ascend_here.yaml").unlink()
+
+
+@pytest.mark.parametrize("tool", ["msame", "benchmark", "ais_bench"])
+def test_masks_are_those_of_pyacl_on_the_same_model(tool, walk, tmp_path, cann):
+    given = {"target": "ascend_here", "cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001}
+    device = walk(tmp_path, until="infer", **given)
+    by_hand = walk(tmp_path, until="infer", device_tool=tool, **given)
+    assert by_hand.made["compile"].status == "reused"
+    executed = sum(model["executes"] for report in cann.read_reports() for model in report["models"])
+    facts = by_hand.made["device_tool"].facts
+    for line in (facts[name] for name in facts if name.startswith("command")):
+        cann.run(line, by_hand.run.path(facts["run in"].partition(" ")[0]))
+    again = walk(tmp_path, until="infer", device_tool=tool, **given)
+    for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
+        assert again.run.path(name).read_bytes() == device.run.path(name).read_bytes()
+    assert {mask.status for mask in again.made["infer"]} == {"made"} and executed > 0
+    cann.assert_clean(least=2)
 
 
 def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, tmp_path, cann_doubles):

@@ -107,10 +107,11 @@ def _check_device_tool(params: RunParams, target: Target) -> None:
             received=f"target {target.name}",
             remedy="Choose a target such as ascend310p3, or leave device_tool out.",
         )
-    if params.batch_gears:
-        raise ParameterError(
-            "device_tool takes one batch size", received=params.batch_gears, remedy="Leave batch_gears out."
-        )
+    gears = params.batch_gears or params.atc.dims_gears
+    if gears:
+        raise ParameterError("device_tool takes one input shape", received=gears, remedy="Leave the gears out.")
+    if params.atc.f16_input:
+        raise ParameterError("device_tool writes float32 inputs", received="f16_input", remedy="Leave it out.")
 
 
 def _check_gears(params: RunParams, target: Target) -> None:

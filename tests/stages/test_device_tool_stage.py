@@ -135,6 +135,14 @@ def test_without_a_tool_nothing_is_written(walk, tmp_path):
     assert not done.run.path("device_tool").exists()
 
 
-def test_a_tool_for_another_chip_maker_is_refused_before_anything(tiny):
-    with pytest.raises(ParameterError, match="msame runs models of Ascend chips"):
-        tiny.module.TinyRecipe().prepare_params(device_tool="msame", target="cpu")
+@pytest.mark.parametrize(
+    ("given", "telling"),
+    [
+        ({"target": "cpu"}, "msame runs models of Ascend chips"),
+        ({"target": "ascend310p3", "batch_gears": [1, 4]}, "one input shape"),
+        ({"target": "ascend310p3", "atc": {"f16_input": True}}, "float32 inputs"),
+    ],
+)
+def test_what_a_tool_cannot_do_is_refused_before_anything(tiny, given, telling):
+    with pytest.raises(ParameterError, match=telling):
+        tiny.module.TinyRecipe().prepare_params(device_tool="msame", **given)

@@ -31,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "recipes": BOTTOM | MIDDLE | {"inference", "scoring", "view"},
     "stages": BOTTOM | MIDDLE | {"inference", "interop", "scoring", "view", "recipes", "report"},
 }
-ALLOWED["study"] = ALLOWED["batch"] = ALLOWED["stages"] | {"stages"}
+ALLOWED["batch"] = ALLOWED["stages"] | {"stages"}
+ALLOWED["study"] = ALLOWED["batch"] | {"qa.finished"}  # compares runs that ended
 ALLOWED["qa"] = ALLOWED["stages"] | {"stages"}
 ALLOWED["doctor"] = ALLOWED["stages"] | {"fetch"}
 ALLOWED["cli"] = ALLOWED["study"] | {"study", "batch", "doctor", "fetch", "interop", "qa"}

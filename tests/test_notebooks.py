@@ -87,6 +87,13 @@ def test_recipes_have_the_same_numbered_headings(path: Path):
     assert [int(heading.split()[1]) for heading in headings] == list(range(1, len(headings) + 1))
 
 
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path not in RECIPES], ids=lambda path: path.stem)
+def test_the_other_notebooks_number_their_headings_and_begin_with_the_parameters(path: Path):
+    headings = _headings(path)
+    assert [int(heading.split()[1]) for heading in headings] == list(range(1, len(headings) + 1))
+    assert headings[0] == "## 1 Parameters"
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_parameters_cell_names_only_known_parameters(path: Path):
     from helpers import recipes

@@ -98,6 +98,20 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_rerun_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="folder of a run that passed")
+    parser.add_argument("--outputs", metavar="FOLDER", help="default: a new temporary folder")
+
+
+def _rerun(options: argparse.Namespace) -> int:
+    from helpers.cli.rerun import rerun
+    from helpers.params.paths import find_input
+
+    done = rerun(find_input(options.run, parameter="run"), options.outputs)
+    sys.stdout.write(f"{done}\n")
+    return 1 if done.different else 0
+
+
 COMMANDS = {
     "doctor": ("Shows what this machine has and what each notebook can do on it.", _add_doctor_arguments, _doctor),
     "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
@@ -105,5 +119,6 @@ COMMANDS = {
     "report": ("Writes a run's report: one HTML file that needs no server.", _add_report_arguments, _report),
     **HANDOVER_COMMANDS,
     **STUDY_COMMANDS,
+    "rerun": ("Does a run again from its record and compares the bytes.", _add_rerun_arguments, _rerun),
     "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
 }

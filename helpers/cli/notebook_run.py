@@ -17,7 +17,7 @@ from helpers.run.run import run_folder
 
 # Executed before and after those of the recipes.
 FIRST_NOTEBOOKS = ("00_start_here",)
-LAST_NOTEBOOKS = ("07_visual_qa",)
+LAST_NOTEBOOKS = ("06_compare_runs", "07_visual_qa")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 

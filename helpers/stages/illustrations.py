@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import CaseFiles
-from helpers.graph.inspect import inspect_graph
 from helpers.graph.read import load_graph
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
@@ -49,11 +49,12 @@ def draw_exported(recipe: Recipe, run: Run) -> StageResult:
 
 def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
     """How many nodes of each op two forms of the graph have: "exported", "simplified" or "after surgery"."""
+    forms = (before, after)
 
     def draw(folder: Path) -> None:
-        counts = [inspect_graph(load_graph(run.path(_FORMS[form]))).ops for form in (before, after)]
+        counts = [Counter(node.op_type for node in load_graph(run.path(_FORMS[form])).graph.node) for form in forms]
         name = f"figures/ops_{after.replace(' ', '_')}.png"
-        figures.save_figure(figures.draw_op_changes(*counts, (before, after)), folder / name)
+        figures.save_figure(figures.draw_op_changes(*counts, forms), folder / name)
 
     name = f"draw_ops_{after.replace(' ', '_')}"
     return _illustrate(run, name, f"Ops, {before} and {after}", _digests(run, before, after), draw)

@@ -46,7 +46,12 @@ class TestRun:
 
     def test_all_runs_the_first_steps_every_recipe_and_visual_qa(self, notebooks):
         assert cli.main(["run", "all", "-p", "outputs", "elsewhere"]) == 0
-        assert [name for name, _ in notebooks] == ["00_start_here", *recipes.recipe_names(), "07_visual_qa"]
+        assert [name for name, _ in notebooks] == [
+            "00_start_here",
+            *recipes.recipe_names(),
+            "06_compare_runs",
+            "07_visual_qa",
+        ]
         assert notebooks[0][1] == notebooks[-1][1] == "elsewhere"
 
     def test_all_refuses_a_wrong_parameter_before_the_first_notebook(self, notebooks, capsys):

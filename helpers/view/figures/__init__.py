@@ -10,11 +10,12 @@ from helpers.view.figures.precision import draw_precision
 from helpers.view.figures.previews import draw_previews
 from helpers.view.figures.relief import draw_relief, find_body
 from helpers.view.figures.save import save_figure
-from helpers.view.figures.strip import draw_scores
+from helpers.view.figures.strip import draw_differences, draw_scores
 from helpers.view.figures.throughput import draw_throughput
 
 __all__ = [
     "draw_case_times",
+    "draw_differences",
     "draw_errors",
     "draw_gallery",
     "draw_graph",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from helpers.view.figures.overlay import add_legend, paint_labels
+from helpers.view.figures.overlay import MASKS, add_legend, column_titles, paint_labels
 from helpers.view.figures.save import add_caption, grid_of_pictures
 
 _COLUMN_WIDTH_IN = 2.5
@@ -20,6 +20,7 @@ def draw_gallery(
     truth: np.ndarray | None,
     class_names: Sequence[str],
     scores: Mapping[str, float | None] | None = None,
+    compared: tuple[str, str] = MASKS,
 ):
     """A row of pictures: image, truth, prediction, errors.
 
@@ -29,6 +30,7 @@ def draw_gallery(
         prediction, truth: class indices (H, W); 255 in the truth is not judged; no truth, no columns of it.
         class_names: of the class indices.
         scores: shown in the caption.
+        compared: what `truth` and `prediction` are called; two runs have differences in place of errors.
     """
     columns = ["image", "truth", "prediction", "errors"] if truth is not None else ["image", "prediction"]
     every = max(1, max(image.shape[1:]) // _SHOWN_PIXELS)  # a notebook shows fewer pixels than a camera has
@@ -38,9 +40,9 @@ def draw_gallery(
     figure, axes = grid_of_pictures(1, len(columns), _COLUMN_WIDTH_IN, ratio)
     for axis, column in zip(axes[0], columns, strict=True):
         axis.imshow(paint_labels(picture, column, labels), interpolation="nearest")
-        axis.set_title(column, fontsize=10)
+        axis.set_title(column_titles(compared)[column], fontsize=10)
         axis.set_axis_off()
-    add_legend(figure, class_names, prediction, truth)
+    add_legend(figure, class_names, prediction, truth, compared)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
     add_caption(figure, case_id, shown)
     return figure

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from helpers.data.geometry import Geometry
-from helpers.view.figures.overlay import add_legend, paint_labels
+from helpers.view.figures.overlay import MASKS, add_legend, column_titles, paint_labels
 from helpers.view.figures.save import add_caption, grid_of_pictures
 from helpers.view.figures.slices import axis_letters, pick_slices
 from helpers.view.windows import GreyWindow
@@ -26,6 +26,7 @@ def draw_montage(
     class_names: Sequence[str],
     window: GreyWindow,
     scores: Mapping[str, float | None] | None = None,
+    compared: tuple[str, str] = MASKS,
 ):
     """A figure of two rows of slices; columns are image, truth, prediction and errors.
 
@@ -37,8 +38,10 @@ def draw_montage(
         class_names: of the class indices.
         window: which grey values become black and white; named in the caption.
         scores: shown in the caption.
+        compared: what `truth` and `prediction` are called; two runs have differences in place of errors.
     """
     columns = ["image", "truth", "prediction", "errors"] if truth is not None else ["image", "prediction"]
+    titles = column_titles(compared)
     picks = pick_slices(prediction, truth)
     low, high = window.limits(channel)
     box = _box_of(channel > low)
@@ -54,9 +57,9 @@ def draw_montage(
             axis.set_yticks([])
             _letter(axis, geometry)
             if row == 0:
-                axis.set_title(column, fontsize=10, color=_INK)
+                axis.set_title(titles[column], fontsize=10, color=_INK)
         axes[row][0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=_INK)
-    add_legend(figure, class_names, prediction, truth)
+    add_legend(figure, class_names, prediction, truth, compared)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
     add_caption(figure, case_id, "   ".join(part for part in (shown, window.caption(channel)) if part))
     return figure

@@ -8,6 +8,7 @@ import numpy as np
 
 from helpers.view.palette import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, label_colour, rgb
 
+MASKS = ("truth", "prediction")
 _OPACITY = 0.55
 _IGNORED = 255
 
@@ -43,7 +44,19 @@ def _tint(picture: np.ndarray, where: np.ndarray, colour: str) -> None:
     picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(rgb(colour))
 
 
-def add_legend(figure, class_names: Sequence[str], prediction: np.ndarray, truth: np.ndarray | None) -> None:
+def column_titles(compared: tuple[str, str]) -> dict[str, str]:
+    """What the columns of a picture are called."""
+    last = "errors" if compared == MASKS else "differences"
+    return {"image": "image", "truth": compared[0], "prediction": compared[1], "errors": last}
+
+
+def add_legend(
+    figure,
+    class_names: Sequence[str],
+    prediction: np.ndarray,
+    truth: np.ndarray | None,
+    compared: tuple[str, str] = MASKS,
+) -> None:
     """Names the colours of the classes that occur and, in a line of their own, those of the errors."""
     from matplotlib.patches import Patch
 
@@ -53,13 +66,16 @@ def add_legend(figure, class_names: Sequence[str], prediction: np.ndarray, truth
         for index, name in enumerate(class_names)
         if index and index in present
     ]
-    errors = [
-        Patch(color=TRUE_POSITIVE, label="right"),
-        Patch(color=FALSE_POSITIVE, label="too much or wrong label"),
-        Patch(color=FALSE_NEGATIVE, label="missed"),
-    ]
+    names = ("right", "too much or wrong label", "missed")
+    if compared != MASKS:
+        names = ("the same", f"only or otherwise in {compared[1]}", f"only in {compared[0]}")
+    colours = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)
+    errors = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
     style = {"fontsize": 8, "frameon": False, "borderpad": 0, "handlelength": 1.6, "columnspacing": 1.4}
-    for patches, title, place in ((classes, "labels", 0.01), (errors if truth is not None else [], "errors", 0.99)):
+    for patches, title, place in (
+        (classes, "labels", 0.01),
+        (errors if truth is not None else [], column_titles(compared)["errors"], 0.99),
+    ):
         if patches:
             side = "left" if place < 0.5 else "right"
             columns = min(6, len(patches))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -45,7 +45,29 @@ def draw_scores(scores: Mapping[str, Mapping[str, float | None]], limits: Mappin
     return figure
 
 
-def _draw_strip(axis, place: int, values: np.ndarray, colour: str) -> None:
+def draw_differences(values: Mapping[str, Sequence[float]]):
+    """A strip of dots for each paired difference, zero as a line.
+
+    Args:
+        values: name of the strip to differences, one a case.
+    """
+    figure = new_figure(max(4.6, 1.6 + 1.6 * len(values)), 3.6)
+    axis = figure.subplots()
+    for place, differences in enumerate(values.values()):
+        _draw_strip(axis, place, np.array(differences, float), label_colour(place + 1), "+.4f")
+    axis.axhline(0, color=ACCENT, linestyle="--", linewidth=1.2)
+    axis.set_xticks(range(len(values)), list(values))
+    axis.set_xlim(-0.6, max(0, len(values) - 1) + 0.6)
+    axis.tick_params(labelsize=8)
+    axis.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    title = "difference to the first run, a dot a case; bar: mean and its 95 % bootstrap interval"
+    axis.set_title(title, fontsize=9, loc="left")
+    return figure
+
+
+def _draw_strip(axis, place: int, values: np.ndarray, colour: str, form: str = ".3f") -> None:
     # Equal pictures are equal bytes: dots are spread by their rank, not by chance.
     order = values.argsort(kind="stable").argsort(kind="stable")
     side = ((order * 0.618) % 1 - 0.5) * 2 * _SPREAD if values.size > 1 else np.zeros(1)
@@ -54,4 +76,4 @@ def _draw_strip(axis, place: int, values: np.ndarray, colour: str) -> None:
     right = place + 0.24
     axis.vlines(right, low, high, color=INK, linewidth=2, zorder=3)
     axis.plot([right], [mean], marker="D", markersize=5, color=INK, zorder=4)
-    axis.annotate(f"{mean:.3f}", (right, mean), (6, 0), textcoords="offset points", fontsize=8, va="center")
+    axis.annotate(f"{mean:{form}}", (right, mean), (6, 0), textcoords="offset points", fontsize=8, va="center")

@@ -53,8 +53,9 @@ check-platforms: $(READY)  ## resolves every pin for other Pythons and for aarch
 	    --target $(VENV)/.platforms --requirement requirements.txt 2>/dev/null \
 	  && echo "every pin resolves: Python $$python on $$machine" || exit 1; done; done
 
+# Settings are in jupyter/; LAB_OPTIONS adds to them: make lab LAB_OPTIONS='--no-browser --port=9000'
 lab: $(READY)  ## opens JupyterLab on loopback with a token
-	$(BIN)/python -m jupyter lab --ip=127.0.0.1 --notebook-dir=.
+	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(BIN)/python -m jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_OPTIONS)
 
 lint: $(READY_TEST)  ## style and import order
 	$(BIN)/python -m ruff check .

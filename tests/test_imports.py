@@ -47,6 +47,24 @@ EXCEPTIONS = {
 }
 FREE = {"helpers", "helpers.__main__"}
 VENDOR_MODULES = {"acl", "magicmind"}
+NUMPY_ALONE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", "helpers"}:
+            raise ImportError(f"{name} is not on the accelerator's machine")
+sys.meta_path.insert(0, Refuse())
+import helpers.interop.bundle_infer
+from helpers.cli import main
+sys.exit(main(["infer", "nowhere"]))
+"""
+
+
+def test_the_step_on_the_accelerators_machine_needs_numpy_alone():
+    done = subprocess.run([sys.executable, "-c", NUMPY_ALONE], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stderr.startswith("error: no hand-over bundle in nowhere"), done.stderr
+
+
 CHILD_FILES = [
     *sorted((HELPERS / "devices" / "sessions").rglob("*.py")),
     HELPERS / "devices" / "worker" / "child.py",

@@ -15,6 +15,7 @@ import pytest
 from helpers.errors import DeviceError, ParameterError, ResourceError
 from helpers.stages.data import selected_cases
 
+DOUBLES = Path(__file__).parents[1] / "doubles"
 BY_HAND = {"target": "ascend310p3", "cases": ["case_1", "case_3"], "simplify_timeout_s": 0.001}
 
 
@@ -91,6 +92,23 @@ def test_masks_are_those_of_pyacl_on_the_same_model(tool, walk, tmp_path, cann):
     for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
         assert again.run.path(name).read_bytes() == device.run.path(name).read_bytes()
     assert {mask.status for mask in again.made["infer"]} == {"made"} and executed > 0
+    cann.assert_clean(least=2)
+
+
+def test_the_target_ais_bench_gives_the_masks_of_pyacl(walk, tmp_path, tiny, cann):
+    given = {"cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001, "until": "infer"}
+    python = tmp_path / "python-with-ais-bench"
+    path = f"{DOUBLES / 'python'}:{DOUBLES / 'cann' / 'python'}"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    folder = tiny.folder / "params" / "targets"
+    text = (folder / "ais_bench.yaml").read_text()
+    (folder / "ais_bench.yaml").write_text(f"{text}python: {python}\n")
+    ours = walk(tmp_path, target="ais_bench", **given)
+    (folder / "ais_bench.yaml").write_text(text)
+    device = walk(tmp_path, target="ascend_here", **given)
+    for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
+        assert ours.run.path(name).read_bytes() == device.run.path(name).read_bytes()
     cann.assert_clean(least=2)
 
 

@@ -10,7 +10,6 @@ from helpers import recipes
 from helpers.doctor.hardware import describe_accelerators, describe_cpu, describe_memory
 from helpers.doctor.software import (
     cann_module_is_here,
-    describe_netron,
     describe_packages,
     describe_torch_build,
     module_is_here,
@@ -18,6 +17,7 @@ from helpers.doctor.software import (
 from helpers.params.paths import PROJECT_ROOT
 from helpers.params.targets import Target, load_target, target_names
 from helpers.run.environment import package_version
+from helpers.view.netron_age import describe_netron
 from helpers.view.tables import html_table
 
 

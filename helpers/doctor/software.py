@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.util
 import re
 import sys
 from importlib import metadata
-from pathlib import Path
 
 from helpers.params.paths import PROJECT_ROOT
 from helpers.run.environment import package_version
-
-# netron refuses to open a file when its build is older than this.
-NETRON_LIFE_DAYS = 180
 
 
 def pinned_versions() -> dict[str, str]:
@@ -54,21 +49,6 @@ def describe_torch_build() -> str:
     return f"{version}: {'CUDA build' if cuda else 'no CUDA packages beside it, so a CPU build'}"
 
 
-def describe_netron(today: datetime.date | None = None) -> str:
-    """netron's age, counted from its build date, because a build stops opening files after 180 days."""
-    spec = importlib.util.find_spec("netron")
-    if spec is None or spec.origin is None:
-        return "not installed"
-    built = _netron_build_date(Path(spec.origin).parent)
-    if built is None:
-        return f"{package_version('netron')}: build date not found"
-    age = ((today or datetime.date.today()) - built).days
-    left = NETRON_LIFE_DAYS - age
-    if left < 0:
-        return f"built {built}, {age} days old: it no longer opens files; the static graph picture still does"
-    return f"built {built}, {age} days old, opens files for {left} more days"
-
-
 def module_is_here(name: str) -> bool:
     """Whether a module could be imported, without importing it."""
     return importlib.util.find_spec(name) is not None
@@ -78,12 +58,3 @@ def cann_module_is_here() -> bool:
     """Whether CANN's `acl` could be imported: a compiled module, unlike the packages of that name from pip."""
     spec = importlib.util.find_spec("acl")
     return spec is not None and (spec.origin or "").endswith(".so")
-
-
-def _netron_build_date(folder: Path) -> datetime.date | None:
-    page = folder / "index.html"
-    if not page.is_file():
-        return None
-    text = page.read_text(encoding="utf-8", errors="replace")
-    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', text)
-    return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.machinery
 import importlib.util
 from pathlib import Path
@@ -83,36 +82,6 @@ class TestPackages:
         monkeypatch.setattr(software.metadata, "distributions", lambda: [SimpleNamespace(name=n) for n in beside])
         assert told in software.describe_torch_build()
         assert ("CUDA build" in software.describe_torch_build()) == told.startswith("CUDA")
-
-
-class TestNetron:
-    @pytest.fixture
-    def built(self, tmp_path, monkeypatch):
-        (tmp_path / "index.html").write_text('<meta name="date" content="2026-01-01 10:00:00">')
-        spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-        monkeypatch.setattr(software.importlib.util, "find_spec", lambda name: spec)
-        return tmp_path
-
-    def _after(self, days: int) -> str:
-        return software.describe_netron(datetime.date(2026, 1, 1) + datetime.timedelta(days))
-
-    def test_counts_the_days_that_are_left(self, built):
-        assert self._after(0).endswith("0 days old, opens files for 180 more days")
-        assert self._after(180).endswith("opens files for 0 more days")
-
-    def test_says_when_it_opens_nothing_any_more(self, built):
-        assert "181 days old: it no longer opens files" in self._after(181)
-
-    def test_a_page_without_a_date_is_told(self, built):
-        (built / "index.html").write_text("<html>")
-        assert "build date not found" in self._after(0)
-
-    def test_the_installed_one_has_a_date(self):
-        assert "days old" in software.describe_netron()
-
-    def test_missing(self, monkeypatch):
-        monkeypatch.setattr(software.importlib.util, "find_spec", lambda name: None)
-        assert software.describe_netron() == "not installed"
 
 
 class TestCann:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import urllib.request
 
 import numpy as np
 
 from helpers.run.result import StageResult
 from helpers.view import show_case_table, show_pictures
-from helpers.view.netron_frame import offer_netron
 from helpers.view.presence import someone_is_there
 from helpers.view.progress import show_progress
 from helpers.view.tables import html_table
@@ -87,38 +85,6 @@ class TestPictures:
         monkeypatch.setattr(IPython.display, "display", shown.append)
         show_pictures(_result("draw", str(tmp_path), ("b.json", "figures/a.png")))
         assert [picture.format for picture in shown] == ["png"]
-
-
-class TestViewers:
-    def test_headless_says_what_stands_for_them(self, tmp_path):
-        shown = offer_netron(tmp_path / "m.onnx", False)
-        assert "Headless run" in repr(shown) and "Headless run" in shown._repr_html_()
-
-    def test_netron_starts_by_a_click_on_loopback_only(self, tmp_path, monkeypatch):
-        import IPython.display
-        import netron
-        import onnx
-        from onnx import TensorProto, helper
-
-        value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]
-        graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "g", value[:1], value[1:])
-        onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-        started, frames = [], []
-        real = netron.start
-        monkeypatch.setattr(netron, "start", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
-        monkeypatch.setattr(IPython.display, "display", frames.append)
-        box = offer_netron(tmp_path / "m.onnx", True)
-        assert started == []
-        try:
-            for _ in range(2):  # a second click is no "address in use"
-                box.children[0].click()
-            host, port = started[-1]
-            assert host == "127.0.0.1" and port > 0
-            with urllib.request.urlopen(frames[-1].src, timeout=20) as answer:
-                assert b"netron" in answer.read(100_000).lower()
-        finally:
-            for address in started:
-                netron.stop(address)
 
 
 def test_figures_are_equal_bytes(tmp_path):

@@ -1,0 +1,124 @@
+"""netron: how long it still opens files, one server a model, reached as the reader reaches JupyterLab."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import urllib.request
+from types import SimpleNamespace
+
+import pytest
+
+from helpers.view import netron_age, netron_frame
+from helpers.view.netron_frame import frame_address, offer_netron
+
+
+class TestNetron:
+    @pytest.fixture
+    def built(self, tmp_path, monkeypatch):
+        (tmp_path / "index.html").write_text('<meta name="date" content="2026-01-01 10:00:00">')
+        spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+        monkeypatch.setattr(netron_age.importlib.util, "find_spec", lambda name: spec)
+        return tmp_path
+
+    def _after(self, days: int) -> str:
+        return netron_age.describe_netron(datetime.date(2026, 1, 1) + datetime.timedelta(days))
+
+    def test_counts_the_days_that_are_left(self, built):
+        assert self._after(0).endswith("0 days old, opens files for 180 more days")
+        assert self._after(180).endswith("opens files for 0 more days")
+
+    def test_says_when_it_opens_nothing_any_more(self, built):
+        assert "181 days old: it no longer opens files" in self._after(181)
+
+    def test_a_page_without_a_date_is_told(self, built):
+        (built / "index.html").write_text("<html>")
+        assert "build date not found" in self._after(0)
+
+    def test_the_installed_one_has_a_date(self):
+        assert "days old" in netron_age.describe_netron()
+
+    def test_missing(self, monkeypatch):
+        monkeypatch.setattr(netron_age.importlib.util, "find_spec", lambda name: None)
+        assert netron_age.describe_netron() == "not installed"
+
+
+def closed(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class TestFrame:
+    @pytest.fixture
+    def model(self, tmp_path):
+        import onnx
+        from onnx import TensorProto, helper
+
+        value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]
+        graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "g", value[:1], value[1:])
+        onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+        return tmp_path / "m.onnx"
+
+    @pytest.fixture
+    def opened(self, monkeypatch):
+        """Addresses that netron was started on, and the frames that were shown; all servers end with the test."""
+        import IPython.display
+        import netron
+
+        starts, frames, real = [], [], netron.start
+        monkeypatch.setattr(netron, "start", lambda *a, **k: starts.append(real(*a, **k)) or starts[-1])
+        monkeypatch.setattr(IPython.display, "display", frames.append)
+        monkeypatch.setattr(netron_frame, "_proxy_prefix", lambda: None)
+        monkeypatch.setattr(netron_frame, "_OPEN", {})
+        yield SimpleNamespace(starts=starts, frames=frames)
+        for address in starts:
+            netron.stop(address)
+
+    def test_headless_says_what_stands_for_it(self, model):
+        shown = offer_netron(model, False)
+        assert "Headless run" in repr(shown) and "Headless run" in shown._repr_html_()
+
+    def test_nothing_is_started_before_the_click_and_the_line_says_what_its_page_does(self, model, opened):
+        box = offer_netron(model, True)
+        assert opened.starts == []
+        assert "consent" in box.children[1].value and "180 days" in box.children[1].value
+        assert "days old" in box.children[1].value
+
+    def test_a_click_opens_it_on_loopback_and_another_closes_the_port_before(self, model, opened):
+        for _ in range(2):
+            offer_netron(model, True).children[0].click()  # the cell run again, and clicked again
+        (first, second) = opened.starts
+        assert first[0] == second[0] == "127.0.0.1" and first[1] != second[1]
+        assert closed(first[1])
+        with urllib.request.urlopen(opened.frames[-1].src, timeout=20) as answer:
+            assert b"netron" in answer.read(100_000).lower()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "address"),
+    [(None, "http://127.0.0.1:9000"), ("/", "/proxy/9000/"), ("/user/a b/", "/user/a%20b/proxy/9000/")],
+)
+def test_a_proxy_is_used_where_there_is_one(monkeypatch, prefix, address):
+    monkeypatch.setattr(netron_frame, "_proxy_prefix", lambda: prefix)
+    assert frame_address("127.0.0.1", 9000) == address
+
+
+@pytest.mark.parametrize(
+    ("installed", "servers", "hub", "prefix"),
+    [
+        (False, [], "/user/anna/", None),
+        (True, [], None, None),  # no server of this kernel is known: loopback is what is left
+        (True, [{"pid": 7, "base_url": "/lab/"}], None, "/lab/"),
+        (True, [{"pid": 8, "base_url": "/other/"}], None, None),
+        (True, [], "/user/anna/", "/user/anna/"),
+    ],
+)
+def test_the_prefix_is_that_of_the_server_that_started_the_kernel(monkeypatch, installed, servers, hub, prefix):
+    monkeypatch.setattr(netron_frame.importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr("jupyter_server.serverapp.list_running_servers", lambda: iter(servers))
+    monkeypatch.setattr(netron_frame.os, "getppid", lambda: 7)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    if hub:
+        monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", hub)
+    assert netron_frame._proxy_prefix() == prefix

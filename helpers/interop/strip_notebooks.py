@@ -1,4 +1,4 @@
-"""Strips outputs, execution counts and widget state from notebooks.
+"""Strips outputs, pasted pictures, execution counts and widget state from notebooks.
 
 Run as `python -m helpers.interop.strip_notebooks FOLDER ...`. A saved interactive notebook
 holds the voxels of whatever its viewer showed; none of that belongs in git.
@@ -23,6 +23,7 @@ def strip_notebook(path: Path) -> bool:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        cell.pop("attachments", None)  # a screenshot pasted into a text cell is a picture of somebody too
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
     after = nbformat.writes(notebook)

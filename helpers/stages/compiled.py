@@ -78,6 +78,12 @@ def compiled_path(run: Run) -> Path:
     return run.path(f"{FOLDER}/{read_manifest(run).files[0]}")
 
 
+def om_name(run: Run) -> str:
+    """The `.om` relative to the run's folder: as ATC named it here, or as it asks to be named elsewhere."""
+    first = read_manifest(run).files[0]
+    return f"{FOLDER}/{first if first.endswith('.om') else 'model.om'}"
+
+
 def digest_compiled(run: Run) -> str:
     """One hash over every file of the compiled model (OpenVINO's weights lie beside its `.xml`) and its runtime."""
     manifest = read_manifest(run)

@@ -17,10 +17,11 @@ from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.run.digest import digest_file, digest_value
+from helpers.stages.compiled import om_name
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL
 
-FOLDER, MODEL = "device_tool", "compiled/model.om"
+FOLDER = "device_tool"
 _LOG = logging.getLogger("cookbook")
 
 
@@ -83,9 +84,10 @@ def _report(run: Run, exchange: Exchange, need: str) -> Made:
     place = exchange.folder.relative_to(run.folder).as_posix()
     missing = exchange.missing()
     facts: dict[str, object] = {"on disk": need, "run in": f"{place}/ of this run's folder"}
-    for index, line in enumerate(exchange.shown_commands(f"../../{MODEL}"), start=1):
+    model = om_name(run)
+    for index, line in enumerate(exchange.shown_commands(f"../../{model}"), start=1):
         facts[f"command {index}"] = line
-    facts["model"] = f"{MODEL}, made by the compile step or by its command on a machine with CANN"
+    facts["model"] = f"{model}, made by the compile step or by its command on a machine with CANN"
     if missing:
         facts["answers"] = f"{missing:,} files are not answered yet; the walk goes on in this process"
         next_step = "Run the command, bring what it wrote back to the same place, and run this notebook again."

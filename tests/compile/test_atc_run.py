@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from helpers.compile.atc import AtcCompiler, choose_soc_version
+from helpers.compile.npu_smi import Chip
 from helpers.errors import CompileError, ParameterError
 from helpers.params import load_target
 from helpers.params.atc_options import AtcOptions
@@ -182,6 +183,15 @@ class TestChip:
         assert (
             done.facts["look at this"] == "the .om is for Ascend310P3; this machine has Ascend310B1 and cannot run it"
         )
+
+
+def test_a_chip_at_work_is_named_and_warned_of(cann, norm_job, tmp_path, monkeypatch, caplog):
+    cann()
+    busy, idle = (Chip(0, n, "310P3", "OK", load, 1, 2, 0) for n, load in enumerate((87.0, 0.0)))
+    monkeypatch.setattr("helpers.compile.atc.list_chips", lambda: [busy, idle])
+    done = compile_job(norm_job(), tmp_path)
+    assert done.facts["busy"] == "NPU 0 chip 0: 310P3, OK, AI core 87 %, 1 of 2 MB"
+    assert "timings will be wrong" in caplog.text
 
 
 class TestIdentity:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import stages
 from helpers.errors import CompileError
 from helpers.run import read_run_status
 from helpers.stages.compiled import compiled_path, digest_compiled, read_manifest
@@ -49,6 +50,14 @@ def test_gears_are_in_the_manifest_and_in_the_file_of_another_name(walk, tmp_pat
     assert list(read_manifest(done.run).batches) == [1, 2, 4]
     assert compiled_path(done.run).name == "model_linux_x86_64.om"
     assert "--dynamic_batch_size=1,2,4" in done.made["compile"].facts["atc"]
+
+
+def test_a_tool_by_hand_is_told_the_name_that_atc_gave(walk, tmp_path, cann, monkeypatch):
+    monkeypatch.setenv("CANN_DOUBLE_OM_SUFFIX", "_linux_aarch64")
+    done = walk(tmp_path, target="ascend310p3", device_tool="msame", **QUICK)
+    facts = stages.exchange_with_tool(done.recipe, done.run).facts
+    assert "--model ../../compiled/model_linux_aarch64.om" in facts["command 1"]
+    assert facts["model"].startswith("compiled/model_linux_aarch64.om")
 
 
 def test_a_chip_without_5d_resize_gets_the_rewrite_that_the_recipe_does_not_ask_for(

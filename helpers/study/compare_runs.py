@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import stages
+from helpers import recipes, stages
 from helpers.data.case import Case
 from helpers.errors import DataError
 from helpers.params.paths import place_output
 from helpers.qa.finished import FinishedRun, find_run, list_runs
+from helpers.run.run import run_folder
 from helpers.scoring.bootstrap import mean_interval
 from helpers.scoring.dice import dice
 from helpers.study.parity_stage import check_model_parity
@@ -165,8 +166,12 @@ def make_missing_runs(recipe_name: str, variants: Sequence[Mapping[str, object]]
     """
     made = []
     for variant in variants:
-        if len(list_runs(place_output(outputs), recipe_name)) >= 2:
+        there = list_runs(place_output(outputs), recipe_name)
+        if len(there) >= 2:
             break
+        params = recipes.load(recipe_name).prepare_params(**variant, outputs=outputs)
+        if run_folder(params) in [run.folder for run in there]:
+            continue  # a run that is there stays as it was made
         recipe, run = stages.start_run(recipe_name, {**variant, "outputs": outputs})
         stages.prepare_data(recipe, run)
         stages.export_onnx(recipe, run)

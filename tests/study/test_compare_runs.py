@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -115,3 +116,18 @@ def test_fewer_than_two_runs_are_refused_with_what_to_do(two):
 def test_runs_are_made_only_where_fewer_than_two_are_there(two, monkeypatch):
     monkeypatch.setattr("helpers.stages.start_run", lambda *_: pytest.fail("a run was started"))
     assert compare_runs.make_missing_runs("nnunet_heart", [{"precision": "f32"}], two.outputs) == []
+
+
+def test_a_variant_that_is_there_is_not_made_again(two, monkeypatch):
+    shutil.rmtree(two.folders[1])
+    started = []
+    monkeypatch.setattr("helpers.stages.start_run", lambda name, given: started.append(given) or pytest.skip("enough"))
+    record = json.loads((two.folders[0] / "run.json").read_text())
+    params = recipes.load("nnunet_heart").prepare_params(
+        **{name: record["params"][name] for name in ("data_root", "precision", "outputs")}
+    )
+    two.folders[0].rename(two.folders[0].with_name(f"demo-{params.short_hash()}"))
+    here = {"data_root": params.data_root, "precision": "f32"}
+    with contextlib.suppress(pytest.skip.Exception):
+        compare_runs.make_missing_runs("nnunet_heart", [here, {**here, "precision": "bf16"}], two.outputs)
+    assert [given["precision"] for given in started] == ["bf16"]

@@ -1,0 +1,73 @@
+"""`rerun`: the parameters of the record, an empty folder, and bytes compared one file at a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from helpers import cli
+from helpers.cli import rerun as rerunning
+
+
+@pytest.fixture
+def finished(tmp_path):
+    folder = tmp_path / "outputs" / "unet3d_brats" / "demo-1a2b3c4d"
+    (folder / "masks").mkdir(parents=True)
+    for name in ("model.onnx", "metrics.json", "masks/a.nii.gz", "masks/b.nii.gz", "run.log"):
+        (folder / name).write_text(f"{name} as it was")
+    params = {"recipe": "unet3d_brats", "profile": "demo", "batch_size": 2, "minimum_scores": None, "outputs": "x"}
+    environment = {"python": "3.0", "packages": {"numpy": "0.1"}}
+    record = {"params": params, "environment": environment, "status": "passed", "stages": {}}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def runs(finished, monkeypatch):
+    """What was asked of the notebook; it leaves a copy of the first run, as `changes` alters it."""
+    asked, changes = [], {}
+
+    def run_notebook(recipe, given):
+        asked.append((recipe, given))
+        target = rerunning.place_output(given["outputs"]) / recipe / finished.name
+        shutil.copytree(finished, target)
+        for name, text in changes.items():
+            (target / name).unlink() if text is None else (target / name).write_text(text)
+        return target
+
+    monkeypatch.setattr(rerunning, "run_notebook", run_notebook)
+    return asked, changes
+
+
+def test_the_same_bytes_are_0_and_nothing_was_reused(finished, runs, tmp_path, capsys):
+    assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 0
+    (recipe, given), out = runs[0][0], capsys.readouterr().out
+    assert recipe == "unet3d_brats"
+    assert given == {"profile": "demo", "batch_size": 2, "outputs": str(tmp_path / "again"), "cache": False}
+    assert "equal to the byte: 4 of 4 files" in out
+    assert "changed since: packages numpy 0.1 →" in out and "changed since: python 3.0 →" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("masks/b.nii.gz", "other"), ("masks/b.nii.gz", None), ("masks/c", "new")]
+)
+def test_one_file_that_differs_is_1_and_named(finished, runs, tmp_path, capsys, name, text):
+    runs[1][name] = text
+    assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 1
+    assert f"different: {name}" in capsys.readouterr().out
+
+
+def test_a_log_may_differ(finished, runs, tmp_path):
+    runs[1]["run.log"] = "other times"
+    assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 0
+
+
+def test_a_run_that_failed_is_not_done_again_and_none_is_overwritten(finished, runs, tmp_path, capsys):
+    assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "outputs")]) == 1
+    assert "lie over an old one" in capsys.readouterr().err
+    record = json.loads((finished / "run.json").read_text())
+    (finished / "run.json").write_text(json.dumps({**record, "status": "failed"}))
+    assert cli.main(["rerun", str(finished)]) == 1
+    assert "did not pass" in capsys.readouterr().err and runs[0] == []

@@ -1,0 +1,154 @@
+"""Bisection names the node that was made wrong, in a small graph here and in the five recipes' graphs when slow."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from helpers import recipes
+from helpers.graph.export import export_onnx
+from helpers.graph.spec import GraphSpec
+from helpers.study.bisect import bisect, find_culprit, out_nodes_arguments
+from helpers.study.trace import NodeError, OnnxForm, OpenVinoForm, compare_nodes
+
+_SPEC = importlib.util.spec_from_file_location("planted_faults", Path(__file__).with_name("planted_faults.py"))
+planted = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(planted)
+
+
+class Small(torch.nn.Module):
+    """A U-Net of one step with norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self._block(1, 4, 1)
+        self.down = self._block(4, 6, 2)
+        self.up = torch.nn.ConvTranspose3d(6, 4, 2, stride=2)
+        self.last = torch.nn.Sequential(self._block(8, 4, 1), torch.nn.Conv3d(4, 3, 1))
+
+    @staticmethod
+    def _block(channels: int, width: int, stride: int) -> torch.nn.Module:
+        conv = torch.nn.Conv3d(channels, width, 3, stride=stride, padding=1)
+        return torch.nn.Sequential(conv, torch.nn.InstanceNorm3d(width, affine=True), torch.nn.LeakyReLU(0.01))
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(torch.cat([x, self.up(self.down(x))], dim=1))
+
+
+def _export(network, spec: GraphSpec, folder: Path) -> onnx.ModelProto:
+    return onnx.shape_inference.infer_shapes(export_onnx(network, spec, folder / "model.onnx"))
+
+
+def _sample(spec: GraphSpec) -> dict[str, np.ndarray]:
+    return {spec.input_name: np.random.default_rng(0).standard_normal(spec.batch_shape(1), dtype=np.float32)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    torch.manual_seed(0)
+    spec = GraphSpec("image", "scores", (1, 16, 16, 16))
+    return _export(Small().eval(), spec, tmp_path_factory.mktemp("small")), _sample(spec)
+
+
+def _find(model, feeds, fault: str):
+    reference, candidate, node = planted.FAULTS[fault](model)
+    found = bisect(
+        reference,
+        OnnxForm(reference),
+        OnnxForm(candidate),
+        feeds,
+        tolerance=1e-3,
+        reopen=OnnxForm,
+        candidate_model=candidate,
+    )
+    return found, node
+
+
+@pytest.mark.parametrize("fault", planted.FAULTS)
+def test_names_the_planted_fault(small, fault):
+    model, feeds = small
+    found, node = _find(model, feeds, fault)
+    assert found.culprit.node == node
+    assert found.final_error > 1e-3
+    assert found.repaired_error < 1e-5
+    assert found.culprit.input_error < 1e-5
+
+
+def test_an_equal_graph_has_no_culprit(small):
+    model, feeds = small
+    found = bisect(model, OnnxForm(model), OpenVinoForm(model), feeds, tolerance=1e-3)
+    assert found.culprit is None and found.final_error < 1e-4
+    assert len(found.rows) == sum(node.op_type != "Constant" for node in model.graph.node)
+
+
+def test_bf16_errs_everywhere_and_f32_nowhere(small):
+    model, feeds = small
+    rows = compare_nodes(model, OnnxForm(model), OpenVinoForm(model, "bf16"), feeds)
+    layers = [row.error for row in rows if row.op in planted.LAYERS]
+    assert all(1e-4 < error < 0.1 for error in layers)
+
+
+def test_small_chunks_give_the_same_rows(small):
+    model, feeds = small
+    _, candidate, _ = planted.perturb_weights(model)
+    at_once = compare_nodes(model, OnnxForm(model), OnnxForm(candidate), feeds)
+    one_by_one = compare_nodes(model, OnnxForm(model), OnnxForm(candidate), feeds, chunk_bytes=1)
+    assert at_once == one_by_one
+
+
+def _row(node: str, error: float, arriving: float) -> NodeError:
+    return NodeError(node, "Conv", node, (1,), error, arriving, (0.0, 1.0), (0.0, 1.0))
+
+
+def test_the_culprit_is_where_the_error_jumps_and_not_where_it_arrives():
+    rows = [_row("a", 1e-7, 0), _row("b", 2e-4, 1e-7), _row("c", 6e-4, 2e-4)]
+    rows += [_row("d", 0.5, 6e-4), _row("e", 0.9, 0.5)]
+    assert find_culprit(rows, 1e-3).node == "d"
+    assert find_culprit(rows[:3], 1e-3) is None
+    slow = [_row("a", 1e-2, 6e-3), _row("b", 3e-2, 1e-2), _row("c", 4e-2, 3e-2)]
+    assert find_culprit(slow, 1e-3).node == "b"
+    broken = [_row("a", math.inf, 1e-7), _row("b", math.inf, math.inf)]
+    assert find_culprit(broken, 1e-3).node == "a"
+
+
+def test_out_nodes_name_every_node_once(small):
+    model, _ = small
+    names = [part for value in out_nodes_arguments(model, 4) for part in value.split(";")]
+    assert names == [f"{node.name}:0" for node in model.graph.node if node.op_type != "Constant"]
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """Each recipe's graph with the demo weights at the demo's size; exported once."""
+    made = {}
+
+    def get(name: str):
+        if name not in made:
+            recipe = recipes.load(name)
+            params = recipe.prepare_params()
+            spec = recipe.graph_spec(params)
+            model = _export(recipe.deployed_network(params), spec, tmp_path_factory.mktemp(name))
+            made[name] = model, _sample(spec)
+        return made[name]
+
+    return get
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", planted.FAULTS)
+@pytest.mark.parametrize("recipe", recipes.recipe_names())
+def test_names_the_planted_fault_in_every_recipes_graph(official, recipe, fault):
+    model, feeds = official(recipe)
+    start = time.perf_counter()
+    found, node = _find(model, feeds, fault)
+    assert found.culprit.node == node, found.verdict()
+    assert found.repaired_error < 1e-4
+    assert time.perf_counter() - start < 60

@@ -30,7 +30,7 @@ class Cell:
 
 
 def list_cells(run: Run) -> list[Cell]:
-    """Every precision of every target of the study; the run's own target comes first, in f32: the base.
+    """Every precision of every target of the study. The base comes first: f32 of the run's own target, or of the CPU.
 
     Raises:
         ParameterError: a target is unknown, or no target runs a precision that is asked for.
@@ -44,7 +44,8 @@ def list_cells(run: Run) -> list[Cell]:
             raise ParameterError("no target of the study runs this precision", received=precision, expected=expected)
     chosen = params.study_precisions
     cells = [Cell(name, each) for name, runs in known.items() for each in runs if not chosen or each in chosen]
-    return list(dict.fromkeys([Cell(params.target, "f32"), *cells]))
+    base = Cell(params.target if "f32" in known[params.target] else "cpu", "f32")
+    return list(dict.fromkeys([base, *cells]))
 
 
 def make_cell(recipe: Recipe, run: Run, cell: Cell, keep_precise: Sequence[str] = ()) -> Run | None:
@@ -64,13 +65,13 @@ def make_cell(recipe: Recipe, run: Run, cell: Cell, keep_precise: Sequence[str] 
         stages.apply_surgery(recipe, cell_run)
         cell_run.params = params
         stages.compile_model(recipe, cell_run)
-        if read_manifest(cell_run).is_fallback:
-            return None
-        stages.infer_cases(recipe, cell_run)
+        runs_here = not read_manifest(cell_run).is_fallback
+        if runs_here:
+            stages.infer_cases(recipe, cell_run)
         cell_run.finish()
     finally:
         attach_log_file(run.path("run.log"))
-    return cell_run
+    return cell_run if runs_here else None
 
 
 def size_of_cell(cell_run: Run) -> int:

@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: check-platforms demo test test-slow test-all lab doctor lint format clean-notebooks bench help
+.PHONY: browser-deps check-platforms test-browser demo test test-slow test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## shows this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -36,6 +36,12 @@ doctor: $(READY)  ## says what this machine has and what each notebook can do on
 test: $(READY_TEST)  ## unit and notebook tests, with the coverage gate
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -m "not slow" --cov=helpers --cov-report=term
+
+browser-deps:  ## installs Debian's Chromium for the browser tests (as root)
+	command -v chromium || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
+test-browser: $(READY_TEST)  ## JupyterLab and reports in Chromium, offline; skipped with a reason where there is none
+	$(BIN)/python -m pytest -m browser --timeout 900 -rs
 
 test-slow: $(READY_TEST)  ## only the slow suites: official-size graphs, oracles
 	$(BIN)/python -m pytest -m slow --timeout 1200

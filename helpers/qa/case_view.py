@@ -9,6 +9,7 @@ import ipywidgets
 from helpers.qa.review import Review, ReviewCase, read_pair
 from helpers.view import figures
 from helpers.view.viewer import volume
+from helpers.view.windows import load_window
 
 
 def open_case_view(review: Review, case: ReviewCase, viewer: str = "auto") -> ipywidgets.Widget:
@@ -31,6 +32,7 @@ def open_case_view(review: Review, case: ReviewCase, viewer: str = "auto") -> ip
         class_names=run.recipe.class_names,
         other_run=others,
         case_id=case.id,
+        window=load_window(run.params.grey_window or run.recipe.grey_window).fixed_limits(),
         viewer=viewer,
         interactive=True,
     )

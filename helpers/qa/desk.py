@@ -78,8 +78,12 @@ class Desk(ipywidgets.VBox):
             options=[(f"{run.recipe.name} / {run.name}", str(folder)) for folder, run in self._runs.items()],
             value=str(self.review.run.folder),
             description="run",
+            style={"description_width": "auto"},
+            layout={"width": "330px"},
         )
-        self._other_choice = ipywidgets.Dropdown(description="beside")
+        self._other_choice = ipywidgets.Dropdown(
+            description="beside", style={"description_width": "auto"}, layout={"width": "240px"}
+        )
         self._offer_others(self.review.other)
         self._run_choice.observe(self._change_run, names="value")
         self._other_choice.observe(self._change_other, names="value")

@@ -60,11 +60,11 @@ def add_legend(
     """Names the colours of the classes that occur and, in a line of their own, those of the errors."""
     from matplotlib.patches import Patch
 
-    present = set(np.unique(prediction)) | (set(np.unique(truth)) if truth is not None else set())
+    masks = [mask for mask in (prediction, truth) if mask is not None]
     classes = [
         Patch(color=label_colour(index), label=name)
         for index, name in enumerate(class_names)
-        if index and index in present
+        if index and any((mask == index).any() for mask in masks)
     ]
     names = ("right", "too much or wrong label", "missed")
     if compared != MASKS:

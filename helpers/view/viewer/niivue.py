@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.data.geometry import Geometry
+from helpers.view.proxy import proxy_geometry, shrink_image
 from helpers.view.viewer.colours import colour_table, edges_of
 from helpers.view.viewer.nifti_bytes import nifti_bytes
-from helpers.view.viewer.proxy import proxy_geometry, shrink_image
 from helpers.view.viewer.scene import VolumeScene
 from helpers.view.viewer.state import ViewState
 

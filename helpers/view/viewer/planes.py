@@ -31,17 +31,15 @@ def render_plane(scene: VolumeScene, state: ViewState, plane: int) -> np.ndarray
     the radiological convention.
     """
     where = tuple(state.position[plane] if axis == plane else slice(None) for axis in range(3))
-    low, high = state.window
-    scale = np.float32(255.0 / max(high - low, 1e-6))
-    grey = (scene.image[where].astype(np.float32) - np.float32(low)) * scale
-    picture = np.repeat(np.clip(grey, 0, 255)[..., None], 3, axis=2)
+    picture = np.repeat(_grey(scene.image[where], state.window)[..., None], 3, axis=2)
     labels = scene.labels(state.mode, where)
-    if labels.any():
-        colours = colour_table(scene, state, state.mode)[labels]
-        strength = np.where(edges_of(labels), np.float32(state.outline_opacity), np.float32(state.fill_opacity))
-        opacity = colours[..., 3:] * strength[..., None]
-        picture = picture * (1 - opacity) + colours[..., :3] * (255 * opacity)
-    picture = picture.astype(np.uint8)
+    rows, columns = np.nonzero(labels)
+    if len(rows):  # only what is labelled is blended: most of a slice is not
+        codes, edge = labels[rows, columns], edges_of(labels)[rows, columns]
+        colours = colour_table(scene, state, state.mode)[codes]
+        opacity = colours[:, 3:] * np.where(edge, state.outline_opacity, state.fill_opacity)[:, None]
+        blended = picture[rows, columns] * (1 - opacity) + colours[:, :3] * (255 * opacity)
+        picture[rows, columns] = np.rint(blended).astype(np.uint8)
     row, column = (state.position[axis] for axis in range(3) if axis != plane)
     _draw_crosshair(picture, row, column)
     if plane != AXIAL:
@@ -58,16 +56,25 @@ def plane_size_mm(scene: VolumeScene, plane: int) -> tuple[float, float]:
     return height, width
 
 
-def encode_png(picture: np.ndarray) -> bytes:
-    """PNG, lightly compressed: what a slider sends is seen once."""
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """JPEG of high quality with whole colours: a third of a PNG's time and bytes for what a slider shows once."""
     from PIL import Image
 
     enlarge = max(1, -(-_SHORTEST_SHOWN // max(picture.shape[:2])))
     if enlarge > 1:
         picture = picture.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(stream, "PNG", compress_level=1)
+    Image.fromarray(np.ascontiguousarray(picture)).save(stream, "JPEG", quality=92, subsampling=0)
     return stream.getvalue()
+
+
+def _grey(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    low, high = window
+    grey = values.astype(np.float32)
+    grey -= np.float32(low)
+    grey *= np.float32(255.0 / max(high - low, 1e-6))
+    np.clip(grey, 0, 255, out=grey)
+    return grey.astype(np.uint8)
 
 
 def _draw_crosshair(picture: np.ndarray, row: int, column: int) -> None:

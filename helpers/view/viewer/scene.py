@@ -11,9 +11,9 @@ import numpy as np
 from helpers.data.geometry import Geometry
 from helpers.errors import DataError
 from helpers.view.palette import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, label_colour
+from helpers.view.proxy import block_sizes, shrink_labels
 from helpers.view.viewer import comparing
 from helpers.view.viewer.orientation import LpsOrder
-from helpers.view.viewer.proxy import block_sizes, shrink_labels
 from helpers.view.windows import window_of
 
 _SAMPLED_VOXELS = 2_000_000

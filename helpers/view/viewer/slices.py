@@ -7,7 +7,7 @@ from helpers.view.viewer.planes import (
     CORONAL,
     PLANE_NAMES,
     SAGITTAL,
-    encode_png,
+    encode_jpeg,
     plane_letters,
     plane_size_mm,
     render_plane,
@@ -33,7 +33,7 @@ class SlicePanel:
 
         self._scene, self._state, self._active = scene, state, active
         self._titles = [ipywidgets.HTML() for _ in PLANE_NAMES]
-        self._pictures = [ipywidgets.Image(format="png", layout=_picture_layout(scene, plane)) for plane in range(3)]
+        self._pictures = [ipywidgets.Image(format="jpeg", layout=_picture_layout(scene, plane)) for plane in range(3)]
         panels = [
             ipywidgets.VBox([title, picture], layout={"margin": "0 8px 0 0"})
             for title, picture in zip(self._titles, self._pictures, strict=True)
@@ -53,7 +53,7 @@ class SlicePanel:
         if not self._active:
             return
         for plane, (title, picture) in enumerate(zip(self._titles, self._pictures, strict=True)):
-            picture.value = encode_png(render_plane(self._scene, self._state, plane))
+            picture.value = encode_jpeg(render_plane(self._scene, self._state, plane))
             left, right, top, bottom = plane_letters(plane, self._state.radiological)
             title.value = (
                 f"<b>{PLANE_NAMES[plane]}</b> {self._state.position[plane]}"

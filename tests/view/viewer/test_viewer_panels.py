@@ -9,7 +9,7 @@ from scenes import NAMES, directions, grid, make_case, to_sitk
 
 from helpers.view.palette import FALSE_NEGATIVE, label_colour, rgb
 from helpers.view.viewer.niivue import NiivuePanel, combine_layers
-from helpers.view.viewer.planes import AXIAL, CORONAL, SAGITTAL, encode_png, plane_letters, render_plane
+from helpers.view.viewer.planes import AXIAL, CORONAL, SAGITTAL, encode_jpeg, plane_letters, render_plane
 from helpers.view.viewer.scene import make_scene
 from helpers.view.viewer.slices import SlicePanel
 from helpers.view.viewer.state import ViewState
@@ -79,12 +79,12 @@ def test_a_slice_is_sent_when_something_changes_and_the_panel_is_seen(scene):
     assert all(now.value != then for now, then in zip(pictures, before, strict=True))
 
 
-def test_png_of_a_small_slice_is_enlarged():
+def test_a_small_slice_is_enlarged():
     from io import BytesIO
 
     from PIL import Image
 
-    data = encode_png(np.zeros((10, 20, 3), np.uint8))
+    data = encode_jpeg(np.zeros((10, 20, 3), np.uint8))
     assert Image.open(BytesIO(data)).size == (320, 160)
 
 

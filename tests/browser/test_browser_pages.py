@@ -1,0 +1,59 @@
+"""Pages outside JupyterLab: a run's report from the disk, and netron after its click."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+from chromium import open_chromium
+from onnx import TensorProto, helper
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_the_report_opens_from_the_disk_with_no_request(lab, chromium, tmp_path, shots):
+    reports = sorted(lab.outputs.glob("unet3d_brats/*/report.html"))
+    if not reports:
+        pytest.skip("needs the run that the test of 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
+    with open_chromium(chromium, tmp_path / "profile") as watched:
+        watched.page.goto(reports[-1].as_uri())
+        watched.page.wait_for_load_state("networkidle")
+        watched.page.screenshot(path=str(shots / "report.png"), full_page=True)
+        assert [url for url in watched.requests if not url.startswith("data:")] == [reports[-1].as_uri()]
+        assert watched.errors == []
+        pictures = watched.page.locator("img")
+        assert pictures.count() and all(picture.evaluate("image => image.naturalWidth") for picture in pictures.all())
+        assert watched.page.locator("table").count()
+        assert watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert watched.page.pdf().startswith(b"%PDF")
+
+
+def test_netron_opens_by_its_click_and_what_it_asks_for_is_listed(chromium, tmp_path, shots):
+    """No assertion on its drawing: a build stops opening files 180 days after its date, and asks for consent."""
+    import netron
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]
+    graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "g", value[:1], value[1:])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    from helpers.view.netron_frame import offer_netron
+
+    started = []
+    real = netron.start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(netron, "start", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
+        patch.setattr("IPython.display.display", lambda *_: None)
+        box = offer_netron(tmp_path / "m.onnx", True)
+        assert started == []  # nothing is served before the click
+        box.children[0].click()
+    origin = "http://{}:{}".format(*started[-1])
+    try:
+        with open_chromium(chromium, tmp_path / "profile") as watched:
+            watched.page.goto(origin)
+            watched.page.wait_for_timeout(6000)
+            watched.page.screenshot(path=str(shots / "netron.png"))
+            attempts = sorted(set(watched.outbound(origin)))
+    finally:
+        netron.stop(started[-1])
+    (shots / "netron_attempts.json").write_text(json.dumps(attempts, indent=1), encoding="utf-8")
+    assert any(url.startswith(origin) for url in watched.requests)

@@ -163,3 +163,27 @@ def test_a_worker_killed_half_way_loses_no_batch(static_om, on_double):
     assert "device 1 is left out, 2 go on (signal 9)" in ran.output
     assert "device 1 failed: its batch was run again on device" in ran.output
     assert len(ran.reports) == 2 and all(report["ok"] for report in ran.reports)
+
+
+@pytest.mark.slow
+def test_four_chips_share_two_hundred_patches_and_keep_their_order(static_om, on_double):
+    ran = on_double(
+        """
+        with open_device(sys.argv[1], "ascend310p3", devices="all") as device:
+            futures = [device.submit({"image": feed(1 + seed % 2, seed)}) for seed in range(200)]
+            for seed, future in enumerate(futures):
+                check(future.result(), feed(1 + seed % 2, seed))
+            timings = device.timings()
+            assert len(timings) == 200 and {timing.device for timing in timings} == {0, 1, 2, 3}
+            assert sum(timing.samples for timing in timings) == 300
+            assert all(timing.execute_s >= 0.02 for timing in timings)
+            print("right;", device.incidents())
+        """,
+        static_om,
+        LATENCY_MS=20,
+        DEVICES=4,
+    )
+    assert "right; []" in ran.output, ran.output
+    counts = [chip["count"] for report in ran.reports for chip in report["executes"].values()]
+    assert len(counts) == 4 and sum(counts) == 200 and min(counts) > 0
+    assert all(report["ok"] for report in ran.reports)

@@ -59,18 +59,25 @@ def _mask(done) -> np.ndarray:
     [
         ("ascend310", {"SOC": "Ascend310", "CANN": "5", "ATC_STYLE": "old"}, {}),
         ("ascend310p3", {"SMI": "duo", "CANN": "6", "OM_SUFFIX": "_linux_x86_64"}, {"batch_size": 3}),
-        (
+        ("ascend910b", {"SOC": "Ascend910B2", "SMI": "910b"}, {"batch_size": 3, "batch_gears": [1, 2, 4]}),
+        pytest.param(
             "ascend310b1",
             {"SOC": "Ascend310B1", "CANN": "7", "RUN_MODE": "0"},
             {"batch_size": 2, "dynamic_batch": False},
+            marks=pytest.mark.slow,
         ),
-        (
-            "ascend910b",
-            {"SOC": "Ascend910B2", "SMI": "910b", "CANN": "8"},
-            {"batch_size": 3, "batch_gears": [1, 2, 4]},
+        pytest.param(
+            "ascend",
+            {"SMI": "seed"},
+            {"atc": {"f16_input": True, "output_type": "FP16", "out_nodes": ["class"]}},
+            marks=pytest.mark.slow,
         ),
-        ("ascend", {"SMI": "seed"}, {"atc": {"f16_input": True, "output_type": "FP16", "out_nodes": ["class"]}}),
-        ("ascend", {"SOC": "Ascend910_9391", "SMI": "a3"}, {"atc": {"soc_version": "Ascend910_9391"}}),
+        pytest.param(
+            "ascend",
+            {"SOC": "Ascend910_9391", "SMI": "a3"},
+            {"atc": {"soc_version": "Ascend910_9391"}},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else value,
 )

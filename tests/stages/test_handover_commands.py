@@ -10,7 +10,14 @@ import pytest
 from helpers import cli
 from helpers.interop.bundle import read_bundle
 
+SLOW = pytest.mark.slow
 ASKED = ["-p", "target", "onnxruntime", "-p", "cases", "case_1,case_3", "-p", "simplify_timeout_s", "0.001"]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """One outputs folder, so that tests share what was exported; runs of their own differ by their cases."""
+    return tmp_path_factory.mktemp("outputs")
 
 
 @pytest.fixture
@@ -30,10 +37,10 @@ def masks(outputs: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in outputs.glob("tiny/*/masks/*")}
 
 
-def test_each_command_names_the_next(say, tmp_path):
+def test_each_command_names_the_next(say, outputs, tmp_path):
     steps = (
-        ("export", "tiny", "--to", "mine", *ASKED, "-p", "outputs", str(tmp_path / "o1")),
-        ("compile", "mine", "-p", "outputs", str(tmp_path / "o2")),
+        ("export", "tiny", "--to", "mine", *ASKED, "-p", "outputs", str(outputs)),
+        ("compile", "mine", "-p", "outputs", str(outputs)),
         ("infer", "mine"),
         ("score", "mine", "-p", "outputs", str(tmp_path / "o4")),
     )
@@ -44,15 +51,15 @@ def test_each_command_names_the_next(say, tmp_path):
     assert "cube: 1.0000" in shown
 
 
-@pytest.mark.parametrize("tool", ["msame", "benchmark", "ais_bench"])
+@pytest.mark.parametrize("tool", ["ais_bench", *(pytest.param(name, marks=SLOW) for name in ("msame", "benchmark"))])
 def test_by_hand_says_the_bytes_and_the_command_and_goes_on_when_answered(
-    tool, say, tmp_path, monkeypatch, cann_doubles
+    tool, say, outputs, tmp_path, monkeypatch, cann_doubles
 ):
     for name, value in cann_doubles.environment().items():
         monkeypatch.setenv(name, value)
     ascend = [*ASKED, "-p", "target", "ascend310p3", "-p", "batch_size", "3"]
-    assert say("export", "tiny", *ascend, "-p", "outputs", str(tmp_path / "o1"))[0] == 0
-    assert say("compile", "bundle", "-p", "outputs", str(tmp_path / "o2"))[0] == 0
+    assert say("export", "tiny", *ascend, "-p", "outputs", str(outputs))[0] == 0
+    assert say("compile", "bundle", "-p", "outputs", str(outputs))[0] == 0
     code, shown = say("infer", "bundle", "--tool", tool)
     assert code == 1 and "16 samples, 0.2 MiB to write" in shown
     assert read_bundle(tmp_path / "bundle").notes == {}
@@ -74,8 +81,8 @@ def test_by_hand_says_the_bytes_and_the_command_and_goes_on_when_answered(
         (("compile", "bundle", "-p", "target", "ascend310p"), 2, "ascend310p3"),
     ],
 )
-def test_what_goes_wrong_is_one_line(words, code, telling, say, tmp_path):
-    say("export", "tiny", *ASKED, "-p", "outputs", str(tmp_path / "o1"))
+def test_what_goes_wrong_is_one_line(words, code, telling, say, outputs, tmp_path):
+    say("export", "tiny", *ASKED, "-p", "outputs", str(outputs))
     given, shown = say(*(word.replace("o", str(tmp_path / "o4"), 1) if word == "o" else word for word in words))
     error = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert given == code and len(error) == 1 and telling in error[0], shown

@@ -18,13 +18,20 @@ from helpers.interop.bundle_infer import answer_from_exchange, infer_bundle, ope
 from helpers.stages.data import selected_cases
 from helpers.stages.handover import BundleAnswers, compile_bundle, open_bundle_run, pack_bundle
 
+SLOW = pytest.mark.slow
 GIVEN = {"target": "ascend310p3", "cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001}
 
 
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """One outputs folder, so that tests share what was exported; runs of their own differ by their cases."""
+    return tmp_path_factory.mktemp("outputs")
+
+
 @pytest.fixture
-def packed(walk, tmp_path):
+def packed(walk, outputs, tmp_path):
     """A bundle of two tiny cases, and the run that it was packed in."""
-    done = walk(tmp_path / "first outputs", until="surgery", **GIVEN)
+    done = walk(outputs, until="surgery", **GIVEN)
     bundle = pack_bundle(done.recipe, done.run, tmp_path / "first" / "bundle")
     return bundle, done
 
@@ -66,10 +73,10 @@ def masks_of(bundle, outputs: Path) -> dict[str, bytes]:
     return {case.id: run.path(f"masks/{case.id}.nii.gz").read_bytes() for case in bundle.cases}
 
 
-def test_four_places_one_after_the_other(packed, cann, tmp_path):
+def test_four_places_one_after_the_other(packed, outputs, cann, tmp_path):
     bundle, done = packed
     expected = expected_masks(done, tmp_path)
-    bundle, _ = compile_bundle(moved(bundle, tmp_path / "second" / "b"), {"outputs": str(tmp_path / "o2")})
+    bundle, _ = compile_bundle(moved(bundle, tmp_path / "second" / "b"), {"outputs": str(outputs)})
     bundle = infer_bundle(moved(bundle, tmp_path / "third" / "c"), python=sys.executable)
     cann.assert_clean()
     assert masks_of(moved(bundle, tmp_path / "fourth" / "d"), tmp_path / "o4") == expected
@@ -77,11 +84,11 @@ def test_four_places_one_after_the_other(packed, cann, tmp_path):
         assert str(tmp_path) not in path.read_text() and not re.search(r'": "/', path.read_text())
 
 
-@pytest.mark.parametrize("tool", ["msame", "benchmark", "ais_bench"])
-def test_the_third_place_has_a_tool_only(tool, packed, cann, tmp_path):
+@pytest.mark.parametrize("tool", ["msame", *(pytest.param(name, marks=SLOW) for name in ("benchmark", "ais_bench"))])
+def test_the_third_place_has_a_tool_only(tool, packed, outputs, cann, tmp_path):
     bundle, done = packed
     expected = expected_masks(done, tmp_path)
-    bundle, _ = compile_bundle(bundle, {"outputs": str(tmp_path / "o2")})
+    bundle, _ = compile_bundle(bundle, {"outputs": str(outputs)})
     bundle = moved(bundle, tmp_path / "third" / "c")
     exchange, need = open_bundle_exchange(bundle, tool)
     write_exchange(bundle, exchange, need)
@@ -92,31 +99,31 @@ def test_the_third_place_has_a_tool_only(tool, packed, cann, tmp_path):
     assert masks_of(bundle, tmp_path / "o4") == expected
 
 
-def test_an_answered_case_is_left_and_a_new_model_asked_again(packed, tmp_path):
+def test_an_answered_case_is_left_and_a_new_model_asked_again(packed, outputs, tmp_path):
     bundle, _ = packed
-    bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "o2")})
+    bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(outputs)})
     bundle = infer_bundle(bundle)
     times = {case.answer: bundle.path(case.answer).stat().st_mtime_ns for case in bundle.cases}
     bundle.path(bundle.cases[0].answer).unlink()
     bundle = infer_bundle(read_bundle(bundle.folder))
     assert bundle.path(bundle.cases[1].answer).stat().st_mtime_ns == times[bundle.cases[1].answer]
-    again, _ = compile_bundle(bundle, {"target": "cpu", "outputs": str(tmp_path / "o2")})
+    again, _ = compile_bundle(bundle, {"target": "cpu", "outputs": str(outputs)})
     assert again.notes == {} and again.model.target["name"] == "cpu"
     infer_bundle(again)
     assert bundle.path(bundle.cases[1].answer).stat().st_mtime_ns != times[bundle.cases[1].answer]
 
 
 class TestRefused:
-    def test_a_path_that_leaves_the_bundle(self, packed):
+    def test_a_path_that_leaves_the_bundle(self, packed, outputs):
         for name in ("/etc/hostname", "../model.onnx", "cases/../../x"):
             with pytest.raises(DataError, match="relative paths"):
                 packed[0].path(name)
 
-    def test_a_file_that_was_cut_on_the_way(self, packed, tmp_path):
+    def test_a_file_that_was_cut_on_the_way(self, packed, outputs, tmp_path):
         bundle, _ = packed
         path = bundle.path(bundle.cases[1].image)
         path.write_bytes(path.read_bytes()[:-1])
-        bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "o2")})
+        bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(outputs)})
         with pytest.raises(DataError, match=r"cases/0001.npy was changed or cut on the way"):
             infer_bundle(bundle)
 
@@ -124,26 +131,26 @@ class TestRefused:
         with pytest.raises(DataError, match="no hand-over bundle"):
             read_bundle(tmp_path)
 
-    def test_no_compiled_model(self, packed):
+    def test_no_compiled_model(self, packed, outputs):
         with pytest.raises(DeviceError, match="helpers compile"):
             infer_bundle(packed[0])
 
-    def test_no_compiler_names_its_command(self, packed, tmp_path):
+    def test_no_compiler_names_its_command(self, packed, outputs, tmp_path):
         with pytest.raises(CompileError, match="atc --framework=5"):
-            compile_bundle(packed[0], {"outputs": str(tmp_path / "o2")})
+            compile_bundle(packed[0], {"outputs": str(outputs)})
         assert read_bundle(packed[0].folder).model is None
 
-    def test_a_target_that_needs_the_network(self, packed, tmp_path):
+    def test_a_target_that_needs_the_network(self, packed, outputs, tmp_path):
         with pytest.raises(CompileError, match="where the checkpoint and the cases are"):
-            compile_bundle(packed[0], {"target": "torch", "outputs": str(tmp_path / "o2")})
+            compile_bundle(packed[0], {"target": "torch", "outputs": str(outputs)})
 
-    def test_a_mistyped_parameter(self, packed, tmp_path):
+    def test_a_mistyped_parameter(self, packed, outputs, tmp_path):
         with pytest.raises(ParameterError, match="batch_size"):
-            compile_bundle(packed[0], {"bacth_size": 2, "outputs": str(tmp_path / "o2")})
+            compile_bundle(packed[0], {"bacth_size": 2, "outputs": str(outputs)})
 
-    def test_answers_to_another_case_of_the_same_name(self, packed, tmp_path, tiny):
+    def test_answers_to_another_case_of_the_same_name(self, packed, outputs, tmp_path, tiny):
         bundle, _ = packed
-        bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "o2")})
+        bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(outputs)})
         bundle = infer_bundle(bundle)
         other = tmp_path / "mine"
         other.mkdir()
@@ -156,13 +163,13 @@ class TestRefused:
         with pytest.raises(DataError, match="case_1 has other files here"):
             stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
 
-    def test_a_case_without_an_answer(self, packed, tmp_path):
+    def test_a_case_without_an_answer(self, packed, outputs, tmp_path):
         recipe, run = open_bundle_run(packed[0], {"outputs": str(tmp_path / "o4")})
         with pytest.raises(DataError, match="case_1 is not answered"):
             stages.infer_cases(recipe, run, BundleAnswers(packed[0], recipe, run))
 
 
-def test_arrays_hold_no_pickles(packed):
+def test_arrays_hold_no_pickles(packed, outputs):
     bundle, _ = packed
     path = bundle.path(bundle.cases[0].image)
     np.save(path, np.array([{"a": 1}], dtype=object))

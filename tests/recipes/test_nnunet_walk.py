@@ -107,7 +107,7 @@ def test_postprocessing_is_part_of_what_decides_a_mask(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("unetpp3d_liver", 0.9), ("nnunet_heart", 0.85)])
 def test_the_demo_weights_as_folders_of_both_versions_give_the_same_masks(name, least, tmp_path):
-    """By their own rules they differ at the rim, where windows and mirrors disagree."""
+    """By their own rules they differ at the rim, where windows and mirrors disagree (liver: Dice 0.986)."""
     model, recipe = demo(name), recipes.load(name)
     recipe.write_demo_cases(tmp_path / "data", [9001])
     masks = {}
@@ -118,6 +118,6 @@ def test_the_demo_weights_as_folders_of_both_versions_give_the_same_masks(name, 
         run = walk(name, tmp_path / "outputs", as_version=rules, **given)
         (path,) = run.path("masks").glob("*.nii.gz")
         masks[version, rules] = read_volume(path).array[0]
-        assert next(iter(json.loads(run.path("metrics.json").read_text())["mean"].values())) >= least
+        assert json.loads(run.path("metrics.json").read_text())["mean"][recipe.score_names[0]] >= least
     np.testing.assert_array_equal(masks[1, None], masks[2, 1])
-    assert 0.95 < dice(masks[1, None] > 0, masks[2, None] > 0) < 1
+    assert 0.98 < dice(masks[1, None] > 0, masks[2, None] > 0) < 1

@@ -35,3 +35,11 @@ def test_a_shift_is_reported_as_no_flip(walk, tmp_path, monkeypatch):
     change_masks(done.recipe, monkeypatch, lambda mask: np.roll(mask, (5, 5, 5), (0, 1, 2)))
     scored = stages.score_cases(done.recipe, done.run)
     assert any("not a flip" in str(value) for value in scored.facts.values())
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_shift_of_half_the_volume_is_named_in_the_error_as_no_flip(walk, tmp_path, monkeypatch, axis):
+    done = walk(tmp_path, until="infer", minimum_scores={"cube": 0.9}, simplify_timeout_s=0.01)
+    change_masks(done.recipe, monkeypatch, lambda mask: np.roll(mask, mask.shape[axis] // 2, axis))
+    with pytest.raises(GateError, match=r"cube over 3 cases.*not a flip \(shifted\)"):
+        stages.score_cases(done.recipe, done.run)

@@ -78,9 +78,11 @@ def _tolerance(run: Run, form: str) -> float:
 
 
 def _judge(row: Agreement, run: Run) -> list[Check]:
-    limit = _tolerance(run, row.name)
+    limit, figure = _tolerance(run, row.name), f"max {row.largest:.1e} of range"
+    if row.name == "device" and row.largest > limit:
+        figure += f" (`python -m helpers bisect {run.params.recipe}` names the node)"
     return [
-        Check(f"torch ↔ {row.name}", row.largest <= limit, f"max {row.largest:.1e} of range, limit {limit:g}"),
+        Check(f"torch ↔ {row.name}", row.largest <= limit, f"{figure}, limit {limit:g}"),
         Check(f"torch ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),
     ]
 

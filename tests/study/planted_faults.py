@@ -46,25 +46,29 @@ def overflow_norm(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelPr
 
     Where the norms were folded into the layers (a BatchNorm), the layer's own answer is kept in float16.
     """
-    large = copy_of(model)
     norm = _middle(model, ("InstanceNormalization",))
-    layer = _middle(model, LAYERS) if norm is None else next(n for n in model.graph.node if norm.input[0] in n.output)
-    for tensor in large.graph.initializer:
-        if tensor.name in layer.input[1:]:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(_LARGE), tensor.name))
     if norm is None:
-        return large, _insert_behind(large, layer.output[0], _through_f16), layer.name
-    candidate = copy_of(large)
+        return _overflow_layer(model)
+    large = _insert_before(model, norm, _enlarge)
+    norm = next(node for node in large.graph.node if norm.output[0] in node.output)
     made = PairwiseInstanceNorm().replace(norm, GraphView.of(large))
     if made is None:
         return large, _insert_before(large, norm, _through_f16), norm.name
-    nodes = list(large.graph.node)
+    candidate, nodes = copy_of(large), list(large.graph.node)
     place = next(index for index, each in enumerate(nodes) if norm.output[0] in each.output)
     del candidate.graph.node[:]
     candidate.graph.node.extend([*nodes[:place], *made.nodes, *nodes[place + 1 :]])
     candidate.graph.initializer.extend(made.initializers)
     square = next(each.output[0] for each in made.nodes if each.name.endswith("_square"))
     return large, _insert_behind(candidate, square, _through_f16), norm.name
+
+
+def _overflow_layer(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto, str]:
+    large, layer = copy_of(model), _middle(model, LAYERS)
+    for tensor in large.graph.initializer:
+        if tensor.name in layer.input[1:]:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(_LARGE), tensor.name))
+    return large, _insert_behind(large, layer.output[0], _through_f16), layer.name
 
 
 FAULTS: dict[str, Callable] = {
@@ -99,8 +103,9 @@ def _insert_before(model: onnx.ModelProto, reader: onnx.NodeProto, make: Callabl
     for node in changed.graph.node:
         copy = onnx.NodeProto.FromString(node.SerializeToString())
         if reader.output[0] in node.output:
-            nodes += make(changed, node.input[0], f"{node.input[0]}_rounded")
-            copy.input[0] = f"{node.input[0]}_rounded"
+            made = make(changed, node.input[0], f"{node.input[0]}_{make.__name__}")
+            nodes += made
+            copy.input[0] = made[-1].output[0]
         nodes.append(copy)
     del changed.graph.node[:]
     changed.graph.node.extend(nodes)
@@ -111,6 +116,11 @@ def _flip(model: onnx.ModelProto, source: str, target: str) -> list[onnx.NodePro
     for name, value in (("starts", -1), ("ends", -(2**31)), ("axes", -1), ("steps", -1)):
         model.graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), f"flip_{name}"))
     return [helper.make_node("Slice", [source, "flip_starts", "flip_ends", "flip_axes", "flip_steps"], [target])]
+
+
+def _enlarge(model: onnx.ModelProto, source: str, target: str) -> list[onnx.NodeProto]:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(_LARGE, np.float32), "large"))
+    return [helper.make_node("Mul", [source, "large"], [target])]
 
 
 def _through_f16(model: onnx.ModelProto, source: str, target: str) -> list[onnx.NodeProto]:

@@ -10,6 +10,7 @@ from notebook_page import pixels, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 _RUN_S = 300
+_PATIENCE_MS = 120_000  # software rendering beside other work
 
 
 def test_01_runs_to_its_end_offline_and_its_view_follows_the_slider(open_notebook):
@@ -50,7 +51,7 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
     if not list(lab.outputs.glob("unet3d_brats/*/metrics.json")):
         pytest.skip("needs the run that the test of 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
     with open_notebook("07_visual_qa.ipynb") as page:
-        page.run_all(120)
+        page.run_all(_RUN_S)
         desk = page.page.locator(".cookbook-desk")
         desk.scroll_into_view_if_needed()
         page.shot("07_table", desk)
@@ -70,27 +71,31 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         wait_until_drawn(page, desk.locator("canvas").first)
         desk.locator(".cookbook-note textarea").fill("the left rim is missing")
         desk.get_by_role("button", name="reject").click()
-        page.page.get_by_text(f"Ann Li says reject of {worst}").wait_for(timeout=20_000)
+        page.page.get_by_text(f"Ann Li says reject of {worst}").wait_for(timeout=_PATIENCE_MS)
         page.shot("07_rejected", desk)
-        desk.locator(".cookbook-cases").click(position={"x": 5, "y": 5})
+        rows.first.click()  # gives the desk the keys
         page.page.keyboard.press("n")  # the next case without a word, by key
         chosen = desk.locator(".cookbook-cases tr.chosen")
         page.page.wait_for_function(
-            "worst => document.querySelector('.cookbook-cases tr.chosen')?.dataset.case !== worst", arg=worst
+            "worst => document.querySelector('.cookbook-cases tr.chosen')?.dataset.case !== worst",
+            arg=worst,
+            timeout=_PATIENCE_MS,
         )
-        page.page.get_by_text(f"{chosen.get_attribute('data-case')}: no word of yours yet").wait_for(timeout=30_000)
+        page.page.get_by_text(f"{chosen.get_attribute('data-case')}: no word of yours yet").wait_for(
+            timeout=_PATIENCE_MS
+        )
         page.page.keyboard.press("a")
-        page.page.get_by_text("Ann Li says accept of").wait_for(timeout=20_000)
+        page.page.get_by_text("Ann Li says accept of").wait_for(timeout=_PATIENCE_MS)
         assert page.page.locator(".jp-CodeCell").count() == 8  # JupyterLab's own "a" would have inserted a cell
         assert page.watched.outbound(page.lab.origin) == []
         assert page.watched.errors == []
     with open_notebook("07_visual_qa.ipynb") as page:  # a new browser: nothing of the page is left
-        page.run_all(120)
+        page.run_all(_RUN_S)
         desk = page.page.locator(".cookbook-desk")
         row = desk.locator(f".cookbook-cases tr[data-case='{worst}']")
         assert row.locator("td.reject").count() == 1
         row.click()
-        page.page.get_by_text(f"you said reject of {worst}").wait_for(timeout=30_000)
+        page.page.get_by_text(f"you said reject of {worst}").wait_for(timeout=_PATIENCE_MS)
         assert desk.locator(".cookbook-note textarea").input_value() == "the left rim is missing"
         page.shot("07_reloaded", desk)
     with open(page.lab.outputs / "qa.csv", encoding="utf-8-sig", newline="") as stream:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.graph.read import load_graph
 from helpers.inference import WindowPlan
 from helpers.interop.exchange import Exchange, check_room, measure_exchange
 from helpers.interop.graph_ports import ports_of_graph
@@ -57,7 +56,7 @@ def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:
     params = run.params
     if params.device_tool is None:
         return None
-    ports = ports_of_graph(load_graph(run.path(FINAL)), recipe.graph_spec(params), params.batch_size)
+    ports = ports_of_graph(run.path(FINAL), recipe.graph_spec(params), params.batch_size)
     own = set(type(params).model_fields) - set(RunParams.model_fields)
     key = {
         "graph": digest_file(run.path(FINAL)),

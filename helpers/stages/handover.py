@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from helpers import recipes
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import CompileError, DataError, ParameterError
-from helpers.graph.read import load_graph
 from helpers.graph.spec import GraphSpec
 from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleModel, save_array
 from helpers.interop.graph_ports import ports_of_graph
@@ -53,7 +52,7 @@ def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
         job = recipe.prepare_job(recipe.read_case(files, run.params), run.params)
         cases.append(BundleCase(files.id, f"cases/{index:04d}.npy", job.plan, _digest_sources(files)))
         save_array(folder / cases[-1].image, job.image)
-    ports = ports_of_graph(load_graph(folder / GRAPH), spec, run.params.batch_size)
+    ports = ports_of_graph(folder / GRAPH, spec, run.params.batch_size)
     params = run.params.model_dump(mode="json", exclude=set(_PLACES), exclude_defaults=True)
     bundle = Bundle(folder, recipe.name, params, asdict(spec), ports, tuple(cases))
     bundle = bundle.with_files(GRAPH, *(case.image for case in cases))

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 
-def make_graph(path: Path, window: tuple[int, ...], *, classes: int = 2, outputs: int = 1, class_map: bool = False):
+def write_graph(path: Path, window: tuple[int, ...], *, classes: int = 2, outputs: int = 1, class_map: bool = False):
     """An ONNX file: one convolution a output; or a class map (1, N, ...) of int64 with its batch on axis 1."""
     random = np.random.default_rng(5)
     rank = len(window)
@@ -36,11 +36,17 @@ def make_graph(path: Path, window: tuple[int, ...], *, classes: int = 2, outputs
 
 
 @pytest.fixture
+def make_graph():
+    """Writes a small graph."""
+    return write_graph
+
+
+@pytest.fixture
 def compile_om(tmp_path, cann_doubles):
     """Compiles a small graph with the double of ATC: `compile_om(window, batch, **graph)` gives the `.om`."""
 
     def build(window: tuple[int, ...], batch: int, **graph) -> Path:
-        make_graph(tmp_path / "small.onnx", window, **graph)
+        write_graph(tmp_path / "small.onnx", window, **graph)
         shape = ",".join(str(axis) for axis in (batch, 1, *window))
         layout = "NCDHW" if len(window) == 3 else "NCHW"
         line = (

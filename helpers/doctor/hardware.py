@@ -28,6 +28,7 @@ def describe_cpu() -> dict[str, str]:
         "instruction sets": ", ".join(telling) or "none of interest found",
         "bf16 in hardware": "yes" if {"avx512_bf16", "amx_tile", "bf16"} & flags else "no: bf16 gains nothing here",
         "int8 dot products": "yes" if {"avx512_vnni", "avx_vnni", "amx_tile", "i8mm"} & flags else "no",
+        "matrix tiles (AMX)": "yes" if "amx_tile" in flags else "no",
     }
 
 

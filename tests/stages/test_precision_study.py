@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +91,32 @@ def test_a_precision_that_nobody_runs_is_refused(tiny, tmp_path):
     recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path), **GIVEN, "study_precisions": "f16,f8"})
     with pytest.raises(ParameterError, match="no target of the study"):
         study.study_precisions(recipe, run)
+
+
+_ELSEWHERE = """
+import sys
+from pathlib import Path
+tests, folder, outputs = sys.argv[1:]
+sys.path.insert(0, tests)
+from helpers import recipes, stages, study
+from helpers.params import resolve, targets
+resolve.PARAMS_FOLDER = targets.PARAMS_FOLDER = Path(folder) / "params"
+recipes.register("tiny", "tiny_recipe:TinyRecipe")
+given = {"cache": False, "simplify_timeout_s": 0.001, "calibration_seeds": [11], "study_seconds": 0.01}
+given |= {"study_targets": "onnxruntime", "study_precisions": "f32,int8", "study_batches": "1,2"}
+recipe, run = stages.start_run("tiny", {"outputs": outputs, **given})
+stages.export_onnx(recipe, run), stages.simplify_onnx(recipe, run), stages.apply_surgery(recipe, run)
+study.study_precisions(recipe, run, always=True)
+run.finish()
+"""
+
+
+def test_the_table_is_the_same_bytes_in_another_process_and_an_empty_folder(studied, tiny, tmp_path):
+    tests = Path(__file__).parent
+    command = [sys.executable, "-c", _ELSEWHERE, str(tests), str(tiny.folder), str(tmp_path / "elsewhere")]
+    subprocess.run(command, check=True, cwd=tests.parents[1], timeout=300, capture_output=True)
+    (other,) = (tmp_path / "elsewhere").glob("tiny/*/precision/table.json")
+    assert other.read_bytes() == studied[0].path("precision/table.json").read_bytes()
 
 
 def test_masks_of_one_label_fail_the_gate():

@@ -145,13 +145,14 @@ def _step(stage: dict, hide) -> dict[str, object]:
 
 
 def _parameters(params: dict, hide, anonymise: bool) -> list[tuple[str, str]]:
+    params = {**params, "anonymise": anonymise}
     kept = {name: value for name, value in params.items() if not (anonymise and name in DROPPED_PARAMETERS)}
     return [(name, hide.text(_plain(value))) for name, value in kept.items()]
 
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        given = {name: part for name, part in value.items() if part is not None}
+        given = {name: part for name, part in value.items() if part not in (None, [], {})}
         return ", ".join(f"{name}: {_plain(part)}" for name, part in given.items()) or "–"
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "–"

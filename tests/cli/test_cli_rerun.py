@@ -18,6 +18,7 @@ def finished(tmp_path):
     for name in ("model.onnx", "metrics.json", "masks/a.nii.gz", "masks/b.nii.gz", "run.log"):
         (folder / name).write_text(f"{name} as it was")
     params = {"recipe": "unet3d_brats", "profile": "demo", "batch_size": 2, "minimum_scores": None, "outputs": "x"}
+    params["builder_config"] = {"archs": None}  # a validator may refuse to be given what is not set
     environment = {"python": "3.0", "packages": {"numpy": "0.1"}}
     record = {"params": params, "environment": environment, "status": "passed", "stages": {}}
     (folder / "run.json").write_text(json.dumps(record))
@@ -45,7 +46,13 @@ def test_the_same_bytes_are_0_and_nothing_was_reused(finished, runs, tmp_path, c
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 0
     (recipe, given), out = runs[0][0], capsys.readouterr().out
     assert recipe == "unet3d_brats"
-    assert given == {"profile": "demo", "batch_size": 2, "outputs": str(tmp_path / "again"), "cache": False}
+    assert given == {
+        "profile": "demo",
+        "batch_size": 2,
+        "builder_config": {},
+        "outputs": str(tmp_path / "again"),
+        "cache": False,
+    }
     assert "equal to the byte: 4 of 4 files" in out
     assert "changed since: packages numpy 0.1 →" in out and "changed since: python 3.0 →" in out
 

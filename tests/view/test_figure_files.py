@@ -42,7 +42,7 @@ def a_relief(name: str = "case"):
 def test_noise_fits_too_and_stays_readable(tmp_path, draw):
     path = save_figure(draw(), tmp_path / "noise.png")
     assert path.stat().st_size <= 300_000
-    assert Image.open(path).size[0] >= 450
+    assert Image.open(path).size[0] >= 400
 
 
 def test_shrinking_keeps_what_is_small_as_it_is_and_shows_the_same():

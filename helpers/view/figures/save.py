@@ -47,7 +47,7 @@ def shrink_png(content: bytes, largest_bytes: int) -> bytes:
     while True:
         size = tuple(max(1, round(side * scale)) for side in original.size)
         picture = original.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        for shades in (52, 18):
+        for shades in (52, 28):
             shrunk = _encode(picture.point(_rounding(shades)), original.text, scale)
             if len(shrunk) <= largest_bytes or max(size) < 64:
                 return shrunk

@@ -54,7 +54,7 @@ class Watched:
 
 
 @contextlib.contextmanager
-def open_chromium(executable: str, profile: Path, size: tuple[int, int] = (1400, 1000)) -> Iterator[Watched]:
+def open_chromium(executable: str, profile: Path, size: tuple[int, int] = (1400, 1250)) -> Iterator[Watched]:
     """A browser with an empty profile; every request of every page and frame is written down."""
     from playwright.sync_api import sync_playwright
 

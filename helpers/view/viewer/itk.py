@@ -1,4 +1,4 @@
-"""itkwidgets, for those who have it: the same case in another viewer."""
+"""itkwidgets, for those who have it working; docs/itkwidgets.md says where it was tried and what came of it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def explain_unfit_versions() -> None:
         ) from None
     if installed != _STABLE:
         raise ViewerMissingError(
-            f"itkwidgets {installed} is installed; only {_STABLE} was seen to draw (docs/itkwidgets.md says how"
-            " the others fail)"
+            f"itkwidgets {installed} is installed, {_STABLE} is the one to try (docs/itkwidgets.md says how the"
+            " others fail)"
         )
     if int(ipywidgets.__version__.split(".")[0]) >= 8:
         raise ViewerMissingError(

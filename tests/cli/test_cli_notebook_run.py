@@ -72,6 +72,8 @@ def test_a_failed_gate_ends_it_with_the_number(execute):
     code, err, folder = execute(START, gate, FINISH)
     assert code == 1 and "GateError" in err and "0.41, at least 0.85" in err and err.count("\n") == 1
     assert _record(folder)["status"] == "failed" and "0.41" in _record(folder)["reason"]
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "badge failed" in report and "0.41, at least 0.85" in report
 
 
 def test_an_error_outside_a_stage_gives_the_record_its_cause(execute):

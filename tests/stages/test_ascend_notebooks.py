@@ -22,7 +22,7 @@ SEED = 9001
 # Lead of the best class, as a fraction of the scores' range, below which float16 may choose another one.
 NEAR_TIE = 1e-2
 
-pytestmark = [pytest.mark.slow, pytest.mark.notebook]
+pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.timeout(900)]
 
 # Windows side by side: what is compared is what the chip answers, not how windows are averaged.
 LIGHT_3D = {"step": 1.0, "mirror_axes": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from helpers.inference import WindowPlan, infer_job
 from helpers.interop.exchange import Exchange, ExchangeBytes, check_room
 from helpers.interop.ports import ModelPorts
 from helpers.interop.registry import tool_named
+from helpers.interop.samples import ReplayingCall
 
 PORTS = ModelPorts("image", "class", (1, 4, 4, 4), (2, 4, 4, 4), batch_size=2)
 PLAN = WindowPlan((4, 4, 4), 2)
@@ -125,6 +127,14 @@ class TestTimes:
     def test_no_record_is_no_time(self, tmp_path):
         for name in ("msame", "benchmark", "ais_bench"):
             assert tool_named(name).read_times(tmp_path, PORTS) is None
+
+
+def test_several_samples_at_once_are_joined_on_the_batch_axis():
+    ports = ModelPorts("i", "o", (1, 4, 4), (1, 4, 4), True, output_batch_axis=1)
+    batch = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4)
+    maps = np.arange(32, dtype=np.int32).reshape(1, 2, 4, 4)
+    call = ReplayingCall(ports, lambda number: maps[:, [number - 7]], 7, [zlib.crc32(sample) for sample in batch])
+    assert np.array_equal(call(batch), maps)
 
 
 class TestRefused:

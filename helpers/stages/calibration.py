@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.compile.amct import amct_command, find_amct
 from helpers.data.case import CaseFiles
 from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
@@ -16,7 +17,7 @@ from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases
 
-WINDOWS = "calibration/windows.npz"
+WINDOWS, BINS = "calibration/windows.npz", "calibration/bins"
 _MOST_CASES = 8
 _TRIES = 20
 
@@ -37,6 +38,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     """
     cases = calibration_cases(recipe, run)
     scored = {case.id for case in selected_cases(recipe, run)}
+    amct = find_amct() is not None
 
     def make(folder: Path) -> Made:
         drawn = _draw_windows(recipe, run, cases)
@@ -46,11 +48,16 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
         low, high = (float(edge(drawn.windows)) for edge in (np.min, np.max))
         facts: dict[str, object] = {"windows": f"{len(drawn.ids)} of {len(cases)} cases", "ids": ", ".join(drawn.ids)}
         facts["range"] = f"{low:.3g} to {high:.3g}"
+        if amct:
+            spec = recipe.graph_spec(run.params)
+            _write_bins(drawn, folder / BINS)
+            facts["for Ascend's AMCT"] = amct_command("model.onnx", BINS, "compiled/model", spec)
         if again := [case.id for case in cases if case.id in scored]:
             facts["look at this"] = f"also scored by this run, so its int8 figures are flattered: {', '.join(again)}"
         return Made((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
-    return run.perform("calibration", "Calibration set", inputs=calibration_inputs(recipe, run), make=make)
+    inputs = {**calibration_inputs(recipe, run), "amct": amct}
+    return run.perform("calibration", "Calibration set", inputs=inputs, make=make)
 
 
 def load_calibration(recipe: Recipe, run: Run) -> CalibrationSet:
@@ -92,6 +99,13 @@ def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
         "seed": params.calibration_seed,
         "params": params.model_dump(mode="json", include=own),
     }
+
+
+def _write_bins(drawn: CalibrationSet, folder: Path) -> None:
+    """One raw float32 file a window, for AMCT, which reads no other form."""
+    folder.mkdir()
+    for index, window in enumerate(drawn.windows):
+        window.tofile(folder / f"{index:04d}.bin")
 
 
 def _draw_windows(recipe: Recipe, run: Run, cases: list[CaseFiles]) -> CalibrationSet:

@@ -66,3 +66,18 @@ def test_own_data_is_calibrated_with_cases_that_are_not_scored(start, tiny, tmp_
     recipe, run = start(data_root=str(root), calibration_cases="case_9")
     with pytest.raises(DataError, match="no case 'case_9'"):
         stages.prepare_calibration(recipe, run)
+
+
+def test_with_amct_installed_its_command_and_files_are_there(start, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "amct_onnx"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    recipe, run = start()
+    assert "for Ascend's AMCT" not in stages.prepare_calibration(recipe, run).facts
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    assert "--data_dir calibration/bins" in stages.prepare_calibration(recipe, run).facts["for Ascend's AMCT"]
+    windows, _ = _content(run)
+    files = sorted(run.path("calibration/bins").iterdir())
+    assert len(files) == len(windows) == 6
+    np.testing.assert_array_equal(np.fromfile(files[4], np.float32).reshape(windows[4].shape), windows[4])

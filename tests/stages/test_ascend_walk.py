@@ -97,3 +97,19 @@ def test_an_om_of_another_chip_ends_in_one_explained_line(npu, monkeypatch):
     with pytest.raises(CookbookError) as refusal:
         npu("ascend310", {"SOC": "Ascend310P3"})
     assert "The .om is for another chip" in refusal.value.line() and "\n" not in refusal.value.line()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("execute@1:*:507011", "device 1 failed: its batch was run again on device 0"),
+        ("load@0:*:500002", "device 0 is left out (AclError: acl.mdl.load_from_file returned 500002"),
+    ],
+)
+def test_a_failing_chip_among_two_is_told_with_the_mask_that_the_other_made(npu, cpu_mask, fault, told):
+    done, reports = npu("ascend310p3", {"FAIL": fault, "LATENCY_MS": "5"}, devices="all")
+    assert np.count_nonzero(_mask(done) != cpu_mask) <= 2
+    assert reports and all(report["ok"] for report in reports)
+    stages = json.loads(done.run.path("run.json").read_text())["stages"]
+    assert told in stages["infer/case_1"]["facts"]["mended on the way"]

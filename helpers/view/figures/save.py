@@ -77,7 +77,7 @@ def _encode(picture, texts: dict[str, str], scale: float) -> bytes:
             text = ";".join(" ".join(str(round(value * scale)) for value in box) for box in boxes)
         info.add_text(name, text)
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True, pnginfo=info)
+    picture.save(stream, format="PNG", compress_level=7, pnginfo=info)
     return stream.getvalue()
 
 

@@ -92,7 +92,9 @@ def _report(run: Run, exchange: Exchange, need: str) -> Made:
         next_step = "Run the command, bring what it wrote back to the same place, and run this notebook again."
         return Made((), facts, {"answered": False}, next_step, "not run here")
     times = exchange.read_times()
-    facts["answers"] = f"all there; the folder {place}/ may be removed once the masks are made"
+    facts["answers"] = (
+        f"all there; {place}/input/ may be removed, the answers are read again when the masks are made anew"
+    )
     if times is not None:
         facts["measured by the tool"] = f"{times} ({times.source})"
     return Made((), facts, {"answered": True, "tool": exchange.tool.name}, "Make the masks from the answers.")

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from helpers import qa
 from helpers.errors import DataError
 from helpers.qa.corrected import export_for_editing, read_corrected
 from helpers.qa.export import export_verdicts
 from helpers.qa.finished import find_run, list_runs
 from helpers.qa.review import open_review
+from helpers.qa.steps import edit_folder
 
 
 def test_runs_are_found_the_newest_first_and_nothing_in_them_changes(outputs):
@@ -101,3 +103,19 @@ def test_a_corrected_mask_on_another_grid_or_with_another_label_is_refused(outpu
     with pytest.raises(DataError, match="labels that Tiny does not have"):
         read_corrected(run, case, tmp_path / "labels.nii.gz", tmp_path)
     assert not list(tmp_path.rglob("corrected/**/*.nii.gz"))
+
+
+def test_the_notebooks_steps_carry_a_mask_out_and_back(outputs, run):
+    review = qa.start_review("tiny", run=run.name, reader="ann", outputs=str(outputs), interactive=False)
+    case = run.cases[1].id
+    assert case in repr(qa.send_to_editor(review, case))
+    edited = edit_folder(review) / f"{case}_mask.nii.gz"
+    image = sitk.ReadImage(str(edited))
+    image[1, 1, 1] = 1
+    sitk.WriteImage(image, str(edited))
+    assert f"{case}  1  cube 0.99" in repr(qa.take_back(review, case))
+    review.judge(case, "reject", "=1+1")
+    shown = repr(qa.export_review(review))
+    assert "rejected in this run: 1" in shown and case in shown
+    assert "Nothing to correct" in repr(qa.send_to_editor(review, None))
+    assert case in repr(qa.show_review(review)) and "ann: reject" in repr(qa.show_review(review))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from helpers.data.geometry import Geometry
 
-LONGEST_SIDE = 256  # a browser's software renderer freezes for a minute on 512 x 512 x 300
+LONGEST_SIDE = 256
+MOST_VOXELS = 6_000_000  # a browser's software renderer takes seconds for these, a minute for 512 x 512 x 300
 
 
-def block_sizes(shape_zyx: tuple[int, ...], longest: int = LONGEST_SIDE) -> tuple[int, int, int]:
-    """Voxels along each axis that become one, so that no side is longer than `longest`."""
-    return tuple(-(-side // longest) for side in shape_zyx)
+def block_sizes(shape_zyx: tuple[int, ...], most_voxels: int = MOST_VOXELS) -> tuple[int, int, int]:
+    """Voxels along each axis that become one, for no side above 256 and at most `most_voxels`."""
+    blocks = [-(-side // LONGEST_SIDE) for side in shape_zyx]
+    while math.prod(sides := _small_shape(shape_zyx, blocks)) > most_voxels:
+        blocks[sides.index(max(sides))] += 1
+    return tuple(blocks)
 
 
 def proxy_geometry(geometry: Geometry, blocks: tuple[int, int, int]) -> Geometry:

@@ -10,7 +10,7 @@ from helpers.data.geometry import Geometry
 from helpers.view.figures.save import add_caption, new_figure
 from helpers.view.figures.slices import axis_letters
 from helpers.view.palette import label_colour, rgb
-from helpers.view.proxy import block_sizes, proxy_geometry, shrink_labels
+from helpers.view.proxy import LONGEST_SIDE, block_sizes, proxy_geometry, shrink_labels
 
 # (name and number of the array axis to look along, whether to look from its far end)
 _VIEWS = (("y", 1, False), ("x", 2, False), ("z", 0, True))
@@ -30,7 +30,7 @@ def draw_relief(case_id: str, masks: Mapping[str, np.ndarray], body: np.ndarray 
         geometry: spacing, so that voxels are drawn in millimetres.
     """
     # The pictures have a few hundred pixels: a stand-in of that size shows the same in a tenth of the time.
-    blocks = block_sizes(geometry.size_zyx)
+    blocks = block_sizes(geometry.size_zyx, most_voxels=LONGEST_SIDE**3)
     masks = {title: _shrink(mask, blocks) for title, mask in masks.items()}
     body, geometry = None if body is None else _shrink(body, blocks) > 0, proxy_geometry(geometry, blocks)
     shown = [body] if body is not None else [mask > 0 for mask in masks.values()]

@@ -64,9 +64,10 @@ def test_no_label_vanishes_from_the_proxy():
 
 def test_a_large_ct_becomes_small_enough():
     blocks = block_sizes((600, 512, 512))
-    assert blocks == (3, 2, 2)
-    assert proxy_geometry(grid((600, 512, 512)), blocks).size_zyx == (200, 256, 256)
-    assert block_sizes((256, 256, 100)) == (1, 1, 1)
+    assert blocks == (3, 3, 3)
+    assert proxy_geometry(grid((600, 512, 512)), blocks).size_zyx == (200, 171, 171)
+    assert block_sizes((600, 512, 512), most_voxels=256**3) == (3, 2, 2)
+    assert block_sizes((240, 240, 100)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("direction", directions())

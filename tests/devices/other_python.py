@@ -16,7 +16,8 @@ _CHECK = "import sys, numpy, onnx, onnxruntime; sys.exit(numpy.__version__.split
 def other_python() -> tuple[str | None, str]:
     """(an interpreter of another version with numpy 1, or None; why there is none).
 
-    COOKBOOK_OTHER_PYTHON names an interpreter, with or without the packages; else one is looked for on PATH.
+    COOKBOOK_OTHER_PYTHON names an interpreter, with or without the packages; else one is looked for on PATH
+    and among pyenv's.
     """
     base = find_interpreter()
     if base is None:
@@ -39,10 +40,12 @@ def find_interpreter() -> str | None:
     if named := os.environ.get("COOKBOOK_OTHER_PYTHON"):
         return named
     own = "{}.{}".format(*sys.version_info)
+    kept_by_pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     for version in ("3.10", "3.9", "3.12", "3.11"):
-        found = shutil.which(f"python{version}")
-        if version != own and found and _version(found) == version:  # a shim may stand for no interpreter
-            return found
+        candidates = [shutil.which(f"python{version}"), *sorted(kept_by_pyenv.glob(f"{version}.*/bin/python"))]
+        for found in map(str, filter(None, candidates)):
+            if version != own and _version(found) == version:  # a shim may stand for no interpreter
+                return found
     return None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -135,7 +136,7 @@ def first_picture_s(path: Path) -> dict[str, float]:
         shown = time.perf_counter() - started
         page.wait(5)
         page.page.locator(".cookbook-view").screenshot(path=str(RESULT.with_suffix(".png")))
-    return {"first_picture_s": round(shown, 1)}
+    return {"first_picture_s": round(shown, 1), "load_average": round(os.getloadavg()[0], 1)}
 
 
 PARTS = {"interactive": open_view, "static": draw_static}

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.measure import describe_machine  # noqa: E402
 
 NETWORKS = {
-    "2-D nnU-Net of the heart, official": {"window": (320, 256), "shape": (1, 24, 320, 256)},
+    "2-D nnU-Net of the heart, official": {"window": (320, 256), "shape": (1, 12, 320, 256)},
     "3-D nnU-Net, half width": {"window": (96, 96, 96), "shape": (1, 144, 144, 144)},
 }
 CONTESTANTS = ("ours f32", "ours bf16", "nnU-Net f32")

@@ -23,7 +23,7 @@ class MagicMindDouble:
 
     def read_reports(self) -> list[dict]:
         """What each process that used the double did."""
-        return [json.loads(path.read_text()) for path in sorted(self.reports.glob("*.json"))]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.reports.glob("*.json"))]
 
     def assert_clean(self) -> None:
         """Fails unless the double was used, and never wrongly."""

@@ -49,11 +49,11 @@ def lab(tmp_path_factory):
 def wait_for_address(server, log: Path) -> tuple[str, str]:
     end = time.monotonic() + START_S
     while time.monotonic() < end and server.poll() is None:
-        found = re.search(r"(http://[^/\s]+)/lab\S*\?token=(\w+)", log.read_text())
+        found = re.search(r"(http://[^/\s]+)/lab\S*\?token=(\w+)", log.read_text(encoding="utf-8"))
         if found:
             return found[1], found[2]
         time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start: {log.read_text()[-800:]}")
+    pytest.fail(f"JupyterLab did not start: {log.read_text(encoding='utf-8')[-800:]}")
 
 
 def ask(address: str, path: str, token: str | None = None) -> dict:
@@ -73,7 +73,7 @@ def defaults(lab, plugin: str) -> dict:
 class TestLab:
     def test_listens_on_loopback_only(self, lab):
         assert lab[0].startswith("http://127.0.0.1:") or lab[0].startswith("http://localhost:")
-        assert "127.0.0.1" in lab[2].read_text()
+        assert "127.0.0.1" in lab[2].read_text(encoding="utf-8")
 
     def test_asks_for_its_token(self, lab):
         with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -83,11 +83,11 @@ class TestLab:
     def test_asks_for_no_news_and_no_update(self, lab):
         shown = defaults(lab, "@jupyterlab/apputils-extension:notification")
         assert (shown["fetchNews"], shown["checkForUpdates"]) == ("false", False)
-        assert "Extension Manager is 'readonly'" in lab[2].read_text()
+        assert "Extension Manager is 'readonly'" in lab[2].read_text(encoding="utf-8")
 
     def test_shows_notebooks_first_and_opens_the_first_one(self, lab):
         assert defaults(lab, "@jupyterlab/filebrowser-extension:browser")["sortNotebooksFirst"] is True
-        assert "/lab/tree/notebooks/00_start_here.ipynb" in lab[2].read_text()
+        assert "/lab/tree/notebooks/00_start_here.ipynb" in lab[2].read_text(encoding="utf-8")
 
     def test_saves_no_widget_state(self, lab):
         assert defaults(lab, "@jupyter-widgets/jupyterlab-manager:plugin")["saveState"] is False

@@ -74,7 +74,7 @@ def test_a_log_may_differ(finished, runs, tmp_path):
 def test_a_run_that_failed_is_not_done_again_and_none_is_overwritten(finished, runs, tmp_path, capsys):
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "outputs")]) == 1
     assert "lie over an old one" in capsys.readouterr().err
-    record = json.loads((finished / "run.json").read_text())
+    record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     (finished / "run.json").write_text(json.dumps({**record, "status": "failed"}))
     assert cli.main(["rerun", str(finished)]) == 1
     assert "did not pass" in capsys.readouterr().err and runs[0] == []

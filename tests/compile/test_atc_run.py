@@ -41,7 +41,7 @@ def test_the_file_is_found_under_the_name_that_atc_gave_it(cann, norm_job, tmp_p
     assert [path.name for path in done.files] == [f"model{suffix}.om"]
     assert done.files[0].read_bytes()[:4] == b"IMOD"
     assert done.checks[0].passed and done.batches == (1,)
-    assert "ATC run success" in done.files[0].with_name("model.log").read_text()
+    assert "ATC run success" in done.files[0].with_name("model.log").read_text(encoding="utf-8")
     assert done.timings["atc"] > 0 and sorted(os.listdir(done.files[0].parent)) == sorted(
         ["model.log", f"model{suffix}.om"]
     )
@@ -124,7 +124,7 @@ def test_a_compile_that_takes_too_long_is_ended_with_its_children(norm_job, tmp_
         compile_job(norm_job(atc={"timeout_s": 0.5}), tmp_path, said.append)
     assert time.monotonic() - started < 20
     assert said and said[0].startswith("ATC has run for 0 s and holds ")
-    child = int((tmp_path / "child").read_text())
+    child = int((tmp_path / "child").read_text(encoding="utf-8"))
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 

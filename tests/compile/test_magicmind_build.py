@@ -15,7 +15,7 @@ from tests.compile.magicmind_graphs import ClassMap, build, calibration, make_gr
 
 
 def _interface(path) -> dict:
-    return json.loads(path.with_suffix(".json").read_text())
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def test_a_static_model_says_its_batch_and_layouts(tmp_path, magicmind_double):

@@ -105,7 +105,7 @@ def test_layout_index_and_geometry(tmp_path, case, quick):
     assert abdomen.write_demo_cases(tmp_path, [12, 7]) == ["liver_12", "liver_7"]
     folder = tmp_path / "Task03_Liver"
     assert sorted(p.name for p in folder.iterdir()) == ["dataset.json", "imagesTr", "labelsTr"]
-    index = json.loads((folder / "dataset.json").read_text())
+    index = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert index["labels"] == {"0": "background", "1": "liver", "2": "cancer"}
     assert index["modality"] == {"0": "CT"} and index["numTraining"] == 2
     for entry in index["training"]:
@@ -123,7 +123,7 @@ def test_complete_cases_are_kept_and_incomplete_ones_made_again(tmp_path, quick)
     (tmp_path / "Task03_Liver" / "labelsTr" / "liver_1.nii.gz").unlink()
     abdomen.write_demo_cases(tmp_path, [1])
     assert quick == [1, 2, 1]
-    index = json.loads((tmp_path / "Task03_Liver" / "dataset.json").read_text())
+    index = json.loads((tmp_path / "Task03_Liver" / "dataset.json").read_text(encoding="utf-8"))
     listed = [entry["image"] for entry in index["training"]]
     assert listed == ["./imagesTr/liver_1.nii.gz", "./imagesTr/liver_2.nii.gz"]
 
@@ -159,7 +159,7 @@ def test_the_shipped_weights_fit_the_network_and_the_plan():
     assert path.stat().st_size <= 2_000_000
     with safe_open(path, "np") as stream:
         metadata = stream.metadata()
-    plans = json.loads(path.with_name("unetpp3d_liver_demo_plans.json").read_text())
+    plans = json.loads(path.with_name("unetpp3d_liver_demo_plans.json").read_text(encoding="utf-8"))
     names = ("input_channels", "num_classes", "pool_op_kernel_sizes", "base_num_features")
     network = GenericUNetPlusPlus(**{name: json.loads(metadata[name]) for name in names})
     network.load_state_dict(load_file(path))

@@ -96,7 +96,7 @@ def test_layout_index_and_geometry(tmp_path, cases, monkeypatch):
     monkeypatch.setattr(heart, "generate_case", lambda seed: cases[0])
     assert heart.write_demo_cases(tmp_path, [3, 120]) == ["la_003", "la_120"]
     folder = tmp_path / "Task02_Heart"
-    index = json.loads((folder / "dataset.json").read_text())
+    index = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert index["labels"] == {"0": "background", "1": "left atrium"} and index["modality"] == {"0": "MRI"}
     assert index["training"][0] == {"image": "./imagesTr/la_003.nii.gz", "label": "./labelsTr/la_003.nii.gz"}
     image, label = (sitk.ReadImage(str(folder / part / "la_003.nii.gz")) for part in ("imagesTr", "labelsTr"))
@@ -154,7 +154,7 @@ def test_the_shipped_weights_fit_the_network_and_the_plan():
     assert path.stat().st_size <= 2_000_000
     with safe_open(path, "np") as stream:
         metadata = stream.metadata()
-    plans = json.loads(path.with_name("nnunet_heart_demo_plans.json").read_text())
+    plans = json.loads(path.with_name("nnunet_heart_demo_plans.json").read_text(encoding="utf-8"))
     names = ("input_channels", "num_classes", "pool_op_kernel_sizes", "base_num_features", "max_num_features")
     network = GenericUNet(**{name: json.loads(metadata[name]) for name in names})
     network.load_state_dict(load_file(path))

@@ -123,5 +123,5 @@ def run_on_double(
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
-    reports = [json.loads(path.read_text()) for path in sorted(folder.glob("acl-*.json"))]
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("acl-*.json"))]
     return Ran(process.returncode, "".join(lines), reports)

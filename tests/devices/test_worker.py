@@ -234,7 +234,10 @@ def test_the_worker_ends_when_its_parent_is_killed(session_file, tmp_path):
     parent.wait()
     parent.stdout.close()
     deadline = time.monotonic() + 20
-    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split(") ")[1][:1]:
+    while (
+        Path(f"/proc/{worker}").exists()
+        and "Z" not in Path(f"/proc/{worker}/stat").read_text(encoding="utf-8").split(") ")[1][:1]
+    ):
         assert time.monotonic() < deadline, "the worker outlives its parent"
         time.sleep(0.05)
 

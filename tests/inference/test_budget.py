@@ -20,7 +20,7 @@ import numpy as np
 from helpers.inference import sliding_window
 shape, window, classes, batch = json.loads(sys.argv[1])
 def field(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 def infer(windows):
     return np.full((windows.shape[0], classes, *windows.shape[2:]), 0.5, np.float32)

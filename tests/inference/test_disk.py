@@ -14,7 +14,7 @@ IO = Path("/proc/self/io")
 
 def written_bytes() -> int:
     """Bytes of every write call of this process, to whatever it went."""
-    return int(IO.read_text().partition("wchar:")[2].split()[0])
+    return int(IO.read_text(encoding="utf-8").partition("wchar:")[2].split()[0])
 
 
 @pytest.mark.skipif(not IO.is_file(), reason="written bytes are read from /proc (Linux)")

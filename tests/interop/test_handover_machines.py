@@ -128,7 +128,7 @@ def test_masks_are_those_of_the_whole_run(recipe, tmp_path, cann_doubles):
     printed = fourth.run("-m", "helpers", "score", "bundle", environment=bare)
     assert "passed: " in printed
     assert fourth.outputs(recipe) == expected
-    text = (bundle / "bundle.json").read_text()
+    text = (bundle / "bundle.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and not _absolute_paths(json.loads(text))
 
 

@@ -83,7 +83,7 @@ class TestPlaces:
     def test_a_list_line_is_index_path_width_height(self, tmp_path):
         ports = ModelPorts("input", "output", (3, 500, 400), (1, 500, 400), True, batch_size=16)
         tool_named("benchmark").write_lists(tmp_path, STEMS, ports, 1)
-        assert (tmp_path / "device0.info").read_text() == (
+        assert (tmp_path / "device0.info").read_text(encoding="utf-8") == (
             "0 input/w0000000-aa.bin 400 500\n1 input/w0000001-bb.bin 400 500\n"
         )
 

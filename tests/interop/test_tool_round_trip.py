@@ -70,7 +70,7 @@ def test_a_list_in_four_parts_comes_back_from_four_chips(compile_om, run_shown, 
     _, answers = exchange_through("benchmark", om, folder, cases, ports, run_shown, chips=4, **settings)
     call = run_graph(tmp_path / "small.onnx")
     assert all(answers[name].tobytes() == infer_job(image, call, plan).tobytes() for name, image, plan in cases)
-    lists = [(folder / f"device{chip}.info").read_text().splitlines() for chip in range(4)]
+    lists = [(folder / f"device{chip}.info").read_text(encoding="utf-8").splitlines() for chip in range(4)]
     assert [len(lines) for lines in lists] == [18, 18, 17, 17]
     assert all(line.split(" ")[0] == str(index) for lines in lists for index, line in enumerate(lines))
     assert {path.name for path in (folder / "result").glob("dump*")} == {f"dumpOutput_device{n}" for n in range(4)}

@@ -95,5 +95,5 @@ def test_measures_are_kept_and_a_damaged_file_is_not_believed(tmp_path):
     assert recall_measures(path) is None
     remember_measures(path, measures)
     assert recall_measures(path) == measures
-    path.write_text(path.read_text()[:30])
+    path.write_text(path.read_text(encoding="utf-8")[:30])
     assert recall_measures(path) is None

@@ -32,7 +32,9 @@ def test_a_run_that_did_not_pass_is_not_offered(outputs, run, tmp_path):
     shutil.copytree(run.folder, tmp_path / "tiny" / run.name)
     record = tmp_path / "tiny" / run.name / "run.json"
     assert len(list_runs(tmp_path)) == 1
-    record.write_text(record.read_text().replace('"status": "passed"', '"status": "failed"', 1), encoding="utf-8")
+    record.write_text(
+        record.read_text(encoding="utf-8").replace('"status": "passed"', '"status": "failed"', 1), encoding="utf-8"
+    )
     assert not list_runs(tmp_path)
 
 
@@ -78,7 +80,7 @@ def test_a_corrected_mask_goes_out_and_comes_back(outputs, run, tmp_path):
     case = run.cases[0].id
     image, mask, labels = export_for_editing(run, case, tmp_path)
     assert sitk.ReadImage(str(image)).GetSize() == sitk.ReadImage(str(mask)).GetSize()
-    assert '1 230 159 0 1 1 1 "cube"' in labels.read_text()
+    assert '1 230 159 0 1 1 1 "cube"' in labels.read_text(encoding="utf-8")
     edited = sitk.ReadImage(str(mask))  # as an editor would: another program reads, changes and writes it
     before = sitk.GetArrayFromImage(edited)
     edited[0, 0, 0] = 1

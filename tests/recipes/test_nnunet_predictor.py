@@ -21,7 +21,9 @@ def predictor_of(folder):
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    plans, dataset = (json.loads((folder / name).read_text()) for name in ("plans.json", "dataset.json"))
+    plans, dataset = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("plans.json", "dataset.json")
+    )
     contents = [read_torch_pickle(path) for path in sorted(folder.glob("fold_*/checkpoint_final.pth"))]
     manager = PlansManager(plans)
     configuration = manager.get_configuration(contents[0]["init_args"]["configuration"])

@@ -51,5 +51,5 @@ def test_the_mask_lies_on_the_image_s_grid_and_nothing_else_is_written(kind, tmp
 
 def written_bytes() -> int:
     """Bytes that this process passed to write calls."""
-    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="utf-8").splitlines())
     return int(counts["wchar"])

@@ -37,7 +37,7 @@ def test_an_ensemble_walks_with_its_softmax_and_its_held_out_scores(tmp_path):
     np.testing.assert_allclose(saved.astype(float).sum(0), 1, atol=2e-3)
     sure = np.abs(saved[1].astype(float) - 0.5) > 1e-3
     np.testing.assert_array_equal(saved.argmax(0)[sure], mask.array[0][1:, :, :-2][sure])
-    summary = json.loads(run.path("summary.json").read_text())
+    summary = json.loads(run.path("summary.json").read_text(encoding="utf-8"))
     assert len(summary["results"]["mean"]["1"]) == 13
 
 
@@ -46,14 +46,14 @@ def test_only_held_out_cases_count_and_the_others_stand_beside(tmp_path):
     task, folder = write_task(tmp_path, model.recipe, count=6), model.write(tmp_path / "model", 2)
     given = {"checkpoint": str(folder), "data_root": str(task), "fold": 1, **QUICK}
     run = walk(model.recipe, tmp_path / "outputs", split="all", **given)
-    metrics = json.loads(run.path("metrics.json").read_text())
+    metrics = json.loads(run.path("metrics.json").read_text(encoding="utf-8"))
     held_out = split_fold([f"case_{index}" for index in range(6)], 1)[1]
     assert metrics["held_out"] == held_out and len(metrics["cases"]) == 6
     means = {part: [metrics["cases"][name]["atrium"] for name in names] for part, names in (
         ("mean", held_out), ("trained_on", sorted(set(metrics["cases"]) - set(held_out))))}  # fmt: skip
     for part, values in means.items():
         assert metrics[part]["atrium"] == pytest.approx(np.mean(values), abs=1e-6)
-    rows = json.loads(run.path("summary.json").read_text())["results"]["all"]
+    rows = json.loads(run.path("summary.json").read_text(encoding="utf-8"))["results"]["all"]
     assert [row["test"] for row in rows] == held_out
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", split="validation", **given)
@@ -118,6 +118,8 @@ def test_the_demo_weights_as_folders_of_both_versions_give_the_same_masks(name, 
         run = walk(name, tmp_path / "outputs", as_version=rules, **given)
         (path,) = run.path("masks").glob("*.nii.gz")
         masks[version, rules] = read_volume(path).array[0]
-        assert json.loads(run.path("metrics.json").read_text())["mean"][recipe.score_names[0]] >= least
+        assert (
+            json.loads(run.path("metrics.json").read_text(encoding="utf-8"))["mean"][recipe.score_names[0]] >= least
+        )
     np.testing.assert_array_equal(masks[1, None], masks[2, 1])
     assert 0.98 < dice(masks[1, None] > 0, masks[2, None] > 0) < 1

@@ -46,7 +46,7 @@ def train_a_little(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def test_recipe_file_is_short():
-    assert len((HERE / "blob_recipe.py").read_text().splitlines()) <= 120
+    assert len((HERE / "blob_recipe.py").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 def test_every_stage_works_on_a_model_from_outside(blob, tmp_path):

@@ -29,7 +29,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     write_json(path, {"old": 1})
     with pytest.raises(TypeError):
         write_json(path, {"new": object()})
-    assert json.loads(path.read_text()) == {"old": 1}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"old": 1}
     assert _names(tmp_path) == ["metrics.json"]
 
 
@@ -46,9 +46,9 @@ def test_a_reader_never_sees_a_half_file(tmp_path):
     path.write_text("old")
     with replace_when_whole(path) as temporary:
         temporary.write_text("ne")
-        assert path.read_text() == "old"
+        assert path.read_text(encoding="utf-8") == "old"
         temporary.write_text("new")
-    assert path.read_text() == "new"
+    assert path.read_text(encoding="utf-8") == "new"
 
 
 def test_others_may_read_what_was_written(tmp_path):

@@ -64,7 +64,7 @@ class TestMake:
     def test_files_appear_in_the_run_folder_with_what_was_made(self, run):
         stage = Stage(checks=(Check("fits", True, "0.1"),), facts={"n": 1}, values={"v": 2}, next_step="Go on.")
         result = stage.perform(run)
-        assert run.path("out/a.txt").read_text() == "hello out/a.txt"
+        assert run.path("out/a.txt").read_text(encoding="utf-8") == "hello out/a.txt"
         assert (result.status, set(result.files)) == ("made", {"out/a.txt", "b.txt"})
         assert result.bytes == len("hello out/a.txt") + len("hello b.txt")
         assert (result.values, result.facts, result.next_step) == ({"v": 2}, {"n": 1}, "Go on.")
@@ -146,7 +146,7 @@ class TestReuse:
         statuses = [stage.perform(run, name, n=name).status for name, stage in stages.items()]
         assert statuses == ["reused", "made", "reused"]
         assert [stage.calls for stage in stages.values()] == [1, 2, 1]
-        assert run.path("masks/1.txt").read_text() == "mask 1 masks/1.txt"
+        assert run.path("masks/1.txt").read_text(encoding="utf-8") == "mask 1 masks/1.txt"
 
     def test_altered_work_in_the_store_is_made_anew(self, run, runs):
         stage = Stage()
@@ -155,7 +155,7 @@ class TestReuse:
         entry.write_text("altered")
         other = runs(batch_size=2)
         assert stage.perform(other).status == "made"
-        assert other.path("b.txt").read_text() == "hello b.txt"
+        assert other.path("b.txt").read_text(encoding="utf-8") == "hello b.txt"
 
 
 class TestGate:
@@ -323,5 +323,5 @@ class TestMeasure:
 def test_the_log_of_a_former_run_is_let_go(runs):
     first, second = runs(), runs(batch_size=2)
     Stage().perform(second)
-    assert "Some work" in second.path("run.log").read_text()
-    assert "Some work" not in first.path("run.log").read_text()
+    assert "Some work" in second.path("run.log").read_text(encoding="utf-8")
+    assert "Some work" not in first.path("run.log").read_text(encoding="utf-8")

@@ -78,7 +78,7 @@ def test_work_with_a_missing_file_is_not_found(store):
 def test_keeping_again_replaces(store):
     _keep(store, text="one")
     _keep(store, text="two")
-    assert (store.find(KEY).folder / "deep" / "a.txt").read_text() == "two"
+    assert (store.find(KEY).folder / "deep" / "a.txt").read_text(encoding="utf-8") == "two"
 
 
 def test_a_failure_keeps_nothing(store):
@@ -102,7 +102,7 @@ def test_two_makers_of_the_same_work_do_not_hurt_each_other(store, monkeypatch):
     monkeypatch.setattr("helpers.run.store.os.replace", replace)
     _keep(store, text="ours")
     assert raced
-    assert (store.find(KEY).folder / "deep" / "a.txt").read_text() in ("ours", "theirs")
+    assert (store.find(KEY).folder / "deep" / "a.txt").read_text(encoding="utf-8") in ("ours", "theirs")
     assert _loose(store) == []
 
 
@@ -115,7 +115,7 @@ def test_forgotten_work_is_not_found(store):
 
 def test_files_are_placed_below_the_run(store, tmp_path):
     place_files(_keep(store), tmp_path / "run")
-    assert (tmp_path / "run" / "deep" / "a.txt").read_text() == "one"
+    assert (tmp_path / "run" / "deep" / "a.txt").read_text(encoding="utf-8") == "one"
     assert not (tmp_path / "run" / "entry.json").exists()
 
 
@@ -172,7 +172,7 @@ class TestDigests:
 
 def test_an_entry_is_json_with_sorted_keys(store):
     _keep(store, b=1, a=2)
-    text = (store.root / KEY / "entry.json").read_text()
+    text = (store.root / KEY / "entry.json").read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

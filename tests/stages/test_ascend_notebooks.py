@@ -68,7 +68,7 @@ def walked(request, tmp_path):
     ran = subprocess.run(command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (folder,) = (tmp_path / recipe).iterdir()
-    reports = [json.loads(path.read_text()) for path in tmp_path.glob("acl-*.json")]
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("acl-*.json")]
     return recipe, Walked(folder, reports, ran.stdout + ran.stderr)
 
 

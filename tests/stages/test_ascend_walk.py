@@ -33,13 +33,13 @@ def npu(tiny, walk, tmp_path, monkeypatch):
         for name, value in switches.items():
             monkeypatch.setenv(f"CANN_DOUBLE_{name}", value)
         path = tiny.folder / "params" / "targets" / f"{target}.yaml"
-        before = path.read_text()
+        before = path.read_text(encoding="utf-8")
         path.write_text(f"{before}python: {python}\n")
         try:
             done = walk(tmp_path / "outputs", target=target, **{**QUICK, **given})
         finally:
             path.write_text(before)
-        return done, [json.loads(report.read_text()) for report in tmp_path.glob("acl-*.json")]
+        return done, [json.loads(report.read_text(encoding="utf-8")) for report in tmp_path.glob("acl-*.json")]
 
     return go
 
@@ -89,7 +89,7 @@ def test_the_mask_is_the_cpus_and_the_chip_was_used_rightly(npu, cpu_mask, targe
     assert np.count_nonzero(_mask(done) != cpu_mask) <= 2
     assert 1e-6 < done.made["parity"].values["device"]["largest"] < 5e-3  # float16 was at work
     assert reports and all(report["ok"] for report in reports)
-    assert json.loads(done.run.path("run.json").read_text())["reason"] == ""
+    assert json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["reason"] == ""
 
 
 def test_an_om_of_another_chip_ends_in_one_explained_line(npu, monkeypatch):
@@ -111,5 +111,5 @@ def test_a_failing_chip_among_two_is_told_with_the_mask_that_the_other_made(npu,
     done, reports = npu("ascend310p3", {"FAIL": fault, "LATENCY_MS": "5"}, devices="all")
     assert np.count_nonzero(_mask(done) != cpu_mask) <= 2
     assert reports and all(report["ok"] for report in reports)
-    stages = json.loads(done.run.path("run.json").read_text())["stages"]
+    stages = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
     assert told in stages["infer/case_1"]["facts"]["mended on the way"]

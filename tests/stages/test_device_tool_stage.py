@@ -79,7 +79,7 @@ def cann(tiny, monkeypatch, cann_doubles):
     for name, value in cann_doubles.environment().items():
         monkeypatch.setenv(name, value)
     folder = tiny.folder / "params" / "targets"
-    text = (folder / "ascend310p3.yaml").read_text()
+    text = (folder / "ascend310p3.yaml").read_text(encoding="utf-8")
     (folder / "ascend_here.yaml").write_text(f"{text}python: {sys.executable}\n")
     yield cann_doubles
     (folder / "ascend_here.yaml").unlink()
@@ -109,7 +109,7 @@ def test_the_target_ais_bench_gives_the_masks_of_pyacl(walk, outputs, tmp_path, 
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     folder = tiny.folder / "params" / "targets"
-    text = (folder / "ais_bench.yaml").read_text()
+    text = (folder / "ais_bench.yaml").read_text(encoding="utf-8")
     (folder / "ais_bench.yaml").write_text(f"{text}python: {python}\n")
     ours = walk(outputs, target="ais_bench", **given)
     (folder / "ais_bench.yaml").write_text(text)

@@ -81,7 +81,9 @@ def test_four_places_one_after_the_other(packed, outputs, cann, tmp_path):
     cann.assert_clean()
     assert masks_of(moved(bundle, tmp_path / "fourth" / "d"), tmp_path / "o4") == expected
     for path in (tmp_path / "fourth" / "d").rglob("*.json"):
-        assert str(tmp_path) not in path.read_text() and not re.search(r'": "/', path.read_text())
+        assert str(tmp_path) not in path.read_text(encoding="utf-8") and not re.search(
+            r'": "/', path.read_text(encoding="utf-8")
+        )
 
 
 @pytest.mark.parametrize("tool", ["msame", *(pytest.param(name, marks=SLOW) for name in ("benchmark", "ais_bench"))])

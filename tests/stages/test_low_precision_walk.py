@@ -15,7 +15,7 @@ QUICK = {"simplify_timeout_s": 0.001}
 )
 def test_every_precision_goes_through_every_stage(walk, tmp_path, target, precision):
     done = walk(tmp_path, target=target, precision=precision, cases="case_1", calibration_seeds=[11], **QUICK)
-    assert json.loads(done.run.path("metrics.json").read_text())["mean"]["cube"] > 0.9
+    assert json.loads(done.run.path("metrics.json").read_text(encoding="utf-8"))["mean"]["cube"] > 0.9
     device = done.made["parity"].values["device"]
     # It is not float32 that ran; the tiny network's two layers are the first and the last, which int8 keeps.
     assert device["largest"] > 1e-7 or (target, precision) == ("onnxruntime", "int8")

@@ -73,7 +73,7 @@ def test_the_mask_is_the_cpus_within_the_tolerance(profile, precision, shape_mut
     differ = np.count_nonzero(mask != cpu_mask)
     assert differ <= TOLERANCES[precision] * np.count_nonzero(cpu_mask)
     assert sys.modules["magicmind.python._core"].R.violations == []
-    assert all(json.loads(path.read_text())["ok"] for path in (mlu / "reports").glob("*.json"))
+    assert all(json.loads(path.read_text(encoding="utf-8"))["ok"] for path in (mlu / "reports").glob("*.json"))
 
 
 def test_the_notebook_passes_in_int8_and_the_double_saw_nothing_wrong(mlu):
@@ -85,9 +85,11 @@ def test_the_notebook_passes_in_int8_and_the_double_saw_nothing_wrong(mlu):
     assert done.returncode == 0, done.stderr[-2000:]
     (run,) = (mlu / "notebook" / "nnunet_heart").glob("mlu370_qint8-*")
     assert read_run_status(run / "run.json") == ("passed", "")
-    ran = json.loads((run / "run.json").read_text())["stages"]
+    ran = json.loads((run / "run.json").read_text(encoding="utf-8"))["stages"]
     assert ran["compile"]["status"] == "made" and ran["calibration"]["status"] == "made"
-    reports = [json.loads(path.read_text()) for path in set((mlu / "reports").glob("*.json")) - before]
+    reports = [
+        json.loads(path.read_text(encoding="utf-8")) for path in set((mlu / "reports").glob("*.json")) - before
+    ]
     assert all(report["ok"] for report in reports)
     assert sum(report["calls"].get("calibrate", 0) for report in reports) == 1
     assert sum(sum(report["executes"].values()) for report in reports) > 0

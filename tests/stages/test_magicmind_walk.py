@@ -33,7 +33,7 @@ ERRORS = {
 def mlu(tiny, walk, tmp_path, magicmind_double):
     """Walks on the double's interpreter, which the target names."""
     path = tiny.folder / "params" / "targets" / "mlu370.yaml"
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     path.write_text(f"{before}python: {magicmind_double.python}\n")
     yield lambda **given: walk(tmp_path / "outputs", target="mlu370", **{**QUICK, **given})
     path.write_text(before)
@@ -72,7 +72,7 @@ def test_the_masks_are_the_cpus(precision, options, mlu, cpu_masks, magicmind_do
     manifest = read_manifest(done.run)
     assert (manifest.target, manifest.precision, manifest.is_fallback) == ("mlu370", precision, False)
     assert manifest.batches == ([1, 2, 3, 4] if options["shape_mutable"] else [options["batch_size"]])
-    config = json.loads(done.run.path("compiled/builder_config.json").read_text())
+    config = json.loads(done.run.path("compiled/builder_config.json").read_text(encoding="utf-8"))
     assert config["graph_shape_mutable"] is options["shape_mutable"]
     magicmind_double.assert_clean()
 
@@ -105,7 +105,9 @@ def test_another_configuration_is_another_model_and_the_same_is_reused(mlu):
     assert quantised == ["made", "made"]
     other = mlu(until="compile", builder_config={"computation_preference": "fast"})
     assert other.made["compile"].status == "made" and other.run.folder != first.run.folder
-    assert '"computation_preference": "fast"' in other.run.path("compiled/builder_config.json").read_text()
+    assert '"computation_preference": "fast"' in other.run.path("compiled/builder_config.json").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_range_that_does_not_fit_ends_the_run_before_the_vendor(mlu, magicmind_double):
@@ -127,7 +129,7 @@ def test_without_magicmind_its_command_is_shown_and_it_builds_where_it_is(walk, 
     command = shlex.split(shown.facts["magicmind"])
     command[0] = magicmind_double.python
     subprocess.run(command, cwd=done.run.folder, check=True, timeout=60)
-    answer = json.loads(done.run.path("built.json").read_text())
+    answer = json.loads(done.run.path("built.json").read_text(encoding="utf-8"))
     assert answer["samples"] == 6  # three windows of each of two cases
     assert answer["inputs"] == [["image", [-1, 16, 16, 16, 1], "float32"]]
     assert done.run.path("compiled/model.mm").stat().st_size > 0

@@ -37,7 +37,7 @@ def _to_graph(recipe, run):
 
 
 def _table(run) -> dict:
-    return json.loads(run.path("precision/table.json").read_text())
+    return json.loads(run.path("precision/table.json").read_text(encoding="utf-8"))
 
 
 def test_every_cell_has_a_row_and_a_gate(studied):
@@ -62,7 +62,7 @@ def test_a_change_is_the_difference_of_the_means(studied):
 
 
 def test_speeds_are_measured_for_each_batch(studied):
-    speeds = json.loads(studied[0].path("precision/speeds.json").read_text())
+    speeds = json.loads(studied[0].path("precision/speeds.json").read_text(encoding="utf-8"))
     assert [speed["batch"] for speed in speeds["cpu int8"]] == [1, 2]
     for found in speeds.values():
         for speed in found:
@@ -75,7 +75,7 @@ def test_the_cells_share_the_graph(studied):
     cells = [path for path in run.folder.parent.iterdir() if path != run.folder]
     assert len(cells) >= 3
     for folder in cells:
-        record = json.loads((folder / "run.json").read_text())
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         assert record["status"] == "passed"
         assert {record["stages"][name]["status"] for name in ("export", "simplify", "surgery")} == {"reused"}
 

@@ -60,7 +60,7 @@ class TestWalk:
             assert np.array_equal(mask.array[0][clear], (image > 0.5)[clear])
 
     def test_metrics_hold_each_case_and_the_mean(self, first):
-        metrics = json.loads(first.run.path("metrics.json").read_text())
+        metrics = json.loads(first.run.path("metrics.json").read_text(encoding="utf-8"))
         values = [metrics["cases"][f"case_{seed}"]["cube"] for seed in (1, 2, 3)]
         assert min(values) > 0.95
         assert metrics["mean"]["cube"] == pytest.approx(np.mean(values), abs=1e-6)
@@ -198,7 +198,7 @@ def test_in_two_empty_folders_without_cache_the_bytes_are_the_same(walk, tmp_pat
 
 def test_a_static_batch_goes_through_every_stage(walk, tmp_path):
     done = walk(tmp_path, dynamic_batch=False, batch_size=2, cases=["case_1"], **QUICK)
-    assert json.loads(done.run.path("metrics.json").read_text())["mean"]["cube"] > 0.95
+    assert json.loads(done.run.path("metrics.json").read_text(encoding="utf-8"))["mean"]["cube"] > 0.95
 
 
 def test_a_graph_that_onnxsim_cannot_simplify_goes_on_and_says_so(walk, tmp_path):
@@ -285,7 +285,10 @@ class TestBadInput:
             walk(tmp_path / "outputs", data_root=str(root))
         self._one_line(caught, "case_8_image.nii.gz is truncated")
         run = walk.last.run
-        assert list(walk.last.made) == [] and "truncated" in json.loads(run.path("run.json").read_text())["reason"]
+        assert (
+            list(walk.last.made) == []
+            and "truncated" in json.loads(run.path("run.json").read_text(encoding="utf-8"))["reason"]
+        )
 
 
 class TestStart:

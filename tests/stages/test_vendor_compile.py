@@ -37,7 +37,7 @@ def test_the_stage_compiles_and_its_file_is_reused_until_something_that_decides_
         [1],
         False,
     )
-    assert "ATC run success" in first.run.path("compiled/model.log").read_text()
+    assert "ATC run success" in first.run.path("compiled/model.log").read_text(encoding="utf-8")
     again = walk(tmp_path, target="ascend310p3", **QUICK)
     assert again.made["compile"].status == "reused" and again.run.folder == first.run.folder
     monkeypatch.setenv("CANN_DOUBLE_CANN", "7")
@@ -80,7 +80,7 @@ def test_a_refused_graph_ends_the_run_in_one_explained_line_and_its_log_stays(wa
         walk(tmp_path, target="ascend310p3", **QUICK)
     run = walk.last.run
     assert "\n" not in refusal.value.line() and "ops package" in refusal.value.line()
-    assert "EZ3003" in run.path("compiled/model.log").read_text()
+    assert "EZ3003" in run.path("compiled/model.log").read_text(encoding="utf-8")
     assert read_run_status(run.path("run.json"))[0] == "failed" and not list(run.folder.rglob("*.om"))
 
 

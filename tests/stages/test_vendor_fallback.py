@@ -44,7 +44,7 @@ def test_the_run_passes_by_the_gates_of_what_ran_and_says_what_did_not(done):
     assert status == "passed"
     assert "not run here: Compile for Huawei Ascend 310P3" in reason and "OpenVINO on the CPU, f32" in reason
     assert reason in str(done.made["finish"])
-    stages = json.loads(done.run.path("run.json").read_text())["stages"]
+    stages = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
     assert stages["compile"]["status"] == "not run here"
     assert stages["compile_fallback"]["status"] == "made"
 
@@ -62,7 +62,7 @@ def test_what_a_command_names_lies_in_the_runs_folder(walk, tmp_path, without_ca
     done = walk(tmp_path, target="ascend310p3", atc={"keep_f32": ["OpType::Resize", "head"]}, until="vendor", **QUICK)
     for stage, line in (("compile", "atc"), ("vendor", "Huawei Ascend 310")):
         flags = dict(part.partition("=")[::2] for part in shlex.split(done.made[stage].facts[line]))
-        assert done.run.path(flags["--keep_dtype"]).read_text() == "OpType::Resize\nhead\n"
+        assert done.run.path(flags["--keep_dtype"]).read_text(encoding="utf-8") == "OpType::Resize\nhead\n"
         assert done.run.path(flags["--model"]).is_file()
 
 
@@ -74,7 +74,7 @@ def test_the_masks_are_those_of_the_cpu_target(done, walk, tmp_path):
 
 def test_a_target_without_a_stand_in_ends_the_run(walk, tmp_path, without_cann, tiny):
     targets = tiny.folder / "params" / "targets"
-    text = (targets / "ascend310p3.yaml").read_text()
+    text = (targets / "ascend310p3.yaml").read_text(encoding="utf-8")
     (targets / "lonely.yaml").write_text(text.replace("fallback: cpu\n", ""))
     with pytest.raises(CompileError):
         walk(tmp_path, until="compile", target="lonely", **QUICK)

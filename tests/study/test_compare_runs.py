@@ -122,7 +122,7 @@ def test_a_variant_that_is_there_is_not_made_again(two, monkeypatch):
     shutil.rmtree(two.folders[1])
     started = []
     monkeypatch.setattr("helpers.stages.start_run", lambda name, given: started.append(given) or pytest.skip(""))
-    record = json.loads((two.folders[0] / "run.json").read_text())
+    record = json.loads((two.folders[0] / "run.json").read_text(encoding="utf-8"))
     params = recipes.load("nnunet_heart").prepare_params(
         **{name: record["params"][name] for name in ("data_root", "precision", "outputs")}
     )

@@ -24,7 +24,7 @@ def plot_results() -> Path:
             names = list(result["medians"])
             bars = axes.barh(names, [result["medians"][name][key] for name in names], color="0.7")
             bars[names.index("ours")].set_color("tab:blue")
-            axes.bar_label(bars, fmt="%.3g", padding=2)
+            axes.bar_label(bars, fmt="{:.4g}", padding=2)
             axes.set_title(f"{result['benchmark']}: {title}", fontsize=9)
             axes.margins(x=0.2)
             axes.invert_yaxis()

@@ -88,7 +88,7 @@ def quantize_openvino(graph: Path, windows: np.ndarray, output: Path, keep: Sequ
     logging.getLogger("nncf").setLevel(logging.ERROR)
     path = output.with_suffix(".xml")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        with _without_progress_bars():
             model = nncf.quantize(
                 convert_with_names(graph),
                 nncf.Dataset([window[None] for window in windows]),
@@ -101,6 +101,19 @@ def quantize_openvino(graph: Path, windows: np.ndarray, output: Path, keep: Sequ
     except Exception as error:
         raise CompileError("NNCF refuses the graph", received=_last_line(error)) from error
     return path
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """NNCF draws through rich, which makes widgets in a notebook; a headless run must have none."""
+    import rich
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        rich.reconfigure(force_jupyter=False)
+        try:
+            yield
+        finally:
+            rich.reconfigure()
 
 
 def quantize_onnxruntime(graph: Path, windows: np.ndarray, output: Path, keep: Sequence[str]) -> Path:

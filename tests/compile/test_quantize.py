@@ -92,6 +92,20 @@ def test_openvino_keeps_what_is_named(graph, windows, tmp_path):
     assert quantised == set(layers) - set(keep)
 
 
+def test_no_widget_is_made_in_a_notebook(graph, windows, tmp_path, monkeypatch):
+    import ipywidgets
+    import rich
+
+    def refuse(*_, **__):
+        raise AssertionError("a widget was made")
+
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr(ipywidgets.Output, "__init__", refuse)
+    rich.reconfigure()
+    assert rich.get_console().is_jupyter
+    assert quantize.quantize_openvino(graph, windows, tmp_path / "model", []).is_file()
+
+
 def test_a_layer_that_is_not_there_is_refused(graph):
     with pytest.raises(CompileError, match="no such layer"):
         quantize.layers_to_keep(graph, ["Conv_99"])

@@ -71,7 +71,7 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         wait_until_drawn(page, desk.locator("canvas").first)
         desk.locator(".cookbook-note textarea").fill("the left rim is missing")
         desk.get_by_role("button", name="reject").click()
-        page.page.get_by_text(f"Ann Li says reject of {worst}").wait_for(timeout=_PATIENCE_MS)
+        page.page.get_by_text(f"reader one says reject of {worst}").wait_for(timeout=_PATIENCE_MS)
         page.shot("07_rejected", desk)
         rows.first.click()  # gives the desk the keys
         page.page.keyboard.press("n")  # the next case without a word, by key
@@ -85,7 +85,7 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
             timeout=_PATIENCE_MS
         )
         page.page.keyboard.press("a")
-        page.page.get_by_text("Ann Li says accept of").wait_for(timeout=_PATIENCE_MS)
+        page.page.get_by_text("reader one says accept of").wait_for(timeout=_PATIENCE_MS)
         assert page.page.locator(".jp-CodeCell").count() == 8  # JupyterLab's own "a" would have inserted a cell
         assert page.watched.outbound(page.lab.origin) == []
         assert page.watched.errors == []
@@ -100,4 +100,4 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         page.shot("07_reloaded", desk)
     with open(page.lab.outputs / "qa.csv", encoding="utf-8-sig", newline="") as stream:
         words = {row["case"]: (row["who"], row["verdict"], row["note"]) for row in csv.DictReader(stream)}
-    assert words[worst] == ("Ann Li", "reject", "the left rim is missing")
+    assert words[worst] == ("reader one", "reject", "the left rim is missing")

@@ -110,7 +110,7 @@ def test_a_verdict_is_flushed_before_it_is_acknowledged(tmp_path, monkeypatch):
     assert order[-2:] == ["write", "sync"]
 
 
-@pytest.mark.parametrize("name", ["Ann Li", "王芳", "../../etc/passwd", "a/b", ".hidden", "a.b@c.org"])
+@pytest.mark.parametrize("name", ["reader one", "读片者", "../../etc/passwd", "a/b", ".hidden", "a.b@c.org"])
 def test_any_name_has_a_file_of_its_own_in_the_folder(tmp_path, name):
     journal = Journal(tmp_path, name)
     journal.append("tiny", "0a", "case_1", "f0", "accept")

@@ -48,7 +48,9 @@ def lab(chromium, tmp_path_factory):
         shutil.copyfile(path, folder / path.name)
     outputs = os.environ.get("COOKBOOK_BROWSER_OUTPUTS", folder / "outputs")
     _set_parameters(folder / "01_unet3d_brats.ipynb", f'\noutputs = "{outputs}"  # short{_SHORT}')
-    _set_parameters(folder / "07_visual_qa.ipynb", f'\noutputs = "{outputs}"  # short\nreader = "reader one"  # short')
+    _set_parameters(
+        folder / "07_visual_qa.ipynb", f'\noutputs = "{outputs}"  # short\nreader = "reader one"  # short'
+    )
     with start_lab(folder, outputs=Path(outputs)) as running:
         yield running
 

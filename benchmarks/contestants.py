@@ -1,7 +1,8 @@
 """One run of one contestant in a process of its own; prints its figures as one line of JSON.
 
-The network is free: it returns one array of zeros that exists before the start. Ours ends with labels, the peers with
-scores of the whole volume, which they still would have to turn into labels.
+The network is free: it returns one array of zeros that exists before the start. In `labels` everybody ends with the
+labels of the volume, the peers by their own function for it; in `scores` the peers stop before that, and ours ends
+with labels all the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,24 +33,30 @@ def sliding_ours(shape: tuple[int, ...]) -> Callable[[], object]:
     return lambda: sliding_window(volume, lambda batch: answer, WINDOW, classes=CLASSES)
 
 
-def sliding_monai(shape: tuple[int, ...], buffer_steps: int | None = None) -> Callable[[], object]:
+def sliding_monai(
+    shape: tuple[int, ...], labels: bool = False, buffer_steps: int | None = None
+) -> Callable[[], object]:
     import torch
     from monai.inferers import SlidingWindowInferer
+    from monai.transforms import AsDiscrete
 
     volume, answer = torch.full((1, 1, *shape), 0.5), torch.from_numpy(_answer())
     buffer = {} if buffer_steps is None else {"buffer_steps": buffer_steps, "buffer_dim": 0}
     inferer = SlidingWindowInferer(WINDOW, sw_batch_size=1, overlap=0.5, mode="gaussian", **buffer)
+    to_labels = AsDiscrete(argmax=True, dtype=torch.uint8)
 
     def run() -> object:
         with torch.inference_mode():
-            return inferer(volume, lambda batch: answer)
+            scores = inferer(volume, lambda batch: answer)
+            return to_labels(scores[0]) if labels else scores
 
     return run
 
 
-def sliding_nnunet(shape: tuple[int, ...]) -> Callable[[], object]:
+def sliding_nnunet(shape: tuple[int, ...], labels: bool = False) -> Callable[[], object]:
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
     class Free(torch.nn.Module):
         def forward(self, batch):
@@ -61,7 +69,13 @@ def sliding_nnunet(shape: tuple[int, ...]) -> Callable[[], object]:
     predictor.network = Free()
     predictor.configuration_manager = SimpleNamespace(patch_size=WINDOW)
     predictor.label_manager = SimpleNamespace(num_segmentation_heads=CLASSES)
-    return lambda: predictor.predict_sliding_window_return_logits(volume)
+    manager = LabelManager({"background": 0, "organ": 1, "lesion": 2}, None)
+
+    def run() -> object:
+        scores = predictor.predict_sliding_window_return_logits(volume)
+        return manager.convert_logits_to_segmentation(scores).to(torch.uint8) if labels else scores
+
+    return run
 
 
 def resample_ours(target: tuple[int, ...]) -> Callable[[], object]:
@@ -83,14 +97,21 @@ def _logits() -> np.ndarray:
 
 
 def _answer() -> np.ndarray:
-    return np.zeros((1, CLASSES, *WINDOW), np.float32)
+    # Written, so that it lies in memory; nnU-Net scales answers in place, which only zeros survive.
+    return np.full((1, CLASSES, *WINDOW), 0.0, np.float32)
 
 
 CONTESTANTS = {
-    "sliding": {
+    "labels": {
+        "ours": sliding_ours,
+        "monai": partial(sliding_monai, labels=True),
+        "monai buffered": partial(sliding_monai, labels=True, buffer_steps=4),
+        "nnunet": partial(sliding_nnunet, labels=True),
+    },
+    "scores": {
         "ours": sliding_ours,
         "monai": sliding_monai,
-        "monai buffered": lambda shape: sliding_monai(shape, buffer_steps=4),
+        "monai buffered": partial(sliding_monai, buffer_steps=4),
         "nnunet": sliding_nnunet,
     },
     "resample": {"ours": resample_ours, "nnunet": resample_nnunet},

@@ -1,4 +1,4 @@
-"""End to end on the CPU with the same seeded weights: ours on OpenVINO against nnU-Net v2's predictor on torch.
+"""Sliding window and network on the CPU with the same seeded weights: ours on OpenVINO, nnU-Net v2 on torch.
 
     python benchmarks/network.py --rounds 5
 
@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,14 +22,15 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from benchmarks.files import compile_for_cpu  # noqa: E402
 from benchmarks.measure import describe_machine  # noqa: E402
+from benchmarks.rounds import run_rounds  # noqa: E402
 
 NETWORKS = {
     "2-D nnU-Net of the heart, official": {"window": (320, 256), "shape": (1, 12, 320, 256)},
     "3-D nnU-Net, half width": {"window": (96, 96, 96), "shape": (1, 144, 144, 144)},
 }
 CONTESTANTS = ("ours f32", "ours bf16", "nnU-Net f32")
-_logger = logging.getLogger("benchmarks")
 
 
 def build_network(name: str):
@@ -48,21 +48,13 @@ def build_network(name: str):
     return network.eval()
 
 
-def compile_network(name: str, folder: Path) -> Path:
-    """OpenVINO's files of the network, with the rewrites of the target `cpu`."""
-    import onnx
-
-    from helpers.compile.openvino import compile_openvino
-    from helpers.graph.export import export_onnx
+def compile_network(name: str, folder: Path) -> None:
+    """OpenVINO's files of the network in each precision, with the rewrites of the target `cpu`."""
     from helpers.graph.spec import GraphSpec
-    from helpers.graph.surgery import apply_surgery, rewrite_named
-    from helpers.params.targets import load_target
 
     spec = GraphSpec("image", "class", (1, *NETWORKS[name]["window"]))
-    model = export_onnx(build_network(name), spec, folder / "plain.onnx")
-    rewritten, _ = apply_surgery(model, [rewrite_named(each) for each in load_target("cpu").rewrites], spec)
-    onnx.save(rewritten, str(folder / "model.onnx"))
-    return compile_openvino(folder / "model.onnx", folder / "model")
+    for precision in ("f32", "bf16"):
+        compile_for_cpu(build_network(name), spec, precision, folder)
 
 
 def run_ours(name: str, precision: str, folder: Path) -> dict[str, object]:
@@ -72,7 +64,7 @@ def run_ours(name: str, precision: str, folder: Path) -> dict[str, object]:
     from helpers.inference.device_call import DeviceCall
 
     window, volume = NETWORKS[name]["window"], make_volume(name)
-    with open_device(folder / "model.xml", "cpu", precision=precision) as device:
+    with open_device(folder / f"{precision}.xml", "cpu", precision=precision) as device:
         call = DeviceCall(device, "image", "class")
         sample = np.ascontiguousarray(volume[None, :, *([0] if len(window) == 2 else []), *map(slice, window)])
         classes, latencies, wholes = call(sample).shape[1], [], []
@@ -142,15 +134,9 @@ def compare_labels(folder: Path) -> dict[str, float]:
 
 def compare(name: str, rounds: int) -> dict[str, object]:
     """Medians and ratios of one network."""
-    runs: dict[str, list[dict]] = {contestant: [] for contestant in CONTESTANTS}
     with tempfile.TemporaryDirectory() as folder:
         compile_network(name, Path(folder))
-        for _ in range(rounds):
-            for contestant, found in runs.items():
-                command = [sys.executable, __file__, "--once", contestant, "--network", name, "--folder", folder]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found.append(json.loads(done.stdout.strip().splitlines()[-1]))
-                _logger.info("%s, %s: %s", name, contestant, found[-1])
+        runs = run_rounds(Path(__file__), CONTESTANTS, rounds, "--network", name, "--folder", folder)
         labels = compare_labels(Path(folder))
     seconds = {key: statistics.median(run["seconds"] for run in found) for key, found in runs.items()}
     windows = count_windows(name)

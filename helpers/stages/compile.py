@@ -124,7 +124,7 @@ def _inputs(job: CompileJob, source: Path) -> dict[str, object]:
 
 def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output: str) -> CompileJob:
     return CompileJob(
-        graph_name=_REWRITTEN if _rewrites(target, precision) else FINAL,
+        graph_name=_REWRITTEN if rewrites_for(target, precision) else FINAL,
         output_name=output,
         spec=recipe.graph_spec(run.params),
         target=target,
@@ -164,7 +164,7 @@ def _write_side_files(job: CompileJob, folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _rewrites(target: Target, precision: Precision) -> list[Rewrite]:
+def rewrites_for(target: Target, precision: Precision) -> list[Rewrite]:
     """The target's own rewrites that pay in a precision."""
     rewrites = [] if target.runtime == "torch" else [rewrite_named(name) for name in target.rewrites]
     return [rewrite for rewrite in rewrites if rewrite.precisions is None or precision in rewrite.precisions]
@@ -174,7 +174,7 @@ def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Pa
     """The graph with the target's own rewrites (the final graph where it has none), and what was rewritten."""
     import onnx
 
-    rewrites = _rewrites(job.target, job.precision)
+    rewrites = rewrites_for(job.target, job.precision)
     if not rewrites:
         return source, {}
     model, report = apply_surgery(load_graph(source), rewrites, job.spec)

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from helpers import recipes
 from helpers.data.volume import read_volume
-from helpers.networks.safe_pickle import read_torch_pickle
 from tests.recipes.nnunet_models import mask_of, tiny, write_task
 
 predicting = pytest.importorskip("nnunetv2.inference.predict_from_raw_data")
 
 
-def predictor_of(folder):
-    """nnU-Net's predictor with every fold of a v2 folder, without its trainer classes."""
-    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    plans, dataset = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("plans.json", "dataset.json")
-    )
-    contents = [read_torch_pickle(path) for path in sorted(folder.glob("fold_*/checkpoint_final.pth"))]
-    manager = PlansManager(plans)
-    configuration = manager.get_configuration(contents[0]["init_args"]["configuration"])
-    network = get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        1,
-        len(dataset["labels"]),
-        deep_supervision=False,
-    )
-    predictor = predicting.nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
-    weights = [content["network_weights"] for content in contents]
-    mirrors = contents[0]["inference_allowed_mirroring_axes"]
-    predictor.manual_initialization(network, manager, configuration, weights, dataset, "nnUNetTrainer", mirrors)
-    predictor.allow_tqdm = False
-    return predictor
-
-
 def answer_of(folder, task):
     """nnU-Net's labels and probabilities of the first case."""
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    from tests.recipes.nnunet_peer import predictor_of
 
     image, properties = SimpleITKIO().read_images([str(task / "imagesTr" / "case_0.nii.gz")])
     return predictor_of(folder).predict_single_npy_array(image, properties, None, None, True)
@@ -93,6 +65,8 @@ def test_its_float16_sums_change_hardly_a_voxel(kind, tmp_path):
 def test_saved_probabilities_are_read_by_nnunet_v2_s_ensembling(tmp_path, in_float32):
     from nnunetv2.ensembling.ensemble import merge_files
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    from tests.recipes.nnunet_peer import predictor_of
 
     model = tiny("liver_plain")
     task, folder = write_task(tmp_path, model.recipe), model.write(tmp_path / "model", 2)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
 
 import numpy as np
 
 from helpers.errors import DeviceError
 from helpers.inference.activation import ACTIVATIONS
+from helpers.inference.window_grid import mirror_combinations
 
 Calls = list[tuple[tuple[int, ...], object]]
 
@@ -30,8 +30,7 @@ class MirroredCall:
         self.max_in_flight = getattr(infer, "max_in_flight", 1) if submit else 0
         self._flat, self._classes = flat, classes
         self._activate = ACTIVATIONS[activation]
-        mirrors = itertools.chain.from_iterable(itertools.combinations(axes, count) for count in range(len(axes) + 1))
-        self._flips = [tuple(axis + 2 for axis in mirror) for mirror in mirrors]
+        self._flips = mirror_combinations(axes)
 
     def start(self, batch: np.ndarray) -> Calls:
         """Starts one call a mirror for windows (N, C, *window)."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.errors import DeviceError
 from helpers.inference.slab import Slab
-from helpers.inference.window_grid import WindowGrid, padding_to_window
+from helpers.inference.window_grid import PaddedVolume, mirror_combinations
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,12 @@ class TorchWindows:
     ):
         import torch
 
+        padded = PaddedVolume(volume, window, step, gaussian)
         self._torch, self._network, self._flat = torch, network, len(window) == 2
-        window = (1, *window) if self._flat else tuple(window)
-        pads = padding_to_window(volume.shape[1:], window)
-        inside = zip(volume.shape[1:], pads, strict=True)
-        self._crop = tuple(slice(before, before + size) for size, (before, _) in inside)
-        volume = np.pad(volume, [(0, 0), *pads]) if any(map(sum, pads)) else np.ascontiguousarray(volume)
-        self._grid = WindowGrid(volume.shape[1:], window, step, gaussian, self._flat)
+        self._grid, self._crop = padded.grid, padded.crop
         self._classes, self._batch_size, self._activation = classes, batch_size, activation
-        counts = range(len(mirror_axes) + 1)
-        mirrors = itertools.chain.from_iterable(itertools.combinations(mirror_axes, count) for count in counts)
-        self._flips = [tuple(axis + 2 for axis in mirror) for mirror in mirrors]
-        self._volume = torch.from_numpy(volume).to(network.device, non_blocking=True)
+        self._flips = mirror_combinations(mirror_axes)
+        self._volume = torch.from_numpy(np.ascontiguousarray(padded.array)).to(network.device, non_blocking=True)
         self._weights = torch.from_numpy(self._grid.weights_of_window()).to(network.device)
         self._inverse = [
             torch.from_numpy(part.astype(np.float32)).to(network.device) for part in self._grid.inverse_sums

@@ -12,7 +12,7 @@ from helpers.inference.accumulator import WindowAccumulator
 from helpers.inference.lanes import Lanes
 from helpers.inference.mirrored_call import MirroredCall
 from helpers.inference.slab import Slab
-from helpers.inference.window_grid import WindowGrid, padding_to_window
+from helpers.inference.window_grid import PaddedVolume, WindowGrid
 
 Infer = Callable[[np.ndarray], np.ndarray]
 Finished = tuple[tuple[int, int], tuple[int, int]]
@@ -34,14 +34,14 @@ def sliding_window(
 ) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32; arguments as `stream_slabs`."""
     threshold = 0.5 if activation == "sigmoid" else 0.0
-    walk = _Walk(volume, window, step, gaussian)
-    call = MirroredCall(infer, walk.grid.flat, classes, tuple(mirror_axes), activation)
-    labels = np.empty(walk.grid.shape, np.uint8)
-    with walk.open_lanes(classes) as lanes:
-        accumulator = WindowAccumulator(walk.grid, classes, lanes)
-        for planes, rows in walk.add_windows(accumulator, call, batch_size):
+    padded = PaddedVolume(volume, window, step, gaussian)
+    grid, call = padded.grid, MirroredCall(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
+    labels = np.empty(grid.shape, np.uint8)
+    with _open_lanes(grid, classes) as lanes:
+        accumulator = WindowAccumulator(grid, classes, lanes)
+        for planes, rows in _add_windows(padded, accumulator, call, batch_size):
             accumulator.label(planes, rows, labels, threshold)
-    return np.ascontiguousarray(labels[walk.crop])
+    return np.ascontiguousarray(labels[padded.crop])
 
 
 def stream_slabs(
@@ -77,40 +77,32 @@ def stream_slabs(
     Raises:
         DeviceError: the scores have another shape, or are not finite.
     """
-    walk = _Walk(volume, window, step, gaussian)
-    call = MirroredCall(infer, walk.grid.flat, classes, tuple(mirror_axes), activation)
-    with walk.open_lanes(classes) as lanes:
-        accumulator = WindowAccumulator(walk.grid, classes, lanes)
-        for planes, rows in walk.add_windows(accumulator, call, batch_size):
-            if rows[1] == walk.grid.shape[1]:
-                yield from _cropped(accumulator.slabs(planes), walk.crop)
+    padded = PaddedVolume(volume, window, step, gaussian)
+    grid, call = padded.grid, MirroredCall(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
+    with _open_lanes(grid, classes) as lanes:
+        accumulator = WindowAccumulator(grid, classes, lanes)
+        for planes, rows in _add_windows(padded, accumulator, call, batch_size):
+            if rows[1] == grid.shape[1]:
+                yield from _cropped(accumulator.slabs(planes), padded.crop)
 
 
-class _Walk:
-    """The padded volume, the grid of its windows, and where the volume lies in it."""
+def _open_lanes(grid: WindowGrid, classes: int) -> Lanes:
+    """Threads for the accumulation; none where a window is small."""
+    return Lanes(0 if 4 * classes * int(np.prod(grid.window)) < SMALL_BATCH_BYTES else None)
 
-    def __init__(self, volume: np.ndarray, window: Sequence[int], step: float, gaussian: bool):
-        flat = len(window) == 2
-        window = (1, *window) if flat else tuple(window)
-        pads = padding_to_window(volume.shape[1:], window)
-        inside = zip(volume.shape[1:], pads, strict=True)
-        self.crop = tuple(slice(before, before + size) for size, (before, _) in inside)
-        self.volume = np.pad(volume, [(0, 0), *pads]) if any(map(sum, pads)) else volume
-        self.grid = WindowGrid(self.volume.shape[1:], window, step, gaussian, flat)
 
-    def open_lanes(self, classes: int) -> Lanes:
-        """Threads for the accumulation; none where a window is small."""
-        return Lanes(0 if 4 * classes * int(np.prod(self.grid.window)) < SMALL_BATCH_BYTES else None)
-
-    def add_windows(self, accumulator: WindowAccumulator, call: MirroredCall, batch_size: int) -> Iterator[Finished]:
-        """Infers and adds every window; yields (planes, rows) as soon as they are finished."""
-        with closing(_infer_in_order(self.volume, self.grid, call, batch_size)) as inferred:
-            for number, scores in enumerate(inferred):
-                finished = self.grid.finished_after(number - 1) if number else None
-                if finished:
-                    yield finished
-                accumulator.add(number, scores)
-        yield self.grid.finished_after(len(self.grid.positions) - 1)
+def _add_windows(
+    padded: PaddedVolume, accumulator: WindowAccumulator, call: MirroredCall, batch_size: int
+) -> Iterator[Finished]:
+    """Infers and adds every window; yields (planes, rows) as soon as they are finished."""
+    grid = padded.grid
+    with closing(_infer_in_order(padded.array, grid, call, batch_size)) as inferred:
+        for number, scores in enumerate(inferred):
+            finished = grid.finished_after(number - 1) if number else None
+            if finished:
+                yield finished
+            accumulator.add(number, scores)
+    yield grid.finished_after(len(grid.positions) - 1)
 
 
 def _cropped(slabs: Iterator[Slab], crop: tuple[slice, ...]) -> Iterator[Slab]:

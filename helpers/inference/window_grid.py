@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -53,6 +54,13 @@ def padding_to_window(shape: tuple[int, ...], window: tuple[int, ...]) -> list[t
     """Zeros before and after each axis that make a small volume as large as the window, centred."""
     missing = [max(0, wanted - size) for size, wanted in zip(shape, window, strict=True)]
     return [(count // 2, count - count // 2) for count in missing]
+
+
+def mirror_combinations(axes: Sequence[int], leading: int = 2) -> list[tuple[int, ...]]:
+    """Every combination of the mirrored spatial axes, none of them first, counted after the leading axes."""
+    counts = range(len(axes) + 1)
+    mirrors = itertools.chain.from_iterable(itertools.combinations(axes, count) for count in counts)
+    return [tuple(axis + leading for axis in mirror) for mirror in mirrors]
 
 
 class WindowGrid:
@@ -107,3 +115,26 @@ class WindowGrid:
         for start in self.steps[axis]:
             total[start : start + self.window[axis]] += self.profiles[axis]
         return total
+
+
+class PaddedVolume:
+    """A volume at least as large as the window, the grid of its windows, and where the volume itself lies in it.
+
+    Args:
+        volume: (C, Z, Y, X).
+        window: (Z, Y, X), or (Y, X) for slices.
+        step, gaussian: as `WindowGrid`.
+
+    Attributes:
+        array: (C, Z, Y, X) with zeros around it where it was smaller than the window.
+        crop: slices that take the volume out of what was padded.
+    """
+
+    def __init__(self, volume: np.ndarray, window: Sequence[int], step: float, gaussian: bool):
+        flat = len(window) == 2
+        window = (1, *window) if flat else tuple(window)
+        pads = padding_to_window(volume.shape[1:], window)
+        inside = zip(volume.shape[1:], pads, strict=True)
+        self.crop = tuple(slice(before, before + size) for size, (before, _) in inside)
+        self.array = np.pad(volume, [(0, 0), *pads]) if any(map(sum, pads)) else volume
+        self.grid = WindowGrid(self.array.shape[1:], window, step, gaussian, flat)

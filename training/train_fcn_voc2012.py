@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from options import read_options, training_parser
 from safetensors.torch import save_file
 from torch.nn import functional
 
@@ -170,18 +171,11 @@ def save(network: FCNResNet50D8, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--learning-rate", type=float, default=4e-3)
+    parser = training_parser(__doc__, steps=3000, learning_rate=4e-3)
     parser.add_argument("--pool", type=int, default=400, help="scenes kept in memory")
     parser.add_argument("--new-scenes", type=int, default=2, help="scenes drawn at each step")
     parser.add_argument("--held-out", type=int, default=60, help="seeds 0 to this number are scored")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
+    options = read_options(parser)
     torch.manual_seed(options.seed)
     network = FCNResNet50D8(**ARGUMENTS).to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,6 @@ written beside it as FILE_plans.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -20,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nnunet_loop import Batches, make_cases, save_weights, train
 from nnunet_plan import describe_plan, make_plan, prepare
 from nnunet_scores import evaluate
+from options import read_options, training_parser
 
 from helpers.data.demo.heart import IN_PLANE_MM, TASK, generate_case
 from helpers.networks.nnunet import GenericUNet
@@ -61,17 +61,7 @@ def run_training(steps: int, batch: int, learning_rate: float, seed: int, output
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=4e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--score-only", action="store_true", help="score the weights in --output")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
+    arguments = read_options(training_parser(__doc__, steps=1500, learning_rate=4e-3, batch=8))
     if arguments.score_only:
         from safetensors.torch import load_file
 

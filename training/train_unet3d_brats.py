@@ -6,7 +6,6 @@ The loss is cross-entropy plus soft Dice (Milletari et al., arXiv:1606.04797) on
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import logging
@@ -21,6 +20,8 @@ import torch
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from options import read_options, training_parser
 
 from helpers.data.demo.brats import MODALITIES, generate_case
 from helpers.networks.unet3d import UNet3D
@@ -215,17 +216,7 @@ def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--score-only", action="store_true", help="score the weights in --output")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
+    arguments = read_options(training_parser(__doc__, steps=1500, learning_rate=3e-3, batch=2))
     if arguments.score_only:
         from safetensors.torch import load_file
 

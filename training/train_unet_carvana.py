@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from options import read_options, training_parser
 from safetensors.torch import save_file
 from torch.nn import functional
 
@@ -151,17 +152,10 @@ def save(network: UNet, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=3400)
-    parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser = training_parser(__doc__, steps=3400, learning_rate=5e-3)
     parser.add_argument("--scenes", type=int, default=1000, help="pictures trained on")
     parser.add_argument("--held-out", type=int, default=100, help="seeds 0 to this number are scored")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
+    options = read_options(parser)
     torch.manual_seed(options.seed)
     network = UNet(**ARGUMENTS).to(memory_format=torch.channels_last)
     cases = [generate_image(seed) for seed in range(options.held_out)]

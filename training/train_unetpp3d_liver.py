@@ -6,7 +6,6 @@ written beside it as FILE_plans.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nnunet_loop import Batches, make_cases, save_weights, train
 from nnunet_plan import describe_plan, make_plan, measure_foreground, prepare
 from nnunet_scores import evaluate
+from options import read_options, training_parser
 
 from helpers.data.demo.abdomen import TASK, generate_case
 from helpers.networks.unetpp import GenericUNetPlusPlus
@@ -69,18 +69,9 @@ def run_training(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = training_parser(__doc__, steps=1200, learning_rate=3e-3, batch=1)
     parser.add_argument("--start", type=Path, help="safetensors file of weights to go on from")
-    parser.add_argument("--score-only", action="store_true", help="score the weights in --output")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
+    arguments = read_options(parser)
     if arguments.score_only:
         network = GenericUNetPlusPlus(**NETWORK).eval()
         network.load_state_dict(load_file(arguments.output))

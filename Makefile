@@ -15,6 +15,8 @@ help:  ## shows this list
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $(PYTHON) is older than 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
+	  || echo "note: $(PYTHON) is newer than 3.13, the newest that the pins were checked for" >&2
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
 	  || { echo "error: python3-venv is missing; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -79,4 +81,5 @@ $(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt req
 bench: $(READY_BENCH)  ## side by side with MONAI and nnU-Net, in an environment of its own
 	$(BENCH)/bin/python benchmarks/run.py
 	$(BENCH)/bin/python benchmarks/network.py
+	$(BENCH)/bin/python benchmarks/files.py
 	$(BENCH)/bin/python benchmarks/plot.py

@@ -2,8 +2,9 @@
 
     python benchmarks/network.py --rounds 5
 
-Every run is a process of its own and the rounds interleave. `share of the network` is the seconds of the whole
-sliding window over (windows x the median latency of the device alone), both measured in the same process.
+Every run is a process of its own that does the volume twice, of which the faster one counts; the rounds interleave.
+`share of the network` is the seconds of the whole sliding window over (windows x the median latency of the device
+alone), both measured in the same process.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def compile_network(name: str, folder: Path) -> None:
 
 
 def run_ours(name: str, precision: str, folder: Path) -> dict[str, object]:
-    """Seconds of the whole volume and of the device alone, labels saved."""
+    """Seconds from the whole volume to labels and of the device alone, labels saved."""
     from helpers.devices import open_device
     from helpers.inference import sliding_window
     from helpers.inference.device_call import DeviceCall
@@ -81,7 +82,7 @@ def run_ours(name: str, precision: str, folder: Path) -> dict[str, object]:
 
 
 def run_nnunet(name: str, folder: Path) -> dict[str, object]:
-    """Seconds of the whole volume; logits saved."""
+    """Seconds from the whole volume to labels; logits saved."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -95,11 +96,14 @@ def run_nnunet(name: str, folder: Path) -> dict[str, object]:
         classes = predictor.network(sample).shape[1]
         predictor.configuration_manager = SimpleNamespace(patch_size=window)
         predictor.label_manager = SimpleNamespace(num_segmentation_heads=classes)
-        start = time.perf_counter()
-        logits = predictor.predict_sliding_window_return_logits(volume)
-        seconds = time.perf_counter() - start
+        wholes = []
+        for _ in range(2):
+            start = time.perf_counter()
+            logits = predictor.predict_sliding_window_return_logits(volume)
+            logits.argmax(0)  # as its export makes labels
+            wholes.append(time.perf_counter() - start)
     np.save(folder / "nnU-Net f32.npy", logits.float().numpy())
-    return {"seconds": seconds}
+    return {"seconds": min(wholes)}
 
 
 def make_volume(name: str) -> np.ndarray:

@@ -99,7 +99,7 @@ class UNetCarvana(Recipe):
         return {"IoU": foreground_iou(prediction, truth), "Dice": dice(prediction > 0, truth > 0)}
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        """Drawn cars in cluttered show rooms."""
+        """Drawn cars in cluttered showrooms."""
         from helpers.data.demo.cars import write_demo_cases
 
         return write_demo_cases(root, seeds)

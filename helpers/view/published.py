@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
 from helpers.view.show import Shown
@@ -9,7 +11,7 @@ from helpers.view.tables import html_table
 
 
 def show_published(recipe_name: str) -> Shown:
-    """A table of `params/published.yaml` for one recipe: scores, speeds as printed and as recomputed, notes."""
+    """A recipe's entry in `params/published.yaml`: source, scores, speeds as printed and as recomputed, notes."""
     content = read_yaml_mapping(PARAMS_FOLDER / "published.yaml").get(recipe_name, {})
     scores = [
         (entry["name"], entry["value"], "proves nothing" if entry.get("void") else "", entry.get("note", ""))
@@ -17,13 +19,14 @@ def show_published(recipe_name: str) -> Shown:
     ]
     speeds = [_speed(entry) for entry in content.get("latency_ms", [])]
     notes = content.get("notes", [])
-    html = html_table(("published score", "value", "", "note"), scores)
+    source = f"The source: {content['source']}" if "source" in content else "No source is named."
+    page = f"<p>{html.escape(source)}</p>" + html_table(("published score", "value", "", "note"), scores)
     if speeds:
         header = ("batch", "latency ms", "published fps", "batch / latency, a chip", "a card of 4 chips")
-        html += "<br>" + html_table(header, speeds)
-    html += "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
+        page += "<br>" + html_table(header, speeds)
+    page += "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
     lines = [f"{name}: {value} {void}" for name, value, void, _ in scores]
-    return Shown(html, "\n".join([*lines, *notes]))
+    return Shown(page, "\n".join([source, *lines, *notes]))
 
 
 def _speed(entry: dict) -> tuple:

@@ -154,7 +154,7 @@ def fake_atc(tmp_path, monkeypatch):
 
 
 class TestChip:
-    @pytest.mark.parametrize("smi", ["seed", "duo", "910b"])
+    @pytest.mark.parametrize("smi", ["310p", "duo", "910b"])
     def test_an_open_target_takes_the_machines(self, cann, smi):
         cann(SMI=smi, SOC="Ascend310P1")
         assert choose_soc_version(load_target("ascend"), AtcOptions()) == "Ascend310P1"

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.timeout(900)]
 LIGHT_3D = {"step": 1.0, "mirror_axes": []}
 # recipe, profile, and the machine: chip, layout of npu-smi, CANN, what ATC adds to its file's name; parameters.
 WALKS = [
-    ("unet3d_brats", "ascend310", ("Ascend310", "seed", "5", ""), {**LIGHT_3D, "source_crops": 1}),
+    ("unet3d_brats", "ascend310", ("Ascend310", "310p", "5", ""), {**LIGHT_3D, "source_crops": 1}),
     ("unet_carvana", "ascend310b1", ("Ascend310B1", "duo", "7", "_linux_aarch64"), {"batch_gears": [1, 2, 4]}),
     ("fcn_voc2012", "ascend310p3", ("Ascend310P3", "a3", "6", "_linux_x86_64"), {}),
     ("unetpp3d_liver", "ascend310p3", ("Ascend310P3", "duo", "8", ""), {**LIGHT_3D, "batch_size": 2}),

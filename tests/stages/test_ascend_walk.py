@@ -68,7 +68,7 @@ def _mask(done) -> np.ndarray:
         ),
         pytest.param(
             "ascend",
-            {"SMI": "seed"},
+            {"SMI": "310p"},
             {"atc": {"f16_input": True, "output_type": "FP16", "out_nodes": ["class"]}},
             marks=pytest.mark.slow,
         ),

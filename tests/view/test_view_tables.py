@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from helpers.run.result import StageResult
-from helpers.view import show_case_table, show_pictures
+from helpers.view import show_case_table, show_pictures, show_published
 from helpers.view.presence import someone_is_there
 from helpers.view.progress import show_progress
 from helpers.view.tables import html_table
@@ -41,6 +41,13 @@ class TestCaseTable:
         assert first.split() == ["a", "made", "0.10", "0.00", "2.35", "0.00", "813", "0.912", "–"]
         assert second.split() == ["b", "made", "0.00", "0.00", "0.00", "0.00", "0", "–", "–"]
         assert "0.912" in table._repr_html_()
+
+
+class TestPublished:
+    def test_the_source_stands_above_its_figures(self):
+        text, page = repr(show_published("nnunet_heart")), show_published("nnunet_heart")._repr_html_()
+        assert text.splitlines()[0].startswith("The source: Cambricon/magicmind_cloud, ")
+        assert page.index("Cambricon/magicmind_cloud") < page.index("<table")
 
 
 class TestPresence:

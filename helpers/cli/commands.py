@@ -23,17 +23,16 @@ def _run(options: argparse.Namespace) -> int:
     from helpers.cli.notebook_run import FIRST_NOTEBOOKS, LAST_NOTEBOOKS, run_notebook, run_shared_notebook
     from helpers.run import read_run_status
 
-    given = read_given(options)
-    names, every = [options.recipe], options.recipe == "all"
-    outputs = str(given.get("outputs", "outputs"))
-    if every:
-        names = recipes.recipe_names()
-        for name in names:
-            recipes.load(name).prepare_params(**given)  # refuses a wrong parameter before the first notebook
+    every = options.recipe == "all"
+    names = recipes.recipe_names() if every else [options.recipe]
+    given = {name: read_given(options, recipes.load(name).params_model) for name in names}
+    outputs = str(given[names[0]].get("outputs") or "outputs")
+    for name in names if every else ():
+        recipes.load(name).prepare_params(**given[name])  # refuses a wrong parameter before the first notebook
     for shared in FIRST_NOTEBOOKS if every else ():
         sys.stdout.write(f"passed: {run_shared_notebook(shared, outputs)}\n")
     for name in names:
-        folder = run_notebook(name, given)
+        folder = run_notebook(name, given[name])
         status, reason = read_run_status(folder / "run.json")
         sys.stdout.write(f"passed: {folder}\n" + (f"{reason}\n" if status == "passed" and reason else ""))
     for shared in LAST_NOTEBOOKS if every else ():

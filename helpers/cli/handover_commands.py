@@ -28,7 +28,7 @@ def _export(options: argparse.Namespace) -> int:
     from helpers.stages.handover import pack_bundle
 
     recipe = recipes.load(options.recipe)
-    run = Run(recipe.prepare_params(**read_given(options)))
+    run = Run(recipe.prepare_params(**read_given(options, recipe.params_model)))
     for step in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
         _say(step(recipe, run))
     bundle = pack_bundle(recipe, run, Path(options.to))
@@ -43,9 +43,10 @@ def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compile(options: argparse.Namespace) -> int:
     from helpers.interop.bundle import read_bundle
+    from helpers.params.model import RunParams
     from helpers.stages.handover import compile_bundle
 
-    bundle, result = compile_bundle(read_bundle(Path(options.bundle)), read_given(options))
+    bundle, result = compile_bundle(read_bundle(Path(options.bundle)), read_given(options, RunParams))
     _say(result)
     return _done(", ".join(bundle.model.files), f"python -m helpers infer {options.bundle}")
 
@@ -98,12 +99,12 @@ def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from helpers import stages
+    from helpers import recipes, stages
     from helpers.interop.bundle import read_bundle
     from helpers.stages.handover import BundleAnswers, open_bundle_run
 
     bundle = read_bundle(Path(options.bundle))
-    recipe, run = open_bundle_run(bundle, read_given(options))
+    recipe, run = open_bundle_run(bundle, read_given(options, recipes.load(bundle.recipe).params_model))
     _say(stages.prepare_data(recipe, run))
     for result in stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run)):
         _say(result)

@@ -24,11 +24,9 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    given = read_given(options) | {"precision_study": True}
-    for name in ("targets", "precisions", "batches"):
-        if getattr(options, name):
-            given[f"study_{name}"] = getattr(options, name)
-    return max([_sweep_one(name, given) for name in _recipes(options)])
+    study = {f"study_{name}": getattr(options, name) for name in ("targets", "precisions", "batches")}
+    given = {name: text for name, text in study.items() if text} | {"precision_study": True}
+    return max([_sweep_one(name, values | given) for name, values in _given_by_recipe(options).items()])
 
 
 def _sweep_one(recipe_name: str, given: Mapping[str, object]) -> int:
@@ -42,7 +40,7 @@ def _sweep_one(recipe_name: str, given: Mapping[str, object]) -> int:
 
 
 def _bisect(options: argparse.Namespace) -> int:
-    return max([_bisect_one(name, read_given(options)) for name in _recipes(options)])
+    return max([_bisect_one(name, given) for name, given in _given_by_recipe(options).items()])
 
 
 def _bisect_one(recipe_name: str, given: Mapping[str, object]) -> int:
@@ -56,10 +54,11 @@ def _bisect_one(recipe_name: str, given: Mapping[str, object]) -> int:
     return 1 if result.values["culprit"] else 0
 
 
-def _recipes(options: argparse.Namespace) -> list[str]:
+def _given_by_recipe(options: argparse.Namespace) -> dict[str, dict[str, object]]:
     from helpers import recipes
 
-    return recipes.recipe_names() if options.recipe == "all" else [options.recipe]
+    names = recipes.recipe_names() if options.recipe == "all" else [options.recipe]
+    return {name: read_given(options, recipes.load(name).params_model) for name in names}
 
 
 def _run_to_graph(recipe_name: str, given: Mapping[str, object]):

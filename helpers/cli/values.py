@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from helpers.errors import ParameterError
+
+if TYPE_CHECKING:
+    from helpers.params.model import RunParams
 
 
 def add_parameter_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,22 +19,34 @@ def add_parameter_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_given(options: argparse.Namespace) -> dict[str, object]:
-    """The parameters given, those of `-p` over those of the file."""
+def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str, object]:
+    """The parameters given, those of `-p` over those of the file.
+
+    Args:
+        options: with what `add_parameter_arguments` added.
+        model: the parameters to be; the type of each decides how its text is read.
+
+    Raises:
+        ParameterError: there is no such file, it is no YAML, or a value is empty or no YAML.
+    """
     from helpers.params.paths import find_input
     from helpers.params.yaml_file import read_yaml_mapping
 
     given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
-    return given | {name: _read_value(value) for name, value in options.parameter}
+    return given | {name: _read_value(name, text, model) for name, text in options.parameter}
 
 
-def _read_value(text: str) -> object:
-    """A value as YAML reads it: `3`, `0.5`, `[a, b]`, `off`, `some text`."""
+def _read_value(name: str, text: str, model: type[RunParams]) -> object:
+    """Text as it is where text is meant, else what YAML reads: `3`, `0.5`, `[a, b]`, `off`; `null` is the default."""
     import yaml
+
+    from helpers.params.text import takes_text
 
     if not text.strip():
         # An unset shell variable must not fall back to the default data without a word.
         raise ParameterError("a parameter has no value", remedy="Give one, or null for the default.")
+    if name in model.model_fields and takes_text(model.model_fields[name].annotation):
+        return None if text == "null" else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

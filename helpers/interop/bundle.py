@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from helpers.errors import DataError
+from helpers.errors import DataError, ParameterError
 from helpers.inference import WindowPlan
 from helpers.interop.ports import ModelPorts
 from helpers.run.atomic import replace_when_whole, write_json
@@ -136,8 +136,15 @@ def read_bundle(folder: Path) -> Bundle:
     """The bundle in a folder.
 
     Raises:
-        DataError: there is none, or it is of another form.
+        ParameterError: there is none.
+        DataError: it is of another form.
     """
+    if not (folder / MANIFEST).is_file():
+        raise ParameterError(
+            f"no hand-over bundle in {folder}",
+            received="no such folder" if not folder.is_dir() else f"a folder without {MANIFEST}",
+            remedy="Name the folder that `python -m helpers export` made.",
+        )
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:

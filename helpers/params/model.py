@@ -6,14 +6,12 @@ import hashlib
 import json
 from typing import ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from helpers.params.atc_options import AtcOptions
 from helpers.params.builder_config import BuilderConfig
 from helpers.params.targets import Precision
-
-_SWITCHES = {"on": True, "off": False, "true": True, "false": False}
+from helpers.params.text import read_text, split_numbers
 
 
 class RunParams(BaseModel):
@@ -80,44 +78,22 @@ class RunParams(BaseModel):
     grey_window: str | None = None  # of params/windows.yaml; None: the recipe's own
     anonymise: bool = False  # the report without names, paths and dates
 
-    @field_validator("cases", "calibration_cases", "keep_precise", "study_targets", "study_precisions", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _split_names(cls, value: object) -> object:
-        # papermill's -p passes text only: `-p cases a,b`.
-        if isinstance(value, str):
-            return [name.strip() for name in value.split(",") if name.strip()]
-        return value
-
-    @field_validator("batch_gears", "study_batches", mode="before")
-    @classmethod
-    def _split_gears(cls, value: object) -> object:
-        return _split_numbers(value)
+    def _read_text(cls, value: object, info: ValidationInfo) -> object:
+        # papermill's -p passes text and numbers only: `-p cases a,b`.
+        return read_text(cls.model_fields[info.field_name].annotation, value)
 
     @field_validator("devices", mode="before")
     @classmethod
     def _read_devices(cls, value: object) -> object:
         if value is None or value == "all":
             return value
-        numbers = [value] if type(value) is int else _split_numbers(value)
+        numbers = [value] if type(value) is int else split_numbers(value)
         whole = isinstance(numbers, list) and all(type(number) is int and number >= 0 for number in numbers)
         if not whole or not numbers or len(set(numbers)) < len(numbers):
             raise ValueError("all, or different numbers of chips from 0 on")
         return numbers
-
-    @field_validator("atc", "builder_config", mode="before")
-    @classmethod
-    def _read_mapping(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError("a mapping in YAML or JSON") from None
-
-    @field_validator("cache", "anonymise", "dynamic_batch", "shape_mutable", mode="before")
-    @classmethod
-    def _read_switch(cls, value: object) -> object:
-        return _SWITCHES.get(value.lower(), value) if isinstance(value, str) else value
 
     def scores_to_reach(self) -> dict[str, float]:
         """The scores below which the run fails.
@@ -133,10 +109,3 @@ class RunParams(BaseModel):
         """Eight hexadecimal digits that name everything that decides the results."""
         content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _split_numbers(value: object) -> object:
-    # papermill's -p passes text only: `-p devices 0,1`.
-    if isinstance(value, str):
-        return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
-    return value

@@ -25,12 +25,12 @@ def find_input(path: str, *, parameter: str) -> Path:
     for candidate in (given, PROJECT_ROOT / given):
         if candidate.exists():
             return candidate.resolve()
-    raise ParameterError(
-        f"{parameter} does not exist",
-        received=path,
-        expected=f"a path from {' or '.join(sorted({str(Path.cwd()), str(PROJECT_ROOT)}))}",
-        remedy=f"Correct {parameter} or give an absolute path.",
-    )
+    problem = f"no file or folder {path} (parameter {parameter})"
+    places = dict.fromkeys((str(Path.cwd()), str(PROJECT_ROOT)))
+    if given.is_absolute():
+        raise ParameterError(problem, remedy=f"Give an absolute path or one from {' or '.join(places)}.")
+    looked = f", looked for in {' and '.join(places)}"
+    raise ParameterError(problem + looked, remedy="Give an absolute path or one from there.")
 
 
 def place_output(path: str) -> Path:

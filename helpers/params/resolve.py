@@ -59,7 +59,10 @@ def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given:
     try:
         params = model(**merged)
     except ValidationError as error:
-        raise explain_validation_error(error, model, where=f"{recipe}/{profile_name}") from None
+        file = f"params/{recipe}/{profile_name}.yaml"
+        places = dict.fromkeys(target.defaults, f"params/targets/{target.name}.yaml")
+        places |= dict.fromkeys(profile, file) | dict.fromkeys(given)
+        raise explain_validation_error(error, model, where=file, places=places) from None
     check_limits(params, target)
     return params
 
@@ -81,6 +84,12 @@ def check_limits(params: RunParams, target: Target) -> None:
             f"target {target.name} does not read this opset",
             received=params.opset,
             expected=f"{target.opset_minimum} to {target.opset_maximum}",
+        )
+    if params.devices is not None and not target.has_numbered_chips:
+        raise ParameterError(
+            f"target {target.name} has no numbered devices",
+            received=f"devices {params.devices}",
+            remedy="Choose a target such as ascend310p3 or mlu370, or leave devices out.",
         )
     if params.batch_gears:
         _check_gears(params, target)

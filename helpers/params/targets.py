@@ -70,6 +70,11 @@ class Target(BaseModel):
     needs: str = ""
     defaults: dict[str, object] = Field(default_factory=dict)
 
+    @property
+    def has_numbered_chips(self) -> bool:
+        """Whether `devices` chooses among several: the vendors' runtimes open a chip by its number."""
+        return self.runtime in ("ascend", "magicmind")
+
 
 def target_names() -> list[str]:
     """Every target that the project knows."""
@@ -88,4 +93,4 @@ def load_target(name: str) -> Target:
     try:
         return Target(name=name, **content)
     except ValidationError as error:
-        raise explain_validation_error(error, Target, where=f"targets/{name}.yaml") from None
+        raise explain_validation_error(error, Target, where=f"params/targets/{name}.yaml") from None

@@ -38,6 +38,11 @@ class NnunetParams(RunParams):
     ref_folder: str | None = None
     source_cases: int = Field(2, ge=1)
 
+    @field_validator("checkpoint", "data_root", mode="before")
+    @classmethod
+    def _data_set_by_number(cls, value: object) -> object:
+        return str(value) if type(value) is int else value
+
     @field_validator("folds", mode="before")
     @classmethod
     def _split_folds(cls, value: object) -> object:

@@ -173,7 +173,7 @@ def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping
     try:
         params = model(**{**content, **given})
     except ValidationError as error:
-        raise explain_validation_error(error, model, where="bundle") from None
+        raise explain_validation_error(error, model, where="bundle.json", places=dict.fromkeys(given)) from None
     check_limits(params, load_target(params.target))
     return params
 

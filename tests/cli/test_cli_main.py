@@ -64,12 +64,16 @@ class TestRun:
         assert notebooks == [] and "no value" in _error_line(capsys)
 
     def test_a_value_that_is_no_yaml(self, notebooks, capsys):
-        assert cli.main(["run", "unet3d_brats", "-p", "cases", "[a, b"]) == 2
-        assert "received [a, b" in _error_line(capsys)
+        assert cli.main(["run", "unet3d_brats", "-p", "batch_size", "[2, 4"]) == 2
+        assert "received [2, 4" in _error_line(capsys)
+
+    def test_names_reach_the_notebook_as_they_were_typed(self, notebooks):
+        assert cli.main(["run", "fcn_voc2012", "-p", "cases", "2007_000033"]) == 0
+        assert notebooks == [("fcn_voc2012", {"cases": "2007_000033"})]
 
     def test_a_file_that_is_not_there(self, notebooks, capsys):
         assert cli.main(["run", "unet3d_brats", "-f", "no/such.yaml"]) == 2
-        assert "--file does not exist: received no/such.yaml" in _error_line(capsys)
+        assert "no file or folder no/such.yaml (parameter --file), looked for in " in _error_line(capsys)
 
 
 class TestRefusals:
@@ -80,12 +84,17 @@ class TestRefusals:
         [
             (["unet3d_brat"], "Did you mean 'unet3d_brats'?"),
             (["unet3d_brats", "-p", "bacth_size", "4"], "Did you mean 'batch_size'?"),
-            (["unet3d_brats", "-p", "batch_size", "four"], "received 'four' (str)"),
+            (["unet3d_brats", "-p", "batch_size", "four"], "Correct the value you gave for batch_size."),
             (["unet3d_brats", "-p", "parity_tolerance", "1e-3"], "write 1.0e-3"),
             (["unet3d_brats", "-p", "opset", "19"], "expected 9 to 18"),
             (["unet3d_brats", "-p", "target", "cudo"], "unknown target 'cudo'"),
             (["unet3d_brats", "-p", "profile", "dmeo"], "Did you mean 'demo'?"),
-            (["unet3d_brats", "-p", "checkpoint", "no/such.pth"], "checkpoint does not exist"),
+            (
+                ["unet3d_brats", "-p", "checkpoint", "no/such.pth"],
+                "no file or folder no/such.pth (parameter",
+            ),
+            (["unet3d_brats", "-p", "cases", "[a, b"], "expected names with commas between them, or a list in YAML"),
+            (["unet3d_brats", "-p", "devices", "0,1", "-p", "target", "cpu"], "target cpu has no numbered devices"),
         ],
     )
     def test_one_line_and_two(self, arguments, telling, tmp_path, capsys):

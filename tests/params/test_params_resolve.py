@@ -12,7 +12,7 @@ from helpers.errors import ParameterError
 from helpers.params import RunParams, load_profile, load_target, resolve_params, target_names
 from helpers.params import resolve as resolving
 from helpers.params import targets as targeting
-from helpers.params.paths import PARAMS_FOLDER, PROJECT_ROOT, find_input, place_output
+from helpers.params.paths import PARAMS_FOLDER
 
 
 class LampParams(RunParams):
@@ -92,7 +92,7 @@ class TestRefusals:
     def test_an_unknown_parameter_of_a_profile_names_the_profile(self, params_folder):
         (params_folder / "lamp" / "odd.yaml").write_text("stepp: 0.25\n")
         line = _refusal(profile="odd")
-        assert "'stepp' in lamp/odd" in line and "Did you mean 'step'?" in line
+        assert "'stepp' in params/lamp/odd.yaml" in line and "Did you mean 'step'?" in line
 
     def test_a_class_variable_is_no_parameter(self):
         assert "unknown parameter 'DOC'" in _refusal(DOC="x")
@@ -122,6 +122,17 @@ class TestRefusals:
         line = _refusal(**given)
         assert telling in line and "\n" not in line
         assert next(iter(given)) in line
+
+    def test_the_remedy_names_the_file_or_that_the_value_was_given(self, params_folder):
+        assert _refusal(batch_size="four").endswith("Correct the value you gave for batch_size.")
+        (params_folder / "lamp" / "odd.yaml").write_text("batch_size: four\n")
+        assert _refusal(profile="odd").endswith("Correct batch_size in params/lamp/odd.yaml.")
+        assert _refusal(profile="odd", batch_size="4x").endswith("Correct the value you gave for batch_size.")
+        (params_folder / "targets" / "desk.yaml").write_text(TARGET.replace("batch_size: 8", "batch_size: x"))
+        assert _refusal(profile="plain", target="desk").endswith("Correct batch_size in params/targets/desk.yaml.")
+
+    def test_an_unknown_part_of_a_given_mapping_is_in_no_file(self):
+        assert _refusal(atc={"keep_f23": []}).startswith("unknown parameter 'atc.keep_f23'. Did you mean 'keep_f32'")
 
     def test_several_findings_are_counted(self):
         assert "(1 more like it.)" in _refusal(batch_size="x", opset="y")
@@ -182,7 +193,7 @@ class TestNames:
 
     def test_a_wrong_target_file_is_named(self, params_folder):
         (params_folder / "targets" / "odd.yaml").write_text("title: odd\nruntime: abacus\n")
-        with pytest.raises(ParameterError, match=r"wrong value of runtime.*targets/odd\.yaml"):
+        with pytest.raises(ParameterError, match=r"Correct runtime in params/targets/odd\.yaml"):
             load_target("odd")
 
     def test_every_shipped_target_loads_and_its_defaults_are_within_its_limits(self):
@@ -221,18 +232,6 @@ class TestHash:
         assert _resolve(step=1).short_hash() == _resolve(step=1.0).short_hash()
 
 
-class TestText:
-    def test_papermill_passes_lists_as_text(self):
-        assert _resolve(cases=" a, b,,c ").cases == ["a", "b", "c"]
-
-    @pytest.mark.parametrize(("text", "value"), [("off", False), ("On", True), ("FALSE", False)])
-    def test_cache_is_a_switch(self, text, value):
-        assert _resolve(cache=text).cache is value
-
-    def test_cache_is_no_free_text(self):
-        assert "cache" in _refusal(cache="maybe")
-
-
 class TestScoresToReach:
     def test_the_recipes_own_hold_on_demo_data_only(self):
         defaults = {"demo_minimum_scores": {"WT": 0.8}}
@@ -243,20 +242,3 @@ class TestScoresToReach:
         defaults = {"demo_minimum_scores": {"WT": 0.8}}
         assert _resolve(defaults, data_root="/data", minimum_scores={"ET": 0.5}).scores_to_reach() == {"ET": 0.5}
         assert _resolve(defaults, minimum_scores={}).scores_to_reach() == {}
-
-
-class TestPaths:
-    def test_inputs_are_found_from_the_project_whatever_the_folder(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        assert find_input("requirements.txt", parameter="--file") == PROJECT_ROOT / "requirements.txt"
-        (tmp_path / "requirements.txt").write_text("")
-        assert find_input("requirements.txt", parameter="--file") == tmp_path / "requirements.txt"
-
-    def test_a_missing_input_names_the_parameter(self):
-        with pytest.raises(ParameterError, match="data_root does not exist: received no/such/place"):
-            find_input("no/such/place", parameter="data_root")
-
-    def test_outputs_are_below_the_project_unless_absolute(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        assert place_output("outputs") == PROJECT_ROOT / "outputs"
-        assert place_output(str(tmp_path / "x")) == tmp_path / "x"

@@ -74,7 +74,9 @@ def test_by_hand_says_the_bytes_and_the_command_and_goes_on_when_answered(
 @pytest.mark.parametrize(
     ("words", "code", "telling"),
     [
-        (("infer", "nowhere"), 1, "no hand-over bundle in nowhere"),
+        (("infer", "nowhere"), 2, "no hand-over bundle in nowhere: received no such folder"),
+        (("compile", "nowhere"), 2, "no hand-over bundle in nowhere"),
+        (("score", "nowhere"), 2, "no hand-over bundle in nowhere"),
         (("infer", "bundle", "--devices", "first"), 2, "all, or numbers such as 0,1"),
         (("infer", "bundle"), 1, "helpers compile"),
         (("score", "bundle", "-p", "outputs", "o"), 1, "case_1 is not answered"),

@@ -130,7 +130,7 @@ class TestRefused:
             infer_bundle(bundle)
 
     def test_no_bundle(self, tmp_path):
-        with pytest.raises(DataError, match="no hand-over bundle"):
+        with pytest.raises(ParameterError, match=r"received a folder without bundle\.json"):
             read_bundle(tmp_path)
 
     def test_no_compiled_model(self, packed, outputs):

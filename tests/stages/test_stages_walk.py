@@ -267,7 +267,7 @@ class TestBadInput:
         assert not run.path("graph").exists() and not run.path("model.onnx").exists()
 
     def test_a_checkpoint_that_is_not_there_is_one_line(self, walk, tmp_path):
-        with pytest.raises(ParameterError, match=r"checkpoint does not exist: received no/such\.pth"):
+        with pytest.raises(ParameterError, match=r"no file or folder no/such\.pth \(parameter checkpoint\)"):
             walk(tmp_path, checkpoint="no/such.pth")
 
     def test_an_unknown_case_names_the_nearest(self, walk, outputs):

@@ -1,0 +1,42 @@
+"""Inputs are found from the working folder and the project's; a missing one says where was looked."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.errors import ParameterError
+from helpers.params.paths import PROJECT_ROOT, find_input, place_output
+
+
+def _refusal(path: str) -> str:
+    with pytest.raises(ParameterError) as caught:
+        find_input(path, parameter="data_root")
+    return caught.value.line()
+
+
+def test_inputs_are_found_from_the_project_whatever_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_input("requirements.txt", parameter="--file") == PROJECT_ROOT / "requirements.txt"
+    (tmp_path / "requirements.txt").write_text("")
+    assert find_input("requirements.txt", parameter="--file") == tmp_path / "requirements.txt"
+
+
+def test_a_missing_relative_path_says_where_was_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _refusal("no/such") == (
+        f"no file or folder no/such (parameter data_root), looked for in {tmp_path} and {PROJECT_ROOT}. "
+        "Give an absolute path or one from there."
+    )
+
+
+def test_a_missing_absolute_path_was_looked_for_nowhere_else(monkeypatch):
+    monkeypatch.chdir(PROJECT_ROOT)
+    assert _refusal("/no/such") == (
+        f"no file or folder /no/such (parameter data_root). Give an absolute path or one from {PROJECT_ROOT}."
+    )
+
+
+def test_outputs_are_below_the_project_unless_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert place_output("outputs") == PROJECT_ROOT / "outputs"
+    assert place_output(str(tmp_path / "x")) == tmp_path / "x"

@@ -1,0 +1,100 @@
+"""Each kind of broken checkpoint file has a line of its own."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from helpers.errors import CheckpointError
+from helpers.networks.checkpoint import load_state_dict
+from tests.networks.tiny_unet3d import tiny_network
+
+
+def empty(path, state):
+    path.write_bytes(b"")
+
+
+def pointer(path, state):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+def web_page(path, state):
+    path.write_text("<!DOCTYPE html><html><body>Please log in</body></html>")
+
+
+def cut_zip(path, state):
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def cut_old(path, state):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def folder(path, state):
+    path.mkdir()
+
+
+def other_zip(path, state):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("fold_0/model_final_checkpoint.model", b"")
+
+
+def picture(path, state):
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(300))
+
+
+def script(path, state):
+    torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(str(path))
+
+
+def a_list(path, state):
+    torch.save(list(state.values()), path)
+
+
+def no_tensors(path, state):
+    torch.save({"epoch": 3, "weights": state}, path)
+
+
+def nothing_in_it(path, state):
+    torch.save({"state_dict": {}}, path)
+
+
+BROKEN = [
+    (empty, "is empty"),
+    (pointer, "is a Git LFS pointer"),
+    (web_page, "is a web page"),
+    (cut_zip, "truncated or damaged.*zip archive without its end"),
+    (cut_old, "truncated or damaged"),
+    (folder, "is a folder"),
+    (other_zip, "is no file of torch.save.*a zip archive of other files"),
+    (picture, "is no file of torch.save.*89504e47"),
+    (script, "TorchScript"),
+    (a_list, "holds no state dict.*a list"),
+    (no_tensors, "2 entries that are no tensors: epoch .int., weights .OrderedDict."),
+    (nothing_in_it, "holds no state dict.*an empty dict"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("make, line", BROKEN, ids=[make.__name__ for make, _ in BROKEN])
+def test_each_kind_of_broken_file_has_its_own_line(make, line, tmp_path):
+    path = tmp_path / "weights.pth"
+    make(path, tiny_network(seed=1).state_dict())
+    with pytest.raises(CheckpointError, match=line) as caught:
+        load_state_dict(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_cut_safetensors_file(tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_state_dict(tmp_path / "nowhere.pth")
+    path = tmp_path / "weights.safetensors"
+    save_file(tiny_network(seed=1).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        load_state_dict(path)

@@ -1,0 +1,34 @@
+"""A stage that counts how often it is made, and what it left in its run's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from helpers.run import Check, Made, Run
+
+
+class Stage:
+    """Counts how often it is really made."""
+
+    def __init__(self, text: str = "hello", checks: tuple[Check, ...] = (), names=("out/a.txt", "b.txt"), **made):
+        self.text, self.names, self.calls = text, names, 0
+        self.made = Made(checks=checks, **made)
+
+    def __call__(self, folder: Path) -> Made:
+        self.calls += 1
+        for name in self.names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{self.text} {name}")
+        return self.made
+
+    def perform(self, run: Run, stage: str = "work", **inputs):
+        return run.perform(stage, "Some work", inputs=inputs, make=self)
+
+
+def read_record(run: Run) -> dict:
+    return json.loads(run.path("run.json").read_text(encoding="utf-8"))
+
+
+def files_of(run: Run) -> set[str]:
+    return {path.name for path in run.folder.rglob("*") if path.is_file()} - {"run.json", "run.log"}

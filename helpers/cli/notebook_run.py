@@ -18,6 +18,9 @@ from helpers.run.run import run_folder
 # Executed before and after those of the recipes.
 FIRST_NOTEBOOKS = ("00_start_here",)
 LAST_NOTEBOOKS = ("06_compare_runs", "07_visual_qa")
+# A kernel's own log warns of a transport that never leaves this machine and names the interrupt that ends it; what
+# a cell did wrong comes with the cell.
+_KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -103,6 +106,7 @@ def _execute(source: Path, target: Path, parameters: dict) -> str:
             cwd=str(source.parent),
             progress_bar=False,
             store_widget_state=False,
+            extra_arguments=_KERNEL_ARGUMENTS,
         )
     except PapermillExecutionError as error:
         return _ANSI.sub("", " ".join(f"{error.ename}: {error.evalue}".split()))
@@ -112,7 +116,6 @@ def _execute(source: Path, target: Path, parameters: dict) -> str:
 
 
 def _silence_libraries() -> None:
-    # Every start of a kernel warns about a transport that never leaves this machine.
     for name in ("papermill", "traitlets", "ipykernel"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")

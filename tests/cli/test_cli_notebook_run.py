@@ -26,8 +26,8 @@ def _write_notebook(path: Path, *cells: str) -> None:
 
 
 @pytest.fixture
-def execute(tmp_path, monkeypatch, capsys):
-    """Runs cells as the recipe's notebook; gives exit code, standard error and the run's folder."""
+def execute(tmp_path, monkeypatch, capfd):
+    """Runs cells as the recipe's notebook; gives exit code, standard error (with the kernel's), the run's folder."""
 
     def go(*cells: str, parameters: tuple[str, ...] = ()) -> tuple[int, str, Path]:
         source = tmp_path / "source.ipynb"
@@ -36,7 +36,7 @@ def execute(tmp_path, monkeypatch, capsys):
         code = cli.main(["run", "unet3d_brats", "-p", "outputs", str(tmp_path / "outputs"), *parameters])
         folders = list((tmp_path / "outputs" / "unet3d_brats").iterdir())
         assert len(folders) == 1
-        return code, capsys.readouterr().err, folders[0]
+        return code, capfd.readouterr().err, folders[0]
 
     return go
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
 from helpers.cli.study_commands import STUDY_COMMANDS
-from helpers.cli.values import add_parameter_arguments, read_given
+from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    from helpers import recipes
-
-    parser.add_argument("recipe", help=f"one of {', '.join(recipes.recipe_names())}, or 'all'")
+    add_recipe_argument(parser, or_all=True)
     add_parameter_arguments(parser)
 
 
@@ -53,7 +51,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a recipe of params/sources.yaml")
+    add_recipe_argument(parser)
     parser.add_argument("--to", default="data", metavar="FOLDER", help="default: data, with one folder a recipe")
     parser.add_argument("--only", nargs="*", default=[], help="'weights', 'data' or names of items")
 
@@ -67,7 +65,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a recipe of params/sources.yaml")
+    add_recipe_argument(parser)
     parser.add_argument("root", nargs="?", help="folder of the data (default: data/<recipe>)")
 
 
@@ -112,6 +110,7 @@ def _rerun(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
+    "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
     "doctor": ("Shows what this machine has and what each notebook can do on it.", _add_doctor_arguments, _doctor),
     "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
     "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
@@ -119,5 +118,4 @@ COMMANDS = {
     **HANDOVER_COMMANDS,
     **STUDY_COMMANDS,
     "rerun": ("Does a run again from its record and compares the bytes.", _add_rerun_arguments, _rerun),
-    "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
 }

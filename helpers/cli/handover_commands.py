@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.cli.values import add_parameter_arguments, read_given
+from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
 if TYPE_CHECKING:
     from helpers.interop.bundle import Bundle
 
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="the recipe")
+    add_recipe_argument(parser)
     parser.add_argument("--to", default="bundle", metavar="BUNDLE", help="the folder to hand over (default: bundle)")
     add_parameter_arguments(parser)
 

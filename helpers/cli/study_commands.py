@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from helpers.cli.values import add_parameter_arguments, read_given
+from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
 
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +17,7 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    from helpers import recipes
-
-    parser.add_argument("recipe", help=f"one of {', '.join(recipes.recipe_names())}, or 'all'")
+    add_recipe_argument(parser, or_all=True)
     add_parameter_arguments(parser)
 
 

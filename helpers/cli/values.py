@@ -1,4 +1,4 @@
-"""Parameters on a command line: `-f FILE` and `-p NAME VALUE`."""
+"""The recipe and its parameters on a command line: `RECIPE`, `-f FILE` and `-p NAME VALUE`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def add_parameter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
     )
+
+
+def add_recipe_argument(parser: argparse.ArgumentParser, *, or_all: bool = False) -> None:
+    """Adds the recipe, with every name in its help."""
+    from helpers import recipes
+
+    names = ", ".join(recipes.recipe_names())
+    parser.add_argument("recipe", help=f"one of {names}" + (", or 'all'" if or_all else ""))
 
 
 def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str, object]:

@@ -103,6 +103,25 @@ class TestRefusals:
         assert list(tmp_path.iterdir()) == []
 
 
+class TestHelp:
+    def _help(self, capsys, *words: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*words, "--help"])
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    def test_the_first_commands_are_those_to_begin_with(self, capsys):
+        lines = self._help(capsys).splitlines()
+        names = [line.split()[0] for line in lines if line.startswith("    ")]
+        assert names[:2] == ["run", "doctor"] and set(names) == set(commands.COMMANDS)
+
+    @pytest.mark.parametrize("command", ["run", "fetch", "verify", "export", "sweep", "bisect"])
+    def test_a_command_for_a_recipe_lists_them(self, command, capsys):
+        text = self._help(capsys, command)
+        assert all(name in text for name in recipes.recipe_names())
+        assert ("'all'" in text) == (command in ("run", "sweep", "bisect"))
+
+
 class TestMain:
     def _answer(self, monkeypatch, function) -> int:
         monkeypatch.setitem(commands.COMMANDS, "doctor", ("", lambda parser: None, function))

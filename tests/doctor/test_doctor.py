@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.doctor import examine, hardware, report, software
-from helpers.params.targets import Target, target_names
+from helpers.params.targets import Target, load_target, target_names
 
 
 class TestReport:
@@ -38,6 +38,10 @@ class TestReport:
         unable = {name for name, mark in zip(header[1:], row[1:], strict=True) if mark == "–"}
         assert set(examined.remedies) == unable
         assert all(examined.remedies.values())
+
+    @pytest.mark.parametrize("name", target_names())
+    def test_no_remedy_sends_the_reader_back_to_the_doctor(self, name):
+        assert "helpers doctor" not in load_target(name).needs
 
     def test_is_healthy_until_a_pinned_package_is_missing(self, examined, monkeypatch):
         assert examined.healthy

@@ -20,12 +20,6 @@ DOUBLES = Path(__file__).parents[1] / "doubles"
 BY_HAND = {"target": "ascend310p3", "batch_size": 3, "cases": ["case_1", "case_3"], "simplify_timeout_s": 0.001}
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    """One outputs folder, so that tests share what was exported; runs of their own differ by their cases."""
-    return tmp_path_factory.mktemp("outputs")
-
-
 def run_by_hand(done, doubles) -> None:
     """What the user does between the two runs."""
     facts = done.made["device_tool"].facts

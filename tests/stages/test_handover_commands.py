@@ -14,12 +14,6 @@ SLOW = pytest.mark.slow
 ASKED = ["-p", "target", "onnxruntime", "-p", "cases", "case_1,case_3", "-p", "simplify_timeout_s", "0.001"]
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    """One outputs folder, so that tests share what was exported; runs of their own differ by their cases."""
-    return tmp_path_factory.mktemp("outputs")
-
-
 @pytest.fixture
 def say(tiny, tmp_path, monkeypatch, capsys):
     """Runs a command in an empty folder: `say("export", "tiny", ...)` gives (exit code, what was printed)."""

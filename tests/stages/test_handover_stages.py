@@ -22,12 +22,6 @@ SLOW = pytest.mark.slow
 GIVEN = {"target": "ascend310p3", "cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001}
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    """One outputs folder, so that tests share what was exported; runs of their own differ by their cases."""
-    return tmp_path_factory.mktemp("outputs")
-
-
 @pytest.fixture
 def packed(walk, outputs, tmp_path):
     """A bundle of two tiny cases, and the run that it was packed in."""

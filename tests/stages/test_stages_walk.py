@@ -1,4 +1,4 @@
-"""Every stage in order on a tiny recipe: made, reused, redone, gated, on three runtimes."""
+"""Every stage in order on a tiny recipe: made, reused, redone, on three runtimes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,8 @@ import pytest
 
 from helpers import stages
 from helpers.data.volume import read_volume
-from helpers.errors import CheckpointError, DataError, GateError, ParameterError
 from helpers.run import read_run_status
-
-# onnxsim costs seconds: here it runs out of time at once, and the unsimplified graph goes on.
-QUICK = {"simplify_timeout_s": 0.001}
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    return tmp_path_factory.mktemp("outputs")
+from tests.stages.walked import QUICK, masks_of
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +20,6 @@ def first(walk, outputs):
     done = walk(outputs, pictures=True)
     done.statuses = {name: result.status for name, result in done.run.results.items()}
     return done
-
-
-def _masks(done) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(done.run.path("masks").glob("*.nii.gz"))}
 
 
 class TestWalk:
@@ -117,29 +105,29 @@ class TestWalk:
 
 class TestAgain:
     def test_a_second_run_reuses_every_stage(self, first, walk, outputs):
-        before = (_masks(first), first.run.path("metrics.json").read_bytes())
+        before = (masks_of(first), first.run.path("metrics.json").read_bytes())
         again = walk(outputs, pictures=True)
         assert again.run.folder == first.run.folder
         assert {r.status for n, r in again.run.results.items() if n != "vendor"} == {"reused"}
-        assert (_masks(again), again.run.path("metrics.json").read_bytes()) == before
+        assert (masks_of(again), again.run.path("metrics.json").read_bytes()) == before
 
     def test_a_second_run_opens_no_device(self, first, walk, outputs, monkeypatch):
         monkeypatch.setattr("helpers.stages.infer.open_device", lambda *_, **__: pytest.fail("a device was opened"))
         walk(outputs)
 
     def test_one_deleted_mask_redoes_that_one(self, first, walk, outputs):
-        before = _masks(first)
+        before = masks_of(first)
         first.run.path("masks/case_2.nii.gz").unlink()
         again = walk(outputs)
         assert [result.status for result in again.made["infer"]] == ["reused", "made", "reused"]
         assert again.made["score"].status == "reused"
-        assert _masks(again) == before
+        assert masks_of(again) == before
 
     def test_named_cases_are_done_alone_and_reused(self, first, walk, outputs):
         again = walk(outputs, cases="case_3,case_1")
         assert [result.stage for result in again.made["infer"]] == ["infer/case_3", "infer/case_1"]
         assert {result.status for result in again.made["infer"]} == {"reused"}
-        assert sorted(_masks(again)) == ["case_1.nii.gz", "case_3.nii.gz"]
+        assert sorted(masks_of(again)) == ["case_1.nii.gz", "case_3.nii.gz"]
 
     def test_another_checkpoint_of_the_same_shape_makes_other_masks(self, first, walk, outputs, tiny):
         walk(outputs, until="infer", cases="case_1", cache=False, **QUICK)
@@ -189,7 +177,7 @@ def test_another_runtime_agrees(first, walk, outputs, target):
 
 def test_in_two_empty_folders_without_cache_the_bytes_are_the_same(walk, tmp_path):
     done = [walk(tmp_path / name, cache=False, until="score", **QUICK) for name in ("one", "two")]
-    assert _masks(done[0]) == _masks(done[1]) != {}
+    assert masks_of(done[0]) == masks_of(done[1]) != {}
     metrics = [d.run.path("metrics.json").read_bytes() for d in done]
     assert metrics[0] == metrics[1]
     again = walk(tmp_path / "one", cache=False, until="surgery", **QUICK)
@@ -206,134 +194,3 @@ def test_a_graph_that_onnxsim_cannot_simplify_goes_on_and_says_so(walk, tmp_path
     assert "kept unsimplified: onnxsim took longer than 0.001 s" in done.made["simplify"].facts["outcome"]
     assert done.made["simplify"].values["simplified"] is False
     assert done.made["surgery"].values["rewritten"] == 1
-
-
-class TestGates:
-    def test_untrained_weights_fail_the_gate(self, walk, tmp_path, tiny):
-        with pytest.raises(GateError, match=r"cube over 3 cases: 0\.\d+, at least 0\.9"):
-            walk(tmp_path, checkpoint=str(tiny.folder / "untrained.safetensors"), **QUICK)
-        run = walk.last.run
-        assert not run.path("metrics.json").exists()
-        assert read_run_status(run.path("run.json"))[0] == "failed"
-        with pytest.raises(GateError):
-            stages.finish_run(walk.last.recipe, run)
-
-    def test_a_tolerance_that_cannot_be_met_fails_export_with_the_number(self, walk, tmp_path):
-        with pytest.raises(GateError, match=r"ONNX Runtime against torch, batch 1: .* of range"):
-            walk(tmp_path, until="export", parity_tolerance=1e-30)
-        assert not walk.last.run.path("graph").exists()
-
-    def test_scores_on_somebodys_data_are_reported_and_not_judged(self, walk, tmp_path, tiny):
-        root = tmp_path / "mine"
-        root.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(root, [7])
-        weights = str(tiny.folder / "untrained.safetensors")
-        done = walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, **QUICK)
-        assert "none" in done.made["score"].facts["gate"]
-        with pytest.raises(GateError, match="cube over 1 cases"):
-            walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, minimum_scores={"cube": 0.9}, **QUICK)
-
-    def test_cases_without_truth_get_masks_and_no_score(self, first, walk, outputs, tmp_path, tiny):
-        root = tmp_path / "mine"
-        root.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(root, [7])
-        (root / "case_7_truth.nii.gz").unlink()
-        done = walk(outputs, data_root=str(root), until="score")
-        assert done.made["score"].values["mean"] == {"cube": None}
-        assert done.run.path("masks/case_7.nii.gz").is_file()
-
-    def test_an_unknown_score_is_refused_with_the_nearest(self, walk, outputs, first):
-        with pytest.raises(ParameterError, match=r"unknown score in minimum_scores 'cubes'.*'cube'"):
-            walk(outputs, minimum_scores={"cubes": 0.5})
-
-
-class TestBadInput:
-    def _one_line(self, error, *parts: str) -> None:
-        line = error.value.line()
-        assert "\n" not in line and all(part in line for part in parts), line
-
-    def test_a_checkpoint_of_another_network_is_one_line(self, walk, tmp_path, tiny):
-        import torch
-        from safetensors.torch import save_file
-
-        state = tiny.module.trained_state()
-        state["tail.weight"] = state.pop("head.weight")
-        state["down.bias"] = torch.zeros(5)
-        save_file(state, tmp_path / "other.safetensors")
-        with pytest.raises(CheckpointError) as caught:
-            walk(tmp_path / "outputs", checkpoint=str(tmp_path / "other.safetensors"))
-        self._one_line(caught, "head.weight", "tail.weight", "down.bias is (5,) instead of (2,)")
-        run = walk.last.run
-        assert not run.path("graph").exists() and not run.path("model.onnx").exists()
-
-    def test_a_checkpoint_that_is_not_there_is_one_line(self, walk, tmp_path):
-        with pytest.raises(ParameterError, match=r"no file or folder no/such\.pth \(parameter checkpoint\)"):
-            walk(tmp_path, checkpoint="no/such.pth")
-
-    def test_an_unknown_case_names_the_nearest(self, walk, outputs):
-        with pytest.raises(DataError) as caught:
-            walk(outputs, cases=["case_33"])
-        self._one_line(caught, "no case 'case_33'", "Did you mean 'case_3'?")
-
-    def test_a_truncated_file_ends_the_run_before_any_work(self, walk, tmp_path, tiny):
-        root = tmp_path / "mine"
-        root.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(root, [7, 8])
-        path = root / "case_8_image.nii.gz"
-        path.write_bytes(path.read_bytes()[:-200])
-        with pytest.raises(DataError) as caught:
-            walk(tmp_path / "outputs", data_root=str(root))
-        self._one_line(caught, "case_8_image.nii.gz is truncated")
-        run = walk.last.run
-        assert (
-            list(walk.last.made) == []
-            and "truncated" in json.loads(run.path("run.json").read_text(encoding="utf-8"))["reason"]
-        )
-
-
-class TestStart:
-    @pytest.mark.parametrize(
-        ("namespace", "telling"),
-        [
-            ({"bacth_size": 4}, "Did you mean 'batch_size'?"),
-            ({"zzz": 1}, "unknown parameter 'zzz'"),
-            ({"batch_size": "4"}, "received '4' (str)"),
-            ({"window": (16, 16, 16)}, "window"),
-            ({"cases": {"case_1"}}, "cases"),
-        ],
-    )
-    def test_what_is_wrong_in_the_namespace_is_refused(self, tiny, tmp_path, namespace, telling):
-        with pytest.raises(ParameterError) as caught:
-            stages.start_run("tiny", {"outputs": str(tmp_path), **namespace})
-        assert telling in caught.value.line()
-        assert list(tmp_path.iterdir()) == []
-
-    def test_what_is_no_parameter_by_its_kind_is_let_be(self, tiny, tmp_path):
-        import math
-
-        namespace = {"math": math, "stages": stages, "_private": 3, "In": [""], "Out": {}, "outputs": str(tmp_path)}
-        _, run = stages.start_run("tiny", namespace)
-        run.record.end("passed")
-
-    def test_the_cell_can_be_run_again_after_the_rest_when_someone_is_there(self, walk, first, outputs, monkeypatch):
-        monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
-        namespace = {
-            "outputs": str(outputs),
-            "recipe": first.recipe,
-            "run": first.run,
-            "masks": first.made["infer"],
-            "scored": first.made["score"],
-            "my_note": "about this run",
-        }
-        _, run = stages.start_run("tiny", namespace)
-        run.record.end("passed")
-        assert run.folder == first.run.folder
-
-    def test_a_mistyped_parameter_is_refused_also_when_someone_is_there(self, tiny, tmp_path, monkeypatch):
-        monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
-        with pytest.raises(ParameterError, match="batch_size"):
-            stages.start_run("tiny", {"outputs": str(tmp_path), "batchsize": 4})
-
-    def test_an_unknown_recipe_names_the_nearest(self, tiny):
-        with pytest.raises(ParameterError, match=r"unknown recipe 'unet3d_brat'.*'unet3d_brats'"):
-            stages.start_run("unet3d_brat", {})

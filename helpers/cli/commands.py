@@ -38,6 +38,16 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _params(options: argparse.Namespace) -> int:
+    from helpers import recipes
+    from helpers.params.listing import list_parameters
+    from helpers.view.tables import text_table
+
+    rows = list_parameters(recipes.load(options.recipe).prepare_params(profile="demo"), "demo")
+    sys.stdout.write("\n".join(text_table(rows)) + "\n")
+    return 0
+
+
 def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 1 when a pinned package is missing")
 
@@ -112,6 +122,7 @@ def _rerun(options: argparse.Namespace) -> int:
 COMMANDS = {
     "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
     "doctor": ("Shows what this machine has and what each notebook can do on it.", _add_doctor_arguments, _doctor),
+    "params": ("Lists a recipe's parameters, their types, defaults and meaning.", add_recipe_argument, _params),
     "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
     "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
     "report": ("Writes a run's report: one HTML file that needs no server.", _add_report_arguments, _report),

@@ -18,7 +18,7 @@ from helpers.params.paths import PROJECT_ROOT
 from helpers.params.targets import Target, load_target, target_names
 from helpers.run.environment import package_version
 from helpers.view.netron_age import describe_netron
-from helpers.view.tables import html_table
+from helpers.view.tables import html_table, text_table
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class DoctorReport:
         for title, facts in self.sections.items():
             lines += [title, *(f"  {name:<24} {value}" for name, value in facts.items()), ""]
         lines.append("What each notebook can do here")
-        widths = [max(len(row[column]) for row in self.abilities) for column in range(len(self.abilities[0]))]
-        for row in self.abilities:
-            lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        lines += [f"  {line}" for line in text_table(self.abilities)]
         lines += ["", "For the rest", *(f"  {name:<24} {remedy}" for name, remedy in self.remedies.items())]
         return "\n".join(lines)
 

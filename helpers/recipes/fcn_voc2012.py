@@ -24,9 +24,13 @@ class VocParams(RunParams):
     """Parameters of this recipe on top of the shared ones."""
 
     size: int = Field(500, ge=32)
+    """Side of the square that an image is fitted into, in pixels."""
     split: str = "val"
+    """File of `ImageSets/Segmentation/`, or labelled: every image with a label."""
     graph_output: Literal["logits", "classes"] = "logits"
+    """What the graph ends in: scores, or as the source's classes."""
     other_size: int = Field(512, ge=32)
+    """A second side, whose scores stand beside the first's."""
 
 
 class FCNVoc2012(Recipe):

@@ -24,13 +24,21 @@ class BratsParams(RunParams):
     """Parameters of this recipe on top of the shared ones."""
 
     window: list[int] = Field(default_factory=lambda: [64, 64, 64], min_length=3, max_length=3)
+    """Voxels of a window, Z, Y, X."""
     step: float = Field(0.5, gt=0, le=1)
+    """Distance of windows as a fraction of the window."""
     gaussian: bool = True
+    """Whether a window's middle weighs more than its rim."""
     mirror_axes: list[Literal[0, 1, 2]] = Field(default_factory=list)
-    reuse_constant_windows: bool = False  # asks once about windows of one value, such as air; changes no voxel
+    """Axes to mirror windows along, averaged; none: no mirrors."""
+    reuse_constant_windows: bool = False
+    """Asks once about windows of one value, such as air; changes no voxel."""
     crop_to_brain: bool = True
+    """Whether the air around the brain is left out."""
     source_crops: int = Field(128, ge=1)
+    """Crops for the source's own score, which draws 128."""
     source_seed: int = 1777777
+    """Draws those crops."""
 
 
 class UNet3DBrats(Recipe):

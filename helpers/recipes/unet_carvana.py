@@ -26,7 +26,9 @@ class CarvanaParams(RunParams):
     """Parameters of this recipe on top of the shared ones."""
 
     size: int = Field(572, ge=16)
+    """Side of the square that the network sees, in pixels."""
     split: Literal["train", "test"] = "train"
+    """Photographs with masks (train) or without (test)."""
 
 
 class UNetCarvana(Recipe):

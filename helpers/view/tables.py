@@ -1,4 +1,4 @@
-"""Small HTML tables that read well in JupyterLab and in a saved notebook."""
+"""Small tables: HTML that reads well in JupyterLab and in a saved notebook, and text for a terminal."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for row in rows
     )
     return f"<table style='border-collapse:collapse'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose columns are as wide as their widest cell; the first row is the header."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _cell(tag: str, value: object, right: bool) -> str:

@@ -115,7 +115,7 @@ class TestHelp:
         names = [line.split()[0] for line in lines if line.startswith("    ")]
         assert names[:2] == ["run", "doctor"] and set(names) == set(commands.COMMANDS)
 
-    @pytest.mark.parametrize("command", ["run", "fetch", "verify", "export", "sweep", "bisect"])
+    @pytest.mark.parametrize("command", ["run", "params", "fetch", "verify", "export", "sweep", "bisect"])
     def test_a_command_for_a_recipe_lists_them(self, command, capsys):
         text = self._help(capsys, command)
         assert all(name in text for name in recipes.recipe_names())

@@ -69,7 +69,8 @@ def _infer(options: argparse.Namespace) -> int:
     devices = options.devices if options.devices in (None, "all") else _read_numbers(options.devices)
     bundle = infer_bundle(bundle, devices=devices, python=options.python)
     for case in bundle.cases:
-        sys.stdout.write(f"{case.id}: {bundle.notes[case.answer]['seconds']} s\n")
+        note = bundle.notes[case.answer]
+        sys.stdout.write(f"{case.id}: {note['seconds']} s{' simulated' if note.get('simulated') else ''}\n")
     return _done(f"{len(bundle.cases)} answers", f"python -m helpers score {options.bundle}")
 
 

@@ -21,6 +21,7 @@ from helpers.run.result import Check
 
 _LOG = logging.getLogger("cookbook")
 _MAGIC = b"IMOD"
+_DOUBLE_SAYS = "double of ATC"  # in the log of the one that stands in for it where there is no CANN
 _SHOWN_LINES = 6
 
 
@@ -70,7 +71,8 @@ class AtcCompiler(Compiler):
             path = Path(shutil.move(made, output.parent / made.name))
         check = Check("the file is an OM", path.read_bytes()[: len(_MAGIC)] == _MAGIC, path.name)
         timings = {"atc": end.seconds, "atc_peak_rss_mb": end.peak_rss_mb}
-        return CompiledModel((path,), job.batches, facts, (check,), timings)
+        simulated = _DOUBLE_SAYS in log.read_text(encoding="utf-8", errors="replace")
+        return CompiledModel((path,), job.batches, facts, (check,), timings, simulated)
 
     def _lay_out(self, folder: Path, job: CompileJob, graph: Path) -> None:
         for name in (job.graph_name, job.output_name):

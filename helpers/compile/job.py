@@ -64,13 +64,17 @@ class CompileJob:
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """What a compiler made: the files (the first is the one to open), the batch sizes in it, and what to show."""
+    """What a compiler made: the files (the first is the one to open), the batch sizes in it, and what to show.
+
+    `simulated`: a double of the compiler made it, so its times mean nothing.
+    """
 
     files: tuple[Path, ...]
     batches: tuple[int, ...] | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    simulated: bool = False
 
 
 class Compiler(ABC):

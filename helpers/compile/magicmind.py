@@ -25,6 +25,7 @@ from helpers.compile.torchscript import compile_torchscript
 from helpers.errors import CompileError
 from helpers.params.targets import Target
 from helpers.run.digest import digest_file
+from helpers.run.result import mark_simulated
 
 _TIMED_CALLS = 20
 
@@ -78,8 +79,11 @@ class MagicMindCompiler(Compiler):
         with tempfile.TemporaryDirectory() as folder:
             windows = _write_windows(job, Path(folder)) if job.is_calibrated else None
             path = build_magicmind(graph, output, job.spec, config, calibration=windows, **options)
-        facts = _facts(job, config) | _time_here(path, job, config)
-        return CompiledModel((path, path.with_suffix(".json")), tuple(allowed_batches(config, job.spec)), facts)
+        here = find_magicmind(_python(job.target))
+        simulated = here is not None and here.is_double
+        facts = _facts(job, config) | _time_here(path, job, config, simulated)
+        files, batches = (path, path.with_suffix(".json")), tuple(allowed_batches(config, job.spec))
+        return CompiledModel(files, batches, facts, simulated=simulated)
 
 
 def _python(target: Target) -> str:
@@ -130,7 +134,7 @@ def _timer(model: Path, job: CompileJob, config: Mapping, **options: int) -> lis
     return mm_run_command(model, job.spec, layout_of(config, "input"), **options)
 
 
-def _time_here(model: Path, job: CompileJob, config: Mapping) -> dict[str, object]:
+def _time_here(model: Path, job: CompileJob, config: Mapping, simulated: bool) -> dict[str, object]:
     """What `mm_run` says where it is on this machine; no time is no reason to refuse a model."""
     if find_mm_run() is None:
         return {}
@@ -139,4 +143,5 @@ def _time_here(model: Path, job: CompileJob, config: Mapping) -> dict[str, objec
         throughput = measure_throughput(command, model.with_name("mm_run.log"))
     except CompileError as error:
         return {"mm_run says": error.line()}
-    return {"mm_run says": f"{throughput:.4g} samples/s, {_TIMED_CALLS} calls of {job.spec.batch_size}"}
+    rate = f"{throughput:.4g} samples/s{mark_simulated(simulated)}"
+    return {"mm_run says": f"{rate}, {_TIMED_CALLS} calls of {job.spec.batch_size}"}

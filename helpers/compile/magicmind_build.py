@@ -25,6 +25,7 @@ class MagicMindHere:
 
     version: str
     devices: int
+    is_double: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def find_magicmind(python: str) -> MagicMindHere | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = _ask(python, {"look": True}, Path(folder) / "look.log", _LOOK_TIMEOUT_S)
-    return None if "missing" in answer else MagicMindHere(answer["version"], answer["devices"])
+    return None if "missing" in answer else MagicMindHere(answer["version"], answer["devices"], answer["double"])
 
 
 def describe_build(

@@ -49,8 +49,10 @@ class Device(ABC):
         batches: allowed batch sizes, ascending, or None for any.
         max_in_flight: calls that may run at once.
         output_batch_axis: axis of the outputs that counts samples.
+        simulated: whether a double of the vendor's runtime answers; its times mean nothing.
     """
 
+    simulated = False
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batches: tuple[int, ...] | None

@@ -22,6 +22,7 @@ class LocalDevice(Device):
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.outputs)
         self.batches = None if session.batches is None else tuple(sorted(session.batches))
         self.max_in_flight = session.max_in_flight
+        self.simulated = bool(getattr(session, "simulated", False))
         self.torch_network = getattr(session, "torch_network", None)
         for note in getattr(session, "notes", ()):
             self._note(note)

@@ -55,6 +55,7 @@ class DevicePool(Device):
         self._chips = self._open_chips(open_chip, numbers)
         first = self._chips[0].device
         self.inputs, self.outputs = first.inputs, first.outputs
+        self.simulated = any(chip.device.simulated for chip in self._chips)
         every = [chip.device.batches for chip in self._chips]
         self.batches = None if None in every else min(every, key=lambda batches: batches[-1])
         # One more a chip than run at once, so that a chip finds its next batch while the oldest is waited for.

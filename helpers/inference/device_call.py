@@ -23,6 +23,7 @@ class DeviceCall:
             taken under any name.
 
     Attributes:
+        simulated: whether a double answers, whose times mean nothing.
         torch_network: what to sum the windows with on the device itself; None where only arrays go in and out.
 
     Raises:
@@ -34,6 +35,7 @@ class DeviceCall:
         self._input = _find_tensor(device.inputs, input_name)
         self._output = _find_tensor(device.outputs, output_name)
         self.max_in_flight = device.max_in_flight
+        self.simulated = bool(getattr(device, "simulated", False))
         network = getattr(device, "torch_network", None)
         self.torch_network = TorchNetwork(*network) if network else None
 

@@ -109,8 +109,9 @@ def _answer(bundle: Bundle, case: BundleCase, call: Infer, model: BundleModel, s
     answer = infer_job(image, call, _plan(case, model))
     seconds = round(time.perf_counter() - started, 3)
     save_array(bundle.path(case.answer), answer)
-    _LOG.info("%s: %.1f s", case.id, seconds)
-    note = {"image": bundle.files[case.image], "model": source, "seconds": seconds}
+    simulated = bool(getattr(call, "simulated", False))
+    _LOG.info("%s: %.1f s%s", case.id, seconds, " simulated" if simulated else "")
+    note = {"image": bundle.files[case.image], "model": source, "seconds": seconds, "simulated": simulated}
     done = bundle.with_files(case.answer, notes={**bundle.notes, case.answer: note})
     done.write()
     return done

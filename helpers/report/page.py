@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, Open
 from helpers.report.record import RunFolder
+from helpers.run.result import mark_simulated
 from helpers.view.figures.save import shrink_png
 
 BYTES_A_CASE = 1_000_000
@@ -54,7 +55,8 @@ def _key_figures(run: RunFolder, hide) -> list[tuple[str, str]]:
     means = [(f"mean {name}", _show_score(run.means.get(name))) for name in _score_names(run)]
     device = f"{params['target']}, {params['precision']}"
     seconds = sum(stage.get("seconds", 0.0) for stage in stages)
-    rest = [("cases", str(len(run.cases()))), ("gates", gates), ("target", device), ("time", _show_seconds(seconds))]
+    time = _show_seconds(seconds) + next((mark for mark in map(_mark, stages) if mark), "")
+    rest = [("cases", str(len(run.cases()))), ("gates", gates), ("target", device), ("time", time)]
     return [(hide.text(name), value) for name, value in [*means[:4], *rest]]
 
 
@@ -72,7 +74,7 @@ def _case_row(run: RunFolder, case: str, hide) -> dict[str, object]:
         "case": hide.case(case),
         "status": stage.get("status", "no mask"),
         "scores": [_show_score(values.get(name)) if case in run.scores else "" for name in _score_names(run)],
-        "seconds": f"{timings['infer']:.2f}" if "infer" in timings else "",
+        "seconds": f"{timings['infer']:.2f}{_mark(stage)}" if "infer" in timings else "",
         "memory": f"{timings['peak_rss_mb']:.0f}" if "peak_rss_mb" in timings else "",
         "found": hide.text(facts.get("found", "")),
         "flag": hide.text(facts.get("look at this", "")),
@@ -137,7 +139,7 @@ def _step(stage: dict, hide) -> dict[str, object]:
         "title": hide.text(stage["title"]),
         "status": stage["status"],
         "mark": _MARKS.get(stage["status"], ""),
-        "seconds": f"{stage.get('seconds', 0.0):.1f}",
+        "seconds": f"{stage.get('seconds', 0.0):.1f}{_mark(stage)}",
         "checks": checks,
         "of_case": stage["stage"].startswith("infer/"),
         "facts": [(hide.text(name), hide.text(value)) for name, value in stage.get("facts", {}).items()],
@@ -176,6 +178,10 @@ def _show_score(value: float | None) -> str:
 
 def _show_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _mark(stage: dict) -> str:
+    return mark_simulated(stage.get("simulated", False))
 
 
 def _minute(timestamp: float | None) -> str:

@@ -9,6 +9,13 @@ from collections.abc import Iterator
 
 import psutil
 
+_ON_DEVICE = ("open", "infer")
+
+
+def label_step(step: str, simulated: bool) -> str:
+    """A step of a case for a reader; what a double of a device was timed at is called simulated."""
+    return f"{step} (simulated)" if simulated and step in _ON_DEVICE else step
+
 
 class Stopwatch:
     """Seconds by step name; the same name adds up."""

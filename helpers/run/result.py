@@ -11,6 +11,11 @@ Status = Literal["made", "reused", "not run here", "failed"]
 _STATUS_COLOUR = {"made": "#1b7837", "reused": "#2166ac", "not run here": "#8c6d1f", "failed": "#b2182b"}
 
 
+def mark_simulated(simulated: bool) -> str:
+    """What stands behind a time: nothing, or that a double of a vendor's runtime was timed."""
+    return " simulated" if simulated else ""
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that had to hold, with the figure that decided."""
@@ -30,7 +35,7 @@ class Made:
     `facts` are the rows of the stage's table. `values` are JSON figures for later stages and `metrics.json`:
     the same inputs must give the same values, so
     times and memory go to `timings`. `status` is "not run here" when the tool
-    for the stage is not on this machine.
+    for the stage is not on this machine. `simulated`: a double of a vendor's runtime was timed.
     """
 
     checks: tuple[Check, ...] = ()
@@ -39,6 +44,7 @@ class Made:
     next_step: str = ""
     status: Literal["made", "not run here"] = "made"
     timings: Mapping[str, float] = field(default_factory=dict)
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class StageResult:
     next_step: str
     timings: Mapping[str, float]
     folder: str
+    simulated: bool = False
 
     def to_json(self) -> dict:
         """The result as JSON, without the folder (it moves with the run)."""
@@ -64,8 +71,14 @@ class StageResult:
         del content["folder"]
         return content
 
+    @property
+    def shown_seconds(self) -> str:
+        """Seconds for a table, marked where they are a double's."""
+        return f"{self.seconds:.1f}{mark_simulated(self.simulated)}"
+
     def __str__(self) -> str:
-        head = f"{self.title}: {self.status}, {self.seconds:.1f} s, {_show_bytes(self.bytes)}"
+        seconds = f"{self.seconds:.1f} s{mark_simulated(self.simulated)}"
+        head = f"{self.title}: {self.status}, {seconds}, {_show_bytes(self.bytes)}"
         rows = [f"  {name}: {value}" for name, value in self.facts.items()]
         return "\n".join([head, *rows, *(f"  {check}" for check in self.checks)])
 
@@ -73,7 +86,7 @@ class StageResult:
         colour = _STATUS_COLOUR[self.status]
         head = (
             f"<b>{_text(self.title)}</b> <span style='color:{colour};font-weight:bold'>{self.status}</span>"
-            f" &nbsp; {self.seconds:.1f} s &nbsp; {_show_bytes(self.bytes)}"
+            f" &nbsp; {self.seconds:.1f} s{mark_simulated(self.simulated)} &nbsp; {_show_bytes(self.bytes)}"
         )
         rows = [_row(name, _text(value)) for name, value in self.facts.items()]
         for check in self.checks:

@@ -159,6 +159,7 @@ class Run:
                 "values": dict(made.values),
                 "next_step": made.next_step,
                 "timings": {name: round(value, 4) for name, value in made.timings.items()},
+                "simulated": made.simulated,
             }
             return self.store.keep(key, folder, result)
 
@@ -176,6 +177,7 @@ class Run:
             next_step=work.result["next_step"],
             timings=work.result["timings"],
             folder=str(self.folder),
+            simulated=work.result["simulated"],
         )
         self.results[stage] = result
         self.record.set_stage(stage, result.to_json())

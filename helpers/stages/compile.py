@@ -109,7 +109,8 @@ def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> 
         write_manifest(output.parent, _manifest(run, job, done))
         facts |= {"target": target.title, **compiler.commands(job), **done.facts}
         next_step = "Compare every form of the model on one input."
-        return Made(done.checks, facts, {"batches": done.batches}, next_step, timings=done.timings)
+        figures = {"timings": done.timings, "simulated": done.simulated}
+        return Made(done.checks, facts, {"batches": done.batches}, next_step, **figures)
 
     stage = "compile" if target.name == run.params.target else "compile_fallback"
     inputs = {**_inputs(job, source), "compiler": compiler.identity(target), "asked": run.params.target}

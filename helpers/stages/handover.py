@@ -141,6 +141,10 @@ class BundleAnswers(contextlib.nullcontext):
         """Nothing that is known here."""
         return []
 
+    def is_simulated(self) -> bool:
+        """The seconds here are of reading answers; the device's own stand in the bundle."""
+        return False
+
     def segment(self, case: Case, path: Path) -> np.ndarray:
         """The mask of a case from its answer."""
         job = self._recipe.prepare_job(case, self._run.params)

@@ -13,6 +13,7 @@ from helpers.graph.read import load_graph
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.run.digest import digest_file
+from helpers.run.measure import label_step
 from helpers.stages.compiled import compiled_path
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
@@ -89,7 +90,10 @@ def draw_parity(run: Run) -> StageResult:
 def draw_case_times(run: Run, masks: Sequence[StageResult]) -> StageResult:
     """Seconds of each step of each case."""
     seconds = {
-        result.stage.partition("/")[2]: {step: result.timings[step] for step in ("read", "open", "infer", "write")}
+        result.stage.partition("/")[2]: {
+            label_step(step, result.simulated): result.timings[step]
+            for step in ("read", "open", "infer", "write")
+        }
         for result in masks
     }
 

@@ -43,6 +43,9 @@ class MaskSource(Protocol):
     def incidents(self) -> list[str]:
         """What went wrong and was mended on the way."""
 
+    def is_simulated(self) -> bool:
+        """Whether a double answered, whose times mean nothing."""
+
 
 def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> list[StageResult]:
     """One mask a case in `masks/`, on the case's own grid.
@@ -118,7 +121,8 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         if mended := source.incidents():
             shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
             facts["mended on the way"] = "; ".join(shown)
-        return Made(checks, facts, {"found": found}, timings={**watch.seconds, **memory})
+        timings = {**watch.seconds, **memory}
+        return Made(checks, facts, {"found": found}, timings=timings, simulated=source.is_simulated())
 
     inputs = {
         "case": digest_case(files),
@@ -155,6 +159,9 @@ class _DeviceWhenNeeded:
     def incidents(self) -> list[str]:
         return self._call.incidents() if self._call else []
 
+    def is_simulated(self) -> bool:
+        return self._call is not None and self._call.simulated
+
     def open(self) -> None:
         if self._call is None:
             self._call = self._stack.enter_context(run_call(self._recipe, self._run))
@@ -176,6 +183,9 @@ class _ToolAnswers(contextlib.nullcontext):
 
     def incidents(self) -> list[str]:
         return []
+
+    def is_simulated(self) -> bool:
+        return False  # the seconds here are of reading answers; the tool's own stand with the tool
 
     def open(self) -> None:
         pass

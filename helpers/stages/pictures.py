@@ -66,6 +66,7 @@ def draw_times(run: Run) -> Path:
     for name, result in run.results.items():
         title = f"Masks of {masks} cases" if name.startswith("infer/") else result.title
         title = "Pictures" if name.startswith("draw_") else title
+        title += " (simulated)" if result.simulated else ""
         seconds[title] = seconds.get(title, 0.0) + result.seconds
     return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
 

@@ -76,12 +76,12 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
             read = CasesOnDemand(recipe, run, cases)
             result = recipe.score_as_source(read, call, _untrained(recipe, run), run.params)
         if result is None:
-            return Made((), {"source's score": "none for these cases"}, {})
+            return Made((), {"source's score": "none for these cases"}, {}, simulated=call.simulated)
         facts = {
             row: ", ".join(f"{name} {_show(value)}" for name, value in values.items())
             for row, values in result.rows.items()
         }
-        return Made((), {**facts, "why": result.explanation}, {"rows": dict(result.rows)})
+        return Made((), {**facts, "why": result.explanation}, {"rows": dict(result.rows)}, simulated=call.simulated)
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},

@@ -45,7 +45,7 @@ def finish_run(recipe: Recipe, run: Run) -> Summary:
     rows = []
     for result in run.results.values():
         checks = f"{len(result.checks)} ✓" if result.checks else "–"
-        rows.append((result.title, result.status, f"{result.seconds:.1f}", checks))
+        rows.append((result.title, result.status, result.shown_seconds, checks))
     folder = run.folder.relative_to(PROJECT_ROOT) if run.folder.is_relative_to(PROJECT_ROOT) else run.folder
     lines = [missing] if missing else []
     lines += [

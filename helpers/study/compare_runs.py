@@ -126,11 +126,16 @@ class Comparison:
         return sorted(found, key=lambda row: (-(row.share or 0.0), row.case))
 
     def mean_seconds(self) -> dict[str, dict[str, float]]:
-        """Run name to the mean seconds of each step over the common cases, as recorded when masks were made."""
+        """Run name to the mean seconds of each step over the common cases, as recorded when masks were made.
+
+        A run on a double of a device is called simulated.
+        """
         found = {}
         for run, record in zip(self.runs, self.records, strict=True):
             timings = [record["stages"].get(f"infer/{case}", {}).get("timings", {}) for case in self.cases]
-            found[run.name] = {step: _mean([part.get(step, 0.0) for part in timings]) for step in STEPS}
+            simulated = any(record["stages"].get(f"infer/{case}", {}).get("simulated") for case in self.cases)
+            name = f"{run.name} (simulated)" if simulated else run.name
+            found[name] = {step: _mean([part.get(step, 0.0) for part in timings]) for step in STEPS}
         return found
 
 

@@ -21,7 +21,7 @@ class Latency:
     """Milliseconds a batch over timed calls, and samples a second: batch × chips / median.
 
     `h2d_ms`, `execute_ms` and `d2h_ms` are medians of copy to the device, execution and copy back, or None where the
-    runtime does not tell them apart.
+    runtime does not tell them apart. `simulated`: all of these are a double's and mean nothing.
     """
 
     batch: int
@@ -34,6 +34,7 @@ class Latency:
     h2d_ms: float | None = None
     execute_ms: float | None = None
     d2h_ms: float | None = None
+    simulated: bool = False
 
     def to_json(self) -> dict:
         """As JSON values."""
@@ -64,7 +65,8 @@ def measure_latency(
     p50, p90, p99 = (float(value) * 1e3 for value in np.quantile(seconds, [0.5, 0.9, 0.99]))
     batch = next(iter(feeds.values())).shape[0]
     steps = _steps_ms(_take_timings(device))
-    return Latency(batch, chips, len(seconds), p50, p90, p99, throughput(batch, p50, chips), *steps)
+    rate, simulated = throughput(batch, p50, chips), bool(getattr(device, "simulated", False))
+    return Latency(batch, chips, len(seconds), p50, p90, p99, rate, *steps, simulated=simulated)
 
 
 def throughput(batch: int, latency_ms: float, chips: int = 1) -> float:

@@ -57,7 +57,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
             for row in rows
         }
         values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}
-        return Made(tuple(checks), facts, values, "Run the cases.")
+        return Made(tuple(checks), facts, values, "Run the cases.", simulated=device.simulated)
 
     inputs = {
         "graphs": {name: digest_file(run.need(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},

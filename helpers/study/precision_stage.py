@@ -12,6 +12,7 @@ from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
+from helpers.run.result import mark_simulated
 from helpers.stages.calibration import calibration_inputs
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL
@@ -152,8 +153,9 @@ def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dic
     facts = {str(row.cell): _fact(row, speeds.get(str(row.cell), [])) for row in rows}
     if failed := [_check(row) for row in rows if row.passed is False]:
         facts["does not hold"] = "; ".join(map(str, failed))
+    simulated = any(speed["simulated"] for found in speeds.values() for speed in found)
     values = {"passed": {str(row.cell): row.passed for row in rows}}
-    return Made(tuple(checks), facts, values, "Choose a precision whose gate holds.")
+    return Made(tuple(checks), facts, values, "Choose a precision whose gate holds.", simulated=simulated)
 
 
 def _check(row: PrecisionRow) -> Check:
@@ -170,5 +172,6 @@ def _fact(row: PrecisionRow, speeds: list[dict]) -> str:
     shown = row.cells()
     text = f"{shown['size MB']} MB, error {shown['largest error']}, flips {shown['flips']}, score {shown['score']}"
     if speeds:
-        text += f"; {speeds[0]['p50_ms']:.1f} ms at batch {speeds[0]['batch']}"
+        first = speeds[0]
+        text += f"; {first['p50_ms']:.1f} ms{mark_simulated(first['simulated'])} at batch {first['batch']}"
     return text + (f"; {len(row.put_back)} layers put back to f32" if row.put_back else "")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from helpers.view.tables import html_table
 
-_SPEED = ("cell", "batch", "p50 ms", "p90 ms", "p99 ms", "samples/s", "peak RAM MB", "to device", "execute", "back")
+_TIMES = ("p50 ms", "p90 ms", "p99 ms", "samples/s", "peak RAM MB", "to device", "execute", "back")
+_SPEED = ("cell", "batch", "times are", *_TIMES)
 
 
 def precision_html(title: str, rows: Sequence, speeds: Mapping[str, list[dict]], published: Sequence) -> str:
@@ -53,6 +54,7 @@ def _speed_rows(speeds: Mapping[str, list[dict]]) -> list[tuple]:
         (
             cell,
             speed["batch"],
+            "simulated" if speed["simulated"] else "measured",
             *(f"{speed[name]:.1f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
             f"{speed['samples_per_second']:.2f}",
             f"{speed['peak_rss_mb']:.0f}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from helpers.run.result import mark_simulated
 from helpers.view.show import Shown
 from helpers.view.tables import html_table
 
@@ -13,11 +14,15 @@ def show_run(folder: Path) -> Shown:
     """The steps in `run.json`, in the order they ended: title, status, seconds, checks."""
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     rows = [
-        (stage["title"], stage["status"], f"{stage['seconds']:.1f}", len(stage.get("checks", [])) or "–")
+        (stage["title"], stage["status"], _seconds(stage), len(stage.get("checks", [])) or "–")
         for stage in sorted(content["stages"].values(), key=lambda stage: stage["ended"])
     ]
     text = "\n".join("  ".join(str(cell) for cell in row) for row in rows)
     return Shown(html_table(("step", "status", "seconds", "checks passed"), rows), text)
+
+
+def _seconds(stage: dict) -> str:
+    return f"{stage['seconds']:.1f}{mark_simulated(stage.get('simulated', False))}"
 
 
 def show_first_picture(folder: Path):

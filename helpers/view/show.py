@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from helpers.run.measure import label_step
 from helpers.run.result import StageResult
 from helpers.view.tables import html_table
 
@@ -36,9 +37,13 @@ def show_pictures(result: StageResult) -> None:
 def show_case_table(
     inferred: Sequence[StageResult], scores: Mapping[str, Mapping[str, float | None]], names: Sequence[str]
 ) -> Shown:
-    """One row a case: seconds of each step, peak memory, scores; a reused mask shows when it was made."""
+    """One row a case: seconds of each step, peak memory, scores; a reused mask shows when it was made.
+
+    Seconds of a double of a device are called simulated.
+    """
     steps = ("read", "open", "infer", "write")
-    header = ("case", "status", *(f"{step} s" for step in steps), "peak RSS MB", *names)
+    simulated = any(result.simulated for result in inferred)
+    header = ("case", "status", *(f"{label_step(step, simulated)} s" for step in steps), "peak RSS MB", *names)
     rows = []
     for result in inferred:
         case = result.stage.partition("/")[2]

@@ -40,6 +40,7 @@ def test_each_precision_answers_within_its_rounding(precision, shape_mutable, tm
         graph, spec, magicmind_double, precision=precision, shape_mutable=shape_mutable, calibration=windows
     )
     with _open(path, magicmind_double, precision=precision) as device:
+        assert device.simulated is True
         for batch in (1, 4):
             error = error_of(device.infer({"image": sample(batch)})["scores"], graph, sample(batch))
             assert LIMITS[precision][0] <= error <= LIMITS[precision][1]

@@ -75,6 +75,15 @@ def test_what_a_run_holds_is_text_and_never_markup(finished):
     assert text.count("&lt;script&gt;") >= 4
 
 
+def test_times_of_a_double_are_called_simulated(finished):
+    assert "simulated" not in write_report(finished.folder).read_text(encoding="utf-8")
+    finished.record["stages"]["infer/BraTS-0007"]["simulated"] = True
+    finished.change()
+    shown = read(write_report(finished.folder))[1].texts
+    assert shown.count("2.25 simulated") == 1 and shown.count("1.5 simulated") == 1  # the case's and the step's
+    assert any(text.endswith(" s simulated") for text in shown)  # the sum
+
+
 def test_a_failed_run_names_the_gate_that_failed(finished):
     finished.record["stages"]["score"] = {
         "stage": "score", "title": "Scores", "status": "failed", "reason": "1 of 2 checks failed: WT 0.3",

@@ -90,6 +90,17 @@ def test_the_mask_is_the_cpus_and_the_chip_was_used_rightly(npu, cpu_mask, targe
     assert 1e-6 < done.made["parity"].values["device"]["largest"] < 5e-3  # float16 was at work
     assert reports and all(report["ok"] for report in reports)
     assert json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["reason"] == ""
+    _assert_times_are_called_simulated(done)
+
+
+def _assert_times_are_called_simulated(done) -> None:
+    told = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
+    of_double = {name for name, stage in told.items() if stage["simulated"]}
+    assert {"compile", "parity", "infer/case_1"} <= of_double <= {"compile", "parity", "infer/case_1", "source_score"}
+    summary = str(done.made["finish"]).splitlines()
+    assert all(f"{told[name]['seconds']:.1f} simulated" in "\n".join(summary) for name in of_double)
+    page = done.run.path("report.html").read_text(encoding="utf-8")
+    assert f"{told['infer/case_1']['timings']['infer']:.2f} simulated" in page
 
 
 def test_an_om_of_another_chip_ends_in_one_explained_line(npu, monkeypatch):

@@ -69,6 +69,11 @@ def test_the_masks_are_the_cpus(precision, options, mlu, cpu_masks, magicmind_do
     assert smallest <= done.made["parity"].values["device"]["largest"] <= largest
     for mask, expected in zip(_masks(done), cpu_masks, strict=True):
         assert np.array_equal(mask, expected)
+    assert {name for name, result in done.run.results.items() if result.simulated} == {
+        "compile",
+        "parity",
+        "infer/case_1",
+    }
     manifest = read_manifest(done.run)
     assert (manifest.target, manifest.precision, manifest.is_fallback) == ("mlu370", precision, False)
     assert manifest.batches == ([1, 2, 3, 4] if options["shape_mutable"] else [options["batch_size"]])
@@ -80,7 +85,7 @@ def test_the_masks_are_the_cpus(precision, options, mlu, cpu_masks, magicmind_do
 @pytest.mark.parametrize(
     ("devices", "says"),
     [
-        (2, r"[\d.e+]+ samples/s, 20 calls of 2"),
+        (2, r"[\d.e+]+ samples/s simulated, 20 calls of 2"),
         pytest.param(0, "mm_run failed: .*", marks=pytest.mark.slow),
     ],
 )

@@ -45,6 +45,12 @@ def test_a_device_that_tells_no_steps_is_timed_too():
     assert found.h2d_ms is found.execute_ms is None and found.calls == 5
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_doubles_times_are_recorded_as_such(simulated):
+    device = SimpleNamespace(infer=lambda feeds: feeds, simulated=simulated)
+    assert measure_latency(device, FEEDS, budget_s=0.0).to_json()["simulated"] is simulated
+
+
 def test_throughput_counts_batch_and_chips():
     assert throughput(4, 252.54) == pytest.approx(15.839, abs=1e-3)
     assert throughput(4, 252.54, chips=4) == pytest.approx(63.36, abs=1e-2)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.data.geometry import Geometry
-from helpers.view.figures import draw_gallery, draw_montage, draw_relief, draw_scores, draw_throughput, save_figure
+from helpers.view.figures import draw_gallery, draw_montage, draw_relief, draw_scores, save_figure
 from helpers.view.figures.save import read_name_boxes, shrink_png
 from helpers.view.palette import FALSE_NEGATIVE, rgb
 from helpers.view.windows import GreyWindow
@@ -105,10 +105,3 @@ def test_scores_show_each_case_the_mean_and_what_was_not_there():
     assert {"WT\nn = 10", "ET\nn = 1", "0.645", "0.300", "least mean asked for"} <= set(shown)
     dots = figure.axes[0].collections[0].get_offsets()
     assert sorted(dots[:, 1]) == pytest.approx([row["WT"] for row in scores.values()])
-
-
-def test_throughput_is_batch_over_seconds_and_a_double_is_called_simulated():
-    figure = draw_throughput({"f32": {1: 0.5, 4: 1.0}, "int8": {1: 0.1}}, unit="windows", simulated=True)
-    rate, latency = figure.axes
-    assert list(rate.lines[0].get_ydata()) == [2, 4] and list(latency.lines[0].get_ydata()) == [500, 1000]
-    assert "windows a second (simulated)" in texts(figure)

@@ -35,13 +35,14 @@ class Refusal(Exception):
 
 
 def look():
-    """Version and device count of what is installed."""
+    """Version and device count of what is installed, and whether it is a double of MagicMind."""
     import magicmind
     import magicmind.python.runtime as mm
 
     with mm.System() as system:
         devices = int(system.device_count())
-    return {"version": str(getattr(magicmind, "__version__", "unknown")), "devices": devices}
+    double = bool(getattr(magicmind, "__double__", False))
+    return {"version": str(getattr(magicmind, "__version__", "unknown")), "devices": devices, "double": double}
 
 
 def build(job):

@@ -11,6 +11,7 @@ Where a session has more to tell:
 * `seconds` of the dict that `run` returns: seconds of the steps `h2d`, `execute` and `d2h`;
 * `kind` of an exception: "failed" (this call; the same one may succeed next time), "memory" (the chip's is too
   small) or "lost" (the chip cannot be used any more);
+* `simulated`: whether its runtime is a double (a module with `__double__ = True`), whose times mean nothing;
 * `fills_memory = True`: `run` takes `allocate(shape, dtype)`, the memory to write an output into.
 
 The same module serves this process and a worker in another interpreter, so none imports `helpers`; a runtime that

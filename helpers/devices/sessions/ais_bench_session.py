@@ -41,8 +41,10 @@ class AisBenchSession:
         self._home.shutdown()
 
     def _open(self, path, device_id):
+        import ais_bench
         from ais_bench.infer.interface import InferSession
 
+        self.simulated = bool(getattr(ais_bench, "__double__", False))
         self._session = InferSession(device_id, path)
         self.inputs = [_describe(tensor) for tensor in self._session.get_inputs()]
         if any(axis is None for _, _, shape in self.inputs for axis in shape):

@@ -83,6 +83,7 @@ class AscendSession:
 
     def _open(self, path, device_id, max_in_flight):
         calls = start_acl()
+        self.simulated = bool(getattr(calls.module, "__double__", False))
         # For a session that nobody closes. It runs before acl is finalised, since it is registered after that.
         atexit.register(self._free)
         self._chip = Chip(calls, device_id, self._stack)

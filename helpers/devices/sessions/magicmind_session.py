@@ -17,8 +17,10 @@ class MagicMindSession:
     """
 
     def __init__(self, path, precision=None, device="MLU", device_id=0, max_in_flight=1):
+        import magicmind
         import magicmind.python.runtime as mm
 
+        self.simulated = bool(getattr(magicmind, "__double__", False))
         with open(os.path.splitext(os.fspath(path))[0] + ".json", encoding="utf-8") as stream:
             interface = json.load(stream)
         _check_precision(interface["precision_mode"], precision)

@@ -78,6 +78,7 @@ class Server:
             "batches": self.session.batches,
             "max_in_flight": self.session.max_in_flight,
             "notes": list(getattr(self.session, "notes", ())),
+            "simulated": bool(getattr(self.session, "simulated", False)),
             "python": sys.version.split()[0],
             "numpy": np.__version__,
         }

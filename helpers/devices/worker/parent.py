@@ -54,6 +54,7 @@ class WorkerDevice(Device):
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in opened["outputs"])
         self.batches = None if opened["batches"] is None else tuple(sorted(opened["batches"]))
         self.max_in_flight = opened["max_in_flight"]
+        self.simulated = opened["simulated"]
         self.interpreter = f"Python {opened['python']}, numpy {opened['numpy']}"
         for note in opened["notes"]:
             self._note(note)

@@ -11,7 +11,6 @@ from helpers.view.figures.previews import draw_previews
 from helpers.view.figures.relief import draw_relief, find_body
 from helpers.view.figures.save import save_figure
 from helpers.view.figures.strip import draw_differences, draw_scores
-from helpers.view.figures.throughput import draw_throughput
 
 __all__ = [
     "draw_case_times",
@@ -28,7 +27,6 @@ __all__ = [
     "draw_scores",
     "draw_sizes",
     "draw_stage_times",
-    "draw_throughput",
     "find_body",
     "save_figure",
 ]

@@ -16,7 +16,7 @@ def draw_precision(title: str, rows: Sequence, speeds: Mapping[str, list[dict]],
     Args:
         title: of the recipe.
         rows: with `cell`, `change`, `interval`, `passed`, `status`.
-        speeds: by cell, one mapping a batch size.
+        speeds: by cell, one mapping a batch size; a double's are marked as simulated.
         published: the source's speeds, judged; wrong ones are crossed out beside the right ones.
     """
     made = [row for row in rows if row.status == "made"]
@@ -48,8 +48,9 @@ def _draw_times(axis, rows: Sequence, speeds: Mapping[str, list[dict]]) -> None:
     for index, row in enumerate(rows):
         found = speeds.get(str(row.cell))
         if found:
-            axis.barh(index, found[0]["p50_ms"], color="#0072B2", height=0.6)
-            axis.text(found[0]["p50_ms"], index, f" {found[0]['p50_ms']:.1f}", va="center", fontsize=8)
+            median_ms = found[0]["p50_ms"]
+            axis.barh(index, median_ms, color="#0072B2", height=0.6)
+            axis.text(median_ms, index, f" {median_ms:.1f}{_mark(found[0])}", va="center", fontsize=8)
     axis.set_xlabel("median ms, smallest batch", fontsize=9)
     axis.margins(x=0.15)
     _name_rows(axis, [""] * len(rows))
@@ -58,7 +59,7 @@ def _draw_times(axis, rows: Sequence, speeds: Mapping[str, list[dict]]) -> None:
 def _draw_throughput(axis, speeds: Mapping[str, list[dict]], published: Sequence) -> None:
     for colour, (cell, found) in zip(_LINES * 9, speeds.items(), strict=False):
         points = ([speed["batch"] for speed in found], [speed["samples_per_second"] for speed in found])
-        axis.plot(*points, "o-", color=colour, label=cell, markersize=3, linewidth=1)
+        axis.plot(*points, "o-", color=colour, label=f"{cell}{_mark(found[0])}", markersize=3, linewidth=1)
     right = [(row.batch, row.right_fps) for row in published if row.right_fps is not None]
     if right:
         axis.plot(*zip(*right, strict=True), "s--", color="#444444", label="source, batch / latency", markersize=3)
@@ -72,6 +73,10 @@ def _draw_throughput(axis, speeds: Mapping[str, list[dict]], published: Sequence
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=6)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(speed: Mapping) -> str:
+    return " (simulated)" if speed["simulated"] else ""
 
 
 def _name_rows(axis, names: list[str]) -> None:

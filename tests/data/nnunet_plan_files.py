@@ -78,17 +78,7 @@ def v2_plans(old_form: bool = False) -> dict:
         "architecture": {"network_class_name": name, "arch_kwargs": network},
     }
     if old_form:
-        del full["architecture"]
-        full |= {
-            "UNet_class_name": "PlainConvUNet",
-            "UNet_base_num_features": 4,
-            "unet_max_num_features": 320,
-            "n_conv_per_stage_encoder": [2, 2, 2],
-            "n_conv_per_stage_decoder": [2, 2],
-            "num_pool_per_axis": [1, 2, 2],
-            "pool_op_kernel_sizes": network["strides"],
-            "conv_kernel_sizes": network["kernel_sizes"],
-        }
+        full = _in_old_form(full)
     statistics = {"mean": 99.4, "std": 39.4, "percentile_00_5": -17.0, "percentile_99_5": 201.0, "median": 101.0}
     return {
         "dataset_name": "Dataset003_Liver",
@@ -101,6 +91,21 @@ def v2_plans(old_form: bool = False) -> dict:
             "3d_lowres": {"inherits_from": "3d_fullres", "spacing": [3.0, 1.6, 1.6]},
         },
         "foreground_intensity_properties_per_channel": {"0": statistics},
+    }
+
+
+def _in_old_form(full: dict) -> dict:
+    """A configuration as the first releases of v2 wrote it: the network's settings beside the others."""
+    network = full["architecture"]["arch_kwargs"]
+    return {name: value for name, value in full.items() if name != "architecture"} | {
+        "UNet_class_name": "PlainConvUNet",
+        "UNet_base_num_features": 4,
+        "unet_max_num_features": 320,
+        "n_conv_per_stage_encoder": [2, 2, 2],
+        "n_conv_per_stage_decoder": [2, 2],
+        "num_pool_per_axis": [1, 2, 2],
+        "pool_op_kernel_sizes": network["strides"],
+        "conv_kernel_sizes": network["kernel_sizes"],
     }
 
 
@@ -136,11 +141,11 @@ def v1_plans_of(plan: Plan) -> dict:
     }
 
 
-def v2_plans_of(plan: Plan, network_class: str = PLAIN) -> dict:
-    """The content of v2's plans.json that says the same as a plan."""
+def _architecture_of(plan: Plan) -> dict:
+    """The arguments of the network that v2 builds for a plan."""
     widths = [min(plan.base_features * 2**stage, plan.largest_width) for stage in range(len(plan.kernels))]
-    dims, norm, full = len(plan.patch_size), plan.channels[0], v2_plans()["configurations"]["3d_fullres"]
-    arguments = {
+    dims = len(plan.patch_size)
+    return {
         "n_stages": len(widths),
         "features_per_stage": widths,
         "conv_op": f"torch.nn.modules.conv.Conv{dims}d",
@@ -156,7 +161,11 @@ def v2_plans_of(plan: Plan, network_class: str = PLAIN) -> dict:
         "nonlin": "torch.nn.LeakyReLU",
         "nonlin_kwargs": {"inplace": True},
     }
-    required = ["conv_op", "norm_op", "dropout_op", "nonlin"]
+
+
+def v2_plans_of(plan: Plan, network_class: str = PLAIN) -> dict:
+    """The content of v2's plans.json that says the same as a plan."""
+    norm, full = plan.channels[0], v2_plans()["configurations"]["3d_fullres"]
     full = full | {
         "data_identifier": f"nnUNetPlans_{plan.configuration}",
         "preprocessor_name": "DefaultPreprocessor",
@@ -170,8 +179,8 @@ def v2_plans_of(plan: Plan, network_class: str = PLAIN) -> dict:
         "batch_dice": True,
         "architecture": {
             "network_class_name": network_class,
-            "arch_kwargs": arguments,
-            "_kw_requires_import": required,
+            "arch_kwargs": _architecture_of(plan),
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         },
     }
     statistics = {"mean": norm.mean, "std": norm.sd, "percentile_00_5": norm.low, "percentile_99_5": norm.high}

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -47,7 +48,7 @@ class FileServer:
     def __init__(self) -> None:
         self.files: dict[str, Served] = {}
         self.requests: list[Request] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -67,65 +68,68 @@ class FileServer:
         self._thread.join()
 
 
-def _handler_of(owner: FileServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as its owner's files are to behave, and notes the request there."""
 
-        def log_message(self, *arguments):
-            pass
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self):
-            self.close_connection = True
-            served = owner.files.get(self.path)
-            if served is None:
-                return self._answer(404)
-            if served.statuses:
-                return self._answer(served.statuses.pop(0))
-            if served.redirect_to:
-                return self._answer(302, Location=served.redirect_to)
-            start = self._start(served)
-            if start is not None and start >= len(served.content):
-                return self._answer(416, **{"Content-Range": f"bytes */{len(served.content)}"})
-            return self._send(served, start)
+    def __init__(self, owner: FileServer, *arguments):
+        self._owner = owner
+        super().__init__(*arguments)
 
-        def _start(self, served: Served) -> int | None:
-            asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
-            if not asked or not served.ranges:
-                return None
-            known = (served.etag, served.last_modified)
-            if served.honours_if_range and condition is not None and condition not in known:
-                return None
-            return int(asked.removeprefix("bytes=").removesuffix("-"))
+    def log_message(self, *arguments):
+        pass
 
-        def _answer(self, status: int, **headers: str) -> None:
-            owner.requests.append(Request(self.path, self.headers.get("Range"), status, 0))
-            self.send_response(status)
-            for name, value in {"Content-Length": "0", **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
+    def do_GET(self):
+        self.close_connection = True
+        served = self._owner.files.get(self.path)
+        if served is None:
+            return self._answer(404)
+        if served.statuses:
+            return self._answer(served.statuses.pop(0))
+        if served.redirect_to:
+            return self._answer(302, Location=served.redirect_to)
+        start = self._start(served)
+        if start is not None and start >= len(served.content):
+            return self._answer(416, **{"Content-Range": f"bytes */{len(served.content)}"})
+        return self._send(served, start)
 
-        def _send(self, served: Served, start: int | None) -> None:
-            body = served.content[start or 0 :]
-            status = 200 if start is None else 206
-            sent = body[: served.breaks_after.pop(0)] if served.breaks_after else body
-            # Noted first: the client may look at the requests as soon as it has its answer.
-            owner.requests.append(Request(self.path, self.headers.get("Range"), status, len(sent)))
-            self.send_response(status)
-            self.send_header("Content-Type", served.content_type)
-            if served.sends_length:
-                self.send_header("Content-Length", str(len(body)))
-            if start is not None:
-                last = len(served.content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{last}/{last + 1}")
-            if served.etag:
-                self.send_header("ETag", served.etag)
-            if served.last_modified:
-                self.send_header("Last-Modified", served.last_modified)
-            self.end_headers()
-            with contextlib.suppress(ConnectionError):  # a client that refuses hangs up
-                self.wfile.write(sent)
+    def _start(self, served: Served) -> int | None:
+        asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        if not asked or not served.ranges:
+            return None
+        known = (served.etag, served.last_modified)
+        if served.honours_if_range and condition is not None and condition not in known:
+            return None
+        return int(asked.removeprefix("bytes=").removesuffix("-"))
 
-    return Handler
+    def _answer(self, status: int, **headers: str) -> None:
+        self._owner.requests.append(Request(self.path, self.headers.get("Range"), status, 0))
+        self.send_response(status)
+        for name, value in {"Content-Length": "0", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send(self, served: Served, start: int | None) -> None:
+        body = served.content[start or 0 :]
+        status = 200 if start is None else 206
+        sent = body[: served.breaks_after.pop(0)] if served.breaks_after else body
+        # Noted first: the client may look at the requests as soon as it has its answer.
+        self._owner.requests.append(Request(self.path, self.headers.get("Range"), status, len(sent)))
+        self.send_response(status)
+        self.send_header("Content-Type", served.content_type)
+        if served.sends_length:
+            self.send_header("Content-Length", str(len(body)))
+        if start is not None:
+            last = len(served.content) - 1
+            self.send_header("Content-Range", f"bytes {start}-{last}/{last + 1}")
+        if served.etag:
+            self.send_header("ETag", served.etag)
+        if served.last_modified:
+            self.send_header("Last-Modified", served.last_modified)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):  # a client that refuses hangs up
+            self.wfile.write(sent)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from helpers.compile.amct import amct_command, find_amct
 from helpers.data.case import CaseFiles
 from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
-from helpers.params.paths import find_input
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases
@@ -80,9 +79,7 @@ def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
     if params.data_root == "demo":
         root = demo_root(recipe, run, params.calibration_seeds)
         return recipe.list_cases(root, params.model_copy(update={"cases": []}))
-    every = recipe.list_cases(
-        find_input(params.data_root, parameter="data_root"), params.model_copy(update={"cases": []})
-    )
+    every = recipe.list_cases(recipe.data_folder(params), params.model_copy(update={"cases": []}))
     if params.calibration_cases:
         return pick_cases(every, params.calibration_cases)
     scored = {case.id for case in selected_cases(recipe, run)}

@@ -68,6 +68,17 @@ def test_own_data_is_calibrated_with_cases_that_are_not_scored(start, tiny, tmp_
         stages.prepare_calibration(recipe, run)
 
 
+def test_own_data_is_where_the_recipe_finds_it(start, tiny, tmp_path, monkeypatch):
+    """nnU-Net's data set number names no folder."""
+    root = tmp_path / "data"
+    root.mkdir()
+    tiny.module.TinyRecipe().write_demo_cases(root, [1, 2])
+    monkeypatch.setattr(tiny.module.TinyRecipe, "data_folder", lambda self, params: {"3": root}[params.data_root])
+    recipe, run = start(data_root="3", cases=["case_1"])
+    stages.prepare_calibration(recipe, run)
+    assert {name.split("[")[0] for name in _content(run)[1]} == {"case_2"}
+
+
 def test_with_amct_installed_its_command_and_files_are_there(start, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "amct_onnx"
     program.parent.mkdir()

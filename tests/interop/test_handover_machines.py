@@ -86,6 +86,13 @@ def carry(bundle: Path, machine: Machine, before: Machine) -> Path:
     return Path(moved)
 
 
+def vendor_python(path: Path) -> Path:
+    """An interpreter that has the double of pyACL."""
+    path.write_text(f'#!/bin/sh\nPYTHONPATH="{DOUBLES / "cann" / "python"}" exec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
 @pytest.mark.parametrize("recipe", ["unet_carvana", "nnunet_heart"])
 def test_masks_are_those_of_the_whole_run(recipe, tmp_path, cann_doubles):
     cann = cann_doubles.environment()
@@ -113,9 +120,7 @@ def test_masks_are_those_of_the_whole_run(recipe, tmp_path, cann_doubles):
 
     other = Machine(tmp_path / "numpy_alone", NUMPY, weights=False)
     assert other.lacks("torch", "pydantic", "yaml", "onnx", "onnxruntime", environment=bare)
-    vendor = tmp_path / "vendor-python"
-    vendor.write_text(f'#!/bin/sh\nPYTHONPATH="{DOUBLES / "cann" / "python"}" exec "{sys.executable}" "$@"\n')
-    vendor.chmod(0o755)
+    vendor = vendor_python(tmp_path / "vendor-python")
     copy = Path(shutil.move(copy, other.folder / "bundle"))
     other.run("-m", "helpers", "infer", "bundle", "--python", str(vendor), environment=cann)
     cann_doubles.assert_clean(least=3)
@@ -125,8 +130,7 @@ def test_masks_are_those_of_the_whole_run(recipe, tmp_path, cann_doubles):
     fourth = Machine(tmp_path / "laptop", NO_TORCH, weights=False)
     shutil.copytree(ROOT / "helpers" / "weights", fourth.folder / "cookbook" / "helpers" / "weights")
     bundle = carry(bundle, fourth, third)
-    printed = fourth.run("-m", "helpers", "score", "bundle", environment=bare)
-    assert "passed: " in printed
+    assert "passed: " in fourth.run("-m", "helpers", "score", "bundle", environment=bare)
     assert fourth.outputs(recipe) == expected
     text = (bundle / "bundle.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and not _absolute_paths(json.loads(text))

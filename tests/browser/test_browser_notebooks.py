@@ -47,6 +47,34 @@ def test_01_runs_to_its_end_offline_and_its_view_follows_the_slider(open_noteboo
         assert page.watched.errors == []
 
 
+def sort_by_wt(page, desk) -> None:
+    """Sorts the case table, the lowest WT first: a second click turns the order round."""
+    header = desk.locator(".cookbook-cases th").filter(has_text="WT")
+    header.click()
+    rising = [float(text) for text in desk.locator(".cookbook-cases tbody td:nth-child(2)").all_inner_texts()]
+    header.click()
+    page.wait(1)
+    falling = [float(text) for text in desk.locator(".cookbook-cases tbody td:nth-child(2)").all_inner_texts()]
+    assert len(rising) > 1 and rising == sorted(rising) and falling == rising[::-1]
+    header.click()
+    page.wait(1)
+
+
+def accept_next_by_key(page, desk, before: str) -> None:
+    """Goes to the case after `before` without a word, and accepts it, both by key."""
+    page.page.keyboard.press("n")
+    chosen = desk.locator(".cookbook-cases tr.chosen")
+    page.page.wait_for_function(
+        "before => document.querySelector('.cookbook-cases tr.chosen')?.dataset.case !== before",
+        arg=before,
+        timeout=_PATIENCE_MS,
+    )
+    page.page.get_by_text(f"{chosen.get_attribute('data-case')}: no word of yours yet").wait_for(timeout=_PATIENCE_MS)
+    page.page.keyboard.press("a")
+    page.page.get_by_text("reader one says accept of").wait_for(timeout=_PATIENCE_MS)
+    assert page.page.locator(".jp-CodeCell").count() == 8  # JupyterLab's own "a" would have inserted a cell
+
+
 def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
     if not list(lab.outputs.glob("unet3d_brats/*/metrics.json")):
         pytest.skip("needs the run that the test of 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
@@ -55,38 +83,17 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         desk = page.page.locator(".cookbook-desk")
         desk.scroll_into_view_if_needed()
         page.shot("07_table", desk)
-        # Sort by WT: a second click turns the order round.
-        rows = desk.locator(".cookbook-cases tbody tr")
-        header = desk.locator(".cookbook-cases th").filter(has_text="WT")
-        header.click()
-        rising = [float(text) for text in desk.locator(".cookbook-cases tbody td:nth-child(2)").all_inner_texts()]
-        header.click()
-        page.wait(1)
-        falling = [float(text) for text in desk.locator(".cookbook-cases tbody td:nth-child(2)").all_inner_texts()]
-        assert len(rising) > 1 and rising == sorted(rising) and falling == rising[::-1]
-        header.click()
-        page.wait(1)
-        worst = rows.first.get_attribute("data-case")
-        rows.first.click()
+        sort_by_wt(page, desk)
+        lowest = desk.locator(".cookbook-cases tbody tr").first
+        worst = lowest.get_attribute("data-case")
+        lowest.click()
         wait_until_drawn(page, desk.locator("canvas").first)
         desk.locator(".cookbook-note textarea").fill("the left rim is missing")
         desk.get_by_role("button", name="reject").click()
         page.page.get_by_text(f"reader one says reject of {worst}").wait_for(timeout=_PATIENCE_MS)
         page.shot("07_rejected", desk)
-        rows.first.click()  # gives the desk the keys
-        page.page.keyboard.press("n")  # the next case without a word, by key
-        chosen = desk.locator(".cookbook-cases tr.chosen")
-        page.page.wait_for_function(
-            "worst => document.querySelector('.cookbook-cases tr.chosen')?.dataset.case !== worst",
-            arg=worst,
-            timeout=_PATIENCE_MS,
-        )
-        page.page.get_by_text(f"{chosen.get_attribute('data-case')}: no word of yours yet").wait_for(
-            timeout=_PATIENCE_MS
-        )
-        page.page.keyboard.press("a")
-        page.page.get_by_text("reader one says accept of").wait_for(timeout=_PATIENCE_MS)
-        assert page.page.locator(".jp-CodeCell").count() == 8  # JupyterLab's own "a" would have inserted a cell
+        lowest.click()  # gives the desk the keys
+        accept_next_by_key(page, desk, worst)
         assert page.watched.outbound(page.lab.origin) == []
         assert page.watched.errors == []
     with open_notebook("07_visual_qa.ipynb") as page:  # a new browser: nothing of the page is left

@@ -68,8 +68,7 @@ def run_logged(
         command: the program and its arguments.
         log: gets everything that it prints.
         timeout_s: after which it and its children are killed.
-        title: its name in errors.
-        folder: where it runs.
+        title: its name in errors; `folder`: where it runs.
         report: takes the seconds and the memory, every moment, as one line.
 
     Raises:
@@ -86,7 +85,7 @@ def run_logged(
                     return ProgramEnd(code, time.monotonic() - started, peak)
                 seconds, now = time.monotonic() - started, _resident_mb(process.pid)
                 peak = max(peak, now)
-                if report is not None:
+                if report:
                     report(f"{title} has run for {seconds:.0f} s and holds {now:.0f} MB")
                 if seconds > timeout_s:
                     raise CompileError(f"{title} took longer than {timeout_s:g} s", remedy=f"Read {log}.")

@@ -92,7 +92,14 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
     image.SetSpacing(tuple(float(s) for s in volume.geometry.spacing_mm_zyx[::-1]))
     image.SetOrigin(tuple(float(o) for o in volume.geometry.origin_mm_xyz))
     image.SetDirection(tuple(float(d) for d in volume.geometry.direction))
-    # Written beside the target and renamed, so that a full disk or a kill leaves no half mask.
+    _write_whole(image, path, suffix)
+    return path
+
+
+def _write_whole(image, path: Path, suffix: str) -> None:
+    """Written beside the target and renamed, so that a full disk or a kill leaves no half mask."""
+    import SimpleITK as sitk
+
     handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
     os.close(handle)
     try:
@@ -103,7 +110,6 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
         raise DataError(f"cannot write {path}", received=_last_line(error), remedy="Check the disk.") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return path
 
 
 def refuse_unreadable(path: Path) -> None:

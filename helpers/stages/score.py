@@ -33,11 +33,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         ParameterError: `minimum_scores` names a score that the recipe does not have.
     """
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
-    minimum = run.params.scores_to_reach()
-    for name in minimum:
-        if name not in recipe.score_names:
-            raise refuse_unknown_name("score in minimum_scores", name, recipe.score_names)
-
+    minimum = _minimum_scores(recipe, run)
     held_out = recipe.held_out(data_root(recipe, run), run.params)
 
     def make(folder: Path) -> Made:
@@ -65,6 +61,14 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         "held_out": held_out,
     }
     return run.perform("score", "Scores", inputs=inputs, make=make)
+
+
+def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
+    minimum = run.params.scores_to_reach()
+    for name in minimum:
+        if name not in recipe.score_names:
+            raise refuse_unknown_name("score in minimum_scores", name, recipe.score_names)
+    return minimum
 
 
 def score_as_source(recipe: Recipe, run: Run) -> StageResult:

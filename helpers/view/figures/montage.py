@@ -31,21 +31,17 @@ def draw_montage(
     """A figure of two rows of slices; columns are image, truth, prediction and errors.
 
     Args:
-        case_id: for the caption.
+        case_id, scores: for the caption.
         channel: grey values (Z, Y, X).
-        prediction, truth: class indices (Z, Y, X); without a truth its columns are left out.
+        prediction, truth: class indices (Z, Y, X) of `class_names`; without a truth its columns are left out.
         geometry: for pixel shape and the letters R, L, A, P.
-        class_names: of the class indices.
         window: which grey values become black and white; named in the caption.
-        scores: shown in the caption.
         compared: what `truth` and `prediction` are called; two runs have differences in place of errors.
     """
     columns = ["image", "truth", "prediction", "errors"] if truth is not None else ["image", "prediction"]
-    titles = column_titles(compared)
-    picks = pick_slices(prediction, truth)
+    titles, picks = column_titles(compared), pick_slices(prediction, truth)
     low, high = window.limits(channel)
-    box = _box_of(channel > low)
-    aspect = geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
+    box, aspect = _box_of(channel > low), geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
     rows, wide = (box[0].stop - box[0].start) * aspect, max(1, box[1].stop - box[1].start)
     figure, axes = grid_of_pictures(len(picks), len(columns), _COLUMN_WIDTH_IN, rows / wide)
     for row, (index, reason) in enumerate(picks):
@@ -53,16 +49,19 @@ def draw_montage(
         labels = {"prediction": prediction[index][box], "truth": None if truth is None else truth[index][box]}
         for axis, column in zip(axes[row], columns, strict=True):
             axis.imshow(paint_labels(grey, column, labels), aspect=aspect, interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
             _letter(axis, geometry)
-            if row == 0:
-                axis.set_title(titles[column], fontsize=10, color=_INK)
         axes[row][0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=_INK)
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(titles[column], fontsize=10, color=_INK)
     add_legend(figure, class_names, prediction, truth, compared)
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in (scores or {}).items() if value is not None)
-    add_caption(figure, case_id, "   ".join(part for part in (shown, window.caption(channel)) if part))
+    add_caption(figure, case_id, _second_line(scores or {}, window.caption(channel)))
     return figure
+
+
+def _second_line(scores: Mapping[str, float | None], window_caption: str) -> str:
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if value is not None)
+    return "   ".join(part for part in (shown, window_caption) if part)
 
 
 def _box_of(shown: np.ndarray) -> tuple[slice, slice]:

@@ -39,8 +39,7 @@ def draw_montage(
         compared: what `truth` and `prediction` are called; two runs have differences in place of errors.
     """
     columns = ["image", "truth", "prediction", "errors"] if truth is not None else ["image", "prediction"]
-    titles, picks = column_titles(compared), pick_slices(prediction, truth)
-    low, high = window.limits(channel)
+    titles, picks, (low, high) = column_titles(compared), pick_slices(prediction, truth), window.limits(channel)
     box, aspect = _box_of(channel > low), geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
     rows, wide = (box[0].stop - box[0].start) * aspect, max(1, box[1].stop - box[1].start)
     figure, axes = grid_of_pictures(len(picks), len(columns), _COLUMN_WIDTH_IN, rows / wide)

@@ -41,6 +41,8 @@ def _draw_changes(axis, rows: Sequence) -> None:
             axis.plot(row.change, index, "o", color=colour)
     axis.axvline(0, color="#cccccc", linewidth=1, zorder=0)
     axis.set_xlabel("change of the score, 95 % interval", fontsize=9)
+    axis.locator_params(axis="x", nbins=5)  # labels of tiny changes are long
+    axis.xaxis.get_offset_text().set_size(8)
     _name_rows(axis, [str(row.cell) for row in rows])
 
 

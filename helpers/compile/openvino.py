@@ -25,7 +25,8 @@ class OpenVinoCompiler(Compiler):
     def inputs(self, job: CompileJob) -> dict[str, object]:
         """For int8 the calibration and the layers kept precise; else whether weights are stored in float16."""
         if job.precision == "int8":
-            return {"calibration": dict(job.sample_inputs()), "keep": job.params.keep_precise}
+            kept = job.params.keep_precise
+            return {"calibration": dict(job.sample_inputs()), "keep": kept, "nncf": package_version("nncf")}
         return {"f16_weights": job.precision == "f16_weights"}
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:

@@ -90,9 +90,15 @@ def run_logged(
                 if seconds > timeout_s:
                     raise CompileError(f"{title} took longer than {timeout_s:g} s", remedy=f"Read {log}.")
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            if process.poll() != 0:
+                _end_group(process)
+
+
+def _end_group(process: subprocess.Popen) -> None:
+    """Ends a program and what it started, which lives on where it has ended by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _start(command: Sequence[str], stream, folder: Path | None, title: str) -> subprocess.Popen:

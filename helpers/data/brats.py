@@ -132,6 +132,22 @@ def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
     return np.where(labels == _ENHANCING[convention], np.uint8(3), labels).astype(np.uint8)
 
 
+def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarray:
+    """As `brats_to_classes`, of a file that somebody may have edited.
+
+    Raises:
+        DataError: it holds a value that is no label of that year.
+    """
+    known = (0, 1, 2, _ENHANCING[convention])
+    if not (fits := np.isin(labels, known)).all():
+        raise DataError(
+            f"{path.name} holds labels that BraTS {convention} does not have",
+            received=np.unique(labels[~fits])[:8].tolist(),
+            expected=", ".join(map(str, known)),
+        )
+    return brats_to_classes(labels, convention)
+
+
 def draw_crops(
     tumours: Sequence[np.ndarray], count: int, size: int, seed: int
 ) -> list[tuple[int, tuple[int, int, int]]]:

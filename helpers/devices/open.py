@@ -65,7 +65,7 @@ def open_device(
 def session_file(runtime: str) -> Path:
     """The session module of a runtime, as a file that another interpreter can load."""
     path = Path(__file__).parent / "sessions" / f"{runtime}_session.py"
-    if not path.is_file():
+    if not runtime.isidentifier() or not path.is_file():  # a bundle's text may be a path
         raise DeviceError(f"no device runs {runtime} yet", remedy="Choose a target with another runtime.")
     return path
 

@@ -117,8 +117,13 @@ class DevicePool(Device):
 
     def _wait(self, flying: dict[Future, _Chip], late: bool) -> set[Future]:
         """The calls that ended; none when they take so long that another chip should try."""
-        patience = _LOOK_S if late else self._patience()
-        return wait(flying, timeout=patience, return_when=FIRST_COMPLETED).done
+        start = time.perf_counter()
+        while True:
+            patience = _LOOK_S if late else self._patience()
+            left = _LOOK_S if patience is None else max(0.0, start + patience - time.perf_counter())
+            done = wait(flying, timeout=left, return_when=FIRST_COMPLETED).done
+            if done or patience is not None or self._stopping:
+                return done
 
     def _patience(self) -> float | None:
         """Seconds until a call counts as late; unknown before the first call ended."""

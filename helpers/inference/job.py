@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from helpers.errors import DeviceError
 from helpers.inference.budget import InferenceRequest, available_ram_bytes, estimate, fit
 from helpers.inference.constant_windows import ReuseConstant
 from helpers.inference.on_torch import TorchWindows
@@ -73,8 +74,16 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
         ResourceError: more memory is needed than there is, even with a batch of one.
     """
     if plan is None:
-        return infer(image[None])
-    plan = fit_to_memory(image, infer, plan)
+        answer = infer(image[None])
+        if answer.dtype.kind == "f" and not np.isfinite(answer).all():
+            raise DeviceError(
+                "the device returned scores that are not finite",
+                received=f"{np.count_nonzero(~np.isfinite(answer)):,} of {answer.size:,}",
+                remedy="Check the input for NaN, or run in f32.",
+            )
+        return answer
+    if not getattr(infer, "keeps_batches", False):
+        plan = fit_to_memory(image, infer, plan)
     asked = ReuseConstant(infer) if plan.reuse_constant else infer
     window, shape, axis, options = _options(plan)
     on_torch = _on_torch(image, infer, window, options)
@@ -82,7 +91,10 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
         labels = on_torch.label() if on_torch else sliding_window(image, asked, window, **options)
     else:
         slabs = on_torch.slabs() if on_torch else stream_slabs(image, asked, window, **options)
-        labels = resample_to_labels(slabs, shape, source_shape=image.shape[1:], nearest_axis=axis)
+        threshold = 0.5 if plan.activation == "sigmoid" else 0.0
+        labels = resample_to_labels(
+            slabs, shape, source_shape=image.shape[1:], nearest_axis=axis, threshold=threshold
+        )
     if plan.reuse_constant:
         _logger.info("%d constant windows were answered from memory", asked.reused)
     return labels

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from helpers.errors import DataError
+
+
+def refuse_many_classes(classes: int) -> None:
+    """Raises a DataError for more classes than a label of eight bits tells apart."""
+    if classes > 256:
+        raise DataError("labels are bytes", received=f"{classes} classes", expected="at most 256")
+
 
 def slab_to_labels(scores: np.ndarray, threshold: float = 0.0) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of class scores (classes, Z, Y, X): the first largest class.
@@ -13,6 +21,7 @@ def slab_to_labels(scores: np.ndarray, threshold: float = 0.0) -> np.ndarray:
     """
     if scores.shape[0] == 1:
         return (scores[0] > threshold).view(np.uint8)
+    refuse_many_classes(scores.shape[0])
     labels = np.empty(scores.shape[1:], np.uint8)
     for plane in range(scores.shape[1]):
         _label_plane(scores[:, plane], labels[plane])

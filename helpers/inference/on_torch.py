@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.errors import DeviceError
+from helpers.inference.labels import refuse_many_classes
 from helpers.inference.slab import Slab
 from helpers.inference.window_grid import PaddedVolume, mirror_combinations
 
@@ -63,6 +64,7 @@ class TorchWindows:
 
     def label(self) -> np.ndarray:
         """Labels (Z, Y, X) uint8, as `sliding_window` returns them."""
+        refuse_many_classes(self._classes)
         torch = self._torch
         threshold = 0.5 if self._activation == "sigmoid" else 0.0
         labels = torch.empty(self._grid.shape, dtype=torch.uint8, device=self._network.device)

@@ -9,6 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from helpers.inference.accumulator import WindowAccumulator
+from helpers.inference.labels import refuse_many_classes
 from helpers.inference.lanes import Lanes
 from helpers.inference.mirrored_call import MirroredCall
 from helpers.inference.slab import Slab
@@ -33,6 +34,7 @@ def sliding_window(
     batch_size: int = 1,
 ) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32; arguments as `stream_slabs`."""
+    refuse_many_classes(classes)
     threshold = 0.5 if activation == "sigmoid" else 0.0
     padded = PaddedVolume(volume, window, step, gaussian)
     grid, call = padded.grid, MirroredCall(infer, len(window) == 2, classes, tuple(mirror_axes), activation)

@@ -97,7 +97,8 @@ def _compiled(bundle: Bundle) -> BundleModel:
 def _open(
     path: Path, model: BundleModel, bundle: Bundle, devices: str | list[int] | None, python: str | None
 ) -> Iterator[DeviceCall]:
-    target = SimpleNamespace(**{**model.target, "python": python or model.target["python"]})
+    # An interpreter is of this machine: one that a bundle names is never started.
+    target = SimpleNamespace(**{**model.target, "python": python})
     axis = bundle.ports.output_batch_axis
     with open_device(path, target, output_batch_axis=axis, devices=devices, precision=model.precision) as device:
         yield DeviceCall(device, bundle.ports.input_name, bundle.ports.output_name)

@@ -119,7 +119,7 @@ class UNet3DBrats(Recipe):
         differences = mask.geometry.differences_from(case.geometry)
         if differences:
             raise DataError(f"{path.name} lies on another grid than its case", received="; ".join(differences))
-        return brats.brats_to_classes(mask.array[0], str(case.notes["convention"]))
+        return brats.mask_to_classes(path, mask.array[0], str(case.notes["convention"]))
 
     def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
         """Dice of the regions WT, TC and ET on hard labels, as the challenge defines them."""

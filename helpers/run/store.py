@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from helpers.run.digest import digest_file
 
 _LOG = logging.getLogger("cookbook")
 _RECORD = "entry.json"
+_PAUSES_S = (0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -106,4 +108,11 @@ class Store:
 def place_files(work: StoredWork, folder: Path) -> None:
     """Copies a piece of work's files into a run's folder, atomically one by one."""
     for name in work.files:
-        copy_file(work.folder / name, folder / name)
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                copy_file(work.folder / name, folder / name)
+                break
+            except FileNotFoundError:  # another process is just putting the same work in its place
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)

@@ -37,6 +37,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     """
     cases = calibration_cases(recipe, run)
     scored = {case.id for case in selected_cases(recipe, run)}
+    again = [case.id for case in cases if case.id in scored]
     amct = find_amct() is not None
 
     def make(folder: Path) -> Made:
@@ -51,11 +52,11 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
             spec = recipe.graph_spec(run.params)
             _write_bins(drawn, folder / BINS)
             facts["for Ascend's AMCT"] = amct_command("model.onnx", BINS, "compiled/model", spec)
-        if again := [case.id for case in cases if case.id in scored]:
+        if again:
             facts["look at this"] = f"also scored by this run, so its int8 figures are flattered: {', '.join(again)}"
         return Made((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
-    inputs = {**calibration_inputs(recipe, run), "amct": amct}
+    inputs = {**calibration_inputs(recipe, run), "amct": amct, "also_scored": again}
     return run.perform("calibration", "Calibration set", inputs=inputs, make=make)
 
 
@@ -94,6 +95,7 @@ def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
         "cases": {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
         "windows": params.calibration_windows,
         "seed": params.calibration_seed,
+        "rules": recipe.rules(params),
         "params": params.model_dump(mode="json", include=own),
     }
 

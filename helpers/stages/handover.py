@@ -23,7 +23,7 @@ from helpers.params.resolve import check_limits
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageResult
-from helpers.run.atomic import copy_file
+from helpers.run.atomic import copy_file, write_json
 from helpers.run.digest import digest_file, digest_value
 from helpers.stages.compile import compile_model
 from helpers.stages.compiled import FOLDER, read_manifest
@@ -42,15 +42,21 @@ def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
     """
     if getattr(run.params, "save_softmax", False):
         raise ParameterError("a bundle's answers are labels, no probabilities", received="save_softmax")
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for name in ("cases", FOLDER, "answers", "device_tool"):
+    held = ("cases", FOLDER, "answers", "device_tool")
+    if not (folder / MANIFEST).is_file() and (there := [n for n in (GRAPH, *held) if (folder / n).exists()]):
+        raise DataError(
+            f"{folder} is no bundle and holds what would be replaced", received=there, remedy="Name another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / MANIFEST, {"format": None})  # of a bundle that is not whole yet
+    for name in held:
         shutil.rmtree(folder / name, ignore_errors=True)
     copy_file(run.path(FINAL), folder / GRAPH)
     spec = recipe.graph_spec(run.params)
     cases = []
     for index, files in enumerate(selected_cases(recipe, run)):
         job = recipe.prepare_job(recipe.read_case(files, run.params), run.params)
-        cases.append(BundleCase(files.id, f"cases/{index:04d}.npy", job.plan, _digest_sources(files)))
+        cases.append(BundleCase(files.id, f"cases/{index:04d}.npy", job.plan, _digest_sources(recipe, run, files)))
         save_array(folder / cases[-1].image, job.image)
     ports = ports_of_graph(folder / GRAPH, spec, run.params.batch_size)
     params = run.params.model_dump(mode="json", exclude=set(_PLACES), exclude_defaults=True)
@@ -127,10 +133,10 @@ class BundleAnswers(contextlib.nullcontext):
         case = self._cases[case_id]
         if case.answer not in self._bundle.files:
             raise DataError(f"{case_id} is not answered in the bundle", remedy="Run `python -m helpers infer` on it.")
-        if _digest_sources(self._files[case_id]) != case.source_digest:
+        if _digest_sources(self._recipe, self._run, self._files[case_id]) != case.source_digest:
             raise DataError(
-                f"{case_id} has other files here than where it was prepared",
-                remedy="Set data_root to the same data, or export again.",
+                f"{case_id} has other files here, or another plan, than where it was prepared",
+                remedy="Set data_root to the same data and checkpoint to the same model folder, or export again.",
             )
         return self._bundle.files[case.answer]
 
@@ -182,5 +188,6 @@ def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping
     return params
 
 
-def _digest_sources(files: CaseFiles) -> str:
-    return digest_value({role: digest_file(path) for role, path in files.files.items()})
+def _digest_sources(recipe: Recipe, run: Run, files: CaseFiles) -> str:
+    digests = {role: digest_file(path) for role, path in files.files.items()}
+    return digest_value({"files": digests, "rules": recipe.rules(run.params)})

@@ -96,7 +96,9 @@ def out_nodes_arguments(model: onnx.ModelProto, per_model: int = 8) -> list[str]
     return [";".join(f"{name}:0" for name in part) for part in parts]
 
 
-def detach_tensor(model: onnx.ModelProto, tensor: str, shape: Sequence[int]) -> onnx.ModelProto:
+def detach_tensor(
+    model: onnx.ModelProto, tensor: str, shape: Sequence[int], dtype: type | np.dtype = np.float32
+) -> onnx.ModelProto:
     """A copy of a graph that takes a tensor as a further input instead of computing it."""
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
@@ -109,7 +111,8 @@ def detach_tensor(model: onnx.ModelProto, tensor: str, shape: Sequence[int]) -> 
     inputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in inputs]
     del cut.graph.input[:]
     cut.graph.input.extend(inputs)
-    cut.graph.input.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, list(shape)))
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    cut.graph.input.append(onnx.helper.make_tensor_value_info(tensor, kind, list(shape)))
     return cut
 
 
@@ -126,7 +129,7 @@ def _error_with_node_repaired(model, graph, culprit, reference, candidate, feeds
         return None
     alone = mark_outputs(model, [culprit.tensor])
     for name in inside:
-        alone = detach_tensor(alone, name, own[name].shape)
+        alone = detach_tensor(alone, name, own[name].shape, own[name].dtype)
     read = {value.name for value in alone.graph.input}
     right = OnnxForm(alone).run({name: array for name, array in own.items() if name in read}, [culprit.tensor])
     cut = detach_tensor(graph, culprit.tensor, right[culprit.tensor].shape)

@@ -47,6 +47,7 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
         return _report(recipe, found, folder)
 
     inputs = {"graph": digest_file(run.path(FINAL)), "compiled": digest_compiled(run), "case": digest_case(case)}
+    inputs["rules"] = recipe.rules(run.params)
     return run.perform("bisect", "First node that departs", inputs=inputs, make=make)
 
 

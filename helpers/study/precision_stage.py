@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from helpers.compile.quantize import search_kept_layers
+from helpers.compile.registry import compiler_for
 from helpers.inference.device_call import DeviceCall
+from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Made, Run, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
+from helpers.run.environment import package_version
 from helpers.run.result import mark_simulated
 from helpers.stages.calibration import calibration_inputs
 from helpers.stages.data import digest_case, selected_cases
@@ -61,9 +64,17 @@ def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> Stage
             "graph": digest_file(run.path(FINAL)),
             "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
             "calibration": calibration_inputs(recipe, run),
+            "rules": recipe.rules(run.params),
+            "compilers": {cell.target: _compiler_of(cell.target) for cell in cells},
             "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
         }
     return run.perform("precision", "Precision study", inputs=inputs, make=make)
+
+
+def _compiler_of(name: str) -> dict[str, object] | None:
+    target = load_target(name)
+    found = compiler_for(target.runtime).identity(target)
+    return found and {**found, "runtime": package_version(target.runtime)}
 
 
 class _Study:

@@ -16,8 +16,8 @@ ANISOTROPY = 3.0  # an axis that is coarser by more than this is resampled by it
 
 
 def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
-    """The size of a volume at another spacing, rounded half to even."""
-    return tuple(round(old / new * size) for old, new, size in zip(spacing_mm, target_mm, shape, strict=True))
+    """The size of a volume at another spacing, rounded half to even; an axis never vanishes."""
+    return tuple(max(1, round(old / new * size)) for old, new, size in zip(spacing_mm, target_mm, shape, strict=True))
 
 
 def separate_axis(first_mm: Sequence[float], second_mm: Sequence[float]) -> int | None:

@@ -1,0 +1,25 @@
+"""A compiler's children end with it."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psutil
+import pytest
+
+from helpers.compile.program import run_program
+from helpers.errors import CompileError
+
+
+@pytest.mark.parametrize("end", ["exit 3", "kill -SEGV $$"])
+def test_what_a_program_started_ends_with_it(tmp_path, end):
+    with pytest.raises(CompileError):
+        line = f"{sys.executable} -c 'import time; time.sleep(60)' & echo $! > {tmp_path / 'pid'}; {end}"
+        run_program(["/bin/sh", "-c", line], tmp_path / "log", 30, title="ATC")
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(50):
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    raise AssertionError("it lives on")

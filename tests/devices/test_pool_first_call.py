@@ -1,0 +1,38 @@
+"""A pool goes on without a chip that never answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from helpers.devices import Device, TensorSpec
+from helpers.devices.pool import DevicePool
+
+
+def test_a_chip_that_never_answers_its_first_call_holds_nothing_up():
+    class Chip(Device):
+        def __init__(self, silent):
+            super().__init__()
+            self.inputs = self.outputs = (TensorSpec("x", "float32", (None, 3)),)
+            self.batches, self.max_in_flight = None, 1
+            self.silent, self.released = silent, threading.Event()
+
+        def _run(self, feeds):
+            if self.silent:
+                self.released.wait(30)
+            return {"x": feeds["x"] + 1}
+
+        def abandon(self):
+            self.released.set()
+
+        def _close(self):
+            pass
+
+    chips = [Chip(True), Chip(False)]
+    start = time.monotonic()
+    with DevicePool(lambda device_id: chips[device_id], [0, 1], patience_s=0.2) as pool:
+        futures = [pool.submit({"x": np.full((1, 3), value, np.float32)}) for value in range(6)]
+        assert [future.result(timeout=10)["x"][0, 0] for future in futures] == [1, 2, 3, 4, 5, 6]
+    assert time.monotonic() - start < 10

@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: browser-deps check-platforms test-browser demo test test-slow test-all lab doctor lint format clean-notebooks bench help
+.PHONY: browser-deps check-platforms test-browser demo test test-slow test-official test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## shows this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -45,10 +45,13 @@ browser-deps:  ## installs Debian's Chromium for the browser tests (as root)
 test-browser: $(READY_TEST)  ## JupyterLab and reports in Chromium, offline; skipped with a reason where there is none
 	$(BIN)/python -m pytest -m browser --timeout 900 -rs
 
-test-slow: $(READY_TEST)  ## only the slow suites: official-size graphs, oracles
-	$(BIN)/python -m pytest -m slow --timeout 1200
+test-slow: $(READY_TEST)  ## the slow suites: notebooks on the doubles, hand-over, browser
+	$(BIN)/python -m pytest -m "slow and not official" --timeout 1200
 
-test-all: $(READY_TEST)  ## the slow suites too
+test-official: $(READY_TEST)  ## the slowest: official-size graphs on the double of ATC, model folders of both versions
+	$(BIN)/python -m pytest -m official --timeout 1200
+
+test-all: $(READY_TEST)  ## every suite in one go
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest --cov=helpers --cov-report=term
 

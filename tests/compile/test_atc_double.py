@@ -27,7 +27,7 @@ CASES = [
     ("fcn_voc2012", None, {"graph_output": "logits"}),
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.official]
 
 
 @pytest.mark.parametrize(("name", "variant", "options"), CASES)

@@ -14,7 +14,7 @@ from helpers.graph.export import export_onnx
 from helpers.graph.reference import run_reference
 from helpers.graph.spec import GraphSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.official]
 
 # recipe, variant, official window, a smaller one for the comparison
 CASES = [

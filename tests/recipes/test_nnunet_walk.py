@@ -105,6 +105,7 @@ def test_postprocessing_is_part_of_what_decides_a_mask(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.official
 @pytest.mark.parametrize(("name", "least"), [("unetpp3d_liver", 0.9), ("nnunet_heart", 0.85)])
 def test_the_demo_weights_as_folders_of_both_versions_give_the_same_masks(name, least, tmp_path):
     """By their own rules they differ at the rim, where windows and mirrors disagree (liver: Dice 0.986)."""

@@ -91,11 +91,14 @@ def compile_for_cpu(network, spec, precision: str, folder: Path) -> Path:
 
     from helpers.compile.openvino import compile_openvino
     from helpers.graph.export import export_onnx
+    from helpers.graph.read import load_graph
     from helpers.graph.surgery import apply_surgery
     from helpers.params.targets import load_target
     from helpers.stages.compile import rewrites_for
 
-    model, path = export_onnx(network, spec, folder / "plain.onnx"), folder / f"{precision}.onnx"
+    export_onnx(network, spec, folder / "plain.onnx")
+    # Read back with the shapes of its tensors, without which no norm is rewritten.
+    model, path = load_graph(folder / "plain.onnx"), folder / f"{precision}.onnx"
     rewrites = rewrites_for(load_target("cpu"), precision)
     onnx.save(apply_surgery(model, rewrites, spec)[0] if rewrites else model, str(path))
     return compile_openvino(path, folder / precision)

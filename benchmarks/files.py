@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.measure import describe_machine  # noqa: E402
 from benchmarks.rounds import run_rounds  # noqa: E402
+from benchmarks.seeded import randomise_norms  # noqa: E402
 
 RECIPE = "nnunet_heart"
 CONTESTANTS = ("ours f32", "ours bf16", "nnU-Net f32")
@@ -60,7 +61,7 @@ def write_model(name: str, folder: Path) -> Path:
         largest_width=widest,
     )
     torch.manual_seed(0)
-    state = GenericUNet(**plan.network_arguments()).state_dict()
+    state = randomise_norms(GenericUNet(**plan.network_arguments())).state_dict()
     return Model(RECIPE, plan, [state]).write(folder / "model", 2)
 
 
@@ -97,10 +98,13 @@ def compile_for_cpu(network, spec, precision: str, folder: Path) -> Path:
     from helpers.stages.compile import rewrites_for
 
     export_onnx(network, spec, folder / "plain.onnx")
-    # Read back with the shapes of its tensors, without which no norm is rewritten.
     model, path = load_graph(folder / "plain.onnx"), folder / f"{precision}.onnx"
     rewrites = rewrites_for(load_target("cpu"), precision)
-    onnx.save(apply_surgery(model, rewrites, spec)[0] if rewrites else model, str(path))
+    if rewrites:
+        model, report = apply_surgery(model, rewrites, spec)
+        if not report.rows:
+            raise RuntimeError(f"nothing was rewritten for {precision}: no run compiles such a graph")
+    onnx.save(model, str(path))
     return compile_openvino(path, folder / precision)
 
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.files import compile_for_cpu  # noqa: E402
 from benchmarks.measure import describe_machine  # noqa: E402
 from benchmarks.rounds import run_rounds  # noqa: E402
+from benchmarks.seeded import randomise_norms  # noqa: E402
 
 NETWORKS = {
     "2-D nnU-Net of the heart, official": {"window": (320, 256), "shape": (1, 12, 320, 256)},
@@ -46,7 +47,7 @@ def build_network(name: str):
     else:
         network = GenericUNet(1, 3, [[2, 2, 2]] * 4, base_num_features=16)
     network.do_ds = False
-    return network.eval()
+    return randomise_norms(network).eval()
 
 
 def compile_network(name: str, folder: Path) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.measure import describe_machine  # noqa: E402
+from benchmarks.seeded import randomise_norms  # noqa: E402
 from helpers import recipes  # noqa: E402
 from helpers.compile.openvino import compile_openvino  # noqa: E402
 from helpers.compile.quantize import layers_to_keep, quantize_openvino  # noqa: E402
@@ -52,7 +53,7 @@ def prepare(name: str, folder: Path) -> None:
     spec = GraphSpec("image", "scores", shape)
     folder.mkdir(parents=True, exist_ok=True)
     graph, rewritten = folder / "model.onnx", folder / "rewritten.onnx"
-    export_onnx(recipes.load(recipe).network(variant), spec, graph)
+    export_onnx(randomise_norms(recipes.load(recipe).network(variant)), spec, graph)
     model, _ = rewrite_graph(load_graph(graph), [PairwiseInstanceNorm()])
     onnx.save(model, str(rewritten))
     compile_openvino(rewritten, folder / "f32")

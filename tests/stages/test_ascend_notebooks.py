@@ -63,7 +63,8 @@ def walked(request, tmp_path):
     environment["PATH"] = f"{DOUBLE / 'bin'}:{os.environ['PATH']}"
     environment["PYTHONPATH"] = f"{PROJECT_ROOT}:{DOUBLE / 'python'}"
     given = {"profile": profile, "demo_seeds": [SEED], "minimum_scores": {}, "outputs": str(tmp_path), **given}
-    pairs = [part for name, value in given.items() for part in ("-p", name, json.dumps(value))]
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    pairs = [part for name, text in texts.items() for part in ("-p", name, text)]
     command = [sys.executable, "-m", "helpers", "run", recipe, *pairs]
     ran = subprocess.run(command, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr

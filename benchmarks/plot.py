@@ -11,6 +11,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 RESULTS = Path(__file__).resolve().parent / "results"
+NAMES = {
+    "labels": "windows to labels",
+    "scores": "windows to scores (ours: to labels)",
+    "resample": "scores to labels on a finer grid",
+}
 TITLES = {"seconds": "seconds by the clock", "cpu_seconds": "CPU seconds", "peak_mb": "peak MB above start"}
 
 
@@ -25,8 +30,9 @@ def plot_results() -> Path:
             bars = axes.barh(names, [result["medians"][name][key] for name in names], color="0.7")
             bars[names.index("ours")].set_color("tab:blue")
             axes.bar_label(bars, fmt="{:.4g}", padding=2)
-            axes.set_title(f"{result['benchmark']}: {title}", fontsize=9)
-            axes.margins(x=0.2)
+            axes.set_title(f"{NAMES[result['benchmark']]}: {title}", fontsize=8)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.margins(x=0.3)
             axes.invert_yaxis()
     figure.tight_layout()
     path = RESULTS / "comparison.png"

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from helpers.errors import DeviceError
 from helpers.inference.kernels import load_kernels
 from helpers.inference.lanes import Lanes
+from helpers.inference.refusals import infinite_scores
 from helpers.inference.slab import Slab
 from helpers.inference.window_grid import WindowGrid
 
@@ -130,8 +130,4 @@ def _block_columns(width: int) -> int:
 def _refuse_infinite(work: list[Future], planes: tuple[int, int]) -> None:
     finite = [future.result() for future in work]  # every thread ends before an error goes on
     if not all(finite):
-        raise DeviceError(
-            "the device returned scores that are not finite",
-            received=f"NaN or infinity in planes {planes[0]} to {planes[1]}",
-            remedy="Check the input for NaN, or run in f32.",
-        )
+        raise infinite_scores(f"planes {planes[0]} to {planes[1]}")

@@ -16,4 +16,9 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * scores) + np.float32(1.0))
 
 
+def label_threshold(activation: str | None) -> float:
+    """The score above which the label of a single class is 1: 0 on a logit is 0.5 on its sigmoid."""
+    return 0.5 if activation == "sigmoid" else 0.0
+
+
 ACTIVATIONS = {None: lambda scores: scores, "softmax": softmax, "sigmoid": sigmoid}

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from helpers.errors import DeviceError
+from helpers.inference.activation import label_threshold
 from helpers.inference.budget import InferenceRequest, available_ram_bytes, estimate, fit
 from helpers.inference.constant_windows import ReuseConstant
 from helpers.inference.on_torch import TorchWindows
+from helpers.inference.refusals import infinite_scores
 from helpers.inference.resample import resample_slabs, resample_to_labels
 from helpers.inference.slabs import Infer, Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps
@@ -76,11 +77,7 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
     if plan is None:
         answer = infer(image[None])
         if answer.dtype.kind == "f" and not np.isfinite(answer).all():
-            raise DeviceError(
-                "the device returned scores that are not finite",
-                received=f"{np.count_nonzero(~np.isfinite(answer)):,} of {answer.size:,}",
-                remedy="Check the input for NaN, or run in f32.",
-            )
+            raise infinite_scores(f"{np.count_nonzero(~np.isfinite(answer)):,} of {answer.size:,} scores")
         return answer
     if not getattr(infer, "keeps_batches", False):
         plan = fit_to_memory(image, infer, plan)
@@ -91,10 +88,8 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
         labels = on_torch.label() if on_torch else sliding_window(image, asked, window, **options)
     else:
         slabs = on_torch.slabs() if on_torch else stream_slabs(image, asked, window, **options)
-        threshold = 0.5 if plan.activation == "sigmoid" else 0.0
-        labels = resample_to_labels(
-            slabs, shape, source_shape=image.shape[1:], nearest_axis=axis, threshold=threshold
-        )
+        grid = {"source_shape": image.shape[1:], "nearest_axis": axis}
+        labels = resample_to_labels(slabs, shape, **grid, threshold=label_threshold(plan.activation))
     if plan.reuse_constant:
         _logger.info("%d constant windows were answered from memory", asked.reused)
     return labels

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from helpers.errors import DataError
-
-
-def refuse_many_classes(classes: int) -> None:
-    """Raises a DataError for more classes than a label of eight bits tells apart."""
-    if classes > 256:
-        raise DataError("labels are bytes", received=f"{classes} classes", expected="at most 256")
+from helpers.inference.refusals import refuse_many_classes
 
 
 def slab_to_labels(scores: np.ndarray, threshold: float = 0.0) -> np.ndarray:

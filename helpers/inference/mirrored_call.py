@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from helpers.errors import DeviceError
 from helpers.inference.activation import ACTIVATIONS
+from helpers.inference.refusals import refuse_other_shape
 from helpers.inference.window_grid import mirror_combinations
 
 Calls = list[tuple[tuple[int, ...], object]]
@@ -48,8 +48,7 @@ class MirroredCall:
         for axes, future in calls:
             scores = future.result()
             scores = scores[:, :, None] if self._flat else scores
-            if scores.shape != expected:
-                raise DeviceError("the device returned another shape", received=scores.shape, expected=expected)
+            refuse_other_shape(scores.shape, expected)
             shifted = tuple(axis + 1 for axis in axes) if self._flat else axes
             scores = np.flip(self._activate(scores), shifted)
             total = scores if total is None else total + scores

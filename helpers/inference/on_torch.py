@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.errors import DeviceError
-from helpers.inference.labels import refuse_many_classes
+from helpers.inference.activation import label_threshold
+from helpers.inference.refusals import infinite_scores, refuse_many_classes, refuse_other_shape
 from helpers.inference.slab import Slab
 from helpers.inference.window_grid import PaddedVolume, mirror_combinations
 
@@ -66,7 +66,7 @@ class TorchWindows:
         """Labels (Z, Y, X) uint8, as `sliding_window` returns them."""
         refuse_many_classes(self._classes)
         torch = self._torch
-        threshold = 0.5 if self._activation == "sigmoid" else 0.0
+        threshold = label_threshold(self._activation)
         labels = torch.empty(self._grid.shape, dtype=torch.uint8, device=self._network.device)
         with torch.inference_mode():
             for start, stop, scores in self._finished():
@@ -112,10 +112,7 @@ class TorchWindows:
             flat_axes = tuple(axis if not self._flat else axis + 1 for axis in axes)
             scores = self._activate(self._call(torch.flip(batch, flat_axes) if axes else batch))
             expected = (len(corners), self._classes, depth, height, width)
-            if tuple(scores.shape) != expected:
-                raise DeviceError(
-                    "the device returned another shape", received=tuple(scores.shape), expected=expected
-                )
+            refuse_other_shape(scores.shape, expected)
             scores = torch.flip(scores, flat_axes) if axes else scores
             total = scores if total is None else total + scores
         return total / len(self._flips) if len(self._flips) > 1 else total
@@ -140,9 +137,5 @@ class TorchWindows:
         depth, rows, columns = self._inverse
         scores = sums * (depth[start:stop, None, None] * (rows[:, None] * columns[None, :]))
         if not bool(self._torch.isfinite(scores).all()):
-            raise DeviceError(
-                "the device returned scores that are not finite",
-                received=f"NaN or infinity in planes {start} to {stop}",
-                remedy="Check the input for NaN, or run in f32.",
-            )
+            raise infinite_scores(f"planes {start} to {stop}")
         return scores

@@ -9,9 +9,10 @@ from contextlib import closing
 import numpy as np
 
 from helpers.inference.accumulator import WindowAccumulator
-from helpers.inference.labels import refuse_many_classes
+from helpers.inference.activation import label_threshold
 from helpers.inference.lanes import Lanes
 from helpers.inference.mirrored_call import MirroredCall
+from helpers.inference.refusals import refuse_many_classes
 from helpers.inference.slab import Slab
 from helpers.inference.window_grid import PaddedVolume, WindowGrid
 
@@ -35,14 +36,13 @@ def sliding_window(
 ) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32; arguments as `stream_slabs`."""
     refuse_many_classes(classes)
-    threshold = 0.5 if activation == "sigmoid" else 0.0
     padded = PaddedVolume(volume, window, step, gaussian)
     grid, call = padded.grid, MirroredCall(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
     labels = np.empty(grid.shape, np.uint8)
     with _open_lanes(grid, classes) as lanes:
         accumulator = WindowAccumulator(grid, classes, lanes)
         for planes, rows in _add_windows(padded, accumulator, call, batch_size):
-            accumulator.label(planes, rows, labels, threshold)
+            accumulator.label(planes, rows, labels, label_threshold(activation))
     return np.ascontiguousarray(labels[padded.crop])
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import psutil
 
+from helpers.run.result import name_simulated
+
 _ON_DEVICE = ("open", "infer")
 
 
 def label_step(step: str, simulated: bool) -> str:
     """A step of a case for a reader; what a double of a device was timed at is called simulated."""
-    return f"{step} (simulated)" if simulated and step in _ON_DEVICE else step
+    return name_simulated(step, simulated and step in _ON_DEVICE)
 
 
 class Stopwatch:

@@ -16,6 +16,11 @@ def mark_simulated(simulated: bool) -> str:
     return " simulated" if simulated else ""
 
 
+def name_simulated(name: str, simulated: bool) -> str:
+    """The name of a row or a bar of times, with the word where a double was timed."""
+    return f"{name} (simulated)" if simulated else name
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that had to hold, with the figure that decided."""

@@ -13,6 +13,7 @@ from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Made, Run, StageResult
 from helpers.run.digest import digest_file
+from helpers.run.result import name_simulated
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL, SIMPLIFIED
 from helpers.stages.infer import mask_name
@@ -66,7 +67,7 @@ def draw_times(run: Run) -> Path:
     for name, result in run.results.items():
         title = f"Masks of {masks} cases" if name.startswith("infer/") else result.title
         title = "Pictures" if name.startswith("draw_") else title
-        title += " (simulated)" if result.simulated else ""
+        title = name_simulated(title, result.simulated)
         seconds[title] = seconds.get(title, 0.0) + result.seconds
     return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
 

@@ -15,6 +15,7 @@ from helpers.data.case import Case
 from helpers.errors import DataError
 from helpers.params.paths import place_output
 from helpers.qa.finished import FinishedRun, find_run, list_runs
+from helpers.run.result import name_simulated
 from helpers.run.run import run_folder
 from helpers.scoring.bootstrap import mean_interval
 from helpers.scoring.dice import dice
@@ -134,7 +135,7 @@ class Comparison:
         for run, record in zip(self.runs, self.records, strict=True):
             timings = [record["stages"].get(f"infer/{case}", {}).get("timings", {}) for case in self.cases]
             simulated = any(record["stages"].get(f"infer/{case}", {}).get("simulated") for case in self.cases)
-            name = f"{run.name} (simulated)" if simulated else run.name
+            name = name_simulated(run.name, simulated)
             found[name] = {step: _mean([part.get(step, 0.0) for part in timings]) for step in STEPS}
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from helpers.run.result import name_simulated
 from helpers.view.figures.save import new_figure
 
 _GOOD, _BAD, _NONE = "#1b7837", "#b2182b", "#777777"
@@ -52,7 +53,7 @@ def _draw_times(axis, rows: Sequence, speeds: Mapping[str, list[dict]]) -> None:
         if found:
             median_ms = found[0]["p50_ms"]
             axis.barh(index, median_ms, color="#0072B2", height=0.6)
-            axis.text(median_ms, index, f" {median_ms:.1f}{_mark(found[0])}", va="center", fontsize=8)
+            axis.text(median_ms, index, name_simulated(f" {median_ms:.1f}", found[0]["simulated"]), va="center", fontsize=8)
     axis.set_xlabel("median ms, smallest batch", fontsize=9)
     axis.margins(x=0.15)
     _name_rows(axis, [""] * len(rows))
@@ -61,7 +62,8 @@ def _draw_times(axis, rows: Sequence, speeds: Mapping[str, list[dict]]) -> None:
 def _draw_throughput(axis, speeds: Mapping[str, list[dict]], published: Sequence) -> None:
     for colour, (cell, found) in zip(_LINES * 9, speeds.items(), strict=False):
         points = ([speed["batch"] for speed in found], [speed["samples_per_second"] for speed in found])
-        axis.plot(*points, "o-", color=colour, label=f"{cell}{_mark(found[0])}", markersize=3, linewidth=1)
+        name = name_simulated(cell, found[0]["simulated"])
+        axis.plot(*points, "o-", color=colour, label=name, markersize=3, linewidth=1)
     right = [(row.batch, row.right_fps) for row in published if row.right_fps is not None]
     if right:
         axis.plot(*zip(*right, strict=True), "s--", color="#444444", label="source, batch / latency", markersize=3)
@@ -75,10 +77,6 @@ def _draw_throughput(axis, speeds: Mapping[str, list[dict]], published: Sequence
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=6)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _mark(speed: Mapping) -> str:
-    return " (simulated)" if speed["simulated"] else ""
 
 
 def _name_rows(axis, names: list[str]) -> None:

@@ -39,7 +39,7 @@ def write_model(name: str, folder: Path) -> Path:
     """A v2 model folder of seeded random weights."""
     import torch
 
-    from helpers.data.nnunet.plan import ChannelNorm, Plan
+    from helpers.data.nnunet.plans import ChannelNorm, Plan
     from helpers.networks.nnunet import GenericUNet
     from tests.recipes.nnunet_models import Model
 
@@ -91,17 +91,17 @@ def compile_for_cpu(network, spec, precision: str, folder: Path) -> Path:
     import onnx
 
     from helpers.compile.openvino import compile_openvino
-    from helpers.graph.export import export_onnx
+    from helpers.graph.export import export_network
     from helpers.graph.read import load_graph
-    from helpers.graph.surgery import apply_surgery
+    from helpers.graph.surgery import rewrite_and_prove
     from helpers.params.targets import load_target
     from helpers.stages.compile import rewrites_for
 
-    export_onnx(network, spec, folder / "plain.onnx")
+    export_network(network, spec, folder / "plain.onnx")
     model, path = load_graph(folder / "plain.onnx"), folder / f"{precision}.onnx"
     rewrites = rewrites_for(load_target("cpu"), precision)
     if rewrites:
-        model, report = apply_surgery(model, rewrites, spec)
+        model, report = rewrite_and_prove(model, rewrites, spec)
         if not report.rows:
             raise RuntimeError(f"nothing was rewritten for {precision}: no run compiles such a graph")
     onnx.save(model, str(path))
@@ -127,13 +127,13 @@ def run_ours(folder: Path, model: Path, precision: str) -> dict[str, float]:
     from helpers import recipes
     from helpers.devices import open_device
     from helpers.inference import sliding_window
-    from helpers.inference.device_call import DeviceCall
+    from helpers.inference.predictor import DevicePredictor
 
     recipe = recipes.load(RECIPE)
     params = prepare_params(recipe, model, folder)
     spec, (files,) = recipe.graph_spec(params), recipe.list_cases(folder / "Task02_Heart", params)
     with open_device(folder / f"{precision}.xml", "cpu", precision=precision) as device:
-        call = DeviceCall(device, spec.input_name, spec.output_name)
+        call = DevicePredictor(device, spec.input_name, spec.output_name)
         call(np.zeros((1, 1, *recipe.plan(params).patch_size), np.float32))
         # The loops are compiled on first use, as the peer's libraries are loaded before the start.
         sliding_window(np.zeros((1, 8, 8, 8), np.float32), lambda batch: np.repeat(batch, 3, 1), (4, 4, 4), classes=3)

@@ -63,11 +63,11 @@ def run_ours(name: str, precision: str, folder: Path) -> dict[str, object]:
     """Seconds from the whole volume to labels and of the device alone, labels saved."""
     from helpers.devices import open_device
     from helpers.inference import sliding_window
-    from helpers.inference.device_call import DeviceCall
+    from helpers.inference.predictor import DevicePredictor
 
     window, volume = NETWORKS[name]["window"], make_volume(name)
     with open_device(folder / f"{precision}.xml", "cpu", precision=precision) as device:
-        call = DeviceCall(device, "image", "class")
+        call = DevicePredictor(device, "image", "class")
         sample = np.ascontiguousarray(volume[None, :, *([0] if len(window) == 2 else []), *map(slice, window)])
         classes, latencies, wholes = call(sample).shape[1], [], []
         for _ in range(2):  # in turn, so that both see the same machine

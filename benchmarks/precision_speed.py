@@ -27,10 +27,10 @@ from helpers import recipes  # noqa: E402
 from helpers.compile.openvino import compile_openvino  # noqa: E402
 from helpers.compile.quantize import layers_to_keep, quantize_openvino  # noqa: E402
 from helpers.devices import open_device  # noqa: E402
-from helpers.graph.export import export_onnx  # noqa: E402
+from helpers.graph.export import export_network  # noqa: E402
 from helpers.graph.read import load_graph  # noqa: E402
 from helpers.graph.spec import GraphSpec  # noqa: E402
-from helpers.graph.surgery import PairwiseInstanceNorm, rewrite_graph  # noqa: E402
+from helpers.graph.surgery import AxiswiseInstanceNorm, rewrite_graph  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "precision_speed.json"
 # Recipe, variant and shape of one sample; the 3-D networks of the nnU-Net family at 96 cubed.
@@ -53,8 +53,8 @@ def prepare(name: str, folder: Path) -> None:
     spec = GraphSpec("image", "scores", shape)
     folder.mkdir(parents=True, exist_ok=True)
     graph, rewritten = folder / "model.onnx", folder / "rewritten.onnx"
-    export_onnx(randomise_norms(recipes.load(recipe).network(variant)), spec, graph)
-    model, _ = rewrite_graph(load_graph(graph), [PairwiseInstanceNorm()])
+    export_network(randomise_norms(recipes.load(recipe).network(variant)), spec, graph)
+    model, _ = rewrite_graph(load_graph(graph), [AxiswiseInstanceNorm()])
     onnx.save(model, str(rewritten))
     compile_openvino(rewritten, folder / "f32")
     compile_openvino(graph, folder / "f32_whole_norm")
@@ -87,8 +87,11 @@ def time_network(name: str, folder: Path, rounds: int) -> dict[str, object]:
     for device in devices.values():
         device.close()
     medians = {form: statistics.median(found) for form, found in seconds.items()}
-    ratios = {f"{form} over {base}": medians[base] / medians[form] for form in ("bf16", "int8") for base in
-              ("f32", "f32_whole_norm")}
+    ratios = {
+        f"{form} over {base}": medians[base] / medians[form]
+        for form in ("bf16", "int8")
+        for base in ("f32", "f32_whole_norm")
+    }
     cpu_medians = {form: statistics.median(found) for form, found in cpu_seconds.items()}
     return {"median_s": medians, "cpu_median_s": cpu_medians, "speed": ratios, "seconds": seconds}
 

@@ -45,8 +45,7 @@ def compare(benchmark: str, rounds: int) -> dict[str, object]:
         for name, found in runs.items():
             found.append(run_once(benchmark, name))
     medians = {
-        name: {key: statistics.median(run[key] for run in found) for key in FIGURES}
-        for name, found in runs.items()
+        name: {key: statistics.median(run[key] for run in found) for key in FIGURES} for name, found in runs.items()
     }
     peers = [figures for name, figures in medians.items() if name != "ours"]
     ratios = {key: min(peer[key] for peer in peers) / medians["ours"][key] for key in FIGURES}

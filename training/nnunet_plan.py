@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.data.demo.decathlon import DecathlonTask, DemoCase
-from helpers.data.nnunet.plan import ChannelNorm, Plan
+from helpers.data.nnunet.plans import ChannelNorm, Plan
 from helpers.data.nnunet.preprocess import Prepared, prepare_case
 from helpers.data.nnunet.resample import resample_image, resampled_shape, separate_axis
+from helpers.demo.decathlon import DecathlonTask, DemoCase
 from helpers.networks.nnunet import stage_widths
 
 

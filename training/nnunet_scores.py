@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from nnunet_plan import TrainingCase, prepare
 
-from helpers.data.demo.decathlon import DemoCase
-from helpers.data.nnunet.plan import Plan
+from helpers.data.nnunet.plans import Plan
 from helpers.data.nnunet.preprocess import restore_labels
 from helpers.data.nnunet.resample import resample_image
+from helpers.demo.decathlon import DemoCase
 from helpers.inference.slabs import stream_slabs
 from helpers.scoring.dice import dice
 

@@ -3,7 +3,7 @@
     python training/train_fcn_voc2012.py --output helpers/weights/fcn_voc2012_demo.safetensors
 
 The network is FCN-R50-D8 at a reduced width, so that the file stays below two megabytes and a laptop infers
-an image in a fraction of a second. Scenes come from `helpers.data.demo.voc_scenes`; seeds below
+an image in a fraction of a second. Scenes come from `helpers.demo.voc_scenes`; seeds below
 `FIRST_TRAINING_SEED` are never trained on.
 """
 
@@ -21,9 +21,9 @@ from options import read_options, training_parser
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from helpers.data.demo.voc_scenes import SCENE_CLASSES, generate_scene, write_demo_cases
 from helpers.data.letterbox import letterbox, restore_exact
 from helpers.data.voc import CLASSES, IGNORE_INDEX, VocCase, read_case
+from helpers.demo.voc_scenes import SCENE_CLASSES, generate_scene, write_demo_cases
 from helpers.networks.fcn import FCNResNet50D8
 from helpers.scoring.confusion import ConfusionMatrix, SegmentationScores
 

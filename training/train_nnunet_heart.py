@@ -21,7 +21,7 @@ from nnunet_plan import describe_plan, make_plan, prepare
 from nnunet_scores import evaluate
 from options import read_options, training_parser
 
-from helpers.data.demo.heart import IN_PLANE_MM, TASK, generate_case
+from helpers.demo.heart import IN_PLANE_MM, TASK, generate_case
 from helpers.networks.nnunet import GenericUNet
 
 NETWORK = {

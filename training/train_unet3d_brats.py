@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from options import read_options, training_parser
 
-from helpers.data.demo.brats import MODALITIES, generate_case
+from helpers.demo.brats import MODALITIES, generate_case
 from helpers.networks.unet3d import UNet3D
 
 CROP = 64

@@ -3,7 +3,7 @@
     python training/train_unet_carvana.py --output helpers/weights/unet_carvana_demo.safetensors
 
 The network is the official UNet at an eighth of its width, so that the file stays below two megabytes.
-Pictures come from `helpers.data.demo.cars`, darker ones among them than the demo shows, and are prepared as
+Pictures come from `helpers.demo.cars`, darker ones among them than the demo shows, and are prepared as
 for inference; seeds below `FIRST_TRAINING_SEED` are never trained on.
 """
 
@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from helpers.data.carvana import SIZE, prepare_image, prepare_mask, restore_mask
-from helpers.data.demo.cars import generate_image
+from helpers.demo.cars import generate_image
 from helpers.networks.unet import UNet
 from helpers.scoring.iou import foreground_iou, mean_iou
 

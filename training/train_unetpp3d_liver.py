@@ -22,7 +22,7 @@ from nnunet_plan import describe_plan, make_plan, measure_foreground, prepare
 from nnunet_scores import evaluate
 from options import read_options, training_parser
 
-from helpers.data.demo.abdomen import TASK, generate_case
+from helpers.demo.abdomen import TASK, generate_case
 from helpers.networks.unetpp import GenericUNetPlusPlus
 
 NETWORK = {

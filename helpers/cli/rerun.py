@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.cli.notebook_run import run_notebook
 from helpers.errors import DataError
 from helpers.params.paths import place_output
-from helpers.qa.finished import without_nothing
+from helpers.qa.finished import drop_none
 from helpers.report.record import RunFolder
 from helpers.run.digest import digest_file
 from helpers.run.environment import describe_environment
@@ -56,7 +56,7 @@ def rerun(folder: Path, outputs: str | None = None) -> Rerun:
     if before.record["status"] != "passed":
         raise DataError(f"the run in {folder} did not pass", received=before.record["status"])
     params = before.record["params"]
-    given = {name: value for name, value in without_nothing(params).items() if name != "recipe"}
+    given = {name: value for name, value in drop_none(params).items() if name != "recipe"}
     given |= {"outputs": outputs or tempfile.mkdtemp(prefix="rerun-"), "cache": False}
     _refuse_to_overwrite(given["outputs"], params["recipe"], folder)
     folder_now = run_notebook(params["recipe"], given)

@@ -48,7 +48,7 @@ def _read_value(name: str, text: str, model: type[RunParams]) -> object:
     """Text as it is where text is meant, else what YAML reads: `3`, `0.5`, `[a, b]`, `off`; `null` is the default."""
     import yaml
 
-    from helpers.params.text import takes_text
+    from helpers.params.yaml_file import takes_text
 
     if not text.strip():
         # An unset shell variable must not fall back to the default data without a word.

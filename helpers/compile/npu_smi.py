@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from helpers.run.child_environment import scrubbed_environment
+from helpers.run.environment import scrubbed_environment
 
 _TIMEOUT_S = 20.0
 # A card that prints only its family's name has to be asked for its board.

@@ -25,14 +25,14 @@ class OpenVinoCompiler(Compiler):
     def inputs(self, job: CompileJob) -> dict[str, object]:
         """For int8 the calibration and the layers kept precise; else whether weights are stored in float16."""
         if job.precision == "int8":
-            kept = job.params.keep_precise
+            kept = job.params.fp32_layers
             return {"calibration": dict(job.sample_inputs()), "keep": kept, "nncf": package_version("nncf")}
         return {"f16_weights": job.precision == "f16_weights"}
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>.xml` and `<output>.bin`."""
         if job.precision == "int8":
-            keep = layers_to_keep(graph, job.params.keep_precise)
+            keep = layers_to_keep(graph, job.params.fp32_layers)
             path = quantize_openvino(graph, job.samples(), output, keep)
             facts = describe_quantized(job, graph, keep)
         else:

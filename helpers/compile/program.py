@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from helpers.errors import CompileError
-from helpers.run.child_environment import scrubbed_environment
+from helpers.run.environment import scrubbed_environment
 
 _LOOK_EVERY_S = 0.2
 

@@ -10,12 +10,73 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from helpers.devices.faults import DeviceFault
-from helpers.devices.timing import CallTiming
 from helpers.errors import DeviceError
+
+FaultKind = Literal["failed", "memory", "lost"]
+
+
+class DeviceFault(DeviceError):
+    """A device refused to open or to run, and said how bad it is.
+
+    Attributes:
+        kind: "failed" (this call; the same one may succeed next time), "memory" (the chip's is too small) or "lost"
+            (the device cannot be used any more).
+    """
+
+    def __init__(self, problem: str, kind: FaultKind, **facts):
+        super().__init__(problem, **facts)
+        self.kind = kind
+
+
+def device_error(problem: str, text: str, kind: str | None, remedy: str | None = None) -> DeviceError:
+    """The error for what a runtime said; a DeviceFault where the runtime said how bad it is."""
+    if explanation := _explain(text):
+        remedy = " ".join(filter(None, [explanation, remedy]))
+    if kind in get_args(FaultKind):
+        return DeviceFault(problem, kind, received=text, remedy=remedy)
+    return DeviceError(problem, received=text, remedy=remedy)
+
+
+def _explain(text: str) -> str:
+    """The sentence, cause and remedy of a return code of pyACL in the text; nothing where there is none."""
+    try:
+        from helpers.params.ascend_errors import explain_acl_message
+    except ImportError:  # a device that was handed over runs with numpy alone; the code itself is in the text
+        return ""
+    return str(explain_acl_message(text) or "")
+
+
+@dataclass(frozen=True)
+class CallTiming:
+    """One call that succeeded.
+
+    Attributes:
+        samples: of the caller; a partial batch was padded beyond them.
+        batch: that ran.
+        call_s: from the feeds to the outputs in this process, with everything in between: waiting for a free place
+            on the device, copies, a worker's messages, a second try.
+        h2d_s, execute_s, d2h_s: copy to the device, execution, copy back, by the host's clock; None where the runtime
+            does not tell them apart.
+        device: the chip's number in a pool, else 0.
+    """
+
+    samples: int
+    batch: int
+    call_s: float
+    h2d_s: float | None = None
+    execute_s: float | None = None
+    d2h_s: float | None = None
+    device: int = 0
+
+    @classmethod
+    def of(cls, samples: int, batch: int, call_s: float, steps: Mapping[str, float]) -> CallTiming:
+        """From a session's `seconds`, which may be empty."""
+        return cls(samples, batch, call_s, steps.get("h2d"), steps.get("execute"), steps.get("d2h"))
+
 
 _log = logging.getLogger("cookbook")
 _KEPT_TIMINGS = 10_000

@@ -4,21 +4,71 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.devices.base import Device
-from helpers.devices.faults import device_error
-from helpers.devices.local import LocalDevice
+import numpy as np
+
+from helpers.devices.base import Device, TensorSpec, device_error
 from helpers.devices.pool import DevicePool
-from helpers.devices.vendor_path import VENDOR_MODULES, vendor_environment
 from helpers.devices.worker import WorkerDevice, count_devices
 from helpers.errors import DeviceError
 
 if TYPE_CHECKING:
     from helpers.params.targets import Target
+
+
+class LocalDevice(Device):
+    """Wraps a session of `helpers.devices.sessions`.
+
+    Attributes:
+        torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
+    """
+
+    def __init__(self, session, output_batch_axis: int = 0):
+        super().__init__(output_batch_axis)
+        self._session = session
+        self.inputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.inputs)
+        self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.outputs)
+        self.batches = None if session.batches is None else tuple(sorted(session.batches))
+        self.max_in_flight = session.max_in_flight
+        self.simulated = bool(getattr(session, "simulated", False))
+        self.torch_network = getattr(session, "torch_network", None)
+        for note in getattr(session, "notes", ()):
+            self._note(note)
+
+    def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self._session.run(feeds)
+        except Exception as error:  # ONNX Runtime's errors derive from Exception alone
+            text = str(error) or type(error).__name__
+            raise device_error("the device failed", text, getattr(error, "kind", None)) from error
+
+    def _close(self) -> None:
+        self._session.close()
+
+
+VENDOR_MODULES = {"ascend": "acl", "magicmind": "magicmind"}
+
+
+def vendor_environment(runtime: str) -> dict[str, str]:
+    """PYTHONPATH with the folders of this process's own that hold the runtime's module, and no others.
+
+    CANN's set_env.sh puts `acl` on PYTHONPATH; whatever else is there belongs to this interpreter.
+    """
+    module = VENDOR_MODULES.get(runtime)
+    folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    found = [folder for folder in folders if module and _holds(Path(folder), module)]
+    return {"PYTHONPATH": os.pathsep.join(found)} if found else {}
+
+
+def _holds(folder: Path, module: str) -> bool:
+    if (folder / module).is_dir() or (folder / f"{module}.py").is_file():
+        return True
+    return any(folder.glob(f"{module}*.so"))
 
 
 def open_device(

@@ -12,9 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from helpers.devices.base import Device
-from helpers.devices.faults import DeviceFault
-from helpers.devices.timing import CallTiming
+from helpers.devices.base import CallTiming, Device, DeviceFault
 from helpers.errors import DeviceError
 
 _STRIKES = 3  # batches that fail in a row before a chip that still answers is left out

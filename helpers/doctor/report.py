@@ -17,7 +17,7 @@ from helpers.doctor.software import (
 from helpers.params.paths import PROJECT_ROOT
 from helpers.params.targets import Target, load_target, target_names
 from helpers.run.environment import package_version
-from helpers.view.netron_age import describe_netron
+from helpers.view.netron_frame import describe_netron
 from helpers.view.tables import html_table, text_table
 
 

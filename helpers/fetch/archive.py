@@ -21,7 +21,7 @@ from typing import BinaryIO
 import psutil
 
 from helpers.errors import DataError, ResourceError
-from helpers.fetch.disk import explain_full_disk, refuse_small_disk
+from helpers.fetch.download import explain_full_disk, refuse_small_disk
 
 _BLOCK = 1 << 20
 _MOST_MEMBERS = 2_000_000

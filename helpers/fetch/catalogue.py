@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from helpers.errors import ParameterError
 from helpers.params.paths import PARAMS_FOLDER
-from helpers.params.refusals import explain_validation_error
-from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping, unknown_name_error
 
 DEFAULT_CATALOGUE = PARAMS_FOLDER / "sources.yaml"
 KINDS = ("weights", "data")
@@ -126,7 +125,7 @@ def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
         ParameterError: the catalogue does not know the recipe; the nearest name is given.
     """
     if recipe not in catalogue.recipes:
-        raise refuse_unknown_name("recipe", recipe, catalogue.recipes)
+        raise unknown_name_error("recipe", recipe, catalogue.recipes)
     return catalogue.recipes[recipe]
 
 
@@ -140,7 +139,7 @@ def pick_items(sources: Sources, only: Iterable[str] = ()) -> list[Item]:
     known = {item.name for item in sources.items} | set(KINDS)
     for name in only:
         if name not in known:
-            raise refuse_unknown_name("item", name, known)
+            raise unknown_name_error("item", name, known)
     items = [item for item in sources.items if not only or {item.name, item.kind} & set(only)]
     if not items:
         raise ParameterError("nothing to fetch", received=", ".join(only), expected="weights, data or an item")

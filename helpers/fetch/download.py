@@ -2,18 +2,229 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http.client
+import json
 import logging
 import re
+import shutil
+import ssl
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from helpers.errors import DataError
-from helpers.fetch.disk import explain_full_disk, refuse_small_disk
-from helpers.fetch.http import RetryableError, StaleRangeError, open_url, refuse_other_schemes, refuse_web_page
-from helpers.fetch.partial import Hashes, Partial, ServerFile, hash_file
+from helpers.errors import DataError, ResourceError
+from helpers.run import atomic
+
+_RESERVE_BYTES = 64 << 20
+_REMEDY = "Free space or choose a destination on another disk, then fetch again."
+
+
+def refuse_small_disk(folder: Path, needed_bytes: int, what: str) -> None:
+    """Raises a ResourceError when a folder's disk has no room for the bytes that are about to be written."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes + _RESERVE_BYTES:
+        raise ResourceError(
+            f"the disk of {folder} is too small for {what}",
+            received=f"{free / 1e9:.2f} GB free",
+            expected=f"{(needed_bytes + _RESERVE_BYTES) / 1e9:.2f} GB",
+            remedy=_REMEDY,
+        )
+
+
+def explain_full_disk(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Turns "no space left" into a ResourceError that says where."""
+    return atomic.explain_full_disk(path, _REMEDY)
+
+
+_AGENT = "segmentation-cookbook"
+_WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
+
+
+class RetryableError(Exception):
+    """A fault that may be gone in a moment: a dropped line, a time-out, a busy server."""
+
+
+class StaleRangeError(RetryableError):
+    """The server does not have the range that was asked for: only a new start can help."""
+
+
+def refuse_other_schemes(url: str) -> None:
+    """Raises a DataError for anything but http and https (no file, ftp or data address)."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise DataError(f"cannot download {url}", expected="an http or https address")
+
+
+def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client.HTTPResponse:
+    """Sends a GET and returns the response; proxies of the environment are used.
+
+    Raises:
+        RetryableError: the line or the server failed in a way that may pass.
+        DataError: the server refused, or leads to another kind of address.
+    """
+    refuse_other_schemes(url)
+    request = urllib.request.Request(url, headers={"User-Agent": _AGENT, **headers})  # noqa: S310 - checked
+    try:
+        return _opener().open(request, timeout=timeout_s)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code in _WORTH_RETRYING:
+                raise RetryableError(f"the server answered {error.code} {error.reason}") from None
+            if error.code == 416:
+                raise StaleRangeError("the server no longer has the rest of the file") from None
+            raise _refusal(url, error) from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise DataError(
+                f"{url} cannot be trusted",
+                received=error.reason.verify_message,
+                remedy="Check this machine's clock and certificates, or the proxy in between.",
+            ) from None
+        raise RetryableError(f"no connection ({error.reason})") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise RetryableError(f"no connection ({error or type(error).__name__})") from None
+
+
+def refuse_web_page(response: http.client.HTTPResponse, url: str) -> None:
+    """Raises a DataError when a page came in place of a file: a login, a notice, a virus warning."""
+    if response.headers.get_content_type() == "text/html":
+        raise DataError(
+            f"{url} answers with a web page instead of the file",
+            remedy="Open it in a browser, download the file there and put it in its place.",
+        )
+
+
+class _WebRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, stream, code, message, headers, new_url):
+        refuse_other_schemes(new_url)
+        if urlsplit(request.full_url).scheme == "https" and urlsplit(new_url).scheme == "http":
+            raise DataError(f"{request.full_url} leads to an unprotected address", received=new_url, expected="https")
+        return super().redirect_request(request, stream, code, message, headers, new_url)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    # build_opener would add handlers for file, ftp and data addresses.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        _WebRedirects(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _refusal(url: str, error: urllib.error.HTTPError) -> DataError:
+    remedies = {
+        401: "It asks for a login: download it in a browser and put it in its place.",
+        403: "It asks for a login or no longer serves everyone: download it in a browser.",
+        404: "The file was moved: look for it at the project's page and correct the catalogue.",
+        410: "The file was removed: look for it at the project's page and correct the catalogue.",
+    }
+    return DataError(
+        f"cannot download {url}",
+        received=f"{error.code} {error.reason}",
+        remedy=remedies.get(error.code, "Check the address in the catalogue."),
+    )
+
+
+_BLOCK_partial = 1 << 20
+
+
+@dataclass(frozen=True)
+class ServerFile:
+    """What a server says about its file; a later answer that differs is about another file."""
+
+    url: str
+    size_bytes: int | None
+    etag: str | None
+    last_modified: str | None
+
+    def validator(self) -> str | None:
+        """What an If-Range header may hold: a strong ETag, else the date, else nothing."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+
+class Partial:
+    """`<target>.part` with its bytes, and `<target>.part.json` with the server's file that they came from."""
+
+    def __init__(self, target: Path):
+        self.path = target.with_name(target.name + ".part")
+        self._note = target.with_name(target.name + ".part.json")
+
+    def server_file(self) -> ServerFile | None:
+        """The file that the bytes belong to, or None when there are none or that is not known."""
+        try:
+            return ServerFile(**json.loads(self._note.read_text(encoding="utf-8"))) if self.size() else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def begin(self, server_file: ServerFile) -> None:
+        """Forgets the bytes so far and notes which file the next ones belong to."""
+        self._note.write_text(json.dumps(asdict(server_file)), encoding="utf-8")
+        self.path.write_bytes(b"")
+
+    def hashes(self) -> Hashes:
+        """MD5 and SHA-256 of the bytes so far, to be continued."""
+        hashes = Hashes()
+        if self.path.exists():
+            with open(self.path, "rb") as stream:
+                while block := stream.read(_BLOCK_partial):
+                    hashes.update(block)
+        return hashes
+
+    def remove(self) -> None:
+        """Removes the bytes and the note."""
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def become(self, target: Path) -> None:
+        """Takes the target's name, in one step."""
+        self.path.replace(target)
+        self._note.unlink(missing_ok=True)
+
+
+class Hashes:
+    """MD5 and SHA-256 of a stream, side by side."""
+
+    def __init__(self) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+
+    def update(self, block: bytes) -> None:
+        """Adds the next bytes."""
+        self._md5.update(block)
+        self._sha256.update(block)
+
+    def values(self) -> dict[str, str]:
+        """Both digests in hexadecimal digits, by name."""
+        return {"md5": self._md5.hexdigest(), "sha256": self._sha256.hexdigest()}
+
+
+def hash_file(path: Path) -> dict[str, str]:
+    """MD5 and SHA-256 of a file, read once."""
+    hashes = Hashes()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK_partial):
+            hashes.update(block)
+    return hashes.values()
+
 
 _LOG = logging.getLogger("cookbook")
 _BLOCK = 1 << 18

@@ -11,8 +11,7 @@ from typing import Literal
 from helpers.errors import CookbookError
 from helpers.fetch.archive import unpack
 from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Disk, Item, find_sources, load_catalogue, pick_items
-from helpers.fetch.disk import refuse_small_disk
-from helpers.fetch.download import Patience, Wanted, check_file, download
+from helpers.fetch.download import Patience, Wanted, check_file, download, refuse_small_disk
 
 _LOG = logging.getLogger("cookbook")
 

@@ -2,29 +2,224 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from helpers.data.volume import Volume, read_volume
 from helpers.errors import CookbookError, DataError, ParameterError
-from helpers.fetch import decathlon, layouts
 from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Item, find_sources, load_catalogue
 from helpers.fetch.download import check_file
 from helpers.fetch.fetching import wanted_of
-from helpers.fetch.layouts import CheckedCase
 from helpers.run.result import Check
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """A case that was looked at, and what is wrong with it."""
+
+    name: str
+    problems: tuple[str, ...]
+
+
+def check_brats(root: Path) -> Iterator[CheckedCase]:
+    """BraTS: four modalities and, outside a validation set, a seg; all readable and on one grid.
+
+    Raises:
+        DataError: there is no case below `root`.
+    """
+    from helpers.data.brats import list_brats_cases, read_brats_case
+
+    folders = sorted({path.parent for path in root.rglob("*.nii*") if not path.name.startswith(".")})
+    if not folders:
+        raise DataError(f"no BraTS case below {root}", expected="<case>/<case>_{t1,t1ce,t2,flair,seg}.nii.gz")
+    for folder in folders:
+        try:
+            cases = [case for case in list_brats_cases(folder) if case.files["t1"].parent == folder]
+        except DataError as error:
+            yield CheckedCase(folder.name, (error.line(),))
+            continue
+        for case in cases:
+            problems = _first_or_all(
+                lambda case=case: read_brats_case(case),
+                lambda case=case: read_together(case.all_paths())[0],
+            )
+            place = folder.resolve().relative_to(root.resolve().parent)
+            if case.truth is None and "validation" not in str(place).lower():
+                problems.append(f"case {case.id} has no seg in {folder}")
+            yield CheckedCase(case.id, tuple(problems))
+
+
+def check_carvana(root: Path) -> Iterator[CheckedCase]:
+    """Carvana: each photograph has a mask of its size, each mask a photograph, all readable.
+
+    Raises:
+        DataError: there is no photograph below `root`.
+    """
+    from helpers.data import carvana
+
+    root = root / "carvana" if (root / "carvana").is_dir() else root
+    cases = carvana.find_cases(root, masks=None)
+    for found in cases:
+        mask = root / carvana.MASKS / f"{found.case_id}{carvana.MASK_SUFFIX}"
+        case = carvana.CarvanaCase(found.case_id, found.image, mask)
+        readers = (lambda c=case: carvana.read_image(c.image), lambda c=case: carvana.read_mask(c.mask))
+        problems = _first_or_all(lambda c=case: carvana.read_case(c), lambda r=readers: _lines_of(r))
+        yield CheckedCase(case.case_id, tuple(problems))
+    known = {f"{case.case_id}{carvana.MASK_SUFFIX}" for case in cases}
+    for mask in sorted((root / carvana.MASKS).glob(f"*{carvana.MASK_SUFFIX}")):
+        if mask.name not in known and not mask.name.startswith("."):
+            yield CheckedCase(mask.name, (f"{mask} has no photograph",))
+
+
+def check_voc(root: Path) -> Iterator[CheckedCase]:
+    """VOC: each id of ImageSets/Segmentation/val.txt has a photograph and a label of its size, all readable.
+
+    Raises:
+        DataError: there is no VOC data set below `root`, or its val.txt is missing or names nothing.
+    """
+    from helpers.data import voc
+
+    folder = voc.find_voc_folder(root)
+    for case_id in voc.list_cases(root, "val"):
+        image = folder / voc.IMAGES / f"{case_id}.jpg"
+        label = folder / voc.LABELS / f"{case_id}.png"
+        readers = (lambda path=image: voc.read_image(path), lambda path=label: voc.read_label(path))
+        problems = _first_or_all(lambda c=case_id: voc.read_case(root, c), lambda r=readers: _lines_of(r))
+        yield CheckedCase(case_id, tuple(problems))
+
+
+def read_together(paths: Iterable[Path]) -> tuple[list[str], dict[Path, Volume]]:
+    """Reads the volumes of one case; what cannot be read and what lies on another grid than the first is named."""
+    problems, volumes = [], {}
+    for path in paths:
+        try:
+            volumes[path] = read_volume(path)
+        except DataError as error:
+            problems.append(error.line())
+            continue
+        first = next(iter(volumes))
+        differences = volumes[path].geometry.differences_from(volumes[first].geometry)
+        if differences:
+            problems.append(f"{path} lies on another grid than {first.name}: {'; '.join(differences)}")
+    return problems, volumes
+
+
+def _first_or_all(read: Callable[[], object], list_all: Callable[[], list[str]]) -> list[str]:
+    # Reading stops at a case's first fault; only then is it worth looking at every file by itself.
+    try:
+        read()
+    except DataError as error:
+        return list_all() or [error.line()]
+    return []
+
+
+def _lines_of(readers: Iterable[Callable[[], object]]) -> list[str]:
+    lines = []
+    for read in readers:
+        try:
+            read()
+        except DataError as error:
+            lines.append(error.line())
+    return lines
+
+
+def check_task(root: Path, task: str) -> Iterator[CheckedCase]:
+    """One task: what dataset.json names is there, readable, on one grid, with labels that it declares.
+
+    Args:
+        root: the task's folder, or the one above it.
+        task: name of the task's folder, such as Task02_Heart.
+
+    Raises:
+        DataError: there is no dataset.json, or it is not what the Decathlon writes.
+    """
+    root = root / task if (root / task).is_dir() else root
+    description = _read_description(root / "dataset.json")
+    classes = {int(value) for value in description["labels"]}
+    pairs = [(pair["image"], pair["label"]) for pair in description["training"]]
+    for image, label in pairs:
+        yield _check_files(root, [image, label], classes)
+    if (root / "imagesTs").is_dir():
+        for image in description.get("test", []):
+            yield _check_files(root, [image], classes)
+    named = [name for pair in pairs for name in pair] + list(description.get("test", []))
+    yield from _check_unnamed(root, named)
+    count = description.get("numTraining", len(pairs))
+    if count != len(pairs):
+        line = f"{root / 'dataset.json'} names {len(pairs)} training cases and says that they are {count}"
+        yield CheckedCase("dataset.json", (line,))
+
+
+check_liver = partial(check_task, task="Task03_Liver")
+check_heart = partial(check_task, task="Task02_Heart")
+
+
+def _read_description(path: Path) -> dict:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist", remedy="Name the folder that holds dataset.json, or the one above.")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        whole = all({"image", "label"} <= pair.keys() for pair in description["training"])
+        whole = whole and all(str(value).isdigit() for value in description["labels"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise DataError(
+            f"{path} is no description of a Decathlon task",
+            expected="JSON with labels and with training as a list of {image, label}",
+            remedy="Unpack the archive again.",
+        )
+    return description
+
+
+def _check_files(root: Path, names: list[str], classes: set[int]) -> CheckedCase:
+    case = Path(names[0]).name.split(".")[0]
+    outside = [name for name in names if not (root / name).resolve().is_relative_to(root.resolve())]
+    if outside:
+        return CheckedCase(case, tuple(f"dataset.json names {name!r}, which is not below {root}" for name in outside))
+    paths = [root / Path(name) for name in names]
+    problems, volumes = read_together(paths)
+    for path, volume in volumes.items():
+        problems += _values(path, volume, classes if path in paths[1:] else None)
+    return CheckedCase(case, tuple(problems))
+
+
+def _values(path: Path, volume: Volume, classes: set[int] | None) -> list[str]:
+    if classes is None:
+        if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
+            return [f"{path} has voxels that are NaN or infinite"]
+        return []
+    strange = sorted(set(np.unique(volume.array).tolist()) - classes)
+    if strange:
+        return [f"{path} holds labels that dataset.json does not declare: {strange[:5]}"]
+    return []
+
+
+def _check_unnamed(root: Path, named: list[str]) -> Iterator[CheckedCase]:
+    known = {(root / name).resolve() for name in named}
+    for folder in ("imagesTr", "labelsTr"):
+        for path in sorted((root / folder).glob("*.nii*")):
+            # The official archives carry hidden twins (._la_003.nii.gz) of a file manager.
+            if path.resolve() not in known and not path.name.startswith("."):
+                yield CheckedCase(path.name, (f"{path} is not named in dataset.json",))
+
 
 _LOG = logging.getLogger("cookbook")
 _SECONDS_BETWEEN_LINES = 5.0
 
 LAYOUTS: dict[str, Callable[[Path], Iterator[CheckedCase]]] = {
-    "unet3d_brats": layouts.check_brats,
-    "unet_carvana": layouts.check_carvana,
-    "fcn_voc2012": layouts.check_voc,
-    "unetpp3d_liver": decathlon.check_liver,
-    "nnunet_heart": decathlon.check_heart,
+    "unet3d_brats": check_brats,
+    "unet_carvana": check_carvana,
+    "fcn_voc2012": check_voc,
+    "unetpp3d_liver": check_liver,
+    "nnunet_heart": check_heart,
 }
 
 

@@ -12,7 +12,7 @@ from helpers.graph.read import input_shape_of, load_graph, opset_of
 from helpers.graph.spec import GraphSpec
 
 
-def export_onnx(network, spec: GraphSpec, path: Path) -> onnx.ModelProto:
+def export_network(network, spec: GraphSpec, path: Path) -> onnx.ModelProto:
     """Exports by tracing (`dynamo=False`), the only route of torch 2.13 that writes opset 11.
 
     The other exporter returns success and writes opset 18 when 11 is asked, so the opset is read back

@@ -28,7 +28,7 @@ class GraphSummary:
     uncounted: tuple[str, ...]
 
 
-def inspect_graph(model: onnx.ModelProto) -> GraphSummary:
+def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
     """The summary of a graph."""
     shapes = tensor_shapes(model)
     macs_by_op: dict[str, int] = {}

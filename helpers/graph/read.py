@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,25 @@ def input_shape_of(model: onnx.ModelProto) -> tuple[int | None, ...]:
     initializers = {tensor.name for tensor in model.graph.initializer}
     first = next(value for value in model.graph.input if value.name not in initializers)
     return tensor_shapes(model)[first.name]
+
+
+def open_reference(graph: onnx.ModelProto | Path, *, optimise: bool = False):
+    """An ONNX Runtime session on the CPU.
+
+    Without optimisation the nodes run as written, so that two graphs differ only by their own arithmetic.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    content = graph.SerializeToString() if isinstance(graph, onnx.ModelProto) else str(graph)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run_reference(graph: onnx.ModelProto | Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by name for one set of feeds."""
+    session = open_reference(graph)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -33,7 +33,7 @@ class Simplified:
     nodes_after: int
 
 
-def simplify_onnx(
+def run_onnxsim(
     source: Path,
     target: Path,
     input_shapes: dict[str, tuple[int, ...]],

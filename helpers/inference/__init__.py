@@ -1,8 +1,8 @@
 """Inference over whole volumes by windows, streamed: no patch is written, memory does not grow with depth."""
 
 from helpers.inference.job import InferenceJob, WindowPlan, count_samples, infer_job, infer_scores
-from helpers.inference.labels import slab_to_labels
 from helpers.inference.resample import resample_slabs, resample_to_labels
+from helpers.inference.scores import slab_to_labels
 from helpers.inference.slabs import Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps, gaussian_profile
 

@@ -2,17 +2,72 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 
-from helpers.inference.kernels import load_kernels
-from helpers.inference.lanes import Lanes
-from helpers.inference.refusals import infinite_scores
-from helpers.inference.slab import Slab
-from helpers.inference.window_grid import WindowGrid
+from helpers.inference.scores import infinite_scores
+from helpers.inference.window_grid import Slab, WindowGrid
+
+
+@functools.cache
+def load_kernels() -> ModuleType:
+    """The module with `add_window`, `label_rows` and `scale_rows`."""
+    try:
+        from helpers.inference import kernels_numba as kernels
+    except ImportError:  # the box of a device may have no more than numpy
+        from helpers.inference import kernels_numpy as kernels
+    return kernels
+
+
+MOST_LANES = 8  # memory is busy with fewer threads than that
+
+
+class OrderedWorkers:
+    """Context manager of `count` threads; numpy lets go of the interpreter's lock while it works on large arrays.
+
+    Args:
+        count: threads; all cores of this process, at most 8, when None. With 0 the work runs at once in the caller.
+    """
+
+    def __init__(self, count: int | None = None):
+        count = count_lanes() if count is None else count
+        self.count = max(1, count)
+        self._pools = [ThreadPoolExecutor(1, f"lane-{index}") for index in range(count)]
+
+    def __enter__(self) -> OrderedWorkers:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
+
+    def submit(self, lane: int, function: Callable, *arguments) -> Future:
+        """Starts work on one lane, after all earlier work of that lane."""
+        if self._pools:
+            return self._pools[lane].submit(function, *arguments)
+        future: Future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # handed on by result(), as a thread would
+            future.set_exception(error)
+        return future
+
+    def bounds(self, total: int) -> list[tuple[int, int, int]]:
+        """(lane, first, last) of equal shares of `total` things; lanes without a share are left out."""
+        cuts = [total * index // self.count for index in range(self.count + 1)]
+        return [(lane, cuts[lane], cuts[lane + 1]) for lane in range(self.count) if cuts[lane] < cuts[lane + 1]]
+
+
+def count_lanes() -> int:
+    """Threads that are of use: the cores this process may use, at most 8."""
+    return min(MOST_LANES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
 
 BAND_ROWS = 64  # rows of one plane that are taken and given back together
 BLOCK_COLUMNS = (16, 96)  # of a band that lie together: the largest number in this range that divides X, else all
@@ -32,7 +87,7 @@ class WindowAccumulator:
         lanes: threads that share the planes of every window.
     """
 
-    def __init__(self, grid: WindowGrid, classes: int, lanes: Lanes):
+    def __init__(self, grid: WindowGrid, classes: int, lanes: OrderedWorkers):
         self._grid, self._lanes, self._kernels = grid, lanes, load_kernels()
         self._depth, (_, height, width) = grid.window[0], grid.shape
         bands, columns = -(-height // BAND_ROWS), _block_columns(width)

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import ResourceError
-from helpers.inference.accumulator import BAND_ROWS, MOST_PENDING, SLAB_BYTES
-from helpers.inference.lanes import count_lanes
+from helpers.inference.accumulator import BAND_ROWS, MOST_PENDING, SLAB_BYTES, count_lanes
 from helpers.inference.window_grid import compute_steps
 
 FLOAT_BYTES = 4

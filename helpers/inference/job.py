@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from helpers.inference.activation import label_threshold
 from helpers.inference.budget import InferenceRequest, available_ram_bytes, estimate, fit
-from helpers.inference.constant_windows import ReuseConstant
 from helpers.inference.on_torch import TorchWindows
-from helpers.inference.refusals import infinite_scores
+from helpers.inference.predictor import ConstantWindowCache
 from helpers.inference.resample import resample_slabs, resample_to_labels
+from helpers.inference.scores import infinite_scores, label_threshold
 from helpers.inference.slabs import Infer, Slab, sliding_window, stream_slabs
 from helpers.inference.window_grid import compute_steps
 
@@ -81,7 +80,7 @@ def infer_job(image: np.ndarray, infer: Infer, plan: WindowPlan | None) -> np.nd
         return answer
     if not getattr(infer, "keeps_batches", False):
         plan = fit_to_memory(image, infer, plan)
-    asked = ReuseConstant(infer) if plan.reuse_constant else infer
+    asked = ConstantWindowCache(infer) if plan.reuse_constant else infer
     window, shape, axis, options = _options(plan)
     on_torch = _on_torch(image, infer, window, options)
     if shape is None:

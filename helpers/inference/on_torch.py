@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.inference.activation import label_threshold
-from helpers.inference.refusals import infinite_scores, refuse_many_classes, refuse_other_shape
-from helpers.inference.slab import Slab
-from helpers.inference.window_grid import PaddedVolume, mirror_combinations
+from helpers.inference.scores import infinite_scores, label_threshold, refuse_many_classes, refuse_other_shape
+from helpers.inference.window_grid import PaddedVolume, Slab, mirror_combinations
 
 
 @dataclass(frozen=True)

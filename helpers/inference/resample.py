@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.errors import DataError
-from helpers.inference.labels import slab_to_labels
-from helpers.inference.lanes import Lanes
-from helpers.inference.slab import Slab
+from helpers.inference.accumulator import OrderedWorkers
+from helpers.inference.scores import slab_to_labels
+from helpers.inference.window_grid import Slab
 
 BLOCK_ROWS = 64  # rows blended at a time, so that they stay in a core's cache
 
@@ -81,7 +81,7 @@ def _stream(scores, shape, source_shape, nearest_axis, take) -> Iterator[int]:
     if nearest_axis is not None:
         axes[nearest_axis] = _Taps.nearest(source_shape[nearest_axis], shape[nearest_axis])
     done = 0
-    with Lanes() as lanes:
+    with OrderedWorkers() as lanes:
         bands = [(lane, _Band(axes, first, last, take)) for lane, first, last in lanes.bounds(shape[1])]
         for slab in scores:
             for future in [lanes.submit(lane, band.push, slab) for lane, band in bands]:

@@ -8,13 +8,10 @@ from contextlib import closing
 
 import numpy as np
 
-from helpers.inference.accumulator import WindowAccumulator
-from helpers.inference.activation import label_threshold
-from helpers.inference.lanes import Lanes
-from helpers.inference.mirrored_call import MirroredCall
-from helpers.inference.refusals import refuse_many_classes
-from helpers.inference.slab import Slab
-from helpers.inference.window_grid import PaddedVolume, WindowGrid
+from helpers.inference.accumulator import OrderedWorkers, WindowAccumulator
+from helpers.inference.predictor import MirroredPredictor
+from helpers.inference.scores import label_threshold, refuse_many_classes
+from helpers.inference.window_grid import PaddedVolume, Slab, WindowGrid
 
 Infer = Callable[[np.ndarray], np.ndarray]
 Finished = tuple[tuple[int, int], tuple[int, int]]
@@ -37,7 +34,7 @@ def sliding_window(
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32; arguments as `stream_slabs`."""
     refuse_many_classes(classes)
     padded = PaddedVolume(volume, window, step, gaussian)
-    grid, call = padded.grid, MirroredCall(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
+    grid, call = padded.grid, MirroredPredictor(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
     labels = np.empty(grid.shape, np.uint8)
     with _open_lanes(grid, classes) as lanes:
         accumulator = WindowAccumulator(grid, classes, lanes)
@@ -80,7 +77,7 @@ def stream_slabs(
         DeviceError: the scores have another shape, or are not finite.
     """
     padded = PaddedVolume(volume, window, step, gaussian)
-    grid, call = padded.grid, MirroredCall(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
+    grid, call = padded.grid, MirroredPredictor(infer, len(window) == 2, classes, tuple(mirror_axes), activation)
     with _open_lanes(grid, classes) as lanes:
         accumulator = WindowAccumulator(grid, classes, lanes)
         for planes, rows in _add_windows(padded, accumulator, call, batch_size):
@@ -88,13 +85,13 @@ def stream_slabs(
                 yield from _cropped(accumulator.slabs(planes), padded.crop)
 
 
-def _open_lanes(grid: WindowGrid, classes: int) -> Lanes:
+def _open_lanes(grid: WindowGrid, classes: int) -> OrderedWorkers:
     """Threads for the accumulation; none where a window is small."""
-    return Lanes(0 if 4 * classes * int(np.prod(grid.window)) < SMALL_BATCH_BYTES else None)
+    return OrderedWorkers(0 if 4 * classes * int(np.prod(grid.window)) < SMALL_BATCH_BYTES else None)
 
 
 def _add_windows(
-    padded: PaddedVolume, accumulator: WindowAccumulator, call: MirroredCall, batch_size: int
+    padded: PaddedVolume, accumulator: WindowAccumulator, call: MirroredPredictor, batch_size: int
 ) -> Iterator[Finished]:
     """Infers and adds every window; yields (planes, rows) as soon as they are finished."""
     grid = padded.grid
@@ -117,7 +114,7 @@ def _cropped(slabs: Iterator[Slab], crop: tuple[slice, ...]) -> Iterator[Slab]:
             yield Slab(start - first, stop - first, slab.scores[:, planes, crop[1], crop[2]])
 
 
-def _infer_in_order(volume: np.ndarray, grid: WindowGrid, call: MirroredCall, batch_size: int):
+def _infer_in_order(volume: np.ndarray, grid: WindowGrid, call: MirroredPredictor, batch_size: int):
     """Scores of every window in order, with calls kept in flight ahead of the accumulation."""
     flying: deque = deque()
     with closing(_read_ahead(volume, grid, batch_size)) as batches:
@@ -129,7 +126,7 @@ def _infer_in_order(volume: np.ndarray, grid: WindowGrid, call: MirroredCall, ba
         yield from _landed(flying.popleft(), call)
 
 
-def _landed(flight, call: MirroredCall):
+def _landed(flight, call: MirroredPredictor):
     shape, calls = flight
     yield from call.collect(calls, shape)
 
@@ -138,7 +135,7 @@ def _read_ahead(volume: np.ndarray, grid: WindowGrid, batch_size: int):
     """Windows (N, C, *window) in order; the next batch is cut while this one is inferred."""
     groups = [grid.positions[first : first + batch_size] for first in range(0, len(grid.positions), batch_size)]
     batch_bytes = 4 * min(batch_size, len(grid.positions)) * volume.shape[0] * int(np.prod(grid.window))
-    with Lanes(0 if batch_bytes < SMALL_BATCH_BYTES or batch_size == 1 else 1) as reader:
+    with OrderedWorkers(0 if batch_bytes < SMALL_BATCH_BYTES or batch_size == 1 else 1) as reader:
         following = reader.submit(0, _cut, volume, groups[0], grid.window)
         for index in range(len(groups)):
             batch = following.result()

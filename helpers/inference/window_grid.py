@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -138,3 +139,12 @@ class PaddedVolume:
         self.crop = tuple(slice(before, before + size) for size, (before, _) in inside)
         self.array = np.pad(volume, [(0, 0), *pads]) if any(map(sum, pads)) else volume
         self.grid = WindowGrid(self.array.shape[1:], window, step, gaussian, flat)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Finished planes of a volume: `scores` (classes, Z, Y, X) float32 for planes start to stop."""
+
+    start: int
+    stop: int
+    scores: np.ndarray

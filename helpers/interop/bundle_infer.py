@@ -18,7 +18,7 @@ import numpy as np
 from helpers.devices import open_device
 from helpers.errors import DeviceError, ParameterError
 from helpers.inference import WindowPlan, infer_job
-from helpers.inference.device_call import DeviceCall
+from helpers.inference.predictor import DevicePredictor
 from helpers.interop.bundle import Bundle, BundleCase, BundleModel, save_array
 from helpers.interop.exchange import Exchange, ExchangeBytes, check_room, measure_exchange
 
@@ -96,12 +96,12 @@ def _compiled(bundle: Bundle) -> BundleModel:
 @contextmanager
 def _open(
     path: Path, model: BundleModel, bundle: Bundle, devices: str | list[int] | None, python: str | None
-) -> Iterator[DeviceCall]:
+) -> Iterator[DevicePredictor]:
     # An interpreter is of this machine: one that a bundle names is never started.
     target = SimpleNamespace(**{**model.target, "python": python})
     axis = bundle.ports.output_batch_axis
     with open_device(path, target, output_batch_axis=axis, devices=devices, precision=model.precision) as device:
-        yield DeviceCall(device, bundle.ports.input_name, bundle.ports.output_name)
+        yield DevicePredictor(device, bundle.ports.input_name, bundle.ports.output_name)
 
 
 def _answer(bundle: Bundle, case: BundleCase, call: Infer, model: BundleModel, source: dict) -> Bundle:

@@ -17,9 +17,8 @@ import numpy as np
 from helpers.errors import DeviceError, ResourceError
 from helpers.inference import WindowPlan, count_samples, infer_job
 from helpers.interop.ports import ModelPorts
-from helpers.interop.registry import tool_named
 from helpers.interop.samples import RecordingCall, ReplayingCall, SampleWriter
-from helpers.interop.tool import INPUT, ToolTimes
+from helpers.interop.tool import INPUT, ToolTimes, tool_named
 from helpers.run.atomic import write_json
 
 MANIFEST, FORMAT = "exchange.json", 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import platform
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from helpers.errors import DeviceError, ParameterError
 from helpers.interop.ports import ModelPorts
+from helpers.run.atomic import replace_when_whole
 
 INPUT = "input"
 
@@ -79,3 +85,161 @@ def most_complete(folders: Iterable[Path], names: Mapping[str, str]) -> dict[str
 
     candidates = [(found(folder), folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()]
     return max(candidates, key=lambda item: (len(item[0]), item[1]), default=({}, 0))[0]
+
+
+OUTPUT, RUN = "output", "run"
+
+
+class AisBench(Tool):
+    """One sample a file. It pads the last batch itself and saves no output of the padding."""
+
+    name = "ais_bench"
+
+    def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:
+        """One command; a graph that counts samples on another axis needs `--output_batchsize_axis`."""
+        command = ["python3", "-m", "ais_bench", "--model", model, "--input", INPUT, "--output", OUTPUT]
+        command += ["--output_dirname", RUN, "--outfmt", "BIN", "--batchsize", str(ports.batch_size)]
+        if ports.output_batch_axis:
+            command += ["--output_batchsize_axis", str(ports.output_batch_axis)]
+        return [command]
+
+    def find_outputs(self, folder: Path, stems: Sequence[str], ports: ModelPorts) -> dict[str, Path]:
+        """`<output>/<dirname or time>/<stem>_<k>.bin`, k from 0; below it `device<i>/` when several were given."""
+        names = {stem: f"{stem}_{ports.output_index}.bin" for stem in stems}
+        folders = [*(folder / OUTPUT).glob("*"), *(folder / OUTPUT).glob("*/device*")]
+        return most_complete(folders, names)
+
+    def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
+        """From `<dirname>_summary.json` beside the outputs, or `sumary.json` among them (releases up to 2022)."""
+        paths = [*(folder / OUTPUT).glob("*_summary.json"), *(folder / OUTPUT).glob("*/sumary.json")]
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            try:
+                ms = float(json.loads(path.read_text(encoding="utf-8"))["NPU_compute_time"]["mean"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            if ms > 0:
+                return ToolTimes(ms, 1000 * ports.batch_size / ms, path.relative_to(folder).as_posix())
+        return None
+
+
+RESULT = "result"
+_INFERENCE = re.compile(r"\[infer(?:ence)?\][^\n]*?Interface throughputRate:\s*([0-9.]+)")
+_PURE = re.compile(r"ave_throughputRate:\s*([0-9.]+)\s*samples/s")
+_RECORDS = {"perf_vision_batchsize_*_device_*.txt": _INFERENCE, "PureInfer_perf_of_*_in_device_*.txt": _PURE}
+
+
+class Benchmark(Tool):
+    """One sample a file, named in a list; inputs are split over chips in contiguous parts."""
+
+    name = "benchmark"
+    several_chips = True
+
+    def write_lists(self, folder: Path, stems: Sequence[str], ports: ModelPorts, chips: int) -> None:
+        """One `.info` a chip: lines of index from 0, path, width and height, single spaces between."""
+        height, width = ports.input_shape[-2:]
+        for chip, part in enumerate(split_evenly(stems, chips)):
+            lines = [f"{index} {INPUT}/{stem}.bin {width} {height}\n" for index, stem in enumerate(part)]
+            with replace_when_whole(folder / _list_name(chip)) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
+
+    def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:
+        """One command a chip, to be run side by side; the binary of this machine's processor."""
+        height, width = ports.input_shape[-2:]
+        shared = ["-model_type=vision", f"-om_path={model}", f"-batch_size={ports.batch_size}"]
+        shared += [f"-input_width={width}", f"-input_height={height}", "-useDvpp=false", "-output_binary=true"]
+        program = f"benchmark.{'aarch64' if platform.machine() in ('aarch64', 'arm64') else 'x86_64'}"
+        return [
+            [program, *shared, f"-device_id={chip}", f"-input_text_path={_list_name(chip)}"] for chip in range(chips)
+        ]
+
+    def find_outputs(self, folder: Path, stems: Sequence[str], ports: ModelPorts) -> dict[str, Path]:
+        """`result/dumpOutput_device<d>/<stem>_<k>.bin` of all chips together, k from 1.
+
+        Raises:
+            DeviceError: two chips answered the same input, so one list was run twice and another perhaps not.
+        """
+        there: dict[str, Path] = {}
+        for path in sorted((folder / RESULT).glob(f"dumpOutput_device*/*_{ports.output_index + 1}.bin")):
+            if path.name in there:
+                raise DeviceError(
+                    "two chips answered the same input",
+                    received=f"{there[path.name].relative_to(folder)} and {path.relative_to(folder)}",
+                    remedy=f"Remove {RESULT}/ and run every command once.",
+                )
+            there[path.name] = path
+        names = {stem: f"{stem}_{ports.output_index + 1}.bin" for stem in stems}
+        return {stem: there[name] for stem, name in names.items() if name in there}
+
+    def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
+        """`Interface throughputRate` of one chip: samples over the device's own time; else a pure run's rate."""
+        for pattern, rate in _RECORDS.items():
+            for path in sorted((folder / RESULT).glob(pattern)):
+                found = rate.search(path.read_text(encoding="utf-8", errors="replace"))
+                if found and float(found[1]) > 0:
+                    per_second = float(found[1])
+                    source = path.relative_to(folder).as_posix()
+                    return ToolTimes(1000 * ports.batch_size / per_second, per_second, source)
+        return None
+
+
+def split_evenly(items: Sequence[str], parts: int) -> list[Sequence[str]]:
+    """Contiguous parts whose lengths differ by one at most, the longer ones first."""
+    size, more = divmod(len(items), parts)
+    cuts = [index * size + min(index, more) for index in range(parts + 1)]
+    return [items[first:last] for first, last in itertools.pairwise(cuts)]
+
+
+def _list_name(chip: int) -> str:
+    return f"device{chip}.info"
+
+
+LOG = "msame.log"
+_AVERAGE = re.compile(r"Inference average time(?: without first time)?\s*:\s*([0-9.]+)\s*ms")
+_ONE = re.compile(r"Inference time:\s*([0-9.]+)\s*ms")
+
+
+class Msame(Tool):
+    """Inputs hold `batch_size` samples each, because msame puts no batch together."""
+
+    name = "msame"
+
+    def samples_a_file(self, ports: ModelPorts) -> int:
+        """A whole batch."""
+        return ports.batch_size
+
+    def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:
+        """One command over the folder of inputs."""
+        return [["msame", "--model", model, "--input", INPUT, "--output", OUTPUT, "--outfmt", "BIN"]]
+
+    def shown_commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[str]:
+        """With a copy of what msame prints: it leaves its times nowhere else."""
+        return [f"{shlex.join(command)} | tee {LOG}" for command in self.commands(model, ports, chips)]
+
+    def find_outputs(self, folder: Path, stems: Sequence[str], ports: ModelPorts) -> dict[str, Path]:
+        """`<output>/<time>/<stem>_output_<k>.bin`, k from 0."""
+        names = {stem: f"{stem}_output_{ports.output_index}.bin" for stem in stems}
+        return most_complete((folder / OUTPUT).glob("*"), names)
+
+    def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
+        """The average without the first call where it is printed. msame's times are of a batch, never of a sample."""
+        path = folder / LOG
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        found = _AVERAGE.findall(text) or _ONE.findall(text)
+        if not found or float(found[-1]) <= 0:
+            return None
+        ms = float(found[-1])
+        return ToolTimes(ms, 1000 * ports.batch_size / ms, LOG)
+
+
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in (Msame(), Benchmark(), AisBench())}
+
+
+def tool_named(name: str) -> Tool:
+    """A tool.
+
+    Raises:
+        ParameterError: there is none of this name.
+    """
+    if name not in TOOLS:
+        raise ParameterError("unknown device tool", received=name, expected=", ".join(TOOLS))
+    return TOOLS[name]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from helpers.errors import CheckpointError
 from helpers.networks.safe_pickle import read_torch_pickle
-from helpers.run.lfs import REMEDY, is_lfs_pointer
+from helpers.run.digest import REMEDY, is_lfs_pointer
 
 StateDict = dict[str, Tensor]
 

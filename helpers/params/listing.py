@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from helpers.params.model import RunParams
-from helpers.params.text import options_of
+from helpers.params.yaml_file import options_of
 
 
 def list_parameters(params: RunParams, heading: str) -> list[tuple[str, str, str, str]]:

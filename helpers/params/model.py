@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from helpers.params.atc_options import AtcOptions
 from helpers.params.builder_config import BuilderConfig
 from helpers.params.targets import Precision
-from helpers.params.text import read_text, split_numbers
+from helpers.params.yaml_file import read_text, split_numbers
 
 
 class RunParams(BaseModel):
@@ -86,7 +86,7 @@ class RunParams(BaseModel):
     device_tool_chips: int = Field(1, ge=1, le=64)
     """Parts of the list of windows, one a chip, for `benchmark`."""
 
-    keep_precise: list[str] = Field(default_factory=list)
+    fp32_layers: list[str] = Field(default_factory=list)
     """Layers of an int8 model that stay f32, by name."""
 
     precision_study: bool = False

@@ -10,9 +10,8 @@ from pydantic import ValidationError
 from helpers.errors import ParameterError
 from helpers.params.model import RunParams
 from helpers.params.paths import PARAMS_FOLDER
-from helpers.params.refusals import explain_validation_error
 from helpers.params.targets import Target, load_target
-from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping, unknown_name_error
 
 P = TypeVar("P", bound=RunParams)
 
@@ -26,7 +25,7 @@ def load_profile(recipe: str, profile: str) -> dict:
     folder = PARAMS_FOLDER / recipe
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if profile not in known:
-        raise refuse_unknown_name(f"profile of {recipe}", profile, known)
+        raise unknown_name_error(f"profile of {recipe}", profile, known)
     content = read_yaml_mapping(folder / f"{profile}.yaml")
     if content.get("profile", profile) != profile:
         raise ParameterError(f"{profile}.yaml names another profile", received=content["profile"], expected=profile)
@@ -48,7 +47,7 @@ def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given:
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if name not in model.model_fields:
-            raise refuse_unknown_name("parameter", name, model.model_fields)
+            raise unknown_name_error("parameter", name, model.model_fields)
     if given.get("recipe", recipe) != recipe:
         raise ParameterError("recipe names another recipe", received=given["recipe"], expected=recipe)
     profile_name = given.get("profile", model.model_fields["profile"].default)

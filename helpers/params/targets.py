@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.params.builder_config import BuilderConfig
 from helpers.params.paths import PARAMS_FOLDER
-from helpers.params.refusals import explain_validation_error
-from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping, unknown_name_error
 
 # The last four are MagicMind's own: what is quantised, and the precision of everything else.
 Precision = Literal[
@@ -88,7 +87,7 @@ def load_target(name: str) -> Target:
         ParameterError: there is no such target, or its file is wrong.
     """
     if name not in target_names():
-        raise refuse_unknown_name("target", name, target_names())
+        raise unknown_name_error("target", name, target_names())
     content = read_yaml_mapping(PARAMS_FOLDER / "targets" / f"{name}.yaml")
     try:
         return Target(name=name, **content)

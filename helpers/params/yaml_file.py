@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
-from collections.abc import Iterable
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from helpers.errors import ParameterError
 
@@ -52,9 +57,159 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def refuse_unknown_name(kind: str, name: str, known: Iterable[str]) -> ParameterError:
+def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> ParameterError:
     """The error for an unknown name: the nearest known one, or all of them when nothing is near."""
     known = sorted(known)
     near = nearest_name(name, known)
     remedy = f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
     return ParameterError(f"unknown {kind} {name!r}", remedy=remedy)
+
+
+_SWITCHES = {"on": True, "off": False, "true": True, "false": False}
+
+
+def takes_text(kind: object) -> bool:
+    """Whether a type is text, one of several words, or a list of such: `0001` is no number there."""
+    return all(_is_text(_item_of(option)) for option in options_of(kind))
+
+
+def options_of(kind: object) -> tuple[object, ...]:
+    """The types that a type allows beside None."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return tuple(option for option in typing.get_args(kind) if option is not types.NoneType)
+    return (kind,)
+
+
+def read_text(kind: object, value: object) -> object:
+    """A list from `a,b`, `0,1`, one number or a YAML list, a mapping from YAML, a switch from on and off.
+
+    Whatever else it is, or however wrong, comes back as it came: the type refuses it.
+
+    Raises:
+        ValueError: brackets or braces that YAML cannot read; the message says what is expected.
+    """
+    options = options_of(kind)
+    option = options[0] if len(options) == 1 else None
+    if typing.get_origin(option) is list and not _is_text(_item_of(option)):
+        return [value] if type(value) is int else split_numbers(value)
+    if not isinstance(value, str):
+        return value
+    if typing.get_origin(option) is list:
+        return _split_names(value)
+    if option is bool:
+        return _SWITCHES.get(value.lower(), value)
+    is_mapping = typing.get_origin(option) is dict or (isinstance(option, type) and issubclass(option, BaseModel))
+    return _load(value, "a mapping in YAML or JSON", yaml.SafeLoader) if is_mapping else value
+
+
+def split_numbers(value: object) -> object:
+    """`0,1` or `[0, 1]` as a list; a part that is no number stays text."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _load(value, "numbers with commas between them, or a list in YAML", yaml.SafeLoader)
+    return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
+
+
+def _split_names(text: str) -> object:
+    if text.lstrip().startswith("["):
+        # The base loader leaves every scalar the text it is.
+        return _load(text, "names with commas between them, or a list in YAML", yaml.BaseLoader)
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _load(text: str, expected: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> object:
+    try:
+        return yaml.load(text, Loader=loader)  # noqa: S506 (neither loader makes objects)
+    except yaml.YAMLError:
+        raise ValueError(expected) from None
+
+
+def _item_of(kind: object) -> object:
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
+
+
+def _is_text(kind: object) -> bool:
+    if typing.get_origin(kind) is typing.Literal:
+        return all(isinstance(word, str) for word in typing.get_args(kind))
+    return kind is str
+
+
+# YAML 1.1 knows a float only by its point and its exponent's sign: 1e-3 and 1.0e3 are text.
+_NUMBER_READ_AS_TEXT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
+
+# What YAML and papermill make of text that looks like it.
+_READ_FROM_TEXT = (int, float, bool, datetime.date)
+
+
+def explain_validation_error(
+    error: ValidationError, model: type[BaseModel], *, where: str, places: Mapping[str, str | None] | None = None
+) -> ParameterError:
+    """The first finding as a ParameterError; the number of further ones is added.
+
+    Args:
+        error: what pydantic found.
+        model: what it was asked to read.
+        where: the file that the values come from.
+        places: other files that single ones come from, by name; None for a value given for this run.
+    """
+    # A mistyped name comes first: the right one is then missing too, but that is not the cause.
+    findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
+    first = findings[0]
+    name = ".".join(str(part) for part in first["loc"])
+    place = (places or {}).get(name.partition(".")[0], where)
+    if first["type"] == "extra_forbidden":
+        refusal = unknown_name_error("parameter", str(first["loc"][-1]), _names_beside(model, first["loc"]))
+        problem = f"unknown parameter {name!r} in {place}" if place else f"unknown parameter {name!r}"
+        return ParameterError(problem, remedy=refusal.remedy)
+    value = first.get("input")
+    remedy = f"Correct {name} in {place}." if place else f"Correct the value you gave for {name}."
+    remedy = _remedy_of_reading(value, name, model) or _remedy_of_word(first) or remedy
+    if len(findings) > 1:
+        remedy += f" ({len(findings) - 1} more like it.)"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return ParameterError(
+        f"wrong value of {name}",
+        received=f"{value!r} ({type(value).__name__})",
+        expected=message,
+        remedy=remedy,
+    )
+
+
+def _remedy_of_reading(value: object, name: str, model: type[BaseModel]) -> str | None:
+    """What to write where YAML or papermill read something else than was meant."""
+    if isinstance(value, str) and (number := _NUMBER_READ_AS_TEXT.fullmatch(value)):
+        whole, fraction, sign, exponent = number.groups()
+        return f"YAML reads {value} as text: write {whole}{fraction or '.0'}e{sign or '+'}{exponent}."
+    parameter = name.partition(".")[0]
+    field = model.model_fields.get(parameter)
+    if field and type(value) in _READ_FROM_TEXT and takes_text(field.annotation):
+        # The text is lost: 0001 came as 1, 2007_000033 as 2007000033.
+        return f"Text is meant: in YAML put it in quotes, with papermill write -r {parameter} TEXT."
+    return None
+
+
+def _remedy_of_word(finding: Mapping) -> str | None:
+    """The word that a mistyped one is most like."""
+    value = finding.get("input")
+    if finding["type"] != "literal_error" or not isinstance(value, str):
+        return None
+    near = nearest_name(value, re.findall(r"'([^']*)'", finding["ctx"]["expected"]))
+    return f"Did you mean {near!r}?" if near else None
+
+
+def _names_beside(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """The names that the section of an unknown one knows, however deep it lies."""
+    kind: object = model
+    for part in place[:-1]:
+        kind = _kind_of_member(kind, part)
+    return list(getattr(kind, "model_fields", {}))
+
+
+def _kind_of_member(kind: object, part: int | str) -> object:
+    """What is annotated for one member of a model, a mapping or a list; `X | None` counts as X."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        kind = kind.model_fields[str(part)].annotation
+    else:
+        kind = typing.get_args(kind)[-1]
+    return options_of(kind)[0]

@@ -2,14 +2,14 @@
 
 from helpers.qa.case_table import show_review
 from helpers.qa.case_view import show_worst_pictures
-from helpers.qa.steps import export_review, open_desk, send_to_editor, start_review, take_back
+from helpers.qa.steps import export_for_editing, export_review, import_corrected, open_desk, start_review
 
 __all__ = [
+    "export_for_editing",
     "export_review",
+    "import_corrected",
     "open_desk",
-    "send_to_editor",
     "show_review",
     "show_worst_pictures",
     "start_review",
-    "take_back",
 ]

@@ -9,8 +9,7 @@ import anywidget
 import traitlets
 
 from helpers.qa.review import Review, ReviewCase
-from helpers.view.show import Shown
-from helpers.view.tables import html_table
+from helpers.view.tables import Shown, html_table
 
 _HERE = Path(__file__).parent
 KEYS = {

@@ -41,7 +41,7 @@ class Correction:
         return f"{self.changed_voxels:,} changed; Dice with the run's mask: {rows or 'nothing marked'}; {self.path}"
 
 
-def export_for_editing(run: FinishedRun, case_id: str, folder: Path) -> list[Path]:
+def copy_for_editing(run: FinishedRun, case_id: str, folder: Path) -> list[Path]:
     """Copies of a case's shown image and mask, and the names and colours of its labels, into a folder.
 
     In ITK-SNAP: open the image, then Segmentation > Open Segmentation (the mask), then Segmentation > Import Label

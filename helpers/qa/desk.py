@@ -12,8 +12,8 @@ from helpers.errors import CookbookError
 from helpers.qa.case_table import KEYS, CaseTable
 from helpers.qa.case_view import close_view, open_case_view
 from helpers.qa.finished import FinishedRun, list_runs
+from helpers.qa.journal import VERDICTS
 from helpers.qa.review import Review, open_review
-from helpers.qa.verdict import VERDICTS
 
 _STYLES = {"accept": "success", "reject": "danger", "unsure": "warning"}
 _ALONE = "no other run"

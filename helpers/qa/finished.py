@@ -96,13 +96,13 @@ def _read_run(record: Path, outputs: Path) -> FinishedRun:
     content = json.loads(record.read_text(encoding="utf-8"))
     recipe = recipes.load(record.parent.parent.name)
     # JSON has no tuples; the strict model takes its lists for them only when it reads JSON itself.
-    params = recipe.params_model.model_validate_json(json.dumps(without_nothing(content["params"])))
+    params = recipe.params_model.model_validate_json(json.dumps(drop_none(content["params"])))
     moved = params.model_copy(update={"outputs": str(outputs)})
     return FinishedRun(recipe, moved, record.parent, float(content["started"]))
 
 
-def without_nothing(value: object) -> object:
+def drop_none(value: object) -> object:
     """Parameters without those that are None: a record names them all, a validator may refuse to be given some."""
     if isinstance(value, dict):
-        return {name: without_nothing(item) for name, item in value.items() if item is not None}
+        return {name: drop_none(item) for name, item in value.items() if item is not None}
     return value

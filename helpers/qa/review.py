@@ -9,10 +9,8 @@ from pathlib import Path
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import DataError
 from helpers.qa.finished import FinishedRun
-from helpers.qa.flags import Flag, flag_cases
-from helpers.qa.journal import JOURNALS, Journal, Verdicts, read_verdicts
-from helpers.qa.measures import MaskMeasures, measure_mask, recall_measures, remember_measures
-from helpers.qa.verdict import Verdict
+from helpers.qa.flags import Flag, MaskMeasures, flag_cases, measure_mask, recall_measures, remember_measures
+from helpers.qa.journal import JOURNALS, Journal, Verdict, Verdicts, read_verdicts
 from helpers.run.digest import digest_file, digest_value
 from helpers.scoring.dice import dice, mean_of_known
 from helpers.view.progress import show_progress

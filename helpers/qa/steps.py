@@ -8,13 +8,12 @@ from pathlib import Path
 
 from helpers.errors import DataError
 from helpers.params.paths import find_input, place_output
-from helpers.qa.corrected import export_for_editing, read_corrected
-from helpers.qa.export import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts, rejected
+from helpers.qa.corrected import copy_for_editing, read_corrected
 from helpers.qa.finished import find_run
+from helpers.qa.journal import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts, rejected
 from helpers.qa.review import Review, open_review
-from helpers.view.presence import someone_is_there
-from helpers.view.show import Shown
-from helpers.view.tables import html_table
+from helpers.view.progress import is_interactive
+from helpers.view.tables import Shown, html_table
 
 _HEADLESS = "Headless run: the table and the pictures stand for the desk; open this notebook in JupyterLab to judge."
 
@@ -48,7 +47,7 @@ def start_review(
 
 def open_desk(review: Review, viewer: str | None = None, interactive: bool | None = None):
     """The desk when someone is there, else a line that says where it is."""
-    if not someone_is_there(interactive):
+    if not is_interactive(interactive):
         return Shown(f"<i>{_HEADLESS}</i>", _HEADLESS)
     from helpers.qa.desk import Desk
 
@@ -75,7 +74,7 @@ def export_review(review: Review) -> Shown:
     return Shown(html_table(("", "count", "where"), rows), text)
 
 
-def send_to_editor(review: Review, cases: Sequence[str] | str | None) -> Shown:
+def export_for_editing(review: Review, cases: Sequence[str] | str | None) -> Shown:
     """Copies cases with masks and label names to `<outputs>/edit/<recipe>/<run>/` for ITK-SNAP or another editor.
 
     Raises:
@@ -83,7 +82,7 @@ def send_to_editor(review: Review, cases: Sequence[str] | str | None) -> Shown:
     """
     names = _split(cases)
     folder = edit_folder(review)
-    rows = [(name, *(path.name for path in export_for_editing(review.run, name, folder))) for name in names]
+    rows = [(name, *(path.name for path in copy_for_editing(review.run, name, folder))) for name in names]
     if not rows:
         text = "Nothing to correct: name cases in `edit`."
         return Shown(f"<i>{text}</i>", text)
@@ -91,7 +90,7 @@ def send_to_editor(review: Review, cases: Sequence[str] | str | None) -> Shown:
     return Shown(f"<code>{folder}</code><br>" + html_table(("case", "image", "mask", "labels"), rows), text)
 
 
-def take_back(review: Review, corrected: Mapping[str, str] | Sequence[str] | str | None) -> Shown:
+def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str] | str | None) -> Shown:
     """Reads corrected masks back, each checked against its case's grid and labels.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from helpers.params.yaml_file import refuse_unknown_name
+from helpers.params.yaml_file import unknown_name_error
 
 # Recipe name -> class; imported when asked for, so that listing them costs nothing.
 _RECIPES = {
@@ -28,7 +28,7 @@ def load(name: str):
         ParameterError: there is no such recipe.
     """
     if name not in _RECIPES:
-        raise refuse_unknown_name("recipe", name, _RECIPES)
+        raise unknown_name_error("recipe", name, _RECIPES)
     module, _, class_name = _RECIPES[name].partition(":")
     return getattr(importlib.import_module(module), class_name)()
 

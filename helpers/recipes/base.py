@@ -106,11 +106,11 @@ class Recipe(ABC):
         job = self.prepare_job(case, params)
         return job.restore(infer_job(job.image, infer, job.plan))
 
-    def segment_into(self, case: Case, infer: Infer, params: RunParams, path: Path) -> np.ndarray:
+    def segment_and_save(self, case: Case, infer: Infer, params: RunParams, path: Path) -> np.ndarray:
         """As `segment`; what the run wants kept beside the mask at `path` is written there."""
         return self.segment(case, infer, params)
 
-    def rules(self, params: RunParams) -> dict[str, object]:
+    def cache_key_extras(self, params: RunParams) -> dict[str, object]:
         """JSON values that decide a result and stand in neither the weights nor the parameters (a plan's file)."""
         return {}
 

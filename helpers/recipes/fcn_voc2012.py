@@ -131,7 +131,7 @@ class FCNVoc2012(Recipe):
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Drawn scenes of textured objects."""
-        from helpers.data.demo.voc_scenes import write_demo_cases
+        from helpers.demo.voc_scenes import write_demo_cases
 
         return list(write_demo_cases(root, seeds))
 

@@ -7,31 +7,153 @@ import datetime
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.nnunet import cases as nnunet_cases
-from helpers.data.nnunet.example import window_around_truth
-from helpers.data.nnunet.folds import split_fold
-from helpers.data.nnunet.model_folder import ModelFolder
-from helpers.data.nnunet.plan import Plan
-from helpers.data.nnunet.plans import plan_of_v2
+from helpers.data.nnunet.cases import raw_folder, split_fold
+from helpers.data.nnunet.model_folder import ModelFolder, is_model_folder, open_model_folder, results_folder
+from helpers.data.nnunet.plans import Plan, plan_of_v2
 from helpers.data.nnunet.postprocess import apply_postprocessing
-from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_labels
+from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_labels, window_around_truth
 from helpers.data.nnunet.saved_softmax import write_softmax
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError, ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, WindowPlan, infer_scores, slab_to_labels
-from helpers.inference.activation import ACTIVATIONS
-from helpers.params.paths import WEIGHTS_FOLDER, find_input
+from helpers.inference.scores import ACTIVATIONS
+from helpers.params.model import RunParams
+from helpers.params.paths import PROJECT_ROOT, WEIGHTS_FOLDER, find_input
 from helpers.recipes.base import Infer, Recipe
-from helpers.recipes.nnunet_model import find_data, find_model
-from helpers.recipes.nnunet_params import NnunetParams
-from helpers.scoring.metrics13 import metrics_of_case, summary_of_cases
+from helpers.scoring.nnunet_metrics import metrics_of_case, summary_of_cases
+
+Folds = list[int | str] | None
+
+
+def find_model(checkpoint: str, configuration: str, folds: Folds) -> ModelFolder:
+    """The model that `checkpoint` means, opened; opened once as long as its files stay as they are.
+
+    Args:
+        checkpoint: a model folder, a folder of one of its folds, a checkpoint file in one, or the name or number of a
+            data set (Task003_Liver, Dataset003_Liver, 3) below `nnUNet_results` or `RESULTS_FOLDER`.
+        configuration: such as 3d_fullres, of a model found by its data set.
+        folds: which ones; None for all that are there.
+
+    Raises:
+        ParameterError: there is no such path, or it is no model folder.
+        DataError: the model folder lacks what is asked for.
+    """
+    found = None if _is_path(checkpoint) else results_folder(checkpoint, configuration)
+    path = found or find_input(checkpoint, parameter="checkpoint")
+    folder = path if path.is_dir() else path.parent
+    if not is_model_folder(folder):
+        raise ParameterError(
+            "checkpoint is no model folder of nnU-Net",
+            received=path,
+            expected="the folder with plans.pkl (v1) or plans.json (v2), or a file in one of its folds",
+            remedy="The plan says how a case is prepared; a checkpoint without it cannot be used.",
+        )
+    chosen = folds if folder == path and not _is_fold(path) else [folder.name.removeprefix("fold_")]
+    model = _open(folder, None if chosen is None else tuple(chosen), _stamp(folder))
+    return model if path == folder else dataclasses.replace(model, checkpoints=(path,))
+
+
+def find_data(data_root: str) -> Path:
+    """The folder that `data_root` means: a path, or a data set's name or number below nnU-Net's variables.
+
+    Raises:
+        ParameterError: there is no such path, and the variables are not set.
+        DataError: they are set and hold no such data set.
+    """
+    found = None if _is_path(data_root) else raw_folder(data_root)
+    return found or find_input(data_root, parameter="data_root")
+
+
+def _is_path(text: str) -> bool:
+    given = Path(text).expanduser()
+    return len(given.parts) > 1 or given.exists() or (PROJECT_ROOT / given).exists()
+
+
+def _is_fold(folder: Path) -> bool:
+    return folder.name == "all" or folder.name.startswith("fold_")
+
+
+def _stamp(folder: Path) -> tuple:
+    """Changes when a file of the model does."""
+    root = folder.parent if _is_fold(folder) else folder
+    files = [path for pattern in ("*", "fold_*/*", "all/*") for path in sorted(root.glob(pattern)) if path.is_file()]
+    return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+
+@lru_cache(maxsize=8)
+def _open(folder: Path, folds: tuple[int | str, ...] | None, stamp: tuple) -> ModelFolder:
+    return open_model_folder(folder, folds)
+
+
+class NnunetParams(RunParams):
+    """Parameters of the family on top of the shared ones; what they leave out stands in the plan."""
+
+    NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset({"split", "ref_folder", "source_cases"})
+
+    fold: int | str = 0
+    """Fold of a model folder; all: nnU-Net's model of all cases."""
+    folds: list[int | str] | Literal["all"] | None = None
+    """Several folds, averaged as their version averages; all: every one that is there."""
+    as_version: Literal[1, 2] | None = None
+    """Rules of that version of nnU-Net (order of preparation, what is averaged) instead of the model folder's own."""
+    step: float = Field(0.5, gt=0, le=1)
+    """Distance of windows as a fraction of the window."""
+    gaussian: bool = True
+    """Whether a window's middle weighs more than its rim."""
+    mirror_axes: list[int] | None = None
+    """Axes to mirror windows along, averaged; null: as the model was trained."""
+    keep_largest: bool = True
+    """Whether `postprocessing.json` of the model folder is applied."""
+    reuse_constant_windows: bool = False
+    """Asks once about windows of one value, such as air; changes no voxel."""
+    save_softmax: bool = False
+    """Keeps each case's probabilities beside its mask, in the form of the model's version."""
+    split: Literal["validation", "all"] | None = None
+    """data_root is the model's training set: the fold's held-out cases or all; only held-out ones count in means."""
+    ref_folder: str | None = None
+    """Labels that lie elsewhere."""
+    source_cases: int = Field(2, ge=1)
+    """Cases for the source's own score."""
+
+    @field_validator("checkpoint", "data_root", mode="before")
+    @classmethod
+    def _data_set_by_number(cls, value: object) -> object:
+        return str(value) if type(value) is int else value
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _split_folds(cls, value: object) -> object:
+        # papermill's -p passes text only: `-p folds 0,1`.
+        if not isinstance(value, str) or value == "all":
+            return value
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        return [int(name) if name.isdigit() else name for name in names]
+
+    @property
+    def wanted_folds(self) -> list[int | str] | None:
+        """The folds to open; None for every one that is there."""
+        if self.folds == "all":
+            return None
+        return [self.fold] if self.folds is None else list(self.folds)
+
+
+class HeartParams(NnunetParams):
+    """Adds the two forms of the heart's model, and the source's own passes."""
+
+    variant: Literal["2d", "3d"] | None = None
+    """Form of the model; null: its own. The demo weights are 2-D."""
+    passes: Literal["right", "source_python", "source_cpp"] = "right"
+    """How the four mirrored passes of a slice become a mask; the source's two programs do it wrongly."""
 
 
 class NnunetRecipe(Recipe):
@@ -61,7 +183,7 @@ class NnunetRecipe(Recipe):
 
     def adapt_state(self, state: Mapping) -> dict:
         """v1's names for a checkpoint of v2; others as they are."""
-        from helpers.networks.nnunet_v2_names import is_v2, to_v1_names
+        from helpers.networks.nnunet import is_v2, to_v1_names
 
         return to_v1_names(state) if is_v2(state) else dict(state)
 
@@ -97,7 +219,7 @@ class NnunetRecipe(Recipe):
         """The plan of the model folder, or the demo's."""
         return self.model(params).plan
 
-    def rules(self, params: NnunetParams) -> dict[str, object]:
+    def cache_key_extras(self, params: NnunetParams) -> dict[str, object]:
         """What the model folder says beside its weights."""
         model = self.model(params)
         rules = [dataclasses.asdict(rule) for rule in model.postprocessing]
@@ -110,7 +232,7 @@ class NnunetRecipe(Recipe):
     def trained_network(self, params: NnunetParams):
         """The network of the fold, or one network that averages several as their version of nnU-Net does."""
         from helpers.networks.checkpoint import LoadReport
-        from helpers.networks.ensemble import FoldEnsemble
+        from helpers.networks.nnunet import FoldEnsemble
 
         loaded = [self.load_network(path) for path in self.checkpoint_paths(params)]
         if len(loaded) == 1:
@@ -163,7 +285,7 @@ class NnunetRecipe(Recipe):
         mirrors = model.mirror_axes if params.mirror_axes is None else params.mirror_axes
         return InferenceJob(prepared.image, self.window_plan(prepared, params, mirror_axes=tuple(mirrors)), restore)
 
-    def segment_into(self, case: Case, infer: Infer, params: NnunetParams, path: Path) -> np.ndarray:
+    def segment_and_save(self, case: Case, infer: Infer, params: NnunetParams, path: Path) -> np.ndarray:
         """As `segment`; with `save_softmax` the probabilities go beside the mask in the form of their version."""
         if not params.save_softmax:
             return self.segment(case, infer, params)

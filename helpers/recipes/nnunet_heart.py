@@ -11,10 +11,9 @@ from helpers.data.case import Case
 from helpers.data.nnunet.preprocess import prepare_case, restore_labels
 from helpers.errors import ParameterError
 from helpers.inference import InferenceJob, infer_job
-from helpers.inference.activation import ACTIVATIONS
+from helpers.inference.scores import ACTIVATIONS
 from helpers.recipes.base import Infer, SourceScores
-from helpers.recipes.nnunet_family import NnunetRecipe
-from helpers.recipes.nnunet_params import HeartParams
+from helpers.recipes.nnunet_family import HeartParams, NnunetRecipe
 from helpers.scoring.dice import dice, mean_of_known
 
 # Axes of a batch of slices (N, C, Y, X) that each mirrored pass is flipped on, and how the source turns it back.
@@ -57,7 +56,7 @@ class NnunetHeart(NnunetRecipe):
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Generated chests with known atria."""
-        from helpers.data.demo.heart import write_demo_cases
+        from helpers.demo.heart import write_demo_cases
 
         return write_demo_cases(root, seeds)
 

@@ -127,7 +127,7 @@ class UNet3DBrats(Recipe):
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """MNI anatomy with planted tumours."""
-        from helpers.data.demo.brats import write_demo_cases
+        from helpers.demo.brats import write_demo_cases
 
         return write_demo_cases(root, seeds)
 

@@ -15,7 +15,7 @@ from helpers.data.picture import write_picture
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob
-from helpers.inference.activation import sigmoid
+from helpers.inference.scores import sigmoid
 from helpers.params.model import RunParams
 from helpers.recipes.base import Infer, Recipe, SourceScores
 from helpers.scoring.dice import dice
@@ -102,7 +102,7 @@ class UNetCarvana(Recipe):
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Drawn cars in cluttered showrooms."""
-        from helpers.data.demo.cars import write_demo_cases
+        from helpers.demo.cars import write_demo_cases
 
         return write_demo_cases(root, seeds)
 

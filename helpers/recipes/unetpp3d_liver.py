@@ -9,8 +9,7 @@ import numpy as np
 
 from helpers.data.case import Case
 from helpers.recipes.base import Infer, SourceScores
-from helpers.recipes.nnunet_family import NnunetRecipe
-from helpers.recipes.nnunet_params import NnunetParams
+from helpers.recipes.nnunet_family import NnunetParams, NnunetRecipe
 from helpers.scoring.dice import dice_of_regions, mean_of_known
 
 
@@ -82,6 +81,6 @@ class UNetPlusPlus3DLiver(NnunetRecipe):
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """CT-like abdomens with planted lesions."""
-        from helpers.data.demo.abdomen import write_demo_cases
+        from helpers.demo.abdomen import write_demo_cases
 
         return write_demo_cases(root, seeds)

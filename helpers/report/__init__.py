@@ -1,5 +1,5 @@
 """`report.html`: one self-contained page a run, to open from disk, print and hand on."""
 
-from helpers.report.write import write_report
+from helpers.report.page import write_report
 
 __all__ = ["write_report"]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from helpers.run.record import RunRecord, read_run_status
-    from helpers.run.result import Check, Made, StageResult
+    from helpers.run.result import Check, StageOutput, StageResult
     from helpers.run.run import Run
 
-__all__ = ["Check", "Made", "Run", "RunRecord", "StageResult", "read_run_status"]
+__all__ = ["Check", "Run", "RunRecord", "StageOutput", "StageResult", "read_run_status"]
 
 _HOMES = {
     "Check": "result",
-    "Made": "result",
+    "StageOutput": "result",
     "Run": "run",
     "RunRecord": "record",
     "StageResult": "result",

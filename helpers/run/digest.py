@@ -22,7 +22,7 @@ DECIDING_FOLDERS = (
     "recipes",
     "stages",
 )
-DECIDING_FOLDERS += ("study",)
+DECIDING_FOLDERS += ("study", "demo")
 
 
 def digest_file(path: Path) -> str:
@@ -46,3 +46,12 @@ def digest_code() -> str:
             total.update(path.relative_to(PROJECT_ROOT).as_posix().encode())
             total.update(path.read_bytes())
     return total.hexdigest()
+
+
+_BEGINNING = b"version https://git-lfs"
+REMEDY = "Run `git lfs pull` where it was cloned."
+
+
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether a file that begins so is a pointer (git-lfs/docs/spec.md)."""
+    return head.startswith(_BEGINNING)

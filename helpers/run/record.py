@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import socket
 import threading
@@ -131,3 +132,16 @@ def mark_failed(path: Path, reason: str) -> None:
 
 def _now() -> float:
     return round(time.time(), 3)
+
+
+def attach_log_file(path: Path) -> None:
+    """Sends the logger's records to a run's log file; the former run's file is let go."""
+    logger = logging.getLogger("cookbook")
+    logger.setLevel(logging.INFO)
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)

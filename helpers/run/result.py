@@ -34,7 +34,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Made:
+class StageOutput:
     """What the inside of a stage reports; the run adds status, seconds and bytes.
 
     `facts` are the rows of the stage's table. `values` are JSON figures for later stages and `metrics.json`:

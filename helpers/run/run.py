@@ -14,10 +14,9 @@ from helpers.params.paths import place_output
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_code, digest_file, digest_value
 from helpers.run.environment import describe_environment
-from helpers.run.log import attach_log_file
-from helpers.run.record import RunRecord
-from helpers.run.result import Check, Made, StageResult
-from helpers.run.store import Store, StoredWork, place_files
+from helpers.run.record import RunRecord, attach_log_file
+from helpers.run.result import Check, StageOutput, StageResult
+from helpers.run.store import CacheEntry, Store, place_files
 
 _LOG = logging.getLogger("cookbook")
 # Beginning of a file's name in the run -> the step that makes it, as a notebook calls it.
@@ -59,7 +58,7 @@ class Run:
         """A file of this run by its relative name."""
         return self.folder / name
 
-    def need(self, name: str) -> Path:
+    def require_file(self, name: str) -> Path:
         """A file of this run that an earlier step made.
 
         Raises:
@@ -77,7 +76,7 @@ class Run:
         title: str,
         *,
         inputs: Mapping[str, object],
-        make: Callable[[Path], Made],
+        make: Callable[[Path], StageOutput],
     ) -> StageResult:
         """Performs one stage, or reuses it when the same inputs and code made it before.
 
@@ -128,7 +127,7 @@ class Run:
         """Ends the run as failed for a reason found outside a stage."""
         self.record.end("failed", error.line())
 
-    def _find(self, stage: str, key: str) -> StoredWork | None:
+    def _find(self, stage: str, key: str) -> CacheEntry | None:
         record = self._stage_record(stage)
         if record.exists():
             before = json.loads(record.read_text(encoding="utf-8"))
@@ -143,7 +142,7 @@ class Run:
             for name, digest in files.items()
         )
 
-    def _make(self, key: str, make: Callable[[Path], Made]) -> StoredWork:
+    def _make(self, key: str, make: Callable[[Path], StageOutput]) -> CacheEntry:
         with self.store.working_folder() as folder:
             made = make(folder)
             failed = [check for check in made.checks if not check.passed]
@@ -163,7 +162,7 @@ class Run:
             }
             return self.store.keep(key, folder, result)
 
-    def _finish(self, stage: str, title: str, status: str, work: StoredWork, seconds: float) -> StageResult:
+    def _finish(self, stage: str, title: str, status: str, work: CacheEntry, seconds: float) -> StageResult:
         result = StageResult(
             stage=stage,
             title=title,

@@ -26,7 +26,7 @@ _PAUSES_S = (0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
-class StoredWork:
+class CacheEntry:
     """A finished piece of work: its result as JSON and its files by relative name, with their digests."""
 
     key: str
@@ -45,7 +45,7 @@ class Store:
     def __init__(self, root: Path):
         self.root = root
 
-    def find(self, key: str) -> StoredWork | None:
+    def find(self, key: str) -> CacheEntry | None:
         """The work under a key, if it is whole."""
         folder = self.root / key
         try:
@@ -58,7 +58,7 @@ class Store:
             if not path.is_file() or digest_file(path) != digest:
                 _LOG.warning("store: %s of %s is missing or altered; it is made again", name, key[:12])
                 return None
-        return StoredWork(key, folder, result, files)
+        return CacheEntry(key, folder, result, files)
 
     @contextlib.contextmanager
     def working_folder(self) -> Iterator[Path]:
@@ -80,7 +80,7 @@ class Store:
             if pid.isdigit() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, key: str, working: Path, result: dict) -> StoredWork:
+    def keep(self, key: str, working: Path, result: dict) -> CacheEntry:
         """Moves a working folder's files under a key, replacing what was there."""
         files = {
             path.relative_to(working).as_posix(): digest_file(path)
@@ -98,14 +98,14 @@ class Store:
                 # Another process kept the same key just now: equal inputs, so either one will do.
                 if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-        return StoredWork(key, folder, result, files)
+        return CacheEntry(key, folder, result, files)
 
     def forget(self, key: str) -> None:
         """Removes the work under a key."""
         shutil.rmtree(self.root / key, ignore_errors=True)
 
 
-def place_files(work: StoredWork, folder: Path) -> None:
+def place_files(work: CacheEntry, folder: Path) -> None:
     """Copies a piece of work's files into a run's folder, atomically one by one."""
     for name in work.files:
         for pause_s in (*_PAUSES_S, None):

@@ -47,7 +47,7 @@ def soft_dice_of_source(logits: np.ndarray, truth: np.ndarray) -> float:
 
     Source: black0017/MedicalZooPytorch, lib/losses3D (DiceLoss with its default sigmoid).
     """
-    from helpers.inference.activation import sigmoid
+    from helpers.inference.scores import sigmoid
 
     axes = (0, *range(2, logits.ndim))
     probability = sigmoid(logits.astype(np.float32)).astype(np.float64)

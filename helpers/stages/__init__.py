@@ -4,25 +4,30 @@ from helpers.stages.calibration import prepare_calibration
 from helpers.stages.compile import compile_model, show_vendor_commands
 from helpers.stages.data import prepare_data
 from helpers.stages.device_tool import exchange_with_tool
-from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
-from helpers.stages.illustrations import (
+from helpers.stages.figures import (
     draw_case_times,
     draw_data,
     draw_exported,
+    draw_graph,
     draw_op_changes,
     draw_parity,
+    draw_results,
     draw_scores,
     draw_sizes,
+    draw_times,
+    open_case,
+    open_graph,
 )
+from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
 from helpers.stages.infer import infer_cases
-from helpers.stages.pictures import draw_graph, draw_results, draw_times
+from helpers.stages.parity import check_model_parity
 from helpers.stages.score import score_as_source, score_cases
 from helpers.stages.start import start_run
 from helpers.stages.summary import finish_run
-from helpers.stages.viewing import open_case, open_graph
 
 __all__ = [
     "apply_surgery",
+    "check_model_parity",
     "compile_model",
     "draw_case_times",
     "draw_data",

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.compile.amct import amct_command, find_amct
+from helpers.compile.atc import amct_command, find_amct
 from helpers.data.case import CaseFiles
 from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
-from helpers.run import Made, Run, StageResult
+from helpers.run import Run, StageOutput, StageResult
 from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases
 
 WINDOWS, BINS = "calibration/windows.npz", "calibration/bins"
@@ -40,7 +40,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     again = [case.id for case in cases if case.id in scored]
     amct = find_amct() is not None
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         drawn = _draw_windows(recipe, run, cases)
         path = folder / WINDOWS
         path.parent.mkdir()
@@ -54,7 +54,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
             facts["for Ascend's AMCT"] = amct_command("model.onnx", BINS, "compiled/model", spec)
         if again:
             facts["look at this"] = f"also scored by this run, so its int8 figures are flattered: {', '.join(again)}"
-        return Made((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
+        return StageOutput((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
     inputs = {**calibration_inputs(recipe, run), "amct": amct, "also_scored": again}
     return run.perform("calibration", "Calibration set", inputs=inputs, make=make)
@@ -95,7 +95,7 @@ def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
         "cases": {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
         "windows": params.calibration_windows,
         "seed": params.calibration_seed,
-        "rules": recipe.rules(params),
+        "rules": recipe.cache_key_extras(params),
         "params": params.model_dump(mode="json", include=own),
     }
 

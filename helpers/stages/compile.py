@@ -9,13 +9,13 @@ from pathlib import Path
 from helpers.compile.job import CompiledModel, CompileJob
 from helpers.compile.registry import compiler_for
 from helpers.graph.read import load_graph
-from helpers.graph.surgery import Rewrite, apply_surgery, rewrite_named
+from helpers.graph.surgery import Rewrite, rewrite_and_prove, rewrite_named
 from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import Recipe
-from helpers.run import Made, Run, StageResult
+from helpers.run import Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
+from helpers.stages.artifact import FOLDER, CompiledManifest, write_manifest
 from helpers.stages.calibration import WINDOWS, calibration_inputs, load_calibration, prepare_calibration
-from helpers.stages.compiled import FOLDER, CompiledManifest, write_manifest
 from helpers.stages.graph import FINAL
 from helpers.view.progress import report_progress
 
@@ -52,14 +52,16 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
         job = _job(recipe, run, target, precision, output)
         jobs[target.name] = job if target.name == run.params.target else _without_chip(job)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         facts: dict[str, object] = {}
         for target in targets:
             _write_side_files(jobs[target.name], folder)
             lines = compiler_for(target.runtime).commands(jobs[target.name])
             facts[target.title] = next(iter(lines.values()))
             facts[f"{target.title} needs"] = target.needs
-        return Made((), facts, {}, "Run the command in this run's folder on the vendor's machine.", "not run here")
+        return StageOutput(
+            (), facts, {}, "Run the command in this run's folder on the vendor's machine.", "not run here"
+        )
 
     inputs = {
         target.name: {
@@ -74,17 +76,17 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
 def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) -> StageResult:
     compiler = compiler_for(target.runtime)
     job = _job(recipe, run, target, run.params.precision, _OUTPUT)
-    source = run.need(FINAL)
+    source = run.require_file(FINAL)
     if job.is_calibrated:
         prepare_calibration(recipe, run)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         _, facts = _rewrite_for_target(job, source, folder)
         _write_side_files(job, folder)
         facts |= {"target": target.title, **compiler.commands(job), "needs": target.needs}
         facts["goes on with"] = f"{fallback.title}, {_FALLBACK_PRECISION}"
         next_step = "Run the command in this run's folder on a machine that has the compiler."
-        return Made((), facts, {"goes_on_with": fallback.name}, next_step, "not run here")
+        return StageOutput((), facts, {"goes_on_with": fallback.name}, next_step, "not run here")
 
     inputs = {**_inputs(job, source), "fallback": fallback.name}
     return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make)
@@ -93,9 +95,9 @@ def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) ->
 def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> StageResult:
     compiler = compiler_for(target.runtime)
     job = _job(recipe, run, target, precision, _OUTPUT)
-    source = run.need(FINAL)
+    source = run.require_file(FINAL)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         output = folder / _OUTPUT
         output.parent.mkdir()
         graph, facts = _rewrite_for_target(job, source, folder)
@@ -110,7 +112,7 @@ def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> 
         facts |= {"target": target.title, **compiler.commands(job), **done.facts}
         next_step = "Compare every form of the model on one input."
         figures = {"timings": done.timings, "simulated": done.simulated}
-        return Made(done.checks, facts, {"batches": done.batches}, next_step, **figures)
+        return StageOutput(done.checks, facts, {"batches": done.batches}, next_step, **figures)
 
     stage = "compile" if target.name == run.params.target else "compile_fallback"
     inputs = {**_inputs(job, source), "compiler": compiler.identity(target), "asked": run.params.target}
@@ -178,7 +180,7 @@ def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Pa
     rewrites = rewrites_for(job.target, job.precision)
     if not rewrites:
         return source, {}
-    model, report = apply_surgery(load_graph(source), rewrites, job.spec)
+    model, report = rewrite_and_prove(load_graph(source), rewrites, job.spec)
     rewritten = folder / _REWRITTEN
     rewritten.parent.mkdir(exist_ok=True)
     onnx.save(model, str(rewritten))

@@ -12,7 +12,7 @@ from helpers.errors import DataError
 from helpers.params.paths import PROJECT_ROOT, place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import Recipe
-from helpers.run import Check, Made, Run, StageResult
+from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file, digest_value
 
 
@@ -27,10 +27,10 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     cases = selected_cases(recipe, run)
     digests = {case.id: digest_case(case) for case in cases}
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         rows = {case.id: _describe(recipe, run, case) for case in cases}
         labelled = sum(case.truth is not None for case in cases)
-        return Made(
+        return StageOutput(
             checks=(Check("readable, complete, on one grid", True, f"{len(cases)} of {len(cases)} cases"),),
             facts={
                 "cases": len(cases),
@@ -97,7 +97,7 @@ def demo_root(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> P
 
     Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator.
     """
-    folder = PROJECT_ROOT / "helpers" / "data" / "demo"
+    folder = PROJECT_ROOT / "helpers" / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
     seeds = run.params.demo_seeds if seeds is None else list(seeds)
     key = digest_value({"sources": sources, "seeds": seeds})[:8]

@@ -11,12 +11,12 @@ import numpy as np
 
 from helpers.inference import WindowPlan
 from helpers.interop.exchange import Exchange, check_room, measure_exchange
-from helpers.interop.graph_ports import ports_of_graph
+from helpers.interop.ports import ports_of_graph
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
-from helpers.run import Made, Run, StageResult
+from helpers.run import Run, StageOutput, StageResult
 from helpers.run.digest import digest_file, digest_value
-from helpers.stages.compiled import om_name
+from helpers.stages.artifact import om_name
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL
 
@@ -36,9 +36,11 @@ def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
     exchange = open_exchange(recipe, run)
     if exchange is None:
         facts = {"device tool": "none: the device runs in this process and no window is written"}
-        return run.perform("device_tool", "Device by hand", inputs={"tool": None}, make=lambda _: Made((), facts))
+        return run.perform(
+            "device_tool", "Device by hand", inputs={"tool": None}, make=lambda _: StageOutput((), facts)
+        )
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         need = measure_exchange(((image.shape, plan) for _, image, plan in _prepared(recipe, run)), exchange.ports)
         if not exchange.is_written:
             _LOG.info("%s reads windows from files: %s", exchange.tool.name, need)
@@ -79,7 +81,7 @@ def _prepared(recipe: Recipe, run: Run) -> Iterator[tuple[str, np.ndarray, Windo
         yield files.id, job.image, job.plan
 
 
-def _report(run: Run, exchange: Exchange, need: str) -> Made:
+def _report(run: Run, exchange: Exchange, need: str) -> StageOutput:
     place = exchange.folder.relative_to(run.folder).as_posix()
     missing = exchange.missing()
     facts: dict[str, object] = {"on disk": need, "run in": f"{place}/ of this run's folder"}
@@ -90,11 +92,11 @@ def _report(run: Run, exchange: Exchange, need: str) -> Made:
     if missing:
         facts["answers"] = f"{missing:,} files are not answered yet; the walk goes on in this process"
         next_step = "Run the command, bring what it wrote back to the same place, and run this notebook again."
-        return Made((), facts, {"answered": False}, next_step, "not run here")
+        return StageOutput((), facts, {"answered": False}, next_step, "not run here")
     times = exchange.read_times()
     facts["answers"] = (
         f"all there; {place}/input/ may be removed, the answers are read again when the masks are made anew"
     )
     if times is not None:
         facts["measured by the tool"] = f"{times} ({times.source})"
-    return Made((), facts, {"answered": True, "tool": exchange.tool.name}, "Make the masks from the answers.")
+    return StageOutput((), facts, {"answered": True, "tool": exchange.tool.name}, "Make the masks from the answers.")

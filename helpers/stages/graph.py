@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.graph import export as exporting
-from helpers.graph import simplify as simplifying
-from helpers.graph.inspect import inspect_graph as count_graph
+from helpers.graph.export import check_contract, export_network
+from helpers.graph.inspect import summarize_graph
 from helpers.graph.lint import Objection, lint
-from helpers.graph.read import load_graph, opset_of
-from helpers.graph.reference import run_reference
+from helpers.graph.read import load_graph, opset_of, run_reference
+from helpers.graph.simplify import run_onnxsim
 from helpers.graph.spec import GraphSpec
-from helpers.graph.surgery import apply_surgery as prove_surgery
-from helpers.graph.surgery import rewrite_named
-from helpers.inference.labels import class_map_errors
+from helpers.graph.surgery import rewrite_and_prove, rewrite_named
+from helpers.inference.scores import class_map_errors
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
-from helpers.run import Check, Made, Run, StageResult
+from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
 from helpers.run.environment import package_version
 
@@ -34,12 +32,12 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
     """
     spec = recipe.graph_spec(run.params)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         trained, loaded = recipe.trained_network(run.params)
         network = recipe.graph_network(trained, run.params)
         path = folder / EXPORTED
         path.parent.mkdir()
-        model = exporting.export_onnx(network, spec, path)
+        model = export_network(network, spec, path)
         checks = [Check("checkpoint loaded strictly", True, f"{loaded.n_tensors} tensors ({loaded.wrapper})")]
         checks.append(Check("opset read back from the file", True, str(opset_of(model))))
         for batch in spec.batches_to_prove():
@@ -47,11 +45,11 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
             passed = error <= run.params.parity_tolerance
             checks.append(Check(f"ONNX Runtime against torch, batch {batch}", passed, f"{error:.1e} of range"))
         facts = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
-        return Made(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
+        return StageOutput(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
 
     inputs = {
         "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
-        "rules": recipe.rules(run.params),
+        "rules": recipe.cache_key_extras(run.params),
         "spec": spec.__dict__,
         "torch": package_version("torch"),
         "tolerance": run.params.parity_tolerance,
@@ -62,16 +60,16 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
     """Runs onnxsim in a guarded child; when that fails the exported graph goes on and the result says so."""
     spec = recipe.graph_spec(run.params)
-    source = run.need(EXPORTED)
+    source = run.require_file(EXPORTED)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         target = folder / SIMPLIFIED
         target.parent.mkdir()
         shape = {spec.input_name: spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size)}
-        done = simplifying.simplify_onnx(source, target, shape, timeout_s=run.params.simplify_timeout_s)
-        exporting.check_contract(load_graph(target), spec)
+        done = run_onnxsim(source, target, shape, timeout_s=run.params.simplify_timeout_s)
+        check_contract(load_graph(target), spec)
         outcome = "simplified" if done.simplified else f"kept unsimplified: {done.reason}"
-        return Made(
+        return StageOutput(
             checks=(Check("names, opset and shapes kept", True, f"opset {spec.opset}, {_axes(spec)}"),),
             facts={"outcome": outcome, "nodes": f"{done.nodes_before} → {done.nodes_after}"},
             values={"simplified": done.simplified, "nodes": done.nodes_after},
@@ -93,12 +91,12 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
     import onnx
 
     spec = recipe.graph_spec(run.params)
-    source = run.need(SIMPLIFIED)
+    source = run.require_file(SIMPLIFIED)
     names = list(dict.fromkeys((*recipe.rewrites, *_offered(run))))
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         rewrites = [rewrite_named(name) for name in names]
-        model, report = prove_surgery(load_graph(source), rewrites, spec)
+        model, report = rewrite_and_prove(load_graph(source), rewrites, spec)
         onnx.save(model, str(folder / FINAL))
         facts = {rewrite.name: rewrite.why for rewrite in rewrites}
         facts |= {node: text for _, node, text in report.rows}
@@ -106,7 +104,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
         batches = ", ".join(str(batch) for batch in report.batches)
         proof = Check(f"same numbers at batch {batches}", True, f"largest change {report.largest_change:g}")
         values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
-        return Made((proof,), facts, values, "Look at the graph.")
+        return StageOutput((proof,), facts, values, "Look at the graph.")
 
     inputs = {"graph": digest_file(source), "rewrites": names, "spec": spec.__dict__}
     return run.perform("surgery", "Graph surgery", inputs=inputs, make=make)
@@ -114,10 +112,10 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
 
 def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
     """Counts ops, multiply-accumulates and parameters of the final graph."""
-    source = run.need(FINAL)
+    source = run.require_file(FINAL)
 
-    def make(folder: Path) -> Made:
-        summary = count_graph(load_graph(source))
+    def make(folder: Path) -> StageOutput:
+        summary = summarize_graph(load_graph(source))
         facts = {
             "ops": ", ".join(f"{op} {count}" for op, count in summary.ops.items()),
             "multiply-accumulates": f"{summary.macs / 1e9:.3f} G a sample",
@@ -127,17 +125,17 @@ def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
         if summary.uncounted:
             facts["not counted"] = ", ".join(summary.uncounted)
         values = {"macs": summary.macs, "parameters": summary.parameters, "ops": summary.ops}
-        return Made((), facts, values, "See which targets would take it.")
+        return StageOutput((), facts, values, "See which targets would take it.")
 
     return run.perform("inspect", "Inspect the graph", inputs={"graph": digest_file(source)}, make=make)
 
 
 def lint_graph(recipe: Recipe, run: Run) -> StageResult:
     """What each vendor target would refuse, before and after surgery."""
-    before, after = run.need(SIMPLIFIED), run.need(FINAL)
+    before, after = run.require_file(SIMPLIFIED), run.require_file(FINAL)
     targets = [load_target(name) for name in dict.fromkeys((*recipe.targets_to_lint, run.params.target))]
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         facts, checks, values = {}, [], {}
         for target in targets:
             old, new = lint(load_graph(before), target), lint(load_graph(after), target)
@@ -147,7 +145,7 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
                 facts[f"{target.name} objects to"] = "; ".join(f"{item.node}: {item.why}" for item in new[:3])
             if target.name == run.params.target:
                 checks.append(Check(f"{target.name} takes every node", not new, _count(new)))
-        return Made(tuple(checks), facts, values, "Compile the graph.")
+        return StageOutput(tuple(checks), facts, values, "Compile the graph.")
 
     inputs = {
         "before": digest_file(before),
@@ -159,7 +157,7 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
 
 def _offered(run: Run) -> list[str]:
     """Rewrites that mend what the run's target objects to."""
-    objections = lint(load_graph(run.need(SIMPLIFIED)), load_target(run.params.target))
+    objections = lint(load_graph(run.require_file(SIMPLIFIED)), load_target(run.params.target))
     return [item.rewrite for item in objections if item.rewrite]
 
 

@@ -16,17 +16,17 @@ from helpers.data.case import Case, CaseFiles
 from helpers.errors import CompileError, DataError, ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleModel, save_array
-from helpers.interop.graph_ports import ports_of_graph
+from helpers.interop.ports import ports_of_graph
 from helpers.params.model import RunParams
-from helpers.params.refusals import explain_validation_error
 from helpers.params.resolve import check_limits
 from helpers.params.targets import load_target
+from helpers.params.yaml_file import explain_validation_error
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageResult
 from helpers.run.atomic import copy_file, write_json
 from helpers.run.digest import digest_file, digest_value
+from helpers.stages.artifact import FOLDER, read_manifest
 from helpers.stages.compile import compile_model
-from helpers.stages.compiled import FOLDER, read_manifest
 from helpers.stages.data import selected_cases
 from helpers.stages.graph import FINAL
 
@@ -190,4 +190,4 @@ def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping
 
 def _digest_sources(recipe: Recipe, run: Run, files: CaseFiles) -> str:
     digests = {role: digest_file(path) for role, path in files.files.items()}
-    return digest_value({"files": digests, "rules": recipe.rules(run.params)})
+    return digest_value({"files": digests, "rules": recipe.cache_key_extras(run.params)})

@@ -11,14 +11,14 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.devices import Device, open_device
-from helpers.inference.device_call import DeviceCall
+from helpers.inference.predictor import DevicePredictor
 from helpers.interop.exchange import Exchange
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
-from helpers.run import Check, Made, Run, StageResult
+from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_value
 from helpers.run.measure import Stopwatch, peak_memory
-from helpers.stages.compiled import compiled_path, digest_compiled, running_precision, running_target
+from helpers.stages.artifact import compiled_path, digest_compiled, running_precision, running_target
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
 from helpers.view.progress import show_progress
@@ -85,11 +85,11 @@ def open_run_device(recipe: Recipe, run: Run) -> Device:
 
 
 @contextlib.contextmanager
-def run_call(recipe: Recipe, run: Run) -> Iterator[DeviceCall]:
+def open_predictor(recipe: Recipe, run: Run) -> Iterator[DevicePredictor]:
     """The run's device as the callable that inference wants."""
     spec = recipe.graph_spec(run.params)
     with open_run_device(recipe, run) as device:
-        yield DeviceCall(device, spec.input_name, spec.output_name)
+        yield DevicePredictor(device, spec.input_name, spec.output_name)
 
 
 def mask_name(recipe: Recipe, case_id: str) -> str:
@@ -98,7 +98,7 @@ def mask_name(recipe: Recipe, case_id: str) -> str:
 
 
 def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) -> StageResult:
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         watch = Stopwatch()
         with peak_memory() as memory:
             with watch.time("read"):
@@ -122,12 +122,12 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
             shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
             facts["mended on the way"] = "; ".join(shown)
         timings = {**watch.seconds, **memory}
-        return Made(checks, facts, {"found": found}, timings=timings, simulated=source.is_simulated())
+        return StageOutput(checks, facts, {"found": found}, timings=timings, simulated=source.is_simulated())
 
     inputs = {
         "case": digest_case(files),
         "model": source.digest(files.id),
-        "rules": recipe.rules(run.params),
+        "rules": recipe.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
     return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make)
@@ -145,7 +145,7 @@ class _DeviceWhenNeeded:
     def __init__(self, recipe: Recipe, run: Run):
         self._recipe, self._run = recipe, run
         self._stack = contextlib.ExitStack()
-        self._call: DeviceCall | None = None
+        self._call: DevicePredictor | None = None
 
     def __enter__(self) -> _DeviceWhenNeeded:
         return self
@@ -164,10 +164,10 @@ class _DeviceWhenNeeded:
 
     def open(self) -> None:
         if self._call is None:
-            self._call = self._stack.enter_context(run_call(self._recipe, self._run))
+            self._call = self._stack.enter_context(open_predictor(self._recipe, self._run))
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.segment_into(case, self._call, self._run.params, path)
+        return self._recipe.segment_and_save(case, self._call, self._run.params, path)
 
 
 class _ToolAnswers(contextlib.nullcontext):
@@ -191,4 +191,4 @@ class _ToolAnswers(contextlib.nullcontext):
         pass
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.segment_into(case, self._exchange.call(case.id), self._run.params, path)
+        return self._recipe.segment_and_save(case, self._exchange.call(case.id), self._run.params, path)

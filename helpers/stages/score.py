@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import CaseFiles
-from helpers.params.yaml_file import refuse_unknown_name
+from helpers.params.yaml_file import unknown_name_error
 from helpers.recipes.base import Recipe
-from helpers.run import Check, Made, Run, StageResult
+from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
 from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
-from helpers.stages.compiled import digest_compiled
+from helpers.stages.artifact import digest_compiled
 from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_cases
-from helpers.stages.infer import mask_name, run_call
+from helpers.stages.infer import mask_name, open_predictor
 
 # Dice with a flip undone from which on the flip is an error and not a coincidence.
 _SURE_DICE = 0.7
@@ -36,7 +36,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
     minimum = _minimum_scores(recipe, run)
     held_out = recipe.held_out(data_root(recipe, run), run.params)
 
-    def make(folder: Path) -> Made:
+    def make(folder: Path) -> StageOutput:
         scored = {case.id: _score_case(recipe, run, case) for case in cases}
         counted, values = _sum_up(recipe, scored, held_out)
         write_json(folder / "metrics.json", {"recipe": recipe.name, **values})
@@ -52,11 +52,11 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         facts |= {f"look at {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion}
         if cases and not minimum:
             facts["gate"] = "none: scores are reported, not judged (set minimum_scores to judge)"
-        return Made(tuple(checks), facts, values, "Look at the masks.")
+        return StageOutput(tuple(checks), facts, values, "Look at the masks.")
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
-        "masks": {case.id: digest_file(run.need(mask_name(recipe, case.id))) for case in cases},
+        "masks": {case.id: digest_file(run.require_file(mask_name(recipe, case.id))) for case in cases},
         "minimum": minimum,
         "held_out": held_out,
     }
@@ -67,7 +67,7 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
     minimum = run.params.scores_to_reach()
     for name in minimum:
         if name not in recipe.score_names:
-            raise refuse_unknown_name("score in minimum_scores", name, recipe.score_names)
+            raise unknown_name_error("score in minimum_scores", name, recipe.score_names)
     return minimum
 
 
@@ -75,22 +75,24 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
     """The source's own score beside the right one, and what it is worth."""
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
 
-    def make(folder: Path) -> Made:
-        with run_call(recipe, run) as call:
+    def make(folder: Path) -> StageOutput:
+        with open_predictor(recipe, run) as call:
             read = CasesOnDemand(recipe, run, cases)
             result = recipe.score_as_source(read, call, _untrained(recipe, run), run.params)
         if result is None:
-            return Made((), {"source's score": "none for these cases"}, {}, simulated=call.simulated)
+            return StageOutput((), {"source's score": "none for these cases"}, {}, simulated=call.simulated)
         facts = {
             row: ", ".join(f"{name} {_show(value)}" for name, value in values.items())
             for row, values in result.rows.items()
         }
-        return Made((), {**facts, "why": result.explanation}, {"rows": dict(result.rows)}, simulated=call.simulated)
+        return StageOutput(
+            (), {**facts, "why": result.explanation}, {"rows": dict(result.rows)}, simulated=call.simulated
+        )
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
         "model": digest_compiled(run),
-        "rules": recipe.rules(run.params),
+        "rules": recipe.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
     return run.perform("source_score", "The source's own score", inputs=inputs, make=make)

@@ -8,7 +8,7 @@ from helpers import recipes
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import Recipe
 from helpers.run import Run
-from helpers.view.presence import someone_is_there
+from helpers.view.progress import is_interactive
 
 # Names that IPython puts into every notebook's namespace.
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
@@ -38,7 +38,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
     }
     if isinstance(given.get("recipe"), Recipe):
         del given["recipe"]  # this cell's own answer, when the cell is run again
-    if someone_is_there():
+    if is_interactive():
         given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
     params = recipe.prepare_params(**given)
     run = Run(params)

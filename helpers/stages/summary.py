@@ -9,7 +9,7 @@ from helpers.params.paths import PROJECT_ROOT
 from helpers.recipes.base import Recipe
 from helpers.report import write_report
 from helpers.run import Run
-from helpers.stages.pictures import draw_times
+from helpers.stages.figures import draw_times
 from helpers.view.tables import html_table
 
 

@@ -11,8 +11,12 @@ from typing import Protocol
 import numpy as np
 import onnx
 
-from helpers.graph.read import constants_of, tensor_shapes
-from helpers.graph.reference import open_reference
+from helpers.compile.quantize import layers_to_keep, quantizable_layers
+from helpers.graph.read import constants_of, load_graph, open_reference, tensor_shapes
+from helpers.recipes.base import Recipe
+from helpers.run import Run
+from helpers.stages.artifact import compiled_path, read_manifest
+from helpers.stages.graph import FINAL
 
 _CHUNK_BYTES = 256 * 2**20
 _FLOAT_BYTES = 4
@@ -166,3 +170,38 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _name(node: onnx.NodeProto) -> str:
     return node.name or node.output[0]
+
+
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def rank_layers(recipe: Recipe, base: Run, quantised: Run, windows: Sequence[np.ndarray]) -> list[str]:
+    """Layers that int8 runs, the most harmful first: by the error that each adds to what arrives, over some windows.
+
+    Args:
+        recipe: of both runs.
+        base: a run with the graph.
+        quantised: a run with the int8 model.
+        windows: batches (1, C, *window).
+    """
+    graph = base.path(FINAL)
+    model, spec = load_graph(graph), recipe.graph_spec(base.params)
+    added: dict[str, float] = {}
+    before: dict[str, float] = {}
+    for window in windows:
+        rows = compare_nodes(model, OnnxForm(model), traced_form(quantised), {spec.input_name: window})
+        before = {row.tensor: row.error for row in rows}
+        for row in rows:
+            if row.op in _LAYERS:
+                added[row.node] = max(added.get(row.node, 0.0), row.error - row.input_error)
+    kept = set(layers_to_keep(graph)) | set(quantised.params.fp32_layers)
+    layers = [name for name in quantizable_layers(graph) if name not in kept]
+    return sorted(layers, key=lambda name: -added.get(name, 0.0)) if before else layers
+
+
+def traced_form(run: Run) -> TracedForm:
+    """The compiled model of a run on a CPU runtime, its tensors open to be asked for."""
+    path, manifest = compiled_path(run), read_manifest(run)
+    if manifest.runtime == "openvino":
+        return OpenVinoForm(path, "bf16" if manifest.precision == "bf16" else "f32")
+    return OnnxForm(load_graph(path))

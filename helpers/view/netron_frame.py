@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import datetime
 import html
 import importlib.util
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote
 
-from helpers.view.netron_age import LIFE_DAYS, describe_netron
-from helpers.view.presence import someone_is_there
-from helpers.view.show import Shown
+from helpers.run.environment import package_version
+from helpers.view.progress import is_interactive
+from helpers.view.tables import Shown
+
+LIFE_DAYS = 180
+
+
+def describe_netron(today: datetime.date | None = None) -> str:
+    """netron's age, counted from its build date, because a build stops opening files after 180 days."""
+    spec = importlib.util.find_spec("netron")
+    if spec is None or spec.origin is None:
+        return "not installed"
+    built = _build_date(Path(spec.origin).parent)
+    if built is None:
+        return f"{package_version('netron')}: build date not found"
+    age = ((today or datetime.date.today()) - built).days
+    left = LIFE_DAYS - age
+    if left < 0:
+        return f"built {built}, {age} days old: it no longer opens files; the static graph picture still does"
+    return f"built {built}, {age} days old, opens files for {left} more days"
+
+
+def _build_date(folder: Path) -> datetime.date | None:
+    page = folder / "index.html"
+    if not page.is_file():
+        return None
+    text = page.read_text(encoding="utf-8", errors="replace")
+    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', text)
+    return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None
+
 
 # The server that shows a model in this kernel: opened again, the one before is closed.
 _OPEN: dict[Path, tuple[str, int]] = {}
@@ -22,7 +51,7 @@ def offer_netron(model: Path, interactive: bool | None = None):
     netron's page asks for consent once, and a build stops opening files 180 days after its date; the static
     picture of the graph needs neither.
     """
-    if not someone_is_there(interactive):
+    if not is_interactive(interactive):
         reason = "Headless run: the picture above shows the graph; open model.onnx in netron yourself to walk it."
         return Shown(f"<i>{reason}</i>", reason)
     import ipywidgets

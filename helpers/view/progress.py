@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from helpers.view.presence import someone_is_there
+
+def is_interactive(override: bool | None = None) -> bool:
+    """True in a JupyterLab kernel, False under papermill; `override` (the parameter `interactive`) decides first.
+
+    Jupyter sets JPY_SESSION_NAME for kernels that belong to an open notebook; headless runners do not.
+    """
+    return "JPY_SESSION_NAME" in os.environ if override is None else override
+
 
 T = TypeVar("T")
 _LOG = logging.getLogger("cookbook")
@@ -17,7 +25,7 @@ _LOG_EVERY_S = 10.0
 
 def show_progress(items: Sequence[T], name: str, interactive: bool | None = None) -> Iterator[T]:
     """Yields the items; a widget's frozen "0 %" would stay in a headless notebook, so none is made there."""
-    if not someone_is_there(interactive):
+    if not is_interactive(interactive):
         for index, item in enumerate(items, start=1):
             _LOG.info("%s %d of %d", name, index, len(items))
             yield item
@@ -30,7 +38,7 @@ def show_progress(items: Sequence[T], name: str, interactive: bool | None = None
 @contextlib.contextmanager
 def report_progress(name: str, interactive: bool | None = None) -> Iterator[Callable[[str], None]]:
     """Gives a function that shows one line at a time: in place when someone is there, in the log when not."""
-    if not someone_is_there(interactive):
+    if not is_interactive(interactive):
         yield _every(_LOG_EVERY_S, lambda line: _LOG.info("%s: %s", name, line))
         return
     from tqdm.auto import tqdm

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from helpers.errors import ParameterError
 from helpers.params.paths import PARAMS_FOLDER
-from helpers.params.yaml_file import read_yaml_mapping, refuse_unknown_name
+from helpers.params.yaml_file import read_yaml_mapping, unknown_name_error
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -65,7 +65,7 @@ def load_window(name: str) -> GreyWindow:
     """
     presets = read_yaml_mapping(PARAMS_FOLDER / "windows.yaml")
     if name not in presets:
-        raise refuse_unknown_name("grey window", name, presets)
+        raise unknown_name_error("grey window", name, presets)
     try:
         return GreyWindow(**presets[name])
     except (ValidationError, TypeError) as error:

@@ -65,8 +65,8 @@ def test_a_kernel_that_dies_is_not_a_run_that_passed(execute, death):
 
 def test_a_failed_gate_ends_it_with_the_number(execute):
     gate = (
-        "from helpers.run import Check, Made\n"
-        "bad = Made(checks=(Check('Dice WT', False, '0.41, at least 0.85'),))\n"
+        "from helpers.run import Check, StageOutput\n"
+        "bad = StageOutput(checks=(Check('Dice WT', False, '0.41, at least 0.85'),))\n"
         "run.perform('score', 'Scores', inputs={}, make=lambda folder: bad)"
     )
     code, err, folder = execute(START, gate, FINISH)

@@ -10,8 +10,8 @@ import torch
 from helpers.compile.magicmind_build import CalibrationSet, build_magicmind
 from helpers.compile.magicmind_config import assemble_builder_config
 from helpers.compile.torchscript import compile_torchscript
-from helpers.graph.export import export_onnx
-from helpers.graph.reference import run_reference
+from helpers.graph.export import export_network
+from helpers.graph.read import run_reference
 from helpers.graph.spec import GraphSpec
 from helpers.params.targets import load_target
 
@@ -41,7 +41,7 @@ def make_graph(folder: Path, batch_size: int = 1, network: type[torch.nn.Module]
     """An ONNX file of fixed weights with an open batch, and its spec."""
     torch.manual_seed(7)
     spec = GraphSpec("image", "scores", WINDOW, batch_size=batch_size)
-    export_onnx(network().eval(), spec, folder / "model.onnx")
+    export_network(network().eval(), spec, folder / "model.onnx")
     return folder / "model.onnx", spec
 
 

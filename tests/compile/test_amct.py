@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from helpers.compile.amct import amct_command
+from helpers.compile.atc import amct_command
 from helpers.graph.spec import GraphSpec
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.compile.atc_command import atc_command, sister_commands
+from helpers.compile.atc import atc_command, sister_commands
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.params.atc_options import AtcOptions

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from helpers import recipes
-from helpers.compile.atc_command import atc_command
-from helpers.graph.export import export_onnx
+from helpers.compile.atc import atc_command
+from helpers.graph.export import export_network
 from helpers.graph.lint import lint
-from helpers.graph.read import load_graph, opset_of
-from helpers.graph.reference import open_reference
-from helpers.graph.simplify import simplify_onnx
-from helpers.graph.surgery import apply_surgery, rewrite_named
+from helpers.graph.read import load_graph, open_reference, opset_of
+from helpers.graph.simplify import run_onnxsim
+from helpers.graph.surgery import rewrite_and_prove, rewrite_named
 from helpers.params import load_target
 
 CASES = [
@@ -37,13 +36,13 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
     params = recipe.prepare_params(**options)
     spec = recipe.graph_spec(params)
     network = recipe.graph_network(recipe.network(variant), params).eval()
-    export_onnx(network, spec, tmp_path / "exported.onnx")
-    done = simplify_onnx(
+    export_network(network, spec, tmp_path / "exported.onnx")
+    done = run_onnxsim(
         tmp_path / "exported.onnx", tmp_path / "simple.onnx", {spec.input_name: spec.batch_shape(1)}, timeout_s=300
     )
     assert done.simplified, done.reason
     rewrites = [rewrite_named(rewrite) for rewrite in recipe.rewrites]
-    model, _ = apply_surgery(load_graph(tmp_path / "simple.onnx"), rewrites, spec)
+    model, _ = rewrite_and_prove(load_graph(tmp_path / "simple.onnx"), rewrites, spec)
     assert opset_of(model) == 11
     onnx.save(model, str(tmp_path / "model.onnx"))
 
@@ -67,10 +66,10 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
 def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path, run_atc):
     recipe = recipes.load("unet3d_brats")
     spec = recipe.graph_spec(recipe.prepare_params())
-    export_onnx(recipe.network(), spec, tmp_path / "before.onnx")
+    export_network(recipe.network(), spec, tmp_path / "before.onnx")
     objections = lint(load_graph(tmp_path / "before.onnx"), load_target("ascend310"))
     assert [(item.op, item.rewrite) for item in objections] == [("Resize", "resize_5d_to_4d")] * 6
-    model, report = apply_surgery(load_graph(tmp_path / "before.onnx"), [rewrite_named("resize_5d_to_4d")], spec)
+    model, report = rewrite_and_prove(load_graph(tmp_path / "before.onnx"), [rewrite_named("resize_5d_to_4d")], spec)
     onnx.save(model, str(tmp_path / "after.onnx"))
     assert len(report.rows) == 6 and not lint(model, load_target("ascend310"))
     sample = np.random.default_rng(0).standard_normal(spec.batch_shape(1), dtype=np.float32)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from helpers import recipes
-from helpers.compile.atc_command import atc_command
-from helpers.graph.export import export_onnx
-from helpers.graph.reference import run_reference
+from helpers.compile.atc import atc_command
+from helpers.graph.export import export_network
+from helpers.graph.read import run_reference
 from helpers.graph.spec import GraphSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.official]
@@ -29,14 +29,14 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, window,
     torch.manual_seed(0)
     network = recipes.load(name).network(variant)
     spec = GraphSpec("image", "class", (1, *window), dynamic_batch=False)
-    model = export_onnx(network, spec, tmp_path / "model.onnx")
+    model = export_network(network, spec, tmp_path / "model.onnx")
     assert [output.name for output in model.graph.output] == ["class"]
     command = atc_command(Path("model.onnx"), Path("bs1"), spec, "Ascend310P3")
     answer = run_atc(command, tmp_path)
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
     spec = GraphSpec("image", "class", (1, *smaller))
-    export_onnx(network, spec, tmp_path / "smaller.onnx")
+    export_network(network, spec, tmp_path / "smaller.onnx")
     sample = np.random.default_rng(0).standard_normal(spec.batch_shape(1), dtype=np.float32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(sample)).numpy()

@@ -12,7 +12,7 @@ from helpers.compile.openvino import compile_openvino
 from helpers.compile.torchscript import compile_torchscript
 from helpers.devices import open_device
 from helpers.errors import CompileError
-from helpers.graph.export import export_onnx
+from helpers.graph.export import export_network
 from helpers.graph.spec import GraphSpec
 
 SPEC = GraphSpec("image", "scores", (2, 6, 8))
@@ -66,7 +66,7 @@ def test_torchscript_describes_outputs_whose_batch_is_axis_one(tmp_path):
 def test_openvino_files_hold_float32_weights(tmp_path):
     torch.manual_seed(0)
     network = torch.nn.Conv2d(2, 3, 3, padding=1, bias=False)
-    export_onnx(network, SPEC, tmp_path / "model.onnx")
+    export_network(network, SPEC, tmp_path / "model.onnx")
     path = compile_openvino(tmp_path / "model.onnx", tmp_path / "model")
     weights = network.weight.detach().numpy().tobytes()
     assert path == tmp_path / "model.xml"

@@ -52,9 +52,7 @@ def test_64_bit_classes_come_out_as_32_bit(tmp_path, magicmind_double):
 
 def test_a_quantised_build_sees_every_window(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=2)
-    path = build(
-        graph, spec, magicmind_double, precision="qint8_mixed_float16", calibration=calibration(tmp_path, 5)
-    )
+    path = build(graph, spec, magicmind_double, precision="qint8_mixed_float16", calibration=calibration(tmp_path, 5))
     assert _interface(path)["calibration_windows"] == 5
     (report,) = magicmind_double.read_reports()
     assert report["calls"]["calibrate"] == 1 and report["ok"]

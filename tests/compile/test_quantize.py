@@ -13,11 +13,11 @@ import torch
 from onnx import numpy_helper
 
 from helpers.compile import quantize
+from helpers.compile.onnxruntime import store_weights_in_f16
 from helpers.compile.openvino import compile_openvino
-from helpers.compile.weights_f16 import store_weights_in_f16
 from helpers.devices import open_device
 from helpers.errors import CompileError
-from helpers.graph.export import export_onnx
+from helpers.graph.export import export_network
 from helpers.graph.spec import GraphSpec
 
 SPEC = GraphSpec("image", "scores", (2, 12, 16))
@@ -33,7 +33,7 @@ def graph(tmp_path_factory) -> Path:
     layers += [torch.nn.ConvTranspose2d(8, 6, 2, stride=2), torch.nn.Conv2d(6, 6, 3, padding=1)]
     network = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Conv2d(6, 3, 1))
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export_onnx(network, SPEC, path)
+    export_network(network, SPEC, path)
     return path
 
 
@@ -136,7 +136,7 @@ def test_weights_in_f16_halve_the_file_and_compute_in_f32(tmp_path, target):
     torch.manual_seed(0)
     path, spec = tmp_path / "model.onnx", GraphSpec("image", "scores", (8, 6, 6))
     network = torch.nn.Sequential(torch.nn.Conv2d(8, 64, 3), torch.nn.Conv2d(64, 64, 3))
-    export_onnx(network, spec, path)
+    export_network(network, spec, path)
     stored = tmp_path / "stored"
     if target == "cpu":
         file = compile_openvino(path, stored, f16_weights=True)

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from helpers.data.demo import abdomen
+from helpers.demo import abdomen
 from helpers.errors import DataError
 
 HELD_OUT_SEEDS = (9001, 9002)
@@ -129,7 +129,7 @@ def test_complete_cases_are_kept_and_incomplete_ones_made_again(tmp_path, quick)
 
 
 def test_a_failed_write_is_not_taken_for_a_case(tmp_path, quick, monkeypatch):
-    from helpers.data.demo import decathlon
+    from helpers.demo import decathlon
 
     write = decathlon.write_volume
 

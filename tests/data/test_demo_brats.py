@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from helpers.data.demo import brats
-from helpers.data.demo.anatomy import SIZE_ZYX, Anatomy, bend_anatomy, smooth_field
-from helpers.data.demo.brats_tumour import grow_tumour
+from helpers.demo import brats
+from helpers.demo.anatomy import SIZE_ZYX, Anatomy, bend_anatomy, smooth_field
+from helpers.demo.brats_tumour import grow_tumour
 from helpers.errors import DataError
 
 HELD_OUT_SEED = 9001

@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from helpers.data.demo import heart
-from helpers.data.demo.heart_anatomy import build_chest
-from helpers.data.demo.torso_shapes import (
+from helpers.demo import heart
+from helpers.demo.heart_anatomy import build_chest
+from helpers.demo.torso_shapes import (
     bend_points,
     blend,
     ellipsoid_level,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.data.demo.voc_scenes import SCENE_CLASSES, SIZES, generate_scene, write_demo_cases
-from helpers.data.demo.voc_shapes import OBJECTS, lookalike
 from helpers.data.voc import CLASSES, IGNORE_INDEX, list_cases, read_case
+from helpers.demo.voc_scenes import SCENE_CLASSES, SIZES, generate_scene, write_demo_cases
+from helpers.demo.voc_shapes import OBJECTS, lookalike
 
 SEEDS = range(7000, 7024)
 

@@ -12,8 +12,7 @@ import torch
 from helpers.data.nnunet.model_folder import is_model_folder, open_model_folder, results_folder
 from helpers.errors import CheckpointError, DataError
 from helpers.networks.checkpoint import load_checkpoint
-from helpers.networks.nnunet import GenericUNet
-from helpers.networks.nnunet_v2_names import to_v1_names
+from helpers.networks.nnunet import GenericUNet, to_v1_names
 from helpers.networks.unetpp import GenericUNetPlusPlus
 from tests.data.nnunet_folders import v2_names, write_v1, write_v2
 from tests.data.nnunet_plan_files import v1_plans

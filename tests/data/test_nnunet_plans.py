@@ -7,8 +7,7 @@ import warnings
 import pytest
 import torch
 
-from helpers.data.nnunet.plan import ChannelNorm
-from helpers.data.nnunet.plans import plan_of_v1, plan_of_v2
+from helpers.data.nnunet.plans import ChannelNorm, plan_of_v1, plan_of_v2
 from helpers.errors import DataError
 from helpers.networks.nnunet import GenericUNet
 from tests.data.nnunet_plan_files import v1_plans, v2_dataset, v2_plans

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_fill_holes, zoom
 
-from helpers.data.nnunet.normalise import normalise
-from helpers.data.nnunet.plan import ChannelNorm, Plan
-from helpers.data.nnunet.preprocess import nonzero_box, prepare_case, restore_labels
+from helpers.data.nnunet.plans import ChannelNorm, Plan
+from helpers.data.nnunet.preprocess import nonzero_box, normalise, prepare_case, restore_labels
 from helpers.errors import DataError
 
 CT = ChannelNorm("ct", False, 99.4, 39.4, -17.0, 201.0)

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import recipes
 from helpers.data.brats import REGIONS
-from helpers.data.demo.brats import generate_case
+from helpers.demo.brats import generate_case
 
 pytestmark = pytest.mark.slow
 

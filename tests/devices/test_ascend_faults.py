@@ -111,11 +111,11 @@ def test_no_room_for_the_weights_is_one_line(static_om, on_double):
 EACH_WAY = ["None", pytest.param("[0, 1]", marks=pytest.mark.slow)]
 VOLUME = """
 from helpers.inference import sliding_window
-from helpers.inference.device_call import DeviceCall
+from helpers.inference.predictor import DevicePredictor
 
 volume = feed(1, side={side} * 3)[0]
 with open_device(sys.argv[1], "ascend310p3", devices={devices}) as device:
-    call = DeviceCall(device, "image", "scores")
+    call = DevicePredictor(device, "image", "scores")
     print("started")
     labels = sliding_window(volume, call, ({side},) * 3, classes=2, step=0.5, batch_size=4)
 assert np.array_equal(labels, np.argmax(volume, axis=0)), "wrong mask"

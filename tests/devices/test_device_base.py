@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.devices import Device, TensorSpec
-from helpers.devices.local import LocalDevice
+from helpers.devices.open import LocalDevice
 from helpers.errors import DeviceError
 
 

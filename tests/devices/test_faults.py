@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.devices.faults import DeviceFault, device_error
+from helpers.devices.base import DeviceFault, device_error
 
 
 @pytest.fixture(autouse=True)

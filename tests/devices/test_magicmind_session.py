@@ -9,7 +9,7 @@ import pytest
 
 from helpers.devices import open_device
 from helpers.errors import DeviceError
-from helpers.graph.reference import run_reference
+from helpers.graph.read import run_reference
 from helpers.params.targets import load_target
 from tests.compile.magicmind_graphs import (
     ClassMap,
@@ -36,9 +36,7 @@ def _open(path, double, **options):
 def test_each_precision_answers_within_its_rounding(precision, shape_mutable, tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=4)
     windows = calibration(tmp_path) if precision.startswith("qint") else None
-    path = build(
-        graph, spec, magicmind_double, precision=precision, shape_mutable=shape_mutable, calibration=windows
-    )
+    path = build(graph, spec, magicmind_double, precision=precision, shape_mutable=shape_mutable, calibration=windows)
     with _open(path, magicmind_double, precision=precision) as device:
         assert device.simulated is True
         for batch in (1, 4):

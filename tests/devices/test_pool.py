@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.devices import Device, TensorSpec
-from helpers.devices.faults import DeviceFault
+from helpers.devices.base import DeviceFault
 from helpers.devices.pool import DevicePool
 from helpers.errors import DeviceError
 

@@ -14,7 +14,7 @@ from helpers.compile.openvino import compile_openvino
 from helpers.compile.torchscript import compile_torchscript
 from helpers.devices import open_device
 from helpers.errors import DeviceError
-from helpers.graph.export import export_onnx
+from helpers.graph.export import export_network
 from helpers.graph.spec import GraphSpec
 from helpers.params.targets import Target, load_target
 
@@ -41,7 +41,7 @@ def network():
 @pytest.fixture(scope="module")
 def compiled(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compiled")
-    export_onnx(network, SPEC, folder / "model.onnx")
+    export_network(network, SPEC, folder / "model.onnx")
     return {
         "onnxruntime": folder / "model.onnx",
         "openvino": compile_openvino(folder / "model.onnx", folder / "model"),
@@ -95,7 +95,7 @@ def test_answers_in_flight_stay_apart(runtime, compiled, network):
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_a_static_model_pads_a_smaller_batch(runtime, network, tmp_path):
     spec = GraphSpec("image", "scores", (2, 8, 16, 16), dynamic_batch=False, batch_size=3)
-    export_onnx(network, spec, tmp_path / "static.onnx")
+    export_network(network, spec, tmp_path / "static.onnx")
     with open_device(tmp_path / "static.onnx", TARGETS[runtime], threads=1) as device:
         assert device.batches == (3,)
         answer = device.infer({"image": sample(2)})["scores"]
@@ -144,7 +144,7 @@ def test_torch_without_cuda_says_so_and_names_what_to_install(compiled):
 
 
 def test_a_runtime_without_a_device_is_refused(compiled):
-    target = Target(name="made", title="Made", runtime="magicmind")
+    target = Target(name="made", title="StageOutput", runtime="magicmind")
     with pytest.raises(DeviceError, match="magicmind"):
         open_device(compiled["onnxruntime"], target)
 

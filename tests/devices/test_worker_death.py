@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.devices.worker import WorkerDevice, shared_file
+from helpers.devices.worker import WorkerDevice
+from helpers.devices.worker import process as worker_process
 from helpers.errors import DeviceError, ResourceError
 from tests.devices.fake_worker import batch, check
 
@@ -139,8 +140,8 @@ def test_full_shared_memory_moves_to_disk_and_a_full_disk_is_one_line(open_worke
             raise OSError(28, "No space left on device")
         real(handle, start, size)
 
-    monkeypatch.setattr(shared_file.os, "posix_fallocate", fallocate)
-    monkeypatch.setattr(shared_file.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(worker_process.os, "posix_fallocate", fallocate)
+    monkeypatch.setattr(worker_process.tempfile, "gettempdir", lambda: str(tmp_path))
     check(device, batch(2))
     full.append(str(tmp_path))
     with pytest.raises(ResourceError, match="No space left"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.doctor.ascend import describe_ascend
+from helpers.doctor.hardware import describe_ascend
 
 DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
 
@@ -42,7 +42,7 @@ def test_a_module_that_is_not_canns_is_named(tmp_path, monkeypatch):
 def test_without_any_of_it_each_line_says_where_it_comes_from(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setitem(sys.modules, "acl", None)
-    monkeypatch.setattr("helpers.doctor.ascend.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("helpers.doctor.hardware.importlib.util.find_spec", lambda name: None)
     facts = describe_ascend()
     assert facts["Ascend chips"] == "none that npu-smi tells"
     assert all("not from pip" in facts[name] for name in ("atc (CANN)", "acl (CANN)"))

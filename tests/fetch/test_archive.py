@@ -16,7 +16,7 @@ import pytest
 
 from helpers.errors import DataError, ResourceError
 from helpers.fetch import archive as archive_module
-from helpers.fetch import disk
+from helpers.fetch import download as disk
 from helpers.fetch.archive import unpack
 
 FILES = {"train/a.jpg": b"first", "train/deep/b.jpg": random.Random(1).randbytes(300_000), "train/empty": b""}

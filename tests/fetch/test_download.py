@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import DataError, ResourceError
-from helpers.fetch import disk
+from helpers.fetch import download as disk
 from helpers.fetch.download import Patience, Wanted, check_file, download
 
 CONTENT = random.Random(1).randbytes(3_000_000)

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from helpers.errors import ParameterError
-from helpers.fetch import disk, fetch
+from helpers.fetch import download as disk
+from helpers.fetch import fetch
 from helpers.fetch.download import Patience
 
 QUICK = Patience(timeout_s=5, attempts=2, pause_s=0.01)

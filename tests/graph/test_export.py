@@ -11,9 +11,8 @@ import torch
 from onnx import TensorProto, helper
 
 from helpers.errors import GraphError
-from helpers.graph.export import check_contract, export_onnx
-from helpers.graph.read import input_shape_of, load_graph, opset_of, tensor_shapes
-from helpers.graph.reference import run_reference
+from helpers.graph.export import check_contract, export_network
+from helpers.graph.read import input_shape_of, load_graph, opset_of, run_reference, tensor_shapes
 from helpers.graph.spec import GraphSpec
 
 SPEC = GraphSpec("image", "scores", (2, 6, 8), opset=11)
@@ -54,14 +53,14 @@ def relu_model(opset: int, shape=("batch", 2, 6, 8), input_name: str = "image") 
 @pytest.mark.parametrize("opset", [11, 13, 17])
 def test_the_file_declares_the_opset_that_was_asked_for(network, tmp_path, opset):
     spec = dataclasses.replace(SPEC, opset=opset)
-    export_onnx(network, spec, tmp_path / "net.onnx")
+    export_network(network, spec, tmp_path / "net.onnx")
     declared = {entry.domain: entry.version for entry in onnx.load(tmp_path / "net.onnx").opset_import}
     assert declared[""] == opset
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_dynamic_batch_computes_what_the_network_does_at_one_and_three(network, tmp_path, batch):
-    export_onnx(network.train(), SPEC, tmp_path / "net.onnx")
+    export_network(network.train(), SPEC, tmp_path / "net.onnx")
     sample = np.random.default_rng(batch).standard_normal((batch, 2, 6, 8), dtype=np.float32)
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(sample)).numpy()
@@ -72,7 +71,7 @@ def test_dynamic_batch_computes_what_the_network_does_at_one_and_three(network, 
 
 def test_static_batch_is_written_into_the_file(network, tmp_path):
     spec = dataclasses.replace(SPEC, dynamic_batch=False, batch_size=2)
-    model = export_onnx(network, spec, tmp_path / "net.onnx")
+    model = export_network(network, spec, tmp_path / "net.onnx")
     assert input_shape_of(model) == (2, 2, 6, 8)
     assert tensor_shapes(model)["scores"] == (2, 3, 6, 8)
 
@@ -80,7 +79,7 @@ def test_static_batch_is_written_into_the_file(network, tmp_path):
 def test_outputs_after_the_first_are_cut(tmp_path):
     torch.manual_seed(3)
     network = Net(outputs=2)
-    model = export_onnx(network, SPEC, tmp_path / "net.onnx")
+    model = export_network(network, SPEC, tmp_path / "net.onnx")
     assert [value.name for value in model.graph.output] == ["scores"]
     sample = np.ones((1, 2, 6, 8), np.float32)
     with torch.inference_mode():

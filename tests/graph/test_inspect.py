@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from helpers.graph.export import export_onnx
-from helpers.graph.inspect import inspect_graph
+from helpers.graph.export import export_network
+from helpers.graph.inspect import summarize_graph
 from helpers.graph.spec import GraphSpec
 
 
@@ -51,7 +51,7 @@ def node_model(op, weight, source, target, **attributes) -> onnx.ModelProto:
     ids=["conv", "grouped", "depthwise", "strided 3-D", "transposed", "grouped transposed", "product"],
 )
 def test_macs_equal_a_count_by_hand(model, macs):
-    summary = inspect_graph(model)
+    summary = summarize_graph(model)
     assert (summary.macs, summary.uncounted) == (macs, ())
     assert summary.parameters == math.prod(model.graph.initializer[0].dims)
     assert summary.parameter_bytes == 4 * summary.parameters
@@ -59,7 +59,7 @@ def test_macs_equal_a_count_by_hand(model, macs):
 
 def test_a_node_of_unknown_size_is_named_and_not_counted():
     model = node_model("Conv", (6, 4, 3, 3), ("n", 4, "h", "w"), ("n", 6, "h2", "w2"))
-    summary = inspect_graph(model)
+    summary = summarize_graph(model)
     assert (summary.macs, summary.uncounted) == (0, ("y",))
 
 
@@ -68,8 +68,8 @@ def test_the_official_3d_unet_has_its_published_size(tmp_path):
 
     # 7,343,702,016 at 64^3, 1,782,176 parameters, 30 convolutions and 6 resizes: black0017/MedicalZooPytorch at
     # 8f40dab, counted on the upstream module.
-    model = export_onnx(UNet3D(), GraphSpec("image", "class", (4, 64, 64, 64)), tmp_path / "net.onnx")
-    summary = inspect_graph(model)
+    model = export_network(UNet3D(), GraphSpec("image", "class", (4, 64, 64, 64)), tmp_path / "net.onnx")
+    summary = summarize_graph(model)
     assert (summary.opset, summary.macs, summary.parameters) == (11, 7_343_702_016, 1_782_176)
     assert (summary.ops["Conv"], summary.ops["Resize"]) == (30, 6)
     assert next(iter(summary.ops)) == "Conv"
@@ -78,5 +78,5 @@ def test_the_official_3d_unet_has_its_published_size(tmp_path):
 
 def test_batch_does_not_multiply_the_count(tmp_path):
     spec = GraphSpec("x", "y", (2, 8, 8), dynamic_batch=False, batch_size=4)
-    model = export_onnx(torch.nn.Conv2d(2, 3, 3, bias=False), spec, tmp_path / "net.onnx")
-    assert inspect_graph(model).macs == 3 * 6 * 6 * 2 * 9
+    model = export_network(torch.nn.Conv2d(2, 3, 3, bias=False), spec, tmp_path / "net.onnx")
+    assert summarize_graph(model).macs == 3 * 6 * 6 * 2 * 9

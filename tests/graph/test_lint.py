@@ -28,7 +28,7 @@ def resize_model(rank: int = 5, opset: int = 11, **attributes) -> onnx.ModelProt
 
 
 def target_with(*rules: RefusedOp) -> Target:
-    return Target(name="made", title="Made", runtime="ascend", refuses=list(rules))
+    return Target(name="made", title="StageOutput", runtime="ascend", refuses=list(rules))
 
 
 def test_a_5d_resize_is_refused_with_its_shape_reason_and_rewrite():

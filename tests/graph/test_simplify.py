@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers.graph import simplify
-from helpers.graph.reference import run_reference
-from helpers.graph.simplify import simplify_onnx
+from helpers.graph.read import run_reference
+from helpers.graph.simplify import run_onnxsim
 
 SHAPES = {"x": (1, 4)}
 
@@ -33,14 +33,14 @@ def source(tmp_path):
 
 
 def test_constants_fold_and_the_numbers_stay(source, tmp_path):
-    done = simplify_onnx(source, tmp_path / "out.onnx", SHAPES, timeout_s=120)
+    done = run_onnxsim(source, tmp_path / "out.onnx", SHAPES, timeout_s=120)
     assert (done.simplified, done.reason, done.nodes_before, done.nodes_after) == (True, "", 3, 1)
     x = np.random.default_rng(0).standard_normal((3, 4), dtype=np.float32)  # the batch stays open
     assert np.array_equal(run_reference(tmp_path / "out.onnx", {"x": x})["y"], x + 3)
 
 
 def kept(source, target, **options):
-    done = simplify_onnx(source, target, SHAPES, **{"timeout_s": 60, **options})
+    done = run_onnxsim(source, target, SHAPES, **{"timeout_s": 60, **options})
     assert not done.simplified
     assert done.nodes_after == done.nodes_before == 3
     assert target.read_bytes() == source.read_bytes()

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from helpers.errors import GraphError, ParameterError
 from helpers.graph.spec import GraphSpec
-from helpers.graph.surgery import Rewrite, apply_surgery, base, rewrite_named, rewrite_names
+from helpers.graph.surgery import Rewrite, base, rewrite_and_prove, rewrite_named, rewrite_names
 from helpers.graph.surgery.base import Replacement
 
 
@@ -72,12 +72,14 @@ def relu_model(output_shape) -> onnx.ModelProto:
 def test_a_wrong_rewrite_is_refused_by_the_proof(bad_rewrites, name):
     model = relu_model(["batch", "a", "b"])  # open axes, so that shape inference alone does not find it
     with pytest.raises(GraphError):
-        apply_surgery(model, [rewrite_named(name)], GraphSpec("x", "y", (4, 5)))
+        rewrite_and_prove(model, [rewrite_named(name)], GraphSpec("x", "y", (4, 5)))
 
 
 def test_a_wrong_rewrite_is_named_by_its_difference(bad_rewrites):
     with pytest.raises(GraphError, match=r"computes other numbers: received a change of [\d.]+e-0[67]"):
-        apply_surgery(relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little")], GraphSpec("x", "y", (4, 5)))
+        rewrite_and_prove(
+            relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little")], GraphSpec("x", "y", (4, 5))
+        )
 
 
 def test_an_inexact_rewrite_that_matches_nothing_excuses_no_exact_one(bad_rewrites):
@@ -90,7 +92,7 @@ def test_an_inexact_rewrite_that_matches_nothing_excuses_no_exact_one(bad_rewrit
             return None
 
     with pytest.raises(GraphError, match="computes other numbers"):
-        apply_surgery(
+        rewrite_and_prove(
             relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little"), Lenient()], GraphSpec("x", "y", (4, 5))
         )
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from helpers.graph.inspect import inspect_graph
-from helpers.graph.reference import run_reference
+from helpers.graph.inspect import summarize_graph
+from helpers.graph.read import run_reference
 from helpers.graph.spec import GraphSpec
-from helpers.graph.surgery import Resize5DTo4D, apply_surgery
+from helpers.graph.surgery import Resize5DTo4D, rewrite_and_prove
 
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
@@ -87,7 +87,7 @@ def test_rewritten_resize_is_exactly_equal(shape, scales, batch, by_sizes, as_no
         nearest_mode=nearest,
         coordinate_transformation_mode=coordinates,
     )
-    rewritten, report = apply_surgery(model, [Resize5DTo4D()], spec_of(shape, batch))
+    rewritten, report = rewrite_and_prove(model, [Resize5DTo4D()], spec_of(shape, batch))
     resizes = [node for node in rewritten.graph.node if node.op_type == "Resize"]
     assert len(resizes) == 2
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in rewritten.graph.value_info}
@@ -105,13 +105,13 @@ def test_rewritten_resize_is_exactly_equal(shape, scales, batch, by_sizes, as_no
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_an_open_batch_stays_open(batch):
-    model, _ = apply_surgery(resize_model((2, 3, 4, 5), (1, 2, 2, 2)), [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
+    model, _ = rewrite_and_prove(resize_model((2, 3, 4, 5), (1, 2, 2, 2)), [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
     x = np.ones((batch, 2, 3, 4, 5), np.float32)
     assert run_reference(model, {"x": x})["y"].shape == (batch, 2, 6, 8, 10)
 
 
 def test_the_report_says_what_changed():
-    _, report = apply_surgery(resize_model((2, 3, 4, 5), (1, 2, 3, 1)), [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
+    _, report = rewrite_and_prove(resize_model((2, 3, 4, 5), (1, 2, 3, 1)), [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
     assert report.rows == (("resize_5d_to_4d", "grow", "(2, 3, 4, 5) × (2, 3, 1)"),)
     assert report.op_changes() == [("Reshape", 0, 3), ("Resize", 1, 2)]
     assert (report.batches, report.largest_change) == ((1, 3), 0.0)
@@ -133,21 +133,21 @@ def test_the_report_says_what_changed():
 def test_what_does_not_match_is_left_alone(model):
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
     spec = spec_of(shape[1:], shape[0] or None)
-    result, report = apply_surgery(model, [Resize5DTo4D()], spec)
+    result, report = rewrite_and_prove(model, [Resize5DTo4D()], spec)
     assert report.rows == ()
     assert list(result.graph.node) == list(model.graph.node)
 
 
 def test_scales_that_are_fed_at_run_time_are_left_alone():
     model = resize_model((2, 4, 4, 4), (1, 2, 2, 2), constant=False)
-    assert apply_surgery(model, [Resize5DTo4D()], spec_of((2, 4, 4, 4)))[1].rows == ()
+    assert rewrite_and_prove(model, [Resize5DTo4D()], spec_of((2, 4, 4, 4)))[1].rows == ()
 
 
 def test_an_open_side_is_left_alone():
     model = resize_model((2, 4, 4, 4), (1, 2, 2, 2))
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[3].dim_param = "height"
-    assert apply_surgery(model, [Resize5DTo4D()], spec_of((2, 4, 4, 4)))[1].rows == ()
+    assert rewrite_and_prove(model, [Resize5DTo4D()], spec_of((2, 4, 4, 4)))[1].rows == ()
 
 
 def test_two_resizes_in_a_row_are_both_rewritten():
@@ -155,7 +155,7 @@ def test_two_resizes_in_a_row_are_both_rewritten():
     again = helper.make_node("Resize", ["y", "roi", "scales"], ["z"], "again")
     model.graph.node.append(again)
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 2, 8, 12, 16]))
-    result, report = apply_surgery(model, [Resize5DTo4D()], spec_of((2, 2, 3, 4)))
+    result, report = rewrite_and_prove(model, [Resize5DTo4D()], spec_of((2, 2, 3, 4)))
     assert [row[1] for row in report.rows] == ["grow", "again"]
     x = np.random.default_rng(1).standard_normal((1, 2, 2, 3, 4), dtype=np.float32)
     assert np.array_equal(run_reference(result, {"x": x})["z"], run_reference(model, {"x": x})["z"])
@@ -164,6 +164,6 @@ def test_two_resizes_in_a_row_are_both_rewritten():
 def test_surgery_does_not_touch_the_model_it_is_given_nor_its_parameters():
     model = resize_model((2, 3, 4, 5), (1, 2, 2, 2))
     before = model.SerializeToString()
-    result, _ = apply_surgery(model, [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
+    result, _ = rewrite_and_prove(model, [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
     assert model.SerializeToString() == before
-    assert inspect_graph(result).parameters == inspect_graph(model).parameters == 0
+    assert summarize_graph(result).parameters == summarize_graph(model).parameters == 0

@@ -10,8 +10,8 @@ import pytest
 
 from helpers.errors import ResourceError
 from helpers.inference.budget import InferenceRequest, estimate
-from helpers.inference.constant_windows import ReuseConstant
 from helpers.inference.job import WindowPlan, fit_to_memory, infer_job
+from helpers.inference.predictor import ConstantWindowCache
 
 PLAN = WindowPlan((6, 8, 8), 3, mirror_axes=(0, 2))
 
@@ -64,7 +64,7 @@ def test_no_bit_changes_and_less_is_asked(network, batch_size, target):
 
 def test_a_window_that_differs_in_one_voxel_is_asked():
     network = Network()
-    call = ReuseConstant(network)
+    call = ConstantWindowCache(network)
     batch = np.zeros((1, 2, 4, 4, 4), np.float32)
     call(batch)
     for place in [(0, 0, 0, 0, 0), (0, 1, 3, 3, 3), (0, 0, 1, 2, 3)]:
@@ -77,7 +77,7 @@ def test_a_window_that_differs_in_one_voxel_is_asked():
 
 
 def test_constants_of_other_values_are_kept_apart():
-    call, network = ReuseConstant(Network()), Network()
+    call, network = ConstantWindowCache(Network()), Network()
     for value in (0, 1, 0, 2, 1):
         batch = np.full((1, 2, 4, 4, 4), value, np.float32)
         assert np.array_equal(call(batch), network(batch))

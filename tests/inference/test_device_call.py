@@ -10,7 +10,7 @@ import pytest
 from helpers.devices import Device, TensorSpec
 from helpers.errors import DeviceError
 from helpers.inference import sliding_window
-from helpers.inference.device_call import DeviceCall
+from helpers.inference.predictor import DevicePredictor
 
 
 class Thresholds(Device):
@@ -37,7 +37,7 @@ class Thresholds(Device):
 def test_a_volume_through_a_device_with_a_fixed_batch():
     volume = np.random.default_rng(0).standard_normal((1, 9, 9, 9), dtype=np.float32)
     with Thresholds() as device:
-        call = DeviceCall(device, "image", "scores")
+        call = DevicePredictor(device, "image", "scores")
         assert call.max_in_flight == 3
         assert call(np.zeros((1, 1, 4, 4, 4), np.float32)).shape == (1, 2, 4, 4, 4)
         labels = sliding_window(volume, call, (4, 4, 4), classes=2, batch_size=2)
@@ -66,7 +66,7 @@ class Halves(Device):
 def test_a_batch_larger_than_the_device_takes_is_split_and_joined(count, sizes):
     batch = np.arange(count * 4, dtype=np.float32).reshape(count, 1, 2, 2)
     with Halves() as device:
-        answer = DeviceCall(device, "image", "scores")(batch)
+        answer = DevicePredictor(device, "image", "scores")(batch)
         assert device.sizes == sizes
     assert answer.dtype == np.float32
     assert np.array_equal(answer, np.moveaxis(batch, 0, 1))
@@ -74,6 +74,6 @@ def test_a_batch_larger_than_the_device_takes_is_split_and_joined(count, sizes):
 
 def test_of_several_outputs_the_named_one_is_taken_and_a_wrong_name_is_refused():
     with Halves(("one", "scores")) as device:
-        assert DeviceCall(device, "image", "scores")(np.zeros((1, 1, 2, 2), np.float32)).shape == (1, 1, 2, 2)
+        assert DevicePredictor(device, "image", "scores")(np.zeros((1, 1, 2, 2), np.float32)).shape == (1, 1, 2, 2)
         with pytest.raises(DeviceError, match=r"no tensor 'score'.*one, scores"):
-            DeviceCall(device, "image", "score")
+            DevicePredictor(device, "image", "score")

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.errors import DeviceError
 from helpers.inference import accumulator, kernels_numpy, sliding_window, stream_slabs
-from helpers.inference.kernels import load_kernels
+from helpers.inference.accumulator import load_kernels
 from helpers.inference.window_grid import WindowGrid
 
 kernels_numba = pytest.importorskip("helpers.inference.kernels_numba", reason="numba is not installed")

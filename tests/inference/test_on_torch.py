@@ -86,10 +86,10 @@ def test_autocast_reaches_the_network():
 
 
 def test_a_device_call_hands_the_network_on():
-    from helpers.inference.device_call import DeviceCall
+    from helpers.inference.predictor import DevicePredictor
 
     spec = SimpleNamespace(name="a", dtype="float32")
     device = SimpleNamespace(inputs=[spec], outputs=[spec], max_in_flight=1, torch_network=(answer, "cpu", None))
-    assert DeviceCall(device, "a", "a").torch_network == TorchNetwork(answer, "cpu")
+    assert DevicePredictor(device, "a", "a").torch_network == TorchNetwork(answer, "cpu")
     del device.torch_network
-    assert DeviceCall(device, "a", "a").torch_network is None
+    assert DevicePredictor(device, "a", "a").torch_network is None

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.errors import DeviceError
 from helpers.inference import accumulator, slabs, sliding_window, stream_slabs
-from helpers.inference.lanes import Lanes
+from helpers.inference.accumulator import OrderedWorkers
 
 CASES = [((9, 11, 13), (4, 6, 8)), ((3, 2, 5), (8, 6, 4)), ((23, 9, 9), (5, 5, 5)), ((6, 10, 12), (8, 8))]
 
@@ -33,7 +33,7 @@ def test_threads_and_blocks_change_no_bit(shape, window, options, block_bytes, m
     monkeypatch.setattr(accumulator, "BAND_ROWS", 3 if block_bytes == 1 else 64)
     monkeypatch.setattr(accumulator, "BLOCK_COLUMNS", (1, 4) if block_bytes == 1 else (16, 96))
     monkeypatch.setattr(accumulator, "SLAB_BYTES", block_bytes)
-    monkeypatch.setattr("helpers.inference.lanes.count_lanes", lambda: 3)
+    monkeypatch.setattr("helpers.inference.accumulator.count_lanes", lambda: 3)
     for found, wanted in zip(run(shape, window, **options), expected, strict=True):
         assert np.array_equal(found, wanted)
 
@@ -58,7 +58,7 @@ def test_a_stream_left_early_ends_its_threads(monkeypatch):
 
 def test_lanes_keep_their_order_and_share_evenly():
     seen: list[int] = []
-    with Lanes(2) as lanes:
+    with OrderedWorkers(2) as lanes:
         work = [lanes.submit(0, seen.append, index) for index in range(50)]
         [future.result() for future in work]
         assert lanes.bounds(5) == [(0, 0, 2), (1, 2, 5)]

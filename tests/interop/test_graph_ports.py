@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from helpers.graph.spec import GraphSpec
-from helpers.interop.graph_ports import ports_of_graph
+from helpers.interop.ports import ports_of_graph
 
 
 @pytest.mark.parametrize("opened", [False, True])

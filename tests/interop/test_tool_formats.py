@@ -15,8 +15,8 @@ from helpers.errors import DeviceError, ResourceError
 from helpers.inference import WindowPlan, infer_job
 from helpers.interop.exchange import Exchange, ExchangeBytes, check_room
 from helpers.interop.ports import ModelPorts
-from helpers.interop.registry import tool_named
 from helpers.interop.samples import ReplayingCall
+from helpers.interop.tool import tool_named
 
 PORTS = ModelPorts("image", "class", (1, 4, 4, 4), (2, 4, 4, 4), batch_size=2)
 PLAN = WindowPlan((4, 4, 4), 2)

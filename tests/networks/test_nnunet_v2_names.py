@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from helpers.errors import CheckpointError
-from helpers.networks.nnunet import GenericUNet
-from helpers.networks.nnunet_v2_names import is_v2, to_v1_names
+from helpers.networks.nnunet import GenericUNet, is_v2, to_v1_names
 from tests.networks.weight_rule import rule_input, rule_state_dict
 
 # Hash over lines "v1 v2" of the names of the 3-D heart network, in the order of v1's state dict: v1 of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers import recipes
-from helpers.devices.vendor_path import VENDOR_MODULES
+from helpers.devices.open import VENDOR_MODULES
 from helpers.errors import ParameterError
 from helpers.params.targets import load_target, target_names
 

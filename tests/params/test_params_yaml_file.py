@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.errors import ParameterError
-from helpers.params.yaml_file import nearest_name, read_yaml_mapping, refuse_unknown_name
+from helpers.params.yaml_file import nearest_name, read_yaml_mapping, unknown_name_error
 
 
 def _write(tmp_path, content: str | bytes):
@@ -53,5 +53,5 @@ def test_a_yaml_file_runs_nothing(tmp_path):
 def test_the_nearest_name_is_offered_and_all_names_when_none_is_near():
     assert nearest_name("bacth_size", ["batch_size", "opset"]) == "batch_size"
     assert nearest_name("zzz", ["batch_size"]) is None
-    assert "Did you mean 'batch_size'?" in refuse_unknown_name("parameter", "bacth_size", ["batch_size"]).line()
-    assert "Known: a, b." in refuse_unknown_name("target", "zzz", ["b", "a"]).line()
+    assert "Did you mean 'batch_size'?" in unknown_name_error("parameter", "bacth_size", ["batch_size"]).line()
+    assert "Known: a, b." in unknown_name_error("target", "zzz", ["b", "a"]).line()

@@ -12,7 +12,7 @@ from papermill.cli import _resolve_type
 from helpers import recipes
 from helpers.cli.values import add_parameter_arguments, read_given
 from helpers.errors import ParameterError
-from helpers.params.text import read_text, takes_text
+from helpers.params.yaml_file import read_text, takes_text
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from helpers.qa.flags import flag_cases, modified_z
-from helpers.qa.measures import measure_mask, recall_measures, remember_measures
+from helpers.qa.flags import flag_cases, measure_mask, modified_z, recall_measures, remember_measures
 
 NAMES = ("background", "organ", "lesion")
 SPACING = (2.0, 1.0, 0.5)

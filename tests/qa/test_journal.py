@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import DataError, ResourceError
-from helpers.qa.export import export_rejected, export_verdicts
-from helpers.qa.journal import Journal, read_verdicts
-from helpers.qa.verdict import Verdict
+from helpers.qa.journal import Journal, Verdict, export_rejected, export_verdicts, read_verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 
 from helpers import qa
 from helpers.errors import DataError
-from helpers.qa.corrected import export_for_editing, read_corrected
-from helpers.qa.export import export_verdicts
+from helpers.qa.corrected import copy_for_editing, read_corrected
 from helpers.qa.finished import find_run, list_runs
+from helpers.qa.journal import export_verdicts
 from helpers.qa.review import open_review
 from helpers.qa.steps import edit_folder
 
@@ -78,7 +78,7 @@ def test_a_mask_that_changed_is_not_judged_any_more(outputs, run, tmp_path):
 
 def test_a_corrected_mask_goes_out_and_comes_back(outputs, run, tmp_path):
     case = run.cases[0].id
-    image, mask, labels = export_for_editing(run, case, tmp_path)
+    image, mask, labels = copy_for_editing(run, case, tmp_path)
     assert sitk.ReadImage(str(image)).GetSize() == sitk.ReadImage(str(mask)).GetSize()
     assert '1 230 159 0 1 1 1 "cube"' in labels.read_text(encoding="utf-8")
     edited = sitk.ReadImage(str(mask))  # as an editor would: another program reads, changes and writes it
@@ -90,12 +90,12 @@ def test_a_corrected_mask_goes_out_and_comes_back(outputs, run, tmp_path):
     kept = sitk.GetArrayFromImage(sitk.ReadImage(str(found.path)))
     assert np.count_nonzero(kept != before) == 1 and kept[0, 0, 0] == 1
     with pytest.raises(DataError, match="edited already"):
-        export_for_editing(run, case, tmp_path)
+        copy_for_editing(run, case, tmp_path)
 
 
 def test_a_corrected_mask_on_another_grid_or_with_another_label_is_refused(outputs, run, tmp_path):
     case = run.cases[0].id
-    _, mask, _ = export_for_editing(run, case, tmp_path)
+    _, mask, _ = copy_for_editing(run, case, tmp_path)
     image = sitk.ReadImage(str(mask))
     image.SetOrigin([1.0, 2.0, 3.0])
     sitk.WriteImage(image, str(tmp_path / "moved.nii.gz"))
@@ -110,14 +110,14 @@ def test_a_corrected_mask_on_another_grid_or_with_another_label_is_refused(outpu
 def test_the_notebooks_steps_carry_a_mask_out_and_back(outputs, run):
     review = qa.start_review("tiny", run=run.name, reader="ann", outputs=str(outputs), interactive=False)
     case = run.cases[1].id
-    assert case in repr(qa.send_to_editor(review, case))
+    assert case in repr(qa.export_for_editing(review, case))
     edited = edit_folder(review) / f"{case}_mask.nii.gz"
     image = sitk.ReadImage(str(edited))
     image[1, 1, 1] = 1
     sitk.WriteImage(image, str(edited))
-    assert f"{case}  1  cube 0.99" in repr(qa.take_back(review, case))
+    assert f"{case}  1  cube 0.99" in repr(qa.import_corrected(review, case))
     review.judge(case, "reject", "=1+1")
     shown = repr(qa.export_review(review))
     assert "rejected in this run: 1" in shown and case in shown
-    assert "Nothing to correct" in repr(qa.send_to_editor(review, None))
+    assert "Nothing to correct" in repr(qa.export_for_editing(review, None))
     assert case in repr(qa.show_review(review)) and "ann: reject" in repr(qa.show_review(review))

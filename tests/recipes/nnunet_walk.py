@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from helpers import stages, study
+from helpers import stages
 from helpers.run import Run
 
 
@@ -22,7 +22,7 @@ def walk(name: str, outputs: Path, **given: object) -> Run:
             stages.lint_graph,
             stages.compile_model,
             stages.show_vendor_commands,
-            study.check_model_parity,
+            stages.check_model_parity,
             stages.infer_cases,
             stages.score_cases,
             stages.finish_run,

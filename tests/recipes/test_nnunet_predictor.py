@@ -79,7 +79,7 @@ def test_saved_probabilities_are_read_by_nnunet_v2_s_ensembling(tmp_path, in_flo
         return network(torch.from_numpy(batch)).numpy()
 
     with torch.inference_mode():
-        labels = recipe.segment_into(case, infer, params, tmp_path / "case_0.nii.gz")
+        labels = recipe.segment_and_save(case, infer, params, tmp_path / "case_0.nii.gz")
         np.testing.assert_array_equal(labels, recipe.segment(case, infer, params))
     theirs = answer_of(folder, task)[1]
     ours = np.load(tmp_path / "case_0.npz")["probabilities"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import recipes
-from helpers.data.nnunet.folds import split_fold
+from helpers.data.nnunet.cases import split_fold
 from helpers.data.volume import read_volume
 from helpers.errors import DataError, ParameterError
 from helpers.scoring.dice import dice
@@ -99,9 +99,9 @@ def test_postprocessing_is_part_of_what_decides_a_mask(tmp_path):
     folder = model.write(tmp_path, 1)
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", checkpoint=str(folder))
-    before = recipe.rules(params)
+    before = recipe.cache_key_extras(params)
     (folder / "postprocessing.json").write_text(json.dumps({"for_which_classes": [1]}))
-    assert recipe.rules(params) != before
+    assert recipe.cache_key_extras(params) != before
 
 
 @pytest.mark.slow

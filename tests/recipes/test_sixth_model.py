@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import recipes, stages, study
+from helpers import recipes, stages
 from helpers.params.paths import PARAMS_FOLDER
 
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def test_every_stage_works_on_a_model_from_outside(blob, tmp_path):
     for stage in (stages.export_onnx, stages.simplify_onnx, stages.apply_surgery, stages.lint_graph):
         stage(recipe, run)
     stages.compile_model(recipe, run)
-    parity = study.check_model_parity(recipe, run)
+    parity = stages.check_model_parity(recipe, run)
     assert parity.values["device"]["largest"] <= 1e-4
     assert [result.status for result in stages.infer_cases(recipe, run)] == ["made", "made"]
     scored = stages.score_cases(recipe, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from helpers.run import Check, Made, Run
+from helpers.run import Check, Run, StageOutput
 
 
 class Stage:
@@ -13,9 +13,9 @@ class Stage:
 
     def __init__(self, text: str = "hello", checks: tuple[Check, ...] = (), names=("out/a.txt", "b.txt"), **made):
         self.text, self.names, self.calls = text, names, 0
-        self.made = Made(checks=checks, **made)
+        self.made = StageOutput(checks=checks, **made)
 
-    def __call__(self, folder: Path) -> Made:
+    def __call__(self, folder: Path) -> StageOutput:
         self.calls += 1
         for name in self.names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from helpers.params.paths import PROJECT_ROOT
-from helpers.run.child_environment import scrubbed_environment
+from helpers.run.environment import scrubbed_environment
 
 
 def test_ours_goes_and_the_vendors_stays_in_order():

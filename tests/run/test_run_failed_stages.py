@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import DataError, GateError, ResourceError
-from helpers.run import Check, Made, read_run_status
+from helpers.run import Check, StageOutput, read_run_status
 from tests.run.counted_stage import Stage, files_of, read_record
 
 
@@ -69,7 +69,7 @@ class TestGate:
 class TestFailure:
     @pytest.mark.parametrize("error", [ValueError("of all things"), DataError("case x", remedy="Mend it.")])
     def test_an_exception_passes_through_and_fails_the_run(self, run, error):
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StageOutput:
             (folder / "half.txt").write_text("half")
             raise error
 
@@ -80,7 +80,7 @@ class TestFailure:
         assert content["status"] == "failed" and str(error.args[0]) in content["reason"]
 
     def test_an_interrupt_fails_the_run(self, run):
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StageOutput:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -89,7 +89,7 @@ class TestFailure:
         assert files_of(run) == set()
 
     def test_a_full_disk_is_one_line_and_leaves_no_half_file(self, run):
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StageOutput:
             (folder / "half.txt").write_text("half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -120,7 +120,7 @@ class TestFailure:
         assert {"a.txt", "b.txt"} <= files_of(run)
 
     def test_the_log_holds_the_traceback(self, run):
-        def make(folder: Path) -> Made:
+        def make(folder: Path) -> StageOutput:
             raise ValueError("of all things")
 
         with pytest.raises(ValueError):

@@ -149,7 +149,7 @@ class TestDigests:
     def test_of_the_code_follows_every_deciding_file(self, tmp_path, monkeypatch):
         from helpers.run import digest
 
-        for name in ("stages/infer.py", "data/demo/x.py", "view/show.py"):
+        for name in ("stages/infer.py", "demo/x.py", "view/tables.py"):
             (tmp_path / "helpers" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "helpers" / name).write_text("pass")
         monkeypatch.setattr(digest, "PROJECT_ROOT", tmp_path)
@@ -158,9 +158,9 @@ class TestDigests:
             return digest_code.__wrapped__()
 
         before = fresh()
-        (tmp_path / "helpers/view/show.py").write_text("changed")
+        (tmp_path / "helpers/view/tables.py").write_text("changed")
         assert fresh() == before
-        (tmp_path / "helpers/data/demo/x.py").write_text("changed")
+        (tmp_path / "helpers/demo/x.py").write_text("changed")
         assert fresh() != before
 
     def test_the_folders_of_the_code_exist(self):

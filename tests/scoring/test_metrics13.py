@@ -11,7 +11,7 @@ import pytest
 from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
-from helpers.scoring.metrics13 import METRICS, mean_metrics, metrics_of_case, metrics_of_label, summary_of_cases
+from helpers.scoring.nnunet_metrics import METRICS, mean_metrics, metrics_of_case, metrics_of_label, summary_of_cases
 
 EYE = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import recipes, stages, study
+from helpers import recipes, stages
 from helpers.params.paths import PARAMS_FOLDER
 
 SOURCE = Path(__file__).with_name("tiny_recipe.py")
@@ -39,9 +39,7 @@ def tiny(tmp_path_factory):
     shutil.copytree(PARAMS_FOLDER / "targets", params / "targets")
     (params / "tiny").mkdir()
     (params / "tiny" / "demo.yaml").write_text(
-        f"checkpoint: {folder / 'trained.safetensors'}\n"
-        "demo_seeds: [1, 2, 3]\n"
-        "demo_minimum_scores: {cube: 0.9}\n"
+        f"checkpoint: {folder / 'trained.safetensors'}\ndemo_seeds: [1, 2, 3]\ndemo_minimum_scores: {{cube: 0.9}}\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("resolve", "targets"):
@@ -71,7 +69,7 @@ def _steps_of(recipe, run, made) -> dict:
         "draw_graph": lambda: stages.draw_graph(recipe, run),
         "compile": lambda: stages.compile_model(recipe, run),
         "vendor": lambda: stages.show_vendor_commands(recipe, run),
-        "parity": lambda: study.check_model_parity(recipe, run),
+        "parity": lambda: stages.check_model_parity(recipe, run),
         "device_tool": lambda: stages.exchange_with_tool(recipe, run),
         "infer": lambda: stages.infer_cases(recipe, run),
         "score": lambda: stages.score_cases(recipe, run),

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.data.volume import read_volume
 from helpers.errors import CookbookError
-from helpers.stages.compiled import read_manifest
+from helpers.stages.artifact import read_manifest
 
 DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
 QUICK = {"simplify_timeout_s": 0.001, "cases": ["case_1"]}

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import stages, study
+from helpers import stages
 from helpers.data.volume import read_volume
 from helpers.run import read_run_status
 from tests.conftest import MAGICMIND
@@ -46,7 +46,7 @@ def _walk(root, **given):
     for step in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
         step(recipe, run)
     stages.compile_model(recipe, run)
-    study.check_model_parity(recipe, run)
+    stages.check_model_parity(recipe, run)
     stages.infer_cases(recipe, run)
     run.record.end("passed")
     return read_volume(run.path("masks/la_9001.nii.gz")).array[0] > 0

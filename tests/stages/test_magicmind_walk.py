@@ -16,7 +16,7 @@ import pytest
 from helpers.compile.magicmind_build import PROGRAM
 from helpers.data.volume import read_volume
 from helpers.errors import ParameterError
-from helpers.stages.compiled import read_manifest
+from helpers.stages.artifact import read_manifest
 
 QUICK = {"simplify_timeout_s": 0.001, "cases": ["case_1"]}
 # Smallest and largest error of the device as a fraction of the range: below the first it ran in another precision.

@@ -120,8 +120,7 @@ def test_the_table_is_the_same_bytes_in_another_process_and_an_empty_folder(stud
 
 
 def test_masks_of_one_label_fail_the_gate():
-    from helpers.study.precision_cells import Cell
-    from helpers.study.precision_table import PrecisionRow
+    from helpers.study.precision import Cell, PrecisionRow
 
     good = PrecisionRow(Cell("cpu", "int8"), "made", error=0.1, change=0.001)
     assert good.passed is True

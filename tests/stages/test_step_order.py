@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers import stages, study
+from helpers import stages
 from helpers.errors import CompileError, StepOrderError
 
 
@@ -15,7 +15,7 @@ from helpers.errors import CompileError, StepOrderError
         (stages.apply_surgery, "stages.simplify_onnx"),
         (stages.inspect_graph, "stages.apply_surgery"),
         (stages.compile_model, "stages.apply_surgery"),
-        (study.check_model_parity, "stages.export_onnx"),
+        (stages.check_model_parity, "stages.export_onnx"),
         (stages.score_cases, "stages.infer_cases"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from helpers import stages
 from helpers.errors import CompileError
 from helpers.run import read_run_status
-from helpers.stages.compiled import compiled_path, digest_compiled, read_manifest
+from helpers.stages.artifact import compiled_path, digest_compiled, read_manifest
 
 DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
 QUICK = {"simplify_timeout_s": 0.001, "cases": ["case_1"], "until": "compile"}

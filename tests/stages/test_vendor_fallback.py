@@ -12,7 +12,7 @@ from helpers.compile.atc import AtcCompiler
 from helpers.data.volume import read_volume
 from helpers.errors import CompileError, ParameterError
 from helpers.run import read_run_status
-from helpers.stages.compiled import read_manifest, running_precision, running_target
+from helpers.stages.artifact import read_manifest, running_precision, running_target
 
 QUICK = {"simplify_timeout_s": 0.001, "cases": ["case_1"]}
 

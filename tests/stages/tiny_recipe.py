@@ -88,9 +88,7 @@ class TinyRecipe(Recipe):
         return TinyNet().eval()
 
     def graph_spec(self, params: TinyParams) -> GraphSpec:
-        return GraphSpec(
-            "image", "class", (1, *params.window), params.opset, params.dynamic_batch, params.batch_size
-        )
+        return GraphSpec("image", "class", (1, *params.window), params.opset, params.dynamic_batch, params.batch_size)
 
     def list_cases(self, root: Path, params: TinyParams) -> list[CaseFiles]:
         cases = []

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers.graph.surgery.base import GraphView
-from helpers.graph.surgery.norm import PairwiseInstanceNorm
+from helpers.graph.surgery.norm import AxiswiseInstanceNorm
 
 # Brings activations beyond 256, whose squares float16 cannot hold, or beyond 65504.
 _LARGE = 1e6
@@ -51,7 +51,7 @@ def overflow_norm(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelPr
         return _overflow_layer(model)
     large = _insert_before(model, norm, _enlarge)
     norm = next(node for node in large.graph.node if norm.output[0] in node.output)
-    made = PairwiseInstanceNorm().replace(norm, GraphView.of(large))
+    made = AxiswiseInstanceNorm().replace(norm, GraphView.of(large))
     if made is None:
         return large, _insert_before(large, norm, _through_f16), norm.name
     candidate, nodes = copy_of(large), list(large.graph.node)

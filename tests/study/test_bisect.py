@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from helpers import recipes
-from helpers.graph.export import export_onnx
+from helpers.graph.export import export_network
 from helpers.graph.spec import GraphSpec
 from helpers.study.bisect import bisect, find_culprit, out_nodes_arguments
 from helpers.study.trace import NodeError, OnnxForm, OpenVinoForm, compare_nodes
@@ -44,7 +44,7 @@ class Small(torch.nn.Module):
 
 
 def _export(network, spec: GraphSpec, folder: Path) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(export_onnx(network, spec, folder / "model.onnx"))
+    return onnx.shape_inference.infer_shapes(export_network(network, spec, folder / "model.onnx"))
 
 
 def _sample(spec: GraphSpec) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.study.parity import check_parity
+from helpers.stages.parity import check_parity
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.study import compare_runs
-from helpers.study import comparison_views as views
 
 CASES, SHAPE = ("a", "b", "c"), (12, 24, 26)
 
@@ -36,9 +35,7 @@ def two(tmp_path):
         write_volume(data / "labelsTr" / f"la_{name}.nii.gz", Volume(truth[None], Geometry.identity(SHAPE)))
     runs = []
     for index, (precision, scores) in enumerate((("f32", (0.9, 0.8, 0.7)), ("bf16", (0.9, 0.7, 0.9)))):
-        params = recipe.prepare_params(
-            data_root=str(data), precision=precision, outputs=str(tmp_path / "outputs")
-        )
+        params = recipe.prepare_params(data_root=str(data), precision=precision, outputs=str(tmp_path / "outputs"))
         folder = tmp_path / "outputs" / "nnunet_heart" / f"demo-0000000{index}"
         (folder / "masks").mkdir(parents=True)
         for name in CASES:
@@ -78,7 +75,7 @@ def test_differences_are_paired(two):
     assert row.values == pytest.approx({"la_a": 0.0, "la_b": -0.1, "la_c": 0.2})
     assert row.means == pytest.approx((0.8, 2.5 / 3)) and row.mean == pytest.approx(0.1 / 3)
     assert row.low == pytest.approx(-0.1, abs=0.04) and row.high == pytest.approx(0.2, abs=0.04)
-    assert "few cases" in repr(views.show_scores(comparison))
+    assert "few cases" in repr(compare_runs.show_scores(comparison))
 
 
 def test_masks_are_compared_voxel_by_voxel_worst_first(two):
@@ -99,9 +96,9 @@ def test_seconds_are_means_over_the_cases(two):
 
 def test_pictures_are_kept_beside_the_runs_and_small(two):
     comparison = compare_runs.choose_runs("nnunet_heart", None, two.outputs)
-    for draw in (views.picture_of_scores, views.picture_of_worst, views.picture_of_times):
+    for draw in (compare_runs.picture_of_scores, compare_runs.picture_of_worst, compare_runs.picture_of_times):
         assert draw(comparison).data
-    pictures = sorted(views.comparison_folder(comparison).glob("*.png"))
+    pictures = sorted(compare_runs.comparison_folder(comparison).glob("*.png"))
     assert [path.name for path in pictures] == ["scores.png", "seconds.png", "worst.png"]
     assert max(path.stat().st_size for path in pictures) <= 300_000
     assert Path(two.outputs) in pictures[0].parents

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from helpers.study.batch_sweep import published_speeds
-from helpers.study.latency import batches_run_as_one, measure_latency, throughput
+from helpers.study.latency import batches_run_as_one, measure_latency, published_speeds, throughput
 
 FEEDS = {"image": np.zeros((4, 1), np.float32)}
 

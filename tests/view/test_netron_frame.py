@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers.view import netron_age, netron_frame
+from helpers.view import netron_frame
 from helpers.view.netron_frame import frame_address, offer_netron
 
 
@@ -19,11 +19,11 @@ class TestNetron:
     def built(self, tmp_path, monkeypatch):
         (tmp_path / "index.html").write_text('<meta name="date" content="2026-01-01 10:00:00">')
         spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-        monkeypatch.setattr(netron_age.importlib.util, "find_spec", lambda name: spec)
+        monkeypatch.setattr(netron_frame.importlib.util, "find_spec", lambda name: spec)
         return tmp_path
 
     def _after(self, days: int) -> str:
-        return netron_age.describe_netron(datetime.date(2026, 1, 1) + datetime.timedelta(days))
+        return netron_frame.describe_netron(datetime.date(2026, 1, 1) + datetime.timedelta(days))
 
     def test_counts_the_days_that_are_left(self, built):
         assert self._after(0).endswith("0 days old, opens files for 180 more days")
@@ -37,11 +37,11 @@ class TestNetron:
         assert "build date not found" in self._after(0)
 
     def test_the_installed_one_has_a_date(self):
-        assert "days old" in netron_age.describe_netron()
+        assert "days old" in netron_frame.describe_netron()
 
     def test_missing(self, monkeypatch):
-        monkeypatch.setattr(netron_age.importlib.util, "find_spec", lambda name: None)
-        assert netron_age.describe_netron() == "not installed"
+        monkeypatch.setattr(netron_frame.importlib.util, "find_spec", lambda name: None)
+        assert netron_frame.describe_netron() == "not installed"
 
 
 def closed(port: int, within_s: float = 20) -> bool:

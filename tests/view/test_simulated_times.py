@@ -9,13 +9,12 @@ import pytest
 
 from helpers.run.measure import label_step
 from helpers.run.result import StageResult
-from helpers.study.batch_sweep import published_speeds
-from helpers.study.precision_cells import Cell
-from helpers.study.precision_table import PrecisionRow
+from helpers.study.latency import published_speeds
+from helpers.study.precision import Cell, PrecisionRow
 from helpers.view import show_case_table
 from helpers.view.figures import draw_precision
 from helpers.view.precision import precision_html
-from helpers.view.run_table import show_run
+from helpers.view.tables import show_run
 from tests.view.test_figure_files import texts
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from helpers.run.result import StageResult
 from helpers.view import show_case_table, show_pictures, show_published
-from helpers.view.presence import someone_is_there
-from helpers.view.progress import show_progress
+from helpers.view.progress import is_interactive, show_progress
 from helpers.view.tables import html_table
 
 
@@ -53,15 +52,15 @@ class TestPublished:
 class TestPresence:
     def test_jupyter_names_its_session(self, monkeypatch):
         monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-        assert someone_is_there() is False
+        assert is_interactive() is False
         monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
-        assert someone_is_there() is True
+        assert is_interactive() is True
 
     def test_the_parameter_decides_first(self, monkeypatch):
         monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
-        assert someone_is_there(False) is False
+        assert is_interactive(False) is False
         monkeypatch.delenv("JPY_SESSION_NAME")
-        assert someone_is_there(True) is True
+        assert is_interactive(True) is True
 
 
 class TestProgress:
@@ -109,7 +108,7 @@ class TestFinishedRun:
         import time
 
         from helpers.run.record import RunRecord
-        from helpers.view.run_table import show_run
+        from helpers.view.tables import show_run
 
         record = RunRecord(tmp_path / "run.json", {})
         for title in ("Zebra", "Ant"):

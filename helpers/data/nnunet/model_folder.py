@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.data.nnunet.cases import numbered_folders
-from helpers.data.nnunet.plan import Plan
-from helpers.data.nnunet.plans import plan_of_v1, plan_of_v2
+from helpers.data.nnunet.plans import Plan, plan_of_v1, plan_of_v2
 from helpers.data.nnunet.postprocess import KeepLargest, read_postprocessing
 from helpers.errors import DataError
 

@@ -11,10 +11,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.data.nnunet.normalise import normalise
-from helpers.data.nnunet.plan import Plan
+from helpers.data.case import Case
+from helpers.data.nnunet.plans import ChannelNorm, Plan
 from helpers.data.nnunet.resample import resample_image, resampled_shape, separate_axis
 from helpers.errors import DataError
+
+_EPSILON = 1e-8
+
+
+def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.ndarray, version: int) -> np.ndarray:
+    """A normalised copy of an image (C, Z, Y, X), float32.
+
+    Args:
+        image: intensities.
+        channels: one scheme for each channel.
+        inside: the nonzero region (Z, Y, X), for the channels whose plan masks.
+        version: of nnU-Net.
+
+    Raises:
+        DataError: the image has another number of channels than the plan.
+    """
+    if len(image) != len(channels):
+        raise DataError("the plan is of other channels than the case", received=len(image), expected=len(channels))
+    result = np.array(image, np.float32)
+    for values, norm in zip(result, channels, strict=True):
+        if norm.scheme == "ct":
+            _normalise_ct(values, norm)
+        elif norm.scheme == "ct2":
+            _normalise_ct_by_case(values, norm)
+        elif norm.scheme == "zscore":
+            _normalise_by_case(values, inside if norm.use_mask else None, version)
+        elif norm.scheme != "none":
+            _normalise_to_01(values, norm.scheme)
+        if norm.use_mask and (norm.scheme == "zscore" or (version == 1 and norm.scheme != "none")):
+            values[~inside] = 0
+    return result
+
+
+def _normalise_ct(values: np.ndarray, norm: ChannelNorm) -> None:
+    np.clip(values, norm.low, norm.high, out=values)
+    values -= np.float32(norm.mean)
+    values /= np.float32(max(norm.sd, _EPSILON))
+
+
+def _normalise_ct_by_case(values: np.ndarray, norm: ChannelNorm) -> None:
+    between = values[(values > norm.low) & (values < norm.high)]
+    mean, sd = between.mean(dtype=np.float64), between.std(dtype=np.float64)
+    np.clip(values, norm.low, norm.high, out=values)
+    values -= np.float32(mean)
+    values /= np.float32(max(sd, _EPSILON))
+
+
+def _normalise_by_case(values: np.ndarray, inside: np.ndarray | None, version: int) -> None:
+    counted = values if inside is None else values[inside]
+    mean, sd = counted.mean(dtype=np.float64), counted.std(dtype=np.float64)
+    values -= np.float32(mean)
+    values /= np.float32(sd + _EPSILON if version == 1 else max(sd, _EPSILON))
+
+
+def _normalise_to_01(values: np.ndarray, scheme: str) -> None:
+    if scheme == "rgb_to_01":
+        values /= np.float32(255)
+        return
+    values -= values.min()
+    values /= max(values.max(), np.float32(_EPSILON))
+
 
 Box = tuple[slice, slice, slice]
 
@@ -111,3 +172,29 @@ def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes((cropped != 0).any(axis=0))
+
+
+def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
+    """The plan's window (C, *window) around the middle of what is marked, or of the case where nothing is."""
+    prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
+    window = (1, *plan.patch_size) if len(plan.patch_size) == 2 else plan.patch_size
+    middle = _middle_of_truth(case, prepared, plan)
+    sides = zip(middle, window, prepared.image.shape[1:], strict=True)
+    starts = [max(0, min(round(centre) - side // 2, size - side)) for centre, side, size in sides]
+    box = tuple(slice(start, start + side) for start, side in zip(starts, window, strict=True))
+    sample = prepared.image[(slice(None), *box)]
+    missing = [(0, side - size) for side, size in zip(window, sample.shape[1:], strict=True)]
+    sample = np.pad(sample, [(0, 0), *missing])
+    return np.ascontiguousarray(sample[:, 0] if len(plan.patch_size) == 2 else sample)
+
+
+def _middle_of_truth(case: Case, prepared: Prepared, plan: Plan) -> list[float]:
+    """Centre of what is marked, in voxels of the prepared image; the image's own centre where nothing is."""
+    sizes = prepared.image.shape[1:]
+    inside = None if case.truth is None else case.truth[prepared.box].transpose(plan.transpose_forward)
+    if inside is None or not inside.any():
+        return [size / 2 for size in sizes]
+    return [
+        float(np.median(hit)) * size / cropped
+        for hit, size, cropped in zip(np.nonzero(inside), sizes, prepared.cropped_shape, strict=True)
+    ]

@@ -11,10 +11,8 @@ from queue import Queue
 
 import numpy as np
 
-from helpers.devices.base import Device, TensorSpec
-from helpers.devices.faults import device_error
-from helpers.devices.worker.process import WorkerProcess
-from helpers.devices.worker.shared_file import reserve_shared_file
+from helpers.devices.base import Device, TensorSpec, device_error
+from helpers.devices.worker.process import WorkerProcess, reserve_shared_file
 
 _ALIGN = 64
 _MAP = -1  # stands for the mapping request among the slots that wait for an answer

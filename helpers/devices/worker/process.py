@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from helpers.devices.faults import DeviceFault, device_error
-from helpers.errors import DeviceError
+from helpers.devices.base import DeviceFault, device_error
+from helpers.errors import DeviceError, ResourceError
 
 _CHILD = Path(__file__).with_name("child.py")
 # Variables of this environment that would lead another interpreter to our packages.
@@ -133,3 +133,28 @@ class WorkerProcess:
             self._process.stdin.close()
         self._process.stdout.close()
         self._stderr.close()
+
+
+def reserve_shared_file(size: int):
+    """A named temporary file of `size` bytes: in shared memory, or on disk where that is too small.
+
+    Raises:
+        ResourceError: neither has the room. Containers often give shared memory 64 MB.
+    """
+    problem = None
+    for folder in filter(os.path.isdir, ("/dev/shm", tempfile.gettempdir())):  # noqa: S108
+        stream = tempfile.NamedTemporaryFile(prefix="cookbook-", dir=folder)  # noqa: SIM115
+        try:
+            # Reserved now, because a write into a file that only pretends its size ends in SIGBUS, not in an error.
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            stream.close()
+            problem = error
+        else:
+            return stream
+    raise ResourceError(
+        "no room to pass arrays to the worker",
+        received=problem.strerror,
+        expected=f"{size >> 20} MB in /dev/shm or {tempfile.gettempdir()}",
+        remedy="Lower batch_size, or give the container more shared memory.",
+    )

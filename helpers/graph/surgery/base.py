@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import onnx
 
-from helpers.graph.read import constants_of, tensor_shapes
-from helpers.params.yaml_file import refuse_unknown_name
+from helpers.errors import GraphError
+from helpers.graph.read import constants_of, opset_of, run_reference, tensor_shapes
+from helpers.graph.spec import GraphSpec
+from helpers.params.yaml_file import unknown_name_error
 
 _REGISTRY: dict[str, type[Rewrite]] = {}
 
@@ -45,9 +48,9 @@ class Replacement:
 class Rewrite(ABC):
     """One rewrite. Subclasses register themselves under `name`.
 
-    A rewrite must compute the same numbers: `apply_surgery` proves it on random input and refuses otherwise. One that
-    only rounds differently sets `tolerance`, the largest change allowed as a fraction of the output's range. One that
-    pays only in some precisions names them in `precisions`.
+    A rewrite must compute the same numbers: `rewrite_and_prove` proves it on random input and refuses otherwise. One
+    that only rounds differently sets `tolerance`, the largest change allowed as a fraction of the output's range. One
+    that pays only in some precisions names them in `precisions`.
     """
 
     name: ClassVar[str]
@@ -76,5 +79,140 @@ def rewrite_named(name: str) -> Rewrite:
         ParameterError: there is no such rewrite.
     """
     if name not in _REGISTRY:
-        raise refuse_unknown_name("rewrite", name, _REGISTRY)
+        raise unknown_name_error("rewrite", name, _REGISTRY)
     return _REGISTRY[name]()
+
+
+@dataclass(frozen=True)
+class SurgeryReport:
+    """What was rewritten: (rewrite, node, description) rows, op counts before and after, and the proof.
+
+    `largest_change` is the largest difference of the outputs before and after, as a fraction of their range, over all
+    proven batches; an exact rewrite has 0.
+    """
+
+    rows: tuple[tuple[str, str, str], ...]
+    ops_before: dict[str, int]
+    ops_after: dict[str, int]
+    batches: tuple[int, ...]
+    largest_change: float
+
+    def op_changes(self) -> list[tuple[str, int, int]]:
+        """(op, count before, count after) of every op whose count changed."""
+        names = sorted(set(self.ops_before) | set(self.ops_after))
+        counts = [(name, self.ops_before.get(name, 0), self.ops_after.get(name, 0)) for name in names]
+        return [row for row in counts if row[1] != row[2]]
+
+
+def rewrite_and_prove(
+    model: onnx.ModelProto, rewrites: list[Rewrite], spec: GraphSpec, *, seed: int = 0
+) -> tuple[onnx.ModelProto, SurgeryReport]:
+    """Rewrites every matching node and proves the result.
+
+    Args:
+        model: the graph; it is not changed.
+        rewrites: applied in this order.
+        spec: names and shapes, for the proof's inputs.
+        seed: of the proof's random inputs.
+
+    Returns:
+        The rewritten model, its shapes inferred anew, and the report.
+
+    Raises:
+        GraphError: the rewritten graph fails ONNX's checker or computes other numbers.
+    """
+    result, rows = rewrite_graph(model, rewrites)
+    largest = _largest_change(model, result, spec, seed) if rows else 0.0
+    matched = {name for name, _, _ in rows}
+    allowed = max((rewrite.tolerance for rewrite in rewrites if rewrite.name in matched), default=0.0)
+    if largest > allowed or opset_of(result) != opset_of(model):
+        raise GraphError(
+            "the rewritten graph computes other numbers",
+            received=f"a change of {largest:g} of the range",
+            expected=f"at most {allowed:g}, on random input",
+            remedy="Leave the rewrite out and report the graph.",
+        )
+    batches = spec.batches_to_prove()
+    return result, SurgeryReport(tuple(rows), count_ops(model), count_ops(result), batches, largest)
+
+
+def rewrite_graph(
+    model: onnx.ModelProto, rewrites: list[Rewrite]
+) -> tuple[onnx.ModelProto, list[tuple[str, str, str]]]:
+    """Rewrites every matching node without proving anything; (rewrite, node, description) rows with the model.
+
+    Raises:
+        GraphError: the rewritten graph fails ONNX's checker.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    rows: list[tuple[str, str, str]] = []
+    for rewrite in rewrites:
+        rows += _apply_one(result, rewrite)
+    del result.graph.value_info[:]
+    _drop_unused_constants(result)
+    result = onnx.shape_inference.infer_shapes(result)
+    try:
+        onnx.checker.check_model(result, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError("the rewritten graph fails ONNX's checker", received=str(error).strip()) from None
+    return result, rows
+
+
+def count_ops(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of nodes of each op, constants apart."""
+    return dict(Counter(node.op_type for node in model.graph.node if node.op_type != "Constant"))
+
+
+def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str, str]]:
+    view = GraphView.of(model)
+    nodes, rows, renamed = [], [], {}
+    for node in model.graph.node:
+        replacement = rewrite.replace(node, view)
+        if replacement is None:
+            nodes.append(node)
+            continue
+        if replacement.passes_on is not None:
+            renamed[node.output[0]] = renamed.get(replacement.passes_on, replacement.passes_on)
+        nodes += replacement.nodes
+        model.graph.initializer.extend(replacement.initializers)
+        rows.append((rewrite.name, node.name or node.output[0], replacement.description))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    for node in kept:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return rows
+
+
+def _drop_unused_constants(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input}
+    used |= {value.name for value in model.graph.output}
+    graph = model.graph
+    nodes = [node for node in graph.node if node.op_type != "Constant" or node.output[0] in used]
+    initializers = [tensor for tensor in graph.initializer if tensor.name in used]
+    kept_nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    kept_tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in initializers]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept_nodes)
+    graph.initializer.extend(kept_tensors)
+
+
+def _largest_change(before: onnx.ModelProto, after: onnx.ModelProto, spec: GraphSpec, seed: int) -> float:
+    random = np.random.default_rng(seed)
+    largest = 0.0
+    for batch in spec.batches_to_prove():
+        feeds = {spec.input_name: random.standard_normal(spec.batch_shape(batch), dtype=np.float32)}
+        old = run_reference(before, feeds)
+        try:
+            new = run_reference(after, feeds)
+        except Exception as error:
+            raise GraphError("the rewritten graph does not run", received=str(error)) from error
+        for name in old:
+            if name not in new or new[name].shape != old[name].shape:
+                return float("inf")
+            span = max(float(np.ptp(old[name])), float(np.finfo(np.float32).tiny))
+            change = np.abs(old[name].astype(np.float64) - new[name]).max() / span
+            # NaN compares false with everything: it must not pass as "no change".
+            largest = max(largest, float(change) if np.isfinite(change) else float("inf"))
+    return largest

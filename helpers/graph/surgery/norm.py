@@ -15,7 +15,7 @@ from helpers.graph.surgery.base import GraphView, Replacement, Rewrite
 _LEAST_VALUES = 4096
 
 
-class PairwiseInstanceNorm(Rewrite):
+class AxiswiseInstanceNorm(Rewrite):
     """Writes a large InstanceNormalization as means over one axis after another.
 
     ONNX Runtime and OpenVINO add a channel's values up in float32 one after another. A window that is mostly constant
@@ -26,7 +26,7 @@ class PairwiseInstanceNorm(Rewrite):
     (three times the error in bf16, twice in int8, at half the speed).
     """
 
-    name = "pairwise_instance_norm"
+    name = "axiswise_instance_norm"
     why = "a long float32 sum over mostly constant values loses digits"
     tolerance = 1e-3
     precisions = frozenset({"f32", "f16_weights"})

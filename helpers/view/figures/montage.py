@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from helpers.data.geometry import Geometry
-from helpers.view.figures.overlay import MASKS, add_legend, column_titles, paint_labels
+from helpers.view.figures.overlay import MASKS, add_legend, axis_letters, column_titles, paint_labels, pick_slices
 from helpers.view.figures.save import add_caption, grid_of_pictures
-from helpers.view.figures.slices import axis_letters, pick_slices
 from helpers.view.windows import GreyWindow
 
 _INK = "#222222"

@@ -53,7 +53,9 @@ def _draw_times(axis, rows: Sequence, speeds: Mapping[str, list[dict]]) -> None:
         if found:
             median_ms = found[0]["p50_ms"]
             axis.barh(index, median_ms, color="#0072B2", height=0.6)
-            axis.text(median_ms, index, name_simulated(f" {median_ms:.1f}", found[0]["simulated"]), va="center", fontsize=8)
+            axis.text(
+                median_ms, index, name_simulated(f" {median_ms:.1f}", found[0]["simulated"]), va="center", fontsize=8
+            )
     axis.set_xlabel("median ms, smallest batch", fontsize=9)
     axis.margins(x=0.15)
     _name_rows(axis, [""] * len(rows))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from helpers.data.geometry import Geometry
+from helpers.view.figures.overlay import axis_letters
 from helpers.view.figures.save import add_caption, new_figure
-from helpers.view.figures.slices import axis_letters
 from helpers.view.palette import label_colour, rgb
 from helpers.view.proxy import LONGEST_SIDE, block_sizes, proxy_geometry, shrink_labels
 

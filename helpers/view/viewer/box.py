@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import ipywidgets
 
 from helpers.view.viewer.controls import Controls
-from helpers.view.viewer.scene import VolumeScene
-from helpers.view.viewer.state import ViewState
+from helpers.view.viewer.scene import ViewState, VolumeScene
 
 
 class ViewBox(ipywidgets.VBox):

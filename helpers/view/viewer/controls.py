@@ -7,8 +7,7 @@ import html
 import ipywidgets
 import numpy as np
 
-from helpers.view.viewer.scene import VolumeScene
-from helpers.view.viewer.state import ViewState
+from helpers.view.viewer.scene import ViewState, VolumeScene
 
 _AXES = ("slice (I to S)", "front to back", "right to left")
 _WIDE = {"description_width": "92px"}

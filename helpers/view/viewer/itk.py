@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from helpers.view.viewer.scene import VolumeScene
-from helpers.view.viewer.state import ViewState
+from helpers.view.viewer.scene import ViewState, VolumeScene
 
 _STABLE = "0.32.6"
 

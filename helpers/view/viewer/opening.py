@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import logging
 from collections.abc import Sequence
 
@@ -10,9 +12,11 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.errors import ParameterError
-from helpers.view.presence import someone_is_there
-from helpers.view.show import Shown
+from helpers.view.figures.montage import draw_montage
+from helpers.view.progress import is_interactive
+from helpers.view.tables import Shown
 from helpers.view.viewer.scene import VolumeScene, make_scene
+from helpers.view.windows import GreyWindow
 
 _LOG = logging.getLogger("cookbook")
 FALLBACKS = ("niivue", "slices", "static")
@@ -53,7 +57,7 @@ def volume(
     """
     if viewer not in VIEWERS:
         raise ParameterError("unknown viewer", received=repr(viewer), expected=", ".join(VIEWERS))
-    if not someone_is_there(interactive):
+    if not is_interactive(interactive):
         return headless_line()
     masks = {"prediction": prediction, "truth": truth, "other run": other_run}
     return open_scene(make_scene(image, masks, geometry, class_names, case_id=case_id, window=window), viewer)
@@ -86,8 +90,8 @@ def open_scene(scene: VolumeScene, viewer: str = "auto"):
 def _open_niivue(scene: VolumeScene, reasons: list[str]):
     from helpers.view.viewer.box import ViewBox
     from helpers.view.viewer.niivue import NiivuePanel
+    from helpers.view.viewer.scene import ViewState
     from helpers.view.viewer.slices import SlicePanel
-    from helpers.view.viewer.state import ViewState
 
     state = ViewState.of(scene)
     panels = {"3-D": NiivuePanel(scene, state), "slices": SlicePanel(scene, state, active=False)}
@@ -96,8 +100,8 @@ def _open_niivue(scene: VolumeScene, reasons: list[str]):
 
 def _open_slices(scene: VolumeScene, reasons: list[str]):
     from helpers.view.viewer.box import ViewBox
+    from helpers.view.viewer.scene import ViewState
     from helpers.view.viewer.slices import SlicePanel
-    from helpers.view.viewer.state import ViewState
 
     state = ViewState.of(scene)
     return ViewBox(scene, state, {"slices": SlicePanel(scene, state)}, reasons)
@@ -105,14 +109,12 @@ def _open_slices(scene: VolumeScene, reasons: list[str]):
 
 def _open_itkwidgets(scene: VolumeScene, reasons: list[str]):
     from helpers.view.viewer.itk import ItkPanel
-    from helpers.view.viewer.state import ViewState
+    from helpers.view.viewer.scene import ViewState
 
     return ItkPanel(scene, ViewState.of(scene)).widget
 
 
 def _open_static(scene: VolumeScene, reasons: list[str]):
-    from helpers.view.viewer.still import still_picture
-
     return Shown(_notes(reasons) + still_picture(scene), "; ".join(reasons) or scene.case_id)
 
 
@@ -126,3 +128,20 @@ _OPENERS = {
     "static": _open_static,
     "itkwidgets": _open_itkwidgets,
 }
+
+
+def still_picture(scene: VolumeScene) -> str:
+    """The slice montage of a scene as an HTML image that needs no file."""
+    low, high = scene.window
+    figure = draw_montage(
+        scene.case_id,
+        scene.image,
+        scene.masks["prediction"],
+        scene.masks.get("truth"),
+        geometry=scene.geometry,
+        class_names=scene.class_names,
+        window=GreyWindow(title="window", width=high - low, level=(low + high) / 2),
+    )
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100, bbox_inches="tight")
+    return f"<img alt='slices' src='data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}'>"

@@ -12,8 +12,7 @@ from helpers.view.viewer.planes import (
     plane_size_mm,
     render_plane,
 )
-from helpers.view.viewer.scene import VolumeScene
-from helpers.view.viewer.state import ViewState
+from helpers.view.viewer.scene import ViewState, VolumeScene
 
 _TALLEST_PX, _WIDEST_ROW_PX = 400, 920
 _REDRAWN_BY = ("position", "mode", "window", "fill_opacity", "outline_opacity", "hidden", "radiological")

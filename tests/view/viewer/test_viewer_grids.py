@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from scenes import directions, grid, make_case, to_sitk
 
 from helpers.view.proxy import block_sizes, proxy_geometry, shrink_image, shrink_labels
-from helpers.view.viewer.nifti_bytes import nifti_bytes
+from helpers.view.viewer.niivue import nifti_bytes
 from helpers.view.viewer.orientation import LpsOrder
 
 

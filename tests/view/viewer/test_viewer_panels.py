@@ -10,9 +10,8 @@ from scenes import NAMES, directions, grid, make_case, to_sitk
 from helpers.view.palette import FALSE_NEGATIVE, label_colour, rgb
 from helpers.view.viewer.niivue import NiivuePanel, combine_layers
 from helpers.view.viewer.planes import AXIAL, CORONAL, SAGITTAL, encode_jpeg, plane_letters, render_plane
-from helpers.view.viewer.scene import make_scene
+from helpers.view.viewer.scene import ViewState, make_scene
 from helpers.view.viewer.slices import SlicePanel
-from helpers.view.viewer.state import ViewState
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""Soft shapes in millimetres for torso phantoms: levels that are positive inside and negative outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from helpers.demo.anatomy import smooth_field
+
+
+def make_points(size_zyx: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray:
+    """Voxel centres (3, Z, Y, X) float32 in mm from the grid's middle: z up, y to posterior, x to the left."""
+    axes = ((np.arange(n) - (n - 1) / 2) * s for n, s in zip(size_zyx, spacing_mm, strict=True))
+    return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+
+
+def bend_points(
+    points: np.ndarray, rng: np.random.Generator, strengths_mm: Sequence[tuple[float, float]]
+) -> np.ndarray:
+    """Points moved by smooth random displacements, so that no shape drawn on them is a plain ellipsoid.
+
+    Args:
+        points: (3, Z, Y, X) in mm.
+        strengths_mm: pairs of a standard deviation in mm and the distance of the field's knots in voxels.
+    """
+    bent = points.copy()
+    for strength_mm, knot_spacing in strengths_mm:
+        for axis in bent:
+            axis += np.float32(strength_mm) * smooth_field(rng, axis.shape, knot_spacing)
+    return bent
+
+
+def rotate_points(points: np.ndarray, angles: Sequence[float]) -> np.ndarray:
+    """Points (3, ...) turned about the axes z, y and x, in radians and in this order."""
+    turned = points.copy()
+    for axis, angle in enumerate(angles):
+        first, second = (other for other in range(3) if other != axis)
+        a, b = turned[first].copy(), turned[second].copy()
+        turned[first] = np.float32(np.cos(angle)) * a - np.float32(np.sin(angle)) * b
+        turned[second] = np.float32(np.sin(angle)) * a + np.float32(np.cos(angle)) * b
+    return turned
+
+
+def ellipsoid_level(
+    points: np.ndarray, centre_mm: Sequence[float], radii_mm: Sequence[float], angles: Sequence[float] = (0, 0, 0)
+) -> np.ndarray:
+    """Level in mm of an ellipsoid; an infinite radius makes a cylinder along that axis."""
+    offset = points - np.asarray(centre_mm, np.float32).reshape(3, 1, 1, 1)
+    if any(angles):
+        offset = rotate_points(offset, angles)
+    radii = np.asarray(radii_mm, np.float32)
+    distance = np.sqrt(sum(np.square(part / radius) for part, radius in zip(offset, radii, strict=True)))
+    finite = radii[np.isfinite(radii)]
+    return (1 - distance) * np.float32(finite.prod() ** (1 / len(finite)))
+
+
+def tube_level(points: np.ndarray, path_mm: Sequence[Sequence[float]], radii_mm: Sequence[float]) -> np.ndarray:
+    """Level in mm of a tube along a polyline whose radius changes linearly; -20 at most outside its surroundings."""
+    level = np.full(points.shape[1:], -20, np.float32)
+    knots = np.asarray(path_mm, np.float32)
+    for start, end, first, last in zip(knots[:-1], knots[1:], radii_mm[:-1], radii_mm[1:], strict=True):
+        reach = max(first, last) + 8
+        low, high = np.minimum(start, end) - reach, np.maximum(start, end) + reach
+        near = np.logical_and.reduce([(p > a) & (p < b) for p, a, b in zip(points, low, high, strict=True)])
+        offset = points[:, near] - start[:, None]
+        along = end - start
+        share = np.clip(along @ offset / max(float(along @ along), 1e-6), 0, 1)
+        distance = np.linalg.norm(offset - share * along[:, None], axis=0)
+        level[near] = np.maximum(level[near], first + (last - first) * share - distance)
+    return level
+
+
+def soft_edge(level_mm: np.ndarray, width_mm: float) -> np.ndarray:
+    """Share of tissue (0..1) at a level: a linear edge of some width, as partial volume makes it."""
+    return np.clip(level_mm / np.float32(width_mm) + np.float32(0.5), 0, 1)
+
+
+def blend(picture: np.ndarray, level_mm: np.ndarray, value: float | np.ndarray, width_mm: float) -> None:
+    """Paints a shape's value over a picture in place, with a soft edge."""
+    picture += soft_edge(level_mm, width_mm) * (np.asarray(value, np.float32) - picture)

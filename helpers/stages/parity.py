@@ -1,0 +1,219 @@
+"""Parity of every form of a run's model, from torch to the device, on windows of its own cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.graph.read import load_graph, open_reference
+from helpers.graph.surgery import AxiswiseInstanceNorm, rewrite_graph
+from helpers.inference.scores import class_map_errors, lead_of_best, slab_to_labels
+from helpers.recipes.base import Recipe
+from helpers.run import Check, Run, StageOutput, StageResult
+from helpers.run.digest import digest_file
+from helpers.stages.artifact import digest_compiled, running_precision
+from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
+from helpers.stages.infer import open_predictor
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far one answer departs from the reference, over all inputs.
+
+    Errors are absolute differences relative to the reference's range. A flip is a position whose largest class
+    differs; `clear_flips` are those where the reference's best class led by more than the margin, also relative to
+    the range, so that rounding cannot excuse them.
+    """
+
+    name: str
+    largest: float
+    mean: float
+    p999: float
+    flips: int
+    clear_flips: int
+    positions: int
+
+
+def check_parity(
+    reference: Callable[[np.ndarray], np.ndarray],
+    others: Mapping[str, Callable[[np.ndarray], np.ndarray]],
+    inputs: Sequence[np.ndarray],
+    *,
+    margin: float = 1e-3,
+) -> list[Agreement]:
+    """Agreement of each callable with the reference.
+
+    Args:
+        reference: maps (N, C, ...) float32 to scores (N, classes, ...).
+        others: name to callable of the same form, or one whose graph ends in an ArgMax: (1, N, ...) whole numbers.
+        inputs: batches to compare on.
+        margin: lead of the best class, as a fraction of the range, above which a flip is clear.
+    """
+    expected = [np.asarray(reference(batch)) for batch in inputs]
+    rows = []
+    for name, call in others.items():
+        actual = [np.asarray(call(batch)) for batch in inputs]
+        are_maps = all(np.issubdtype(answer.dtype, np.integer) for answer in actual)
+        compare = compare_class_maps if are_maps else compare_outputs
+        rows.append(compare(name, expected, actual, margin=margin))
+    return rows
+
+
+def compare_outputs(
+    name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
+) -> Agreement:
+    """Agreement of answers with the reference's; both lists hold (N, classes, ...) scores."""
+    span = max(float(max(np.ptp(scores) for scores in expected)), float(np.finfo(np.float32).tiny))
+    errors, flips, clear, positions = [], 0, 0, 0
+    for want, got in zip(expected, actual, strict=True):
+        if want.shape != got.shape:
+            raise ValueError(f"{name} answers {got.shape}, the reference {want.shape}")
+        error = np.abs(got.astype(np.float64) - want) / span
+        # NaN compares false with every limit: it must read as the worst error, not as none.
+        errors.append(np.where(np.isfinite(error), error, np.inf).ravel())
+        for index in range(want.shape[0]):
+            flipped = slab_to_labels(want[index]) != slab_to_labels(got[index])
+            flips += int(np.count_nonzero(flipped))
+            clear += int(np.count_nonzero(flipped & (lead_of_best(want[index]) > margin * span)))
+            positions += flipped.size
+    every = np.concatenate(errors)
+    return Agreement(
+        name, float(every.max()), float(every.mean()), float(np.quantile(every, 0.999)), flips, clear, positions
+    )
+
+
+def compare_class_maps(
+    name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
+) -> Agreement:
+    """Agreement of class maps, (1, N, ...) whole numbers, with the reference's scores (N, classes, ...).
+
+    The errors are those of `class_map_errors`.
+    """
+    span = max(float(max(np.ptp(scores) for scores in expected)), float(np.finfo(np.float32).tiny))
+    errors = []
+    for want, got in zip(expected, actual, strict=True):
+        if got.shape != (1, want.shape[0], *want.shape[2:]):
+            raise ValueError(f"{name} answers {got.shape}, the reference {(1, want.shape[0], *want.shape[2:])}")
+        errors.append(class_map_errors(want, got[0], span).ravel())
+    every = np.concatenate(errors)
+    return Agreement(
+        name,
+        float(every.max()),
+        float(every.mean()),
+        float(np.quantile(every, 0.999)),
+        int(np.count_nonzero(every)),
+        int(np.count_nonzero(2 * every > margin)),
+        every.size,
+    )
+
+
+# Largest error of a device, as a fraction of the range, by the precision it runs in: the rounding of the format
+# summed over a deep network. The other forms of the model always run in f32.
+_DEVICE_TOLERANCE = {
+    "f16": 5e-3,
+    "f16_weights": 1e-2,
+    "bf16": 4e-2,
+    "int8": 0.3,
+    "qint8_mixed_float16": 0.1,
+    "qint8_mixed_float32": 0.1,
+    "qint16_mixed_float16": 5e-3,
+    "qint16_mixed_float32": 1e-3,
+}
+# A flip counts as clear when the best class led by ten times the tolerance.
+_CLEAR = 10.0
+
+
+def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
+    """torch ↔ exported ↔ simplified ↔ repaired ↔ device on real windows and on noise.
+
+    Raises:
+        GateError: an error is above `parity_tolerance` of the range, or a label flips where the margin is clear.
+    """
+    cases = selected_cases(recipe, run)[:2]
+
+    def make(folder: Path) -> StageOutput:
+        inputs = _inputs(recipe, run, cases)
+        with open_predictor(recipe, run) as device:
+            forms = {"exported": _graph(run, EXPORTED), "simplified": _graph(run, SIMPLIFIED)}
+            forms |= {"repaired": _graph(run, FINAL), "device": device}
+            margin = _CLEAR * _tolerance(run, "device")
+            rows = check_parity(torch_reference(recipe, run), forms, inputs, margin=margin)
+        checks = [check for row in rows for check in _judge(row, run)]
+        facts = {
+            row.name: f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
+            f" {row.flips} of {row.positions:,} labels differ"
+            for row in rows
+        }
+        values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}
+        return StageOutput(tuple(checks), facts, values, "Run the cases.", simulated=device.simulated)
+
+    inputs = {
+        "graphs": {name: digest_file(run.require_file(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
+        "compiled": digest_compiled(run),
+        "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
+        "rules": recipe.cache_key_extras(run.params),
+        "cases": {case.id: digest_case(case) for case in cases},
+        "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
+    }
+    return run.perform("parity", "Parity from torch to the device", inputs=inputs, make=make)
+
+
+def _tolerance(run: Run, form: str) -> float:
+    precision = running_precision(run)
+    if form != "device" or precision == "f32":
+        return run.params.parity_tolerance
+    return _DEVICE_TOLERANCE[precision]
+
+
+def _judge(row: Agreement, run: Run) -> list[Check]:
+    limit, figure = _tolerance(run, row.name), f"max {row.largest:.1e} of range"
+    if row.name == "device" and row.largest > limit:
+        figure += f" (`python -m helpers bisect {run.params.recipe}` names the node)"
+    return [
+        Check(f"torch ↔ {row.name}", row.largest <= limit, f"{figure}, limit {limit:g}"),
+        Check(f"torch ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),
+    ]
+
+
+def _inputs(recipe: Recipe, run: Run, cases) -> list[np.ndarray]:
+    """A window of each of the first cases, and one of noise, as batches of the size that the graph takes.
+
+    int8 is calibrated with images and cannot be expected to hold noise, so there it is left out.
+    """
+    samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
+    noise = np.random.default_rng(0).standard_normal(samples[0].shape, dtype=np.float32)
+    count = 1 if run.params.dynamic_batch else run.params.batch_size
+    samples += [] if running_precision(run) == "int8" else [noise]
+    batches = [np.repeat(sample[None], count, axis=0) for sample in samples]
+    return [np.ascontiguousarray(batch, np.float32) for batch in batches]
+
+
+def torch_reference(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarray]:
+    """The deployed network; without the ArgMax that ends it, if one does: a map of classes has no margin."""
+    import torch
+
+    network, _ = recipe.trained_network(run.params)
+    deployed = recipe.graph_network(network, run.params).eval()
+
+    def answer(module: torch.nn.Module, batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            scores = module(torch.from_numpy(batch))
+        return (scores[0] if isinstance(scores, (tuple, list)) else scores).numpy()
+
+    def call(batch: np.ndarray) -> np.ndarray:
+        scores = answer(deployed, batch)
+        return answer(network, batch) if np.issubdtype(scores.dtype, np.integer) else scores
+
+    return call
+
+
+def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:
+    # The graph is judged here, not ONNX Runtime's way of summing a norm, so that sum is made in steps.
+    model, _ = rewrite_graph(load_graph(run.require_file(name)), [AxiswiseInstanceNorm()])
+    session = open_reference(model)
+    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+    return lambda batch: session.run([target], {source: batch})[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from helpers.errors import CookbookError, GateError, StepOrderError
@@ -77,6 +77,7 @@ class Run:
         *,
         inputs: Mapping[str, object],
         make: Callable[[Path], StageOutput],
+        code: Sequence[object] = (),
     ) -> StageResult:
         """Performs one stage, or reuses it when the same inputs and code made it before.
 
@@ -86,6 +87,8 @@ class Run:
             inputs: JSON values and file digests that decide the result.
             make: writes files into the folder it is given and returns what it made. The files appear in the
                 run's folder only after every check passed.
+            code: functions, classes and parts of a recipe that the stage calls, as far as their names do not appear
+                in the function that defines `make`: `recipe.model`, `recipe.scoring`.
 
         Raises:
             GateError: a check failed; the number is in the message. Nothing of the stage is kept.

@@ -70,7 +70,7 @@ CHILD_FILES = [
     HELPERS / "devices" / "worker" / "child.py",
     *sorted((HELPERS / "compile" / "programs").glob("*.py")),
 ]
-HEAVY = ("torch", "acl", "magicmind", "ipyniivue", "matplotlib", "openvino", "onnxruntime", "SimpleITK", "nilearn")
+HEAVY = ("torch", "acl", "magicmind", "ipyniivue", "matplotlib", "openvino", "onnxruntime", "SimpleITK")
 
 
 def _module_name(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Brain anatomy for demo cases: the MNI ICBM152 template that nilearn carries, bent differently by chance.
+"""Brain anatomy for demo cases: the MNI ICBM 152 template, deformed at random.
 
 Source: Fonov et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 54 (2011),
-symmetric 2009a version as nilearn ships it; read from the installed package, without a network.
+symmetric version 2009a. `anatomy/README.md` says what the files hold and `anatomy/LICENSE` under which terms.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.volume import read_volume
-from helpers.errors import DataError
 
 SIZE_ZYX = (160, 192, 152)
-_TEMPLATE_START_ZYX = (-2, 22, 22)
-_FILES = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+_FOLDER = Path(__file__).parent / "anatomy"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def bend_anatomy(rng: np.random.Generator) -> Anatomy:
         rng: the only source of chance; the same state gives the same bytes.
 
     Raises:
-        DataError: nilearn lacks the template's files.
+        DataError: a file of the template is missing or damaged.
     """
     from scipy import ndimage
 
@@ -71,7 +69,10 @@ def load_template() -> np.ndarray:
     """The template as (5, Z, Y, X) float32: T1, grey matter, white matter, depth and ventricle distance in mm."""
     from scipy import ndimage
 
-    t1, gm, wm = (_read_template(name) / np.float32(255) for name in ("t1", "gm", "wm"))
+    t1, gm, wm = (
+        read_volume(_FOLDER / f"{name}.nii.gz").array[0] / np.float32(255)
+        for name in ("t1", "grey_matter", "white_matter")
+    )
     brain = ndimage.binary_fill_holes((t1 > 0) | (gm + wm > 0.05))
     depth_mm = ndimage.distance_transform_edt(brain).astype(np.float32)
     fluid = (gm + wm < 0.35) & (depth_mm > 20)
@@ -106,27 +107,6 @@ def _spline_matrix(size: int, count: int, knot_spacing: float) -> np.ndarray:
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - np.minimum(distance, 2)) ** 3 / 6
     return np.where(distance < 1, near, far).astype(np.float32)
-
-
-def _read_template(name: str) -> np.ndarray:
-    import nilearn.datasets
-
-    path = Path(nilearn.datasets.__file__).parent / "data" / _FILES.format(name)
-    if not path.is_file():
-        raise DataError(
-            f"nilearn has no {path.name}", expected=f"a file in {path.parent.name}", remedy="Install nilearn again."
-        )
-    stored = read_volume(path).array[0]
-    # The file's axes run to the right and to the front; a BraTS grid runs to the left and to the back.
-    lps = stored[:, ::-1, ::-1]
-    box = np.zeros(SIZE_ZYX, np.float32)
-    source, target = [], []
-    for size, start, stored_size in zip(SIZE_ZYX, _TEMPLATE_START_ZYX, lps.shape, strict=True):
-        low, high = max(start, 0), min(start + size, stored_size)
-        source.append(slice(low, high))
-        target.append(slice(low - start, high - start))
-    box[tuple(target)] = lps[tuple(source)]
-    return box
 
 
 def _random_coordinates(rng: np.random.Generator) -> np.ndarray:

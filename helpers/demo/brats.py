@@ -44,7 +44,7 @@ def generate_case(seed: int) -> DemoCase:
     """Makes the case of a seed; the same seed gives the same bytes.
 
     Raises:
-        DataError: the anatomy's files are missing from nilearn.
+        DataError: a file of the anatomy is missing or damaged.
     """
     shape, look, texture, scanner = np.random.Generator(np.random.PCG64(seed)).spawn(4)
     anatomy = bend_anatomy(shape)

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.errors import DeviceError
-from helpers.graph.read import load_graph, run_reference
-from helpers.graph.spec import GraphSpec
+
+if TYPE_CHECKING:
+    from helpers.graph.spec import GraphSpec
 
 FLOAT_BYTES = 4
 _DTYPES = {True: {8: "<i8", 4: "<i4", 1: "u1"}, False: {4: "<f4", 2: "<f2"}}
@@ -89,6 +91,9 @@ def ports_of_graph(path: Path, spec: GraphSpec, batch_size: int) -> ModelPorts:
     A file need not say its output's shape (a resize to the size of the input leaves it open); then the graph is run
     once on zeros.
     """
+    # Imported here: the machine of the accelerator reads ports with numpy alone.
+    from helpers.graph.read import load_graph, run_reference
+
     output = next(value for value in load_graph(path).graph.output if value.name == spec.output_name)
     axes = [axis.dim_value or None for axis in output.type.tensor_type.shape.dim]
     dtype = _dtype_of(output.type.tensor_type.elem_type)

@@ -155,7 +155,7 @@ def test_the_shipped_weights_fit_the_network_and_the_plan():
 
     from helpers.networks.unetpp import GenericUNetPlusPlus
 
-    path = Path(abdomen.__file__).parents[2] / "weights" / "unetpp3d_liver_demo.safetensors"
+    path = Path(abdomen.__file__).parents[1] / "weights" / "unetpp3d_liver_demo.safetensors"
     assert path.stat().st_size <= 2_000_000
     with safe_open(path, "np") as stream:
         metadata = stream.metadata()

@@ -150,7 +150,7 @@ def test_the_shipped_weights_fit_the_network_and_the_plan():
 
     from helpers.networks.nnunet import GenericUNet
 
-    path = Path(heart.__file__).parents[2] / "weights" / "nnunet_heart_demo.safetensors"
+    path = Path(heart.__file__).parents[1] / "weights" / "nnunet_heart_demo.safetensors"
     assert path.stat().st_size <= 2_000_000
     with safe_open(path, "np") as stream:
         metadata = stream.metadata()

@@ -10,7 +10,7 @@ def test_calibration_windows_of_another_plan_are_not_reused(tiny, tmp_path, monk
     recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
     stages.prepare_calibration(recipe, run)
     assert stages.prepare_calibration(recipe, run).status == "reused"
-    monkeypatch.setattr(type(recipe), "rules", lambda self, params: {"plan": "another"})
+    monkeypatch.setattr(type(recipe), "cache_key_extras", lambda self, params: {"plan": "another"})
     assert stages.prepare_calibration(recipe, run).status == "made"
 
 
@@ -29,7 +29,7 @@ def test_a_precision_study_is_made_anew_for_another_plan_or_compiler(walk, tmp_p
     keys = []
     monkeypatch.setattr(done.run, "perform", lambda *_, inputs, **__: keys.append(inputs))
     study.study_precisions(done.recipe, done.run, always=True)
-    monkeypatch.setattr(type(done.recipe), "rules", lambda self, params: {"plan": "another"})
+    monkeypatch.setattr(type(done.recipe), "cache_key_extras", lambda self, params: {"plan": "another"})
     study.study_precisions(done.recipe, done.run, always=True)
     monkeypatch.setattr(OpenVinoCompiler, "identity", lambda self, target: {"openvino": "another"})
     study.study_precisions(done.recipe, done.run, always=True)

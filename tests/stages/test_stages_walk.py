@@ -155,7 +155,7 @@ class TestAgain:
 
         walk(outputs, until="infer", cases="case_1", cache=False, **QUICK)
         real = environment.package_version
-        for module in ("compiled", "graph"):
+        for module in ("artifact", "graph"):
             monkeypatch.setattr(
                 f"helpers.stages.{module}.package_version",
                 lambda name: "0.0.1" if name == "openvino" else real(name),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 
 from helpers.errors import GraphError
 from helpers.graph.read import constants_of, opset_of, run_reference, tensor_shapes
@@ -34,15 +36,44 @@ class GraphView:
 
 @dataclass(frozen=True)
 class Replacement:
-    """What takes the place of one node, and how a reader is told.
+    """What replaces one node.
 
-    With `passes_on`, the node goes without a substitute: its readers get this tensor instead of its output.
+    Attributes:
+        nodes: in topological order; together they write the node's output.
+        initializers: the constants that these nodes read.
+        description: for the surgery report.
+        passes_on: the node is removed without a substitute, and its consumers read this tensor instead.
     """
 
     nodes: list[onnx.NodeProto]
     initializers: list[onnx.TensorProto]
     description: str
     passes_on: str | None = None
+
+
+class SubgraphBuilder:
+    """Builds the nodes that replace one node. Every name starts with that node's name, so names stay unique."""
+
+    def __init__(self, node: onnx.NodeProto):
+        self._prefix = node.name or node.output[0]
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: list[onnx.TensorProto] = []
+
+    def constant(self, suffix: str, values: np.ndarray) -> str:
+        """Adds an initializer and returns its name."""
+        name = f"{self._prefix}_{suffix}"
+        self._initializers.append(numpy_helper.from_array(values, name))
+        return name
+
+    def add(self, op: str, inputs: Sequence[str], suffix: str, output: str | None = None, **attributes: Any) -> str:
+        """Adds a node and returns the name of its output, which is made from the suffix unless given."""
+        output = output or f"{self._prefix}_{suffix}_out"
+        self._nodes.append(helper.make_node(op, inputs, [output], f"{self._prefix}_{suffix}", **attributes))
+        return output
+
+    def finish(self, description: str) -> Replacement:
+        """The replacement made of everything added so far."""
+        return Replacement(self._nodes, self._initializers, description)
 
 
 class Rewrite(ABC):

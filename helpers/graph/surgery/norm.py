@@ -28,8 +28,8 @@ class AxiswiseInstanceNorm(Rewrite):
     8e-7, at about 25 % more CPU time. Means and sums alternate because runtimes fuse equal neighbours back into one
     long reduction.
 
-    The rewrite is used in f32 only. In bf16 and int8 runtimes keep a whole InstanceNormalization in float32, but round
-    its parts when they are separate nodes (three times the error in bf16, twice in int8, at half the speed).
+    The rewrite is used in f32 only. In bf16 and int8, runtimes run a whole InstanceNormalization in float32 but
+    round its parts when they are separate nodes (three times the error in bf16, twice in int8, at half the speed).
     """
 
     name = "axiswise_instance_norm"

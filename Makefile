@@ -25,7 +25,7 @@ $(READY): requirements.txt pyproject.toml
 	touch $(READY)
 
 $(READY_TEST): $(READY) requirements-test.txt requirements-peers.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements-test.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-test.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $(READY_TEST)
 
@@ -68,11 +68,21 @@ check-platforms: $(READY)  ## resolves every pin for other Pythons and for aarch
 lab: $(READY)  ## opens JupyterLab on loopback with a token
 	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(BIN)/python -m jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_OPTIONS)
 
-lint: $(READY_TEST)  ## style and import order
+lint: $(READY_TEST)  ## checks style, formatting and types
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
-clean-notebooks: $(READY)  ## strips outputs and widget state from the notebooks
-	$(BIN)/python -m helpers.interop.strip_notebooks notebooks
+format: $(READY_TEST)  ## corrects style and formatting
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+# A pasted screenshot (cell.attachments) can be a picture of a patient too.
+STRIPPED_KEYS := cell.attachments cell.metadata.papermill metadata.papermill \
+  metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension \
+  metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer
+clean-notebooks: $(READY_TEST)  ## strips outputs and widget state from the notebooks
+	$(BIN)/python -m nbstripout --keep-id --extra-keys "$(STRIPPED_KEYS)" notebooks/*.ipynb
 
 # torch goes first and the peers come without their dependencies, so that the build of torch stays the one pip offers.
 $(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt requirements-peers.txt

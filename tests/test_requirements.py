@@ -35,22 +35,17 @@ def _requirements(name: str) -> list[str]:
     return [text for line in lines if (text := line.partition("#")[0].strip())]
 
 
-def test_every_requirement_is_pinned_to_one_version():
-    for line in _requirements("requirements.txt"):
-        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9a-z.]*( *;.+)?", line), line
+PIN_FILES = ("requirements.txt", "requirements-test.txt", "requirements-peers.txt")
 
 
-def test_every_test_requirement_is_pinned_on_top_of_requirements():
-    first, *pins = _requirements("requirements-test.txt")
-    assert first == "-r requirements.txt"
-    for line in pins:
+@pytest.mark.parametrize("name", PIN_FILES)
+def test_every_requirement_is_pinned_to_one_version(name):
+    for line in _requirements(name):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9a-z.]*", line), line
 
 
 def test_no_package_is_pinned_twice():
-    names = [re.split("[=;]", line)[0].lower() for line in _requirements("requirements.txt")]
-    names += [re.split("[=;]", line)[0].lower() for line in _requirements("requirements-test.txt")[1:]]
-    names += [re.split("[=;]", line)[0].lower() for line in _requirements("requirements-peers.txt")]
+    names = [line.partition("==")[0].lower() for name in PIN_FILES for line in _requirements(name)]
     assert len(names) == len(set(names))
 
 
@@ -68,7 +63,7 @@ def test_torch_has_no_local_tag():
 
 
 def test_every_pin_has_its_reason():
-    for name in ("requirements.txt", "requirements-peers.txt"):
+    for name in PIN_FILES:
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         assert not [line for line in lines if "==" in line and "# " not in line]
 

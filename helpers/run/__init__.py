@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from helpers.run.record import RunRecord, read_run_status
-    from helpers.run.result import Check, StageOutput, StageResult
+    from helpers.run.result import Check, StageOutput, StageResult, StageResults
     from helpers.run.run import Run
 
-__all__ = ["Check", "Run", "RunRecord", "StageOutput", "StageResult", "read_run_status"]
+__all__ = ["Check", "Run", "RunRecord", "StageOutput", "StageResult", "StageResults", "read_run_status"]
 
 _HOMES = {
     "Check": "result",
@@ -18,6 +18,7 @@ _HOMES = {
     "Run": "run",
     "RunRecord": "record",
     "StageResult": "result",
+    "StageResults": "result",
     "read_run_status": "record",
 }
 

@@ -1,29 +1,36 @@
-"""What a stage returns: what was made, the checks with their figures, seconds, bytes, the next step."""
+"""The result of a stage: checks with their figures, a table of facts, files, seconds, bytes, and pictures."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, overload
 
 Status = Literal["made", "reused", "not run here", "failed"]
+
+_LOG = logging.getLogger("cookbook")
 _STATUS_COLOUR = {"made": "#1b7837", "reused": "#2166ac", "not run here": "#8c6d1f", "failed": "#b2182b"}
+_CELL = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
+_NOT_RECORDED = {"folder", "caption", "illustrate"}  # the folder moves with the run; the rest is for display
 
 
 def mark_simulated(simulated: bool) -> str:
-    """What stands behind a time: nothing, or that a double of a vendor's runtime was timed."""
+    """The suffix of a time: empty, or a mark that a double of a vendor's runtime was timed."""
     return " simulated" if simulated else ""
 
 
 def name_simulated(name: str, simulated: bool) -> str:
-    """The name of a row or a bar of times, with the word where a double was timed."""
+    """The name of a row or bar of times, marked if a double of a vendor's runtime was timed."""
     return f"{name} (simulated)" if simulated else name
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that had to hold, with the figure that decided."""
+    """One condition that had to hold, with the figure that decided it."""
 
     name: str
     passed: bool
@@ -35,12 +42,18 @@ class Check:
 
 @dataclass(frozen=True)
 class StageOutput:
-    """What the inside of a stage reports; the run adds status, seconds and bytes.
+    """What the body of a stage returns; the run adds status, seconds and bytes.
 
-    `facts` are the rows of the stage's table. `values` are JSON figures for later stages and `metrics.json`:
-    the same inputs must give the same values, so
-    times and memory go to `timings`. `status` is "not run here" when the tool
-    for the stage is not on this machine. `simulated`: a double of a vendor's runtime was timed.
+    Args:
+        checks: conditions that must hold; one that failed fails the run.
+        facts: the rows of the stage's table.
+        values: JSON figures for later stages and `metrics.json`. Equal inputs give equal values, so times and
+            memory belong in `timings`.
+        next_step: the line that ends the table.
+        status: "not run here" if the tool for the stage is not on this machine.
+        timings: seconds and megabytes, as measured.
+        simulated: a double of a vendor's runtime was timed.
+        caption: how to read the pictures among the stage's files.
     """
 
     checks: tuple[Check, ...] = ()
@@ -50,11 +63,17 @@ class StageOutput:
     status: Literal["made", "not run here"] = "made"
     timings: Mapping[str, float] = field(default_factory=dict)
     simulated: bool = False
+    caption: str = ""
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage, as shown in a notebook, written to the log and kept in `run.json`."""
+    """A finished stage: shown in a notebook with its pictures, written to the log, and recorded in `run.json`.
+
+    Args:
+        illustrate: draws the picture that belongs to the stage, as a stage of its own. Called when the result is
+            first displayed, so a stage costs no more when nobody looks.
+    """
 
     stage: str
     title: str
@@ -69,16 +88,23 @@ class StageResult:
     timings: Mapping[str, float]
     folder: str
     simulated: bool = False
+    caption: str = ""
+    illustrate: Callable[[], StageResult] | None = field(default=None, repr=False, compare=False)
 
-    def to_json(self) -> dict:
-        """The result as JSON, without the folder (it moves with the run)."""
-        content = asdict(self)
-        del content["folder"]
-        return content
+    def to_json(self) -> dict[str, object]:
+        """The result as it is recorded in `run.json`."""
+        content = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_RECORDED}
+        return {**content, "checks": [asdict(check) for check in self.checks]}
+
+    @cached_property
+    def pictures(self) -> dict[str, str]:
+        """Files of the run, relative to its folder, with their captions; drawn when first asked for."""
+        own = {name: self.caption for name in self.files if name.endswith(".png")}
+        return own | _draw(self.illustrate)
 
     @property
     def shown_seconds(self) -> str:
-        """Seconds for a table, marked where they are a double's."""
+        """Seconds for a table, marked if they are a double's."""
         return f"{self.seconds:.1f}{mark_simulated(self.simulated)}"
 
     def __str__(self) -> str:
@@ -88,25 +114,119 @@ class StageResult:
         return "\n".join([head, *rows, *(f"  {check}" for check in self.checks)])
 
     def _repr_html_(self) -> str:
-        colour = _STATUS_COLOUR[self.status]
         head = (
-            f"<b>{_text(self.title)}</b> <span style='color:{colour};font-weight:bold'>{self.status}</span>"
+            f"<b>{_text(self.title)}</b> {_show_status(self.status)}"
             f" &nbsp; {self.seconds:.1f} s{mark_simulated(self.simulated)} &nbsp; {_show_bytes(self.bytes)}"
         )
-        rows = [_row(name, _text(value)) for name, value in self.facts.items()]
-        for check in self.checks:
-            mark = "<span style='color:#1b7837'>✓</span>" if check.passed else "<span style='color:#b2182b'>✗</span>"
-            rows.append(_row(f"{mark} {_text(check.name)}", _text(check.figure), escaped=True))
+        rows = [_row(_text(name), _text(value)) for name, value in self.facts.items()]
+        rows += [_row(f"{_mark(check.passed)} {_text(check.name)}", _text(check.figure)) for check in self.checks]
         if self.files:
             rows.append(_row("files", "<br>".join(f"<code>{_text(name)}</code>" for name in self.files)))
         if self.next_step:
             rows.append(_row("next", _text(self.next_step)))
-        return f"{head}<table style='margin:4px 0 0 0;text-align:left'>{''.join(rows)}</table>"
+        return f"{head}{_table(rows)}"
+
+    def _ipython_display_(self) -> None:
+        _display(self, lambda: self.pictures, self.folder)
 
 
-def _row(name: str, value: str, escaped: bool = False) -> str:
-    cell = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
-    return f"<tr><td style='{cell}'>{name if escaped else _text(name)}</td><td style='{cell}'>{value}</td></tr>"
+class StageResults(Sequence[StageResult]):
+    """The results of the items of one stage, such as a mask per case: a sequence, shown as one table.
+
+    Args:
+        title: the heading of the table.
+        results: one result per item; an item's name is what follows the slash in its stage.
+        illustrate: draws the picture of all items, as in `StageResult`.
+    """
+
+    def __init__(
+        self, title: str, results: Iterable[StageResult], illustrate: Callable[[], StageResult] | None = None
+    ):
+        self.title = title
+        self._results = tuple(results)
+        self._illustrate = illustrate
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    @overload
+    def __getitem__(self, index: int) -> StageResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[StageResult]: ...
+
+    def __getitem__(self, index: int | slice) -> StageResult | Sequence[StageResult]:
+        return self._results[index]
+
+    @cached_property
+    def pictures(self) -> dict[str, str]:
+        """As `StageResult.pictures`."""
+        return _draw(self._illustrate)
+
+    def __str__(self) -> str:
+        return "\n".join(str(result) for result in self)
+
+    def _repr_html_(self) -> str:
+        names = list(dict.fromkeys(name for result in self for name in result.facts))
+        head = _row(*(f"<b>{_text(name)}</b>" for name in ("", "status", "seconds", "size", *names, "checks")))
+        rows = [self._row_of(result, names) for result in self]
+        return f"<b>{_text(self.title)}</b>{_table([head, *rows])}"
+
+    def _row_of(self, result: StageResult, names: Sequence[str]) -> str:
+        facts = [_text(result.facts.get(name, "")) for name in names]
+        checks = "<br>".join(f"{_mark(check.passed)} {_text(check.name)}" for check in result.checks)
+        item = result.stage.partition("/")[2] or result.title
+        shown = (_text(item), _show_status(result.status), result.shown_seconds, _show_bytes(result.bytes))
+        return _row(*shown, *facts, checks)
+
+    def _ipython_display_(self) -> None:
+        _display(self, lambda: self.pictures, self[0].folder if self else "")
+
+
+def _draw(illustrate: Callable[[], StageResult] | None) -> dict[str, str]:
+    return illustrate().pictures if illustrate else {}
+
+
+def _display(result: StageResult | StageResults, draw: Callable[[], Mapping[str, str]], folder: str) -> None:
+    """Shows the table at once, then the pictures; without a picture that cannot be drawn, the figures still stand."""
+    from IPython.display import Image, display
+
+    display({"text/html": result._repr_html_(), "text/plain": str(result)}, raw=True)
+    try:
+        pictures = draw()
+    except Exception as error:
+        _LOG.warning("no picture of %s: %s", result.title, error)
+        _display_line(f"The picture could not be drawn ({type(error).__name__}: {error}); see run.log.")
+        return
+    last = ""
+    for name, caption in pictures.items():
+        if caption and caption != last:
+            _display_line(caption)
+        display(Image(filename=str(Path(folder) / name)))
+        last = caption
+
+
+def _display_line(text: str) -> None:
+    from IPython.display import display
+
+    shown = f"<div style='color:#666;margin-top:6px'>{_text(text)}</div>"
+    display({"text/html": shown, "text/plain": text}, raw=True)
+
+
+def _table(rows: Iterable[str]) -> str:
+    return f"<table style='margin:4px 0 0 0;text-align:left'>{''.join(rows)}</table>"
+
+
+def _row(*cells: str) -> str:
+    return "<tr>" + "".join(f"<td style='{_CELL}'>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _mark(passed: bool) -> str:
+    return "<span style='color:#1b7837'>✓</span>" if passed else "<span style='color:#b2182b'>✗</span>"
+
+
+def _show_status(status: Status) -> str:
+    return f"<span style='color:{_STATUS_COLOUR[status]};font-weight:bold'>{status}</span>"
 
 
 def _text(value: object) -> str:

@@ -42,6 +42,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(place_output(params.outputs) / ".store")
         self.results: dict[str, StageResult] = {}
+        # Stage -> the function that draws its picture, for whoever displays the result.
+        self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
         attach_log_file(self.folder / "run.log")
         self.record = RunRecord(
             self.folder / "run.json",
@@ -78,6 +80,7 @@ class Run:
         inputs: Mapping[str, object],
         make: Callable[[Path], StageOutput],
         code: Sequence[object] = (),
+        essential: bool = True,
     ) -> StageResult:
         """Performs one stage, or reuses it when the same inputs and code made it before.
 
@@ -89,6 +92,7 @@ class Run:
                 run's folder only after every check passed.
             code: functions, classes and parts of a recipe that the stage calls, as far as their names do not appear
                 in the function that defines `make`: `recipe.model`, `recipe.scoring`.
+            essential: a failure fails the run; of a picture it is only logged, and raised.
 
         Raises:
             GateError: a check failed; the number is in the message. Nothing of the stage is kept.
@@ -105,7 +109,10 @@ class Run:
             place_files(work, self.folder)
         except BaseException as error:
             self._withdraw(stage, key)
-            self._record_failure(stage, title, error, time.perf_counter() - started)
+            if essential or not isinstance(error, Exception):
+                self._record_failure(stage, title, error, time.perf_counter() - started)
+            else:
+                _LOG.warning("%s failed", stage, exc_info=True)
             raise
         write_json(self._stage_record(stage), {"key": key, "files": work.files})
         return self._finish(stage, title, status, work, time.perf_counter() - started)
@@ -162,6 +169,7 @@ class Run:
                 "next_step": made.next_step,
                 "timings": {name: round(value, 4) for name, value in made.timings.items()},
                 "simulated": made.simulated,
+                "caption": made.caption,
             }
             return self.store.keep(key, folder, result)
 
@@ -180,6 +188,8 @@ class Run:
             timings=work.result["timings"],
             folder=str(self.folder),
             simulated=work.result["simulated"],
+            caption=work.result["caption"],
+            illustrate=self.illustrations.get(stage),
         )
         self.results[stage] = result
         self.record.set_stage(stage, result.to_json())

@@ -15,7 +15,7 @@ from helpers.inference.predictor import DevicePredictor
 from helpers.interop.exchange import Exchange
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
-from helpers.run import Check, Run, StageOutput, StageResult
+from helpers.run import Check, Run, StageOutput, StageResult, StageResults
 from helpers.run.digest import digest_value
 from helpers.run.measure import Stopwatch, peak_memory
 from helpers.stages.artifact import compiled_path, digest_compiled, running_precision, running_target
@@ -47,14 +47,14 @@ class MaskSource(Protocol):
         """Whether a double answered, whose times mean nothing."""
 
 
-def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> list[StageResult]:
+def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> StageResults:
     """One mask a case in `masks/`, on the case's own grid.
 
     Args:
         source: None is the answers of the run's `device_tool` where they are all there, else the run's device.
 
     Returns:
-        One result a case, in order; `timings` hold the seconds of each step and the peak resident memory.
+        One result per case, in order; `timings` hold the seconds of each step and the peak resident memory.
 
     Raises:
         DeviceError: the device failed. Masks that were finished before stay.
@@ -66,7 +66,7 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> l
     with source:
         for files in show_progress(selected_cases(recipe, run), "infer", run.params.interactive):
             results.append(_infer_case(recipe, run, files, source))
-    return results
+    return StageResults("Masks", results, run.illustrations.get("infer"))
 
 
 def open_run_device(recipe: Recipe, run: Run) -> Device:

@@ -57,17 +57,6 @@ class Shown:
         return self._text
 
 
-def show_pictures(result: StageResult) -> None:
-    """Displays every PNG that a stage made, as static images; the stage itself where it made none."""
-    from IPython.display import Image, display
-
-    names = [name for name in result.files if name.endswith(".png")]
-    for name in names:
-        display(Image(filename=str(Path(result.folder) / name)))
-    if not names:
-        display(result)
-
-
 def show_case_table(
     inferred: Sequence[StageResult], scores: Mapping[str, Mapping[str, float | None]], names: Sequence[str]
 ) -> Shown:

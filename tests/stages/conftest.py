@@ -57,8 +57,8 @@ def outputs(tmp_path_factory):
     return tmp_path_factory.mktemp("outputs")
 
 
-def _steps_of(recipe, run, made) -> dict:
-    """What each stage's cell calls, in order; some show what an earlier one made."""
+def _steps_of(recipe, run) -> dict:
+    """What each stage's cell calls, in order."""
     return {
         "data": lambda: stages.prepare_data(recipe, run),
         "export": lambda: stages.export_onnx(recipe, run),
@@ -66,7 +66,6 @@ def _steps_of(recipe, run, made) -> dict:
         "surgery": lambda: stages.apply_surgery(recipe, run),
         "inspect": lambda: stages.inspect_graph(recipe, run),
         "lint": lambda: stages.lint_graph(recipe, run),
-        "draw_graph": lambda: stages.draw_graph(recipe, run),
         "compile": lambda: stages.compile_model(recipe, run),
         "vendor": lambda: stages.show_vendor_commands(recipe, run),
         "parity": lambda: stages.check_model_parity(recipe, run),
@@ -75,30 +74,28 @@ def _steps_of(recipe, run, made) -> dict:
         "score": lambda: stages.score_cases(recipe, run),
         "source": lambda: stages.score_as_source(recipe, run),
         "draw_results": lambda: stages.draw_results(recipe, run),
-        "draw_data": lambda: stages.draw_data(recipe, run),
-        "draw_exported": lambda: stages.draw_exported(recipe, run),
-        "draw_ops": lambda: stages.draw_op_changes(run, "simplified", "after surgery"),
-        "draw_sizes": lambda: stages.draw_sizes(recipe, run),
-        "draw_parity": lambda: stages.draw_parity(run),
-        "draw_case_times": lambda: stages.draw_case_times(run, made["infer"]),
-        "draw_scores": lambda: stages.draw_scores(run),
         "finish": lambda: stages.finish_run(recipe, run),
     }
 
 
 @pytest.fixture(scope="module")
 def walk(tiny):
-    """Walks the stages: `walk(outputs, pictures=False, **given)` gives recipe, run and what each stage returned."""
+    """Walks the stages: `walk(outputs, pictures=False, **given)` gives recipe, run and what each stage returned.
+
+    With `pictures`, those of every result are drawn, as a notebook does.
+    """
     started = []
 
     def go(outputs, *, pictures: bool = False, until: str = "finish", **given):
         recipe, run = stages.start_run("tiny", {"outputs": str(outputs), **given})
         started.append(run)
-        done = SimpleNamespace(recipe=recipe, run=run, made={})
+        done = SimpleNamespace(recipe=recipe, run=run, made={}, pictures={})
         go.last = done
-        for name, step in _steps_of(recipe, run, done.made).items():
-            if pictures or not name.startswith("draw"):
+        for name, step in _steps_of(recipe, run).items():
+            if pictures or name != "draw_results":
                 done.made[name] = step()
+            if pictures and name != "finish":
+                done.pictures |= done.made[name].pictures
             if name == until:
                 break
         return done

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from helpers.run.result import StageResult
-from helpers.view import show_case_table, show_pictures, show_published
+from helpers.view import show_case_table, show_published
 from helpers.view.progress import is_interactive, show_progress
 from helpers.view.tables import html_table
 
@@ -77,20 +77,6 @@ class TestProgress:
         monkeypatch.setattr(tqdm.auto, "tqdm", lambda items, desc: seen.append(desc) or items)
         assert list(show_progress([1, 2], "infer", interactive=True)) == [1, 2]
         assert seen == ["infer"]
-
-
-class TestPictures:
-    def test_every_png_is_shown_and_nothing_else(self, tmp_path, monkeypatch):
-        import IPython.display
-
-        from helpers.view.figures.save import new_figure, save_figure
-
-        save_figure(new_figure(1, 1), tmp_path / "figures" / "a.png")
-        (tmp_path / "b.json").write_text("{}")
-        shown = []
-        monkeypatch.setattr(IPython.display, "display", shown.append)
-        show_pictures(_result("draw", str(tmp_path), ("b.json", "figures/a.png")))
-        assert [picture.format for picture in shown] == ["png"]
 
 
 def test_figures_are_equal_bytes(tmp_path):

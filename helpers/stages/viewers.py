@@ -1,0 +1,45 @@
+"""The interactive viewers of a run: its graph in netron, a case in linked planes and 3-D."""
+
+from __future__ import annotations
+
+from helpers.recipes.base import Recipe
+from helpers.run import Run
+from helpers.stages.data import selected_cases
+from helpers.stages.graph import FINAL
+from helpers.stages.infer import mask_name
+from helpers.view.netron_frame import offer_netron
+from helpers.view.progress import is_interactive
+from helpers.view.viewer import headless_line, no_volume_line, volume
+from helpers.view.windows import load_window
+
+
+def open_graph(run: Run):
+    """A button that opens the final graph in netron; a line of text in a headless run."""
+    return offer_netron(run.require_file(FINAL), run.params.interactive)
+
+
+def open_case(recipe: Recipe, run: Run, case_id: str | None = None):
+    """A case with its masks in the interactive viewer; a line of text in a headless run or for a photograph.
+
+    Args:
+        recipe, run: a run whose masks were made.
+        case_id: None is the first case.
+    """
+    cases = {case.id: case for case in selected_cases(recipe, run)}
+    files = cases[case_id] if case_id else next(iter(cases.values()))
+    if not is_interactive(run.params.interactive):
+        return headless_line()
+    case = recipe.read_case(files, run.params)
+    if case.geometry is None:
+        return no_volume_line()
+    return volume(
+        case.image[recipe.shown_channel],
+        case.truth,
+        recipe.read_mask(run.path(mask_name(recipe, files.id)), case),
+        geometry=case.geometry,
+        class_names=recipe.class_names,
+        case_id=files.id,
+        window=load_window(run.params.grey_window or recipe.grey_window).fixed_limits(),
+        viewer=run.params.viewer,
+        interactive=True,
+    )

@@ -98,7 +98,7 @@ def time_network(name: str, folder: Path, rounds: int) -> dict[str, object]:
 
 def draw(result: dict) -> None:
     """Bars of the speed against the fastest f32."""
-    from helpers.view.figures.save import new_figure, save_figure
+    from helpers.view.figures.canvas import new_figure, save_figure
 
     figure = new_figure(7, 0.6 * len(result["networks"]) + 1.2)
     axis = figure.subplots()

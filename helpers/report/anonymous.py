@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Sequence
 
-from helpers.view.figures.save import read_name_boxes
+from helpers.view.figures.canvas import read_name_boxes
 
 # Parameters that are a place or a choice of cases.
 DROPPED_PARAMETERS = frozenset({"checkpoint", "data_root", "outputs", "cases", "python"})

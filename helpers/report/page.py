@@ -10,7 +10,7 @@ from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, Open
 from helpers.report.record import RunFolder
 from helpers.run.atomic import replace_when_whole
 from helpers.run.result import mark_simulated
-from helpers.view.figures.save import shrink_png
+from helpers.view.figures.canvas import shrink_png
 
 BYTES_A_CASE = 1_000_000
 _TEXT_BYTES = 120_000

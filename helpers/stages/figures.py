@@ -22,7 +22,7 @@ from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import mask_name
 from helpers.view import figures
-from helpers.view.figures.overlay import pick_slices
+from helpers.view.figures.cases import pick_slices
 from helpers.view.windows import GreyWindow, load_window
 
 _CASES_SHOWN = 4

@@ -35,7 +35,7 @@ from helpers.study.latency import published_speeds
 from helpers.study.speed_program import time_in_own_process
 from helpers.study.trace import rank_layers
 from helpers.view import figures
-from helpers.view.precision import precision_html
+from helpers.view.precision import draw_precision, precision_html
 
 
 @dataclass(frozen=True)
@@ -409,7 +409,7 @@ def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dic
     write_json(folder / TABLE, {"recipe": recipe.name, "rows": [row.to_json() for row in rows]})
     write_json(folder / SPEEDS, speeds)
     (folder / PAGE).write_text(precision_html(recipe.title, rows, speeds, published), encoding="utf-8")
-    drawing = figures.draw_precision(recipe.title, rows, speeds, published)
+    drawing = draw_precision(recipe.title, rows, speeds, published)
     figures.save_figure(drawing, folder / "figures/precision.png")
     checks = [_check(row) for row in rows if row.passed]
     facts = {str(row.cell): _fact(row, speeds.get(str(row.cell), [])) for row in rows}

@@ -1,6 +1,6 @@
-"""One colour-blind-safe palette for labels and errors in every picture of the project.
+"""One palette that is safe for colour-blind readers, for labels, errors and charts in every picture of the project.
 
-Colours are those of Okabe and Ito, "Color Universal Design" (2008).
+Hues are those of Okabe and Ito, "Color Universal Design" (2008).
 """
 
 from __future__ import annotations
@@ -21,18 +21,28 @@ OP_COLOURS = {
     "MaxPool": "#E69F00",
 }
 OTHER_OP = "#999999"
-INK, ACCENT, REFUSED = "#222222", "#0072B2", "#CC0000"
+INK, ACCENT, SECONDARY, MUTED, GRID = "#222222", "#0072B2", "#D55E00", "#999999", "#E4E4E4"
+PASSED, FAILED = "#1B7837", "#B2182B"
 
 
 def label_colour(index: int) -> str:
-    """The colour of a class index of at least 1."""
+    """The colour of a class index of at least 1.
+
+    >>> label_colour(1), label_colour(8)
+    ('#E69F00', '#7E5700')
+    """
     turn, hue = divmod(index - 1, len(LABEL_COLOURS))
     shade = _SHADES[turn % len(_SHADES)]
-    towards = 1.0 if shade > 0 else 0.0
-    mixed = [value + (towards - value) * abs(shade) for value in rgb(LABEL_COLOURS[hue])]
+    target = 1.0 if shade > 0 else 0.0
+    mixed = [value + (target - value) * abs(shade) for value in rgb(LABEL_COLOURS[hue])]
     return "#" + "".join(f"{round(255 * value):02X}" for value in mixed)
 
 
 def rgb(colour: str) -> tuple[float, float, float]:
-    """A hexadecimal colour as three numbers in 0 to 1."""
-    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    """A hexadecimal colour as red, green and blue in 0 to 1.
+
+    >>> rgb("#FF0033")
+    (1.0, 0.0, 0.2)
+    """
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue

@@ -1,77 +1,97 @@
-"""A smaller stand-in for a volume that a browser can hold: the same place, fewer voxels."""
+"""A display proxy: a smaller version of a volume that a browser can hold, with fewer voxels in the same place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from helpers.data.geometry import Geometry
 
 LONGEST_SIDE = 256
-MOST_VOXELS = 6_000_000  # a browser's software renderer takes seconds for these, a minute for 512 x 512 x 300
+MOST_VOXELS = 6_000_000  # software rendering takes seconds for these, a minute for 512 x 512 x 300
+
+Blocks = tuple[int, int, int]
 
 
-def block_sizes(shape_zyx: tuple[int, ...], most_voxels: int = MOST_VOXELS) -> tuple[int, int, int]:
-    """Voxels along each axis that become one, for no side above 256 and at most `most_voxels`."""
+def block_sizes(shape_zyx: Sequence[int], most_voxels: int = MOST_VOXELS) -> Blocks:
+    """Chooses how many voxels along each axis become one.
+
+    Args:
+        shape_zyx: of the volume.
+        most_voxels: of the proxy, whose sides have at most 256 voxels as well.
+
+    >>> block_sizes((600, 512, 512)), block_sizes((155, 240, 240), most_voxels=3_000_000)
+    ((3, 3, 3), (2, 2, 2))
+    """
     blocks = [-(-side // LONGEST_SIDE) for side in shape_zyx]
-    while math.prod(sides := _small_shape(shape_zyx, blocks)) > most_voxels:
+    while math.prod(sides := proxy_shape(shape_zyx, blocks)) > most_voxels:
         blocks[sides.index(max(sides))] += 1
-    return tuple(blocks)
+    z, y, x = blocks
+    return z, y, x
 
 
-def proxy_geometry(geometry: Geometry, blocks: tuple[int, int, int]) -> Geometry:
-    """The grid of blocks: its voxels' centres lie at the centres of the blocks."""
-    size = tuple(-(-side // block) for side, block in zip(geometry.size_zyx, blocks, strict=True))
-    spacing = tuple(mm * block for mm, block in zip(geometry.spacing_mm_zyx, blocks, strict=True))
+def proxy_shape(shape_zyx: Sequence[int], blocks: Sequence[int]) -> tuple[int, int, int]:
+    """The shape (Z, Y, X) of a proxy; the last block of an axis may be incomplete.
+
+    >>> proxy_shape((5, 6, 7), (2, 2, 3))
+    (3, 3, 3)
+    """
+    z, y, x = (-(-side // block) for side, block in zip(shape_zyx, blocks, strict=True))
+    return z, y, x
+
+
+def proxy_geometry(geometry: Geometry, blocks: Blocks) -> Geometry:
+    """The grid of a proxy: its voxels are centred on the blocks."""
+    (block_z, block_y, block_x), (mm_z, mm_y, mm_x) = blocks, geometry.spacing_mm_zyx
     matrix = np.array(geometry.direction, float).reshape(3, 3)
-    half_mm_zyx = [mm * (block - 1) / 2 for mm, block in zip(geometry.spacing_mm_zyx, blocks, strict=True)]
-    origin = np.array(geometry.origin_mm_xyz, float) + matrix @ np.array(half_mm_zyx[::-1])
-    return Geometry(size, spacing, tuple(map(float, origin)), geometry.direction)
+    half_mm_xyz = np.array([mm_x * (block_x - 1), mm_y * (block_y - 1), mm_z * (block_z - 1)]) / 2
+    x, y, z = map(float, np.array(geometry.origin_mm_xyz, float) + matrix @ half_mm_xyz)
+    spacing = (mm_z * block_z, mm_y * block_y, mm_x * block_x)
+    return Geometry(proxy_shape(geometry.size_zyx, blocks), spacing, (x, y, z), geometry.direction)
 
 
-def shrink_image(image: np.ndarray, blocks: tuple[int, int, int]) -> np.ndarray:
-    """Means over blocks, in the image's dtype where that is an integer of 16 bits or less, else float32.
+def shrink_image(image: np.ndarray, blocks: Blocks) -> np.ndarray:
+    """Averages an image over blocks.
 
     Args:
         image: (Z, Y, X).
         blocks: from `block_sizes`.
+
+    Returns:
+        The proxy, in the image's dtype if that is an integer of at most 16 bits, else float32.
     """
     keep = image.dtype.kind in "iu" and image.dtype.itemsize <= 2
-    small = np.empty(_small_shape(image.shape, blocks), image.dtype if keep else np.float32)
+    small = np.empty(proxy_shape(image.shape, blocks), image.dtype if keep else np.float32)
     for target, slab in _slabs(image, blocks[0]):
-        total = _fold(slab.astype(np.float32), blocks, np.add) / np.prod(blocks)
-        small[target] = np.rint(total) if keep else total
+        mean = _fold(slab.astype(np.float32), blocks, np.add) / np.prod(blocks)
+        small[target] = np.rint(mean) if keep else mean
     return small
 
 
-def shrink_labels(slab_of: Callable[[slice], np.ndarray], shape, blocks: tuple[int, int, int]) -> np.ndarray:
-    """The largest label of each block, so that no labelled voxel vanishes.
+def shrink_labels(slab_of: Callable[[slice], np.ndarray], shape_zyx: Sequence[int], blocks: Blocks) -> np.ndarray:
+    """Takes the largest label of each block, so that no labelled voxel vanishes.
 
     Args:
-        slab_of: gives the labels (z, Y, X) uint8 of a range of slices; asked for one layer of blocks at a time, so
-            that a label map that is computed from others is never whole in memory.
-        shape: of the whole, (Z, Y, X).
+        slab_of: returns the labels (z, Y, X) uint8 of a range of slices. It is called for one layer of blocks at a
+            time, so that a label map computed from others is never held in full.
+        shape_zyx: of the whole volume.
         blocks: from `block_sizes`.
     """
-    small = np.empty(_small_shape(shape, blocks), np.uint8)
-    for target, start in enumerate(range(0, shape[0], blocks[0])):
+    small = np.empty(proxy_shape(shape_zyx, blocks), np.uint8)
+    for target, start in enumerate(range(0, shape_zyx[0], blocks[0])):
         small[target] = _fold(slab_of(slice(start, start + blocks[0])), blocks, np.maximum)
     return small
 
 
-def _small_shape(shape, blocks) -> tuple[int, ...]:
-    return tuple(-(-side // block) for side, block in zip(shape, blocks, strict=True))
-
-
-def _slabs(image: np.ndarray, thickness: int):
+def _slabs(image: np.ndarray, thickness: int) -> Iterator[tuple[int, np.ndarray]]:
     for target, start in enumerate(range(0, image.shape[0], thickness)):
         yield target, image[start : start + thickness]
 
 
-def _fold(slab: np.ndarray, blocks, combine) -> np.ndarray:
-    """One layer of blocks (z, Y, X) folded to (y, x); the last voxels are repeated to fill a block."""
+def _fold(slab: np.ndarray, blocks: Blocks, combine: np.ufunc) -> np.ndarray:
+    """Folds one layer of blocks (z, Y, X) to (y, x); the last voxels are repeated to fill a block."""
     missing = [-side % block for side, block in zip(slab.shape, blocks, strict=True)]
     if any(missing):
         slab = np.pad(slab, [(0, count) for count in missing], mode="edge")

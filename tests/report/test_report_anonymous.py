@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers.report import write_report
 from helpers.report.anonymous import Anonymiser
-from helpers.view.figures.save import read_name_boxes
+from helpers.view.figures.canvas import read_name_boxes
 
 
 def pictures(text: str) -> list[Image.Image]:

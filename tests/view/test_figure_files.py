@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.data.geometry import Geometry
 from helpers.view.figures import draw_gallery, draw_montage, draw_relief, draw_scores, save_figure
-from helpers.view.figures.save import read_name_boxes, shrink_png
+from helpers.view.figures.canvas import read_name_boxes, shrink_png
 from helpers.view.palette import FALSE_NEGATIVE, rgb
 from helpers.view.windows import GreyWindow
 
@@ -102,6 +102,6 @@ def test_scores_show_each_case_the_mean_and_what_was_not_there():
     scores = {f"c{i}": {"WT": 0.6 + 0.01 * i, "ET": None if i else 0.3} for i in range(10)}
     figure = draw_scores(scores, {"WT": 0.7})
     shown = texts(figure)
-    assert {"WT\nn = 10", "ET\nn = 1", "0.645", "0.300", "least mean asked for"} <= set(shown)
+    assert {"WT\nn = 10", "ET\nn = 1", "0.645", "0.300", "required mean"} <= set(shown)
     dots = figure.axes[0].collections[0].get_offsets()
     assert sorted(dots[:, 1]) == pytest.approx([row["WT"] for row in scores.values()])

@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from helpers.data.geometry import Geometry
 from helpers.view.figures import draw_montage, draw_relief, draw_stage_times, find_body, save_figure
-from helpers.view.figures.overlay import axis_letters, pick_slices
+from helpers.view.figures.cases import pick_slices
+from helpers.view.orientation import axis_letters
 from helpers.view.windows import GreyWindow
 
 SHAPE = (24, 60, 50)

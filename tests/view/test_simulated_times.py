@@ -12,8 +12,7 @@ from helpers.run.result import StageResult
 from helpers.study.latency import published_speeds
 from helpers.study.precision import Cell, PrecisionRow
 from helpers.view import show_case_table
-from helpers.view.figures import draw_precision
-from helpers.view.precision import precision_html
+from helpers.view.precision import draw_precision, precision_html
 from helpers.view.tables import show_run
 from tests.view.test_figure_files import texts
 

@@ -80,7 +80,7 @@ class TestProgress:
 
 
 def test_figures_are_equal_bytes(tmp_path):
-    from helpers.view.figures.save import new_figure, save_figure
+    from helpers.view.figures.canvas import new_figure, save_figure
 
     for name in ("a.png", "b.png"):
         figure = new_figure(2, 2)

@@ -12,7 +12,7 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.errors import ParameterError
-from helpers.view.figures.montage import draw_montage
+from helpers.view.figures.cases import draw_montage
 from helpers.view.progress import is_interactive
 from helpers.view.tables import Shown
 from helpers.view.viewer.scene import VolumeScene, make_scene

@@ -11,10 +11,10 @@ import traitlets
 
 from helpers.data.geometry import Geometry
 from helpers.errors import DataError
-from helpers.view.palette import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, label_colour
+from helpers.view import comparison
+from helpers.view.orientation import LpsOrder
+from helpers.view.palette import label_colour
 from helpers.view.proxy import block_sizes, shrink_labels
-from helpers.view.viewer import comparing
-from helpers.view.viewer.orientation import LpsOrder
 from helpers.view.windows import window_of
 
 _SAMPLED_VOXELS = 2_000_000
@@ -52,16 +52,15 @@ class VolumeScene:
     def labels(self, mode: str, where: tuple | slice) -> np.ndarray:
         """The codes of a mode in a part of the volume: class indices, or the codes of a comparison."""
         if mode in _COMPARED:
-            return comparing.compare_labels(self.masks["prediction"][where], self.masks[_COMPARED[mode]][where])
+            return comparison.compare_labels(self.masks["prediction"][where], self.masks[_COMPARED[mode]][where])
         labels = self.masks[mode][where]
-        return np.where(labels == comparing.IGNORED, 0, labels).astype(np.uint8, copy=False)
+        return np.where(labels == comparison.IGNORED, 0, labels).astype(np.uint8, copy=False)
 
     def entries(self, mode: str) -> dict[int, tuple[str, str]]:
         """Name and colour of each code of a mode, without the background."""
         if mode in _COMPARED:
-            names = comparing.ERROR_NAMES if mode == "errors" else comparing.DIFFERENCE_NAMES
-            colours = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)
-            return {code: (names[code], colour) for code, colour in zip(names, colours, strict=True)}
+            names = comparison.ERROR_NAMES if mode == "errors" else comparison.DIFFERENCE_NAMES
+            return {code: (names[code], colour) for code, colour in comparison.COLOURS.items()}
         return {index: (name, label_colour(index)) for index, name in enumerate(self.class_names) if index}
 
     @cached_property
@@ -77,7 +76,7 @@ class VolumeScene:
         """The middle of the worst slice: the most error where there is a truth, else the most foreground."""
         worst = self.worst_slice()
         if worst is None:
-            worst = comparing.fullest_slice(self.masks["prediction"])
+            worst = comparison.fullest_slice(self.masks["prediction"])
         centre = self._centre_of(worst)
         return (worst, *centre)
 
@@ -85,13 +84,13 @@ class VolumeScene:
         """The slice with the most error, or difference where there is no truth; None where there is none."""
         for reference in ("truth", "other run"):
             if reference in self.masks:
-                return comparing.worst_slice(self.masks["prediction"], self.masks[reference])
+                return comparison.worst_slice(self.masks["prediction"], self.masks[reference])
         return None
 
     def largest_error(self) -> tuple[int, int, int] | None:
         """The middle of the largest connected error, found on the proxy's grid."""
         mode = next((mode for mode in self.modes if mode in _COMPARED), None)
-        found = comparing.largest_error(self.small_labels(mode)) if mode else None
+        found = comparison.largest_error(self.small_labels(mode)) if mode else None
         if found is None:
             return None
         middle = [at * block + block // 2 for at, block in zip(found, self.blocks, strict=True)]
@@ -100,7 +99,7 @@ class VolumeScene:
     def _centre_of(self, index: int) -> tuple[int, int]:
         mode = next((mode for mode in self.modes if mode in _COMPARED), "prediction")
         marked = self.labels(mode, index)
-        marked = marked >= comparing.EXTRA if mode in _COMPARED else marked > 0
+        marked = marked >= comparison.EXTRA if mode in _COMPARED else marked > 0
         where = np.argwhere(marked)
         if not len(where):
             return self.image.shape[1] // 2, self.image.shape[2] // 2

@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 from scenes import directions, grid, make_case, to_sitk
 
+from helpers.view.orientation import LpsOrder
 from helpers.view.proxy import block_sizes, proxy_geometry, shrink_image, shrink_labels
 from helpers.view.viewer.niivue import nifti_bytes
-from helpers.view.viewer.orientation import LpsOrder
 
 
 @pytest.mark.parametrize("direction", directions())

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from scenes import NAMES, directions, grid, make_case
 
 from helpers.errors import DataError
-from helpers.view.viewer.comparing import (
+from helpers.view.comparison import (
     EXTRA,
     MISSING,
     SAME,

@@ -1,4 +1,4 @@
-"""The form of every notebook: stripped, short cells, a sentence before each, the same headings in every recipe."""
+"""The form of every notebook: stripped, short cells with prose before each, the same headings in every recipe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
+from helpers import recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -26,26 +28,27 @@ def _is_parameters(cell) -> bool:
     return "parameters" in cell.metadata.get("tags", [])
 
 
-def test_there_are_notebooks():
-    assert RECIPES
+def test_notebooks_01_to_05_are_named_after_their_recipes():
+    assert [path.name[:2] for path in RECIPES] == ["01", "02", "03", "04", "05"]
+    assert {path.stem.partition("_")[2] for path in RECIPES} <= set(recipes.recipe_names())
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 class TestForm:
-    def test_is_a_valid_notebook(self, path: Path):
+    def test_it_is_a_valid_notebook(self, path: Path):
         nbformat.validate(_read(path))
 
     def test_outputs_and_counts_are_stripped(self, path: Path):
         assert not [cell for cell in _code(path) if cell.outputs or cell.execution_count is not None]
 
-    def test_has_no_widget_state(self, path: Path):
+    def test_no_widget_state_is_stored(self, path: Path):
         assert "widgets" not in _read(path).metadata
         assert not [cell for cell in _read(path).cells if "widget" in str(cell.metadata).lower()]
 
-    def test_has_one_parameters_cell(self, path: Path):
+    def test_exactly_one_cell_holds_the_parameters(self, path: Path):
         assert sum(_is_parameters(cell) for cell in _read(path).cells) == 1
 
-    def test_the_parameters_are_commented_plain_literals(self, path: Path):
+    def test_parameters_are_plain_literals_with_comments(self, path: Path):
         (cell,) = [cell for cell in _code(path) if _is_parameters(cell)]
         for node in ast.parse(cell.source).body:
             assert isinstance(node, ast.Assign)
@@ -58,12 +61,12 @@ class TestForm:
             if not _is_parameters(cell):
                 assert len(cell.source.splitlines()) <= 10, cell.source
 
-    def test_nothing_is_defined(self, path: Path):
+    def test_no_function_or_class_is_defined(self, path: Path):
         for cell in _code(path):
             nodes = list(ast.walk(ast.parse(cell.source)))
             assert not [n for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Lambda))], cell.source
 
-    def test_a_sentence_stands_before_each_code_cell(self, path: Path):
+    def test_prose_precedes_every_code_cell(self, path: Path):
         cells = _read(path).cells
         for before, cell in zip([None, *cells], cells, strict=False):
             if cell.cell_type == "code":
@@ -71,7 +74,13 @@ class TestForm:
                 prose = [line for line in before.source.splitlines() if line.strip() and not line.startswith("#")]
                 assert prose, cell.source
 
-    def test_names_no_path_of_a_machine(self, path: Path):
+    def test_every_cell_shows_its_result(self, path: Path):
+        for cell in _code(path):
+            if not _is_parameters(cell):
+                # Pictures are drawn for what is displayed: a stage that is only assigned would have none.
+                assert isinstance(ast.parse(cell.source).body[-1], ast.Expr), cell.source
+
+    def test_no_path_of_a_machine_is_named(self, path: Path):
         assert not re.search(r"/(home|root|Users|work)/", path.read_text(encoding="utf-8"))
 
 
@@ -81,23 +90,21 @@ def _headings(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipes_have_the_same_numbered_headings(path: Path):
+def test_the_recipes_share_their_numbered_headings(path: Path):
     headings = _headings(path)
     assert headings == _headings(RECIPES[0])
     assert [int(heading.split()[1]) for heading in headings] == list(range(1, len(headings) + 1))
 
 
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path not in RECIPES], ids=lambda path: path.stem)
-def test_the_other_notebooks_number_their_headings_and_begin_with_the_parameters(path: Path):
+def test_other_notebooks_have_numbered_headings_and_begin_with_the_parameters(path: Path):
     headings = _headings(path)
     assert [int(heading.split()[1]) for heading in headings] == list(range(1, len(headings) + 1))
     assert headings[0] == "## 1 Parameters"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_parameters_cell_names_only_known_parameters(path: Path):
-    from helpers import recipes
-
+def test_every_parameter_of_the_cell_is_known(path: Path):
     (cell,) = [cell for cell in _code(path) if _is_parameters(cell)]
     names = {node.targets[0].id for node in ast.parse(cell.source).body}
     known = recipes.load(path.stem.partition("_")[2]).params_model.model_fields

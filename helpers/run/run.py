@@ -12,7 +12,8 @@ from helpers.errors import CookbookError, GateError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import place_output
 from helpers.run.atomic import write_json
-from helpers.run.digest import digest_code, digest_file, digest_value
+from helpers.run.code import project_code
+from helpers.run.digest import digest_file, digest_value
 from helpers.run.environment import describe_environment
 from helpers.run.record import RunRecord, attach_log_file
 from helpers.run.result import Check, StageOutput, StageResult
@@ -90,14 +91,15 @@ class Run:
             inputs: JSON values and file digests that decide the result.
             make: writes files into the folder it is given and returns what it made. The files appear in the
                 run's folder only after every check passed.
-            code: functions, classes and parts of a recipe that the stage calls, as far as their names do not appear
-                in the function that defines `make`: `recipe.model`, `recipe.scoring`.
+            code: objects that `make` calls without naming their class or function: parts of a recipe, a source of
+                masks. What the function that defines `make` refers to is found without being listed.
             essential: a failure fails the run; of a picture it is only logged, and raised.
 
         Raises:
             GateError: a check failed; the number is in the message. Nothing of the stage is kept.
         """
-        key = digest_value({"stage": stage, "inputs": dict(inputs), "code": digest_code()})
+        reached = project_code().reach((make, *code))
+        key = digest_value({"stage": stage, "inputs": dict(inputs), "code": reached.digest})
         started = time.perf_counter()
         try:
             work = self._find(stage, key) if self.params.cache else None

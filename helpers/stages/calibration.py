@@ -57,7 +57,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
         return StageOutput((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
     inputs = {**calibration_inputs(recipe, run), "amct": amct, "also_scored": again}
-    return run.perform("calibration", "Calibration set", inputs=inputs, make=make)
+    return run.perform("calibration", "Calibration set", inputs=inputs, make=make, code=(recipe,))
 
 
 def load_calibration(recipe: Recipe, run: Run) -> CalibrationSet:

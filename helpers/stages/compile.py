@@ -117,7 +117,7 @@ def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> 
     stage = "compile" if target.name == run.params.target else "compile_fallback"
     inputs = {**_inputs(job, source), "compiler": compiler.identity(target), "asked": run.params.target}
     inputs["precision"] = precision
-    return run.perform(stage, f"Compile for {target.title}", inputs=inputs, make=make)
+    return run.perform(stage, f"Compile for {target.title}", inputs=inputs, make=make, code=(recipe,))
 
 
 def _inputs(job: CompileJob, source: Path) -> dict[str, object]:

@@ -41,7 +41,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
             next_step="Export the network.",
         )
 
-    return run.perform("data", "Data", inputs={"cases": digests, "recipe": recipe.name}, make=make)
+    return run.perform("data", "Data", inputs={"cases": digests, "recipe": recipe.name}, make=make, code=(recipe,))
 
 
 def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:

@@ -50,7 +50,9 @@ def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
 
     # Nothing of an exchange lies in the store, so that writing one is never reused.
     inputs = {"written": exchange.stamp or uuid.uuid4().hex, "answers": exchange.answers_listing()}
-    return run.perform("device_tool", f"Device by hand with {exchange.tool.name}", inputs=inputs, make=make)
+    return run.perform(
+        "device_tool", f"Device by hand with {exchange.tool.name}", inputs=inputs, make=make, code=(recipe,)
+    )
 
 
 def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:

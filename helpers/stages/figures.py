@@ -61,7 +61,9 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
         return StageOutput(caption="The first cases with their labels; of a volume, the slice that has most of them.")
 
     inputs = {"cases": {case.id: digest_case(case) for case in cases}, "window": window.model_dump(mode="json")}
-    return run.perform("draw_data", "Pictures of the cases", inputs=inputs, make=make, essential=False)
+    return run.perform(
+        "draw_data", "Pictures of the cases", inputs=inputs, make=make, code=(recipe,), essential=False
+    )
 
 
 def draw_exported(recipe: Recipe, run: Run) -> StageResult:
@@ -191,7 +193,7 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
         "scores": scores,
         "window": window.model_dump(mode="json"),
     }
-    return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make)
+    return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe,))
 
 
 def draw_times(run: Run) -> Path:

@@ -54,7 +54,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         "torch": package_version("torch"),
         "tolerance": run.params.parity_tolerance,
     }
-    return run.perform("export", "Export to ONNX", inputs=inputs, make=make)
+    return run.perform("export", "Export to ONNX", inputs=inputs, make=make, code=(recipe,))
 
 
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:

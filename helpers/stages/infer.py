@@ -130,7 +130,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         "rules": recipe.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
-    return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make)
+    return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make, code=(recipe, source))
 
 
 def _deciding_fields(run: Run) -> set[str]:

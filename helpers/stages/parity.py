@@ -159,7 +159,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
         "cases": {case.id: digest_case(case) for case in cases},
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
-    return run.perform("parity", "Parity from torch to the device", inputs=inputs, make=make)
+    return run.perform("parity", "Parity from torch to the device", inputs=inputs, make=make, code=(recipe,))
 
 
 def _tolerance(run: Run, form: str) -> float:

@@ -60,7 +60,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         "minimum": minimum,
         "held_out": held_out,
     }
-    return run.perform("score", "Scores", inputs=inputs, make=make)
+    return run.perform("score", "Scores", inputs=inputs, make=make, code=(recipe,))
 
 
 def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
@@ -95,7 +95,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
         "rules": recipe.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
-    return run.perform("source_score", "The source's own score", inputs=inputs, make=make)
+    return run.perform("source_score", "The source's own score", inputs=inputs, make=make, code=(recipe,))
 
 
 def _untrained(recipe: Recipe, run: Run):

@@ -198,7 +198,7 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {"graph": digest_file(run.path(FINAL)), "compiled": digest_compiled(run), "case": digest_case(case)}
     inputs["rules"] = recipe.cache_key_extras(run.params)
-    return run.perform("bisect", "First node that departs", inputs=inputs, make=make)
+    return run.perform("bisect", "First node that departs", inputs=inputs, make=make, code=(recipe,))
 
 
 def _bisect(run: Run, model, feeds) -> Bisection:

@@ -319,7 +319,7 @@ def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> Stage
             "compilers": {cell.target: _compiler_of(cell.target) for cell in cells},
             "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
         }
-    return run.perform("precision", "Precision study", inputs=inputs, make=make)
+    return run.perform("precision", "Precision study", inputs=inputs, make=make, code=(recipe,))
 
 
 def _compiler_of(name: str) -> dict[str, object] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.run import Check
+from helpers.run import Check, StageOutput
 from helpers.run.run import run_folder
 from tests.run.counted_stage import Stage, read_record
 
@@ -66,11 +66,19 @@ class TestReuse:
         stage.perform(run, "one", x=1)
         assert stage.perform(run, "two", x=1).status == "made"
 
-    def test_changed_code_is_made_anew(self, run, monkeypatch):
+    def test_other_code_is_made_anew(self, run):
         stage = Stage()
-        stage.perform(run)
-        monkeypatch.setattr("helpers.run.run.digest_code", lambda: "other code")
-        assert stage.perform(run).status == "made"
+        statuses = [
+            run.perform("work", "Some work", inputs={}, make=stage, code=(part,)).status for part in (str, str, bytes)
+        ]
+        assert statuses == ["made", "reused", "made"]
+
+    def test_the_maker_is_part_of_the_code(self, run):
+        def other(folder):
+            return StageOutput()
+
+        Stage().perform(run)
+        assert run.perform("work", "Some work", inputs={}, make=other).status == "made"
 
     def test_another_run_shares_the_work(self, run, runs):
         stage = Stage()

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from helpers.errors import ResourceError
-from helpers.run.digest import digest_code, digest_file, digest_value
+from helpers.run.digest import digest_file, digest_value
 from helpers.run.store import Store, place_files
 
 KEY = "k" * 64
@@ -145,29 +145,6 @@ class TestDigests:
         assert digest_value({"a": 1, "b": (1, 2)}) == digest_value({"b": [1, 2], "a": 1})
         assert digest_value({"a": 1}) != digest_value({"a": 2})
         assert digest_value({"a": 1}) != digest_value({"a": "1"})
-
-    def test_of_the_code_follows_every_deciding_file(self, tmp_path, monkeypatch):
-        from helpers.run import digest
-
-        for name in ("stages/infer.py", "demo/x.py", "view/tables.py"):
-            (tmp_path / "helpers" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "helpers" / name).write_text("pass")
-        monkeypatch.setattr(digest, "PROJECT_ROOT", tmp_path)
-
-        def fresh() -> str:
-            return digest_code.__wrapped__()
-
-        before = fresh()
-        (tmp_path / "helpers/view/tables.py").write_text("changed")
-        assert fresh() == before
-        (tmp_path / "helpers/demo/x.py").write_text("changed")
-        assert fresh() != before
-
-    def test_the_folders_of_the_code_exist(self):
-        from helpers.params.paths import PROJECT_ROOT
-        from helpers.run.digest import DECIDING_FOLDERS
-
-        assert all((PROJECT_ROOT / "helpers" / name).is_dir() for name in DECIDING_FOLDERS)
 
 
 def test_an_entry_is_json_with_sorted_keys(store):

@@ -1,0 +1,387 @@
+"""The code that a stage reaches, as a digest that comments, docstrings and annotations do not change.
+
+A cached result must not outlive the code that made it, and should survive a change of any other code. So the sources
+are read, from the objects that a stage names on, for every definition that they refer to, directly or through others.
+If a name cannot be resolved by reading, the whole module counts; names that are made at run time are declared in
+`DYNAMIC`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import inspect
+import re
+import site
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+
+import numpy as np
+
+from helpers.params.paths import PROJECT_ROOT
+from helpers.run.source import Import, SourceModule, names_in
+
+# Packages that cannot change a number of a result, and why. Every other package counts.
+PASSIVE = {
+    "cli": "reads command lines; what it sets are parameters",
+    "doctor": "describes the machine",
+    "errors": "words messages",
+    "fetch": "downloads files, whose digests are inputs",
+    "params": "reads parameters, whose values are inputs",
+    "qa": "shows masks and records verdicts",
+    "report": "formats what a run recorded",
+    "run": "stores and reuses results",
+    "view": "draws and tabulates",
+}
+
+# Definition -> modules or packages that it reaches by a name made at run time.
+DYNAMIC = {
+    # Imports helpers.devices.sessions.<runtime>_session, or names its file for a worker.
+    "helpers.devices.open:session_file": ("helpers.devices.sessions",),
+    "helpers.devices.open:_open_here": ("helpers.devices.sessions",),
+    # A program that another interpreter runs.
+    "helpers.devices.worker.process:_CHILD": ("helpers.devices.worker.child",),
+    "helpers.compile.magicmind_build:PROGRAM": ("helpers.compile.programs",),
+    # Rewrites register themselves under their name when their module is imported.
+    "helpers.graph.surgery.base:rewrite_named": ("helpers.graph.surgery",),
+}
+
+Node = tuple[str, str]  # (module, top-level name); the name "" stands for the module's other statements
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The definitions that some objects reach, as (module, top-level name), and one digest over them."""
+
+    definitions: frozenset[Node]
+    digest: str
+
+
+@functools.cache
+def project_code() -> CodeIndex:
+    """The index of this project's code; sources are read once per process."""
+    return CodeIndex(PROJECT_ROOT, "helpers", PASSIVE, DYNAMIC)
+
+
+class CodeIndex:
+    """What each definition of a package refers to. A module is read when it is first reached.
+
+    Args:
+        folder: the folder that holds the package.
+        package: its name.
+        passive: its subpackages and modules that are not followed.
+        dynamic: definition (`module:name`) to modules and packages that it reaches by a name made at run time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        package: str,
+        passive: Iterable[str] = (),
+        dynamic: Mapping[str, Sequence[str]] | None = None,
+    ):
+        self._package, self._dynamic = package, dynamic or {}
+        self._passive = {f"{package}.{name}" for name in passive}
+        self._folders: dict[str, Path | None] = {package: folder}  # of each top-level package or module
+        self._modules: dict[str, SourceModule | None] = {}
+        self._references: dict[Node, frozenset[Node]] = {}
+        self._texts: dict[Node, str] = {}
+        self._dotted = re.compile(rf"({re.escape(package)}(?:\.\w+)+)(?::(\w+))?")
+
+    def reach(self, roots: Iterable[object]) -> Reach:
+        """The definitions that objects reach.
+
+        Args:
+            roots: functions (together with the functions in their closures), classes, modules, and instances. An
+                instance stands for its class; a dataclass also for the values of its fields.
+        """
+        start = _Roots(self)
+        for root in roots:
+            start.add(root)
+        reached: set[Node] = set()
+        waiting = list(start.nodes)
+        while waiting:
+            node = waiting.pop()
+            if node not in reached:
+                reached.add(node)
+                waiting += self._refer(node)
+        total = hashlib.sha256()
+        for module, name in sorted(reached):
+            total.update(f"{module}:{name} {self._text((module, name))}\n".encode())
+        for value in sorted(start.values):
+            total.update(f"{value}\n".encode())
+        return Reach(frozenset(reached), total.hexdigest())
+
+    def locate(self, module: str, name: str) -> frozenset[Node]:
+        """The definitions that a name in a module stands for, through re-exports and lazy imports."""
+        found = self.resolve(Import(module, name))
+        return self.whole(found) if isinstance(found, str) else found
+
+    def whole(self, name: str) -> frozenset[Node]:
+        """Every definition of a module, or of a package with all its modules."""
+        module = self.module(name)
+        if module is None:
+            return frozenset()
+        nodes = {(name, definition) for definition in module.names()}
+        if module.path.name == "__init__.py":
+            for path in module.path.parent.iterdir():
+                if path.stem != "__init__" and (path.suffix == ".py" or (path / "__init__.py").is_file()):
+                    nodes |= self.whole(f"{name}.{path.stem}")
+        return frozenset(nodes)
+
+    def named_in(self, text: str) -> frozenset[Node]:
+        """What a string names: `package.module` or `package.module:name`."""
+        match = self._dotted.fullmatch(text)
+        if match is None or self.module(match[1]) is None:
+            return frozenset()
+        return self.locate(match[1], match[2]) if match[2] else self.whole(match[1])
+
+    def module(self, name: str) -> SourceModule | None:
+        """A module of the package or of the user's own files; None for a passive or an installed one."""
+        if name not in self._modules:
+            path = self._find(name)
+            self._modules[name] = SourceModule(name, path) if path else None
+        return self._modules[name]
+
+    def resolve(self, target: Import) -> str | frozenset[Node]:
+        """A module's name, or the definitions that an import stands for."""
+        if target.name is None:
+            return target.module
+        module = self.module(target.module)
+        if module is None:
+            return frozenset()
+        name, submodule = target.name, f"{module.name}.{target.name}"
+        if name in module.definitions:
+            return frozenset({(module.name, name)})
+        if module.imports.get(name, target) != target:
+            return self.resolve(module.imports[name])
+        if self.is_passive(submodule) or self.module(submodule):
+            return submodule
+        if name in module.lazy_imports:
+            found = self.resolve(module.lazy_imports[name])
+            found = self.whole(found) if isinstance(found, str) else found
+            return found | {(module.name, "__getattr__")}
+        return self.whole(module.name)
+
+    def is_passive(self, name: str) -> bool:
+        """Whether a module belongs to a part of the package that is not followed."""
+        return ".".join(name.split(".")[:2]) in self._passive
+
+    def _find(self, name: str) -> Path | None:
+        top, *rest = name.split(".")
+        if top not in self._folders:
+            self._folders[top] = _local_folder(top)
+        folder = self._folders[top]
+        if folder is None or self.is_passive(name):
+            return None
+        base = folder.joinpath(top, *rest)
+        return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
+
+    def _refer(self, node: Node) -> frozenset[Node]:
+        """The definitions that a definition refers to, and the other statements of the modules that it touches."""
+        if node not in self._references:
+            module = self.module(node[0])
+            found = set(_References(self, module).of(self._statements(node))) if module else set()
+            for name in self._dynamic.get(f"{node[0]}:{node[1]}", ()):
+                found |= self.whole(name)
+            touched = {name for name, _ in {*found, node}}
+            touched |= {name[: match.start()] for name in touched for match in re.finditer(r"\.", name)}
+            found |= {(name, "") for name in touched if (own := self.module(name)) and own.statements}
+            self._references[node] = frozenset(found)
+        return self._references[node]
+
+    def _statements(self, node: Node) -> list[ast.stmt]:
+        module = self.module(node[0])
+        return module.bare(node[1], partial(self._reads_annotations, module)) if module else []
+
+    def _reads_annotations(self, module: SourceModule, node: ast.ClassDef) -> bool:
+        """Whether a class is a model of pydantic, which validates by its annotations."""
+        for base in node.bases:
+            name = base.id if isinstance(base, ast.Name) else base.attr if isinstance(base, ast.Attribute) else ""
+            if name == "BaseModel":
+                return True
+            known = name in module.imports or (name in module.definitions and name != node.name)
+            for home, found in self.locate(module.name, name) if known else ():
+                own = self.module(home)
+                for each in own.definitions.get(found, []) if own else ():
+                    if own and isinstance(each, ast.ClassDef) and self._reads_annotations(own, each):
+                        return True
+        return False
+
+    def _text(self, node: Node) -> str:
+        """A definition without what does not count, and where the names it uses of other packages come from."""
+        if node not in self._texts:
+            module, statements = self.module(node[0]), self._statements(node)
+            used = {name for statement in statements for name in names_in(statement)}
+            imports = module.imports if module else {}
+            outside = {name for name, source in imports.items() if source.module.partition(".")[0] != self._package}
+            sources = [f"{name}={imports[name]}" for name in sorted(used & outside)]
+            self._texts[node] = "\n".join([*sources, *map(ast.dump, statements)])
+        return self._texts[node]
+
+
+class _References(ast.NodeVisitor):
+    """Collects the definitions that statements of a module refer to."""
+
+    def __init__(self, index: CodeIndex, module: SourceModule):
+        self._index, self._module = index, module
+        self._inner: dict[str, Import] = {}
+        self._found: set[Node] = set()
+
+    def of(self, statements: Iterable[ast.stmt]) -> set[Node]:
+        """The definitions that statements refer to; a name that they do not bind themselves is the module's."""
+        for statement in statements:
+            self._inner = self._module.imports_in(statement)
+            self.visit(statement)
+            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                for name in self._inner:  # a guarded import: what it binds is used elsewhere in the module
+                    self._take(self._lookup(name))
+        return self._found
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """A name by itself; a module as an object counts as a whole."""
+        self._take(self._lookup(node.id))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """A name in a module, however long the dotted way to it; other attributes belong to objects."""
+        names: list[str] = []
+        inner: ast.expr = node
+        while isinstance(inner, ast.Attribute):
+            names.append(inner.attr)
+            inner = inner.value
+        found = self._lookup(inner.id) if isinstance(inner, ast.Name) else frozenset()
+        if not isinstance(found, str):
+            self.generic_visit(node)
+            return
+        while names and isinstance(found, str):
+            found = self._index.resolve(Import(found, names.pop()))
+        self._take(found)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        """A string that names a module or a definition, for a registry that imports it."""
+        if isinstance(node.value, str):
+            self._found |= self._index.named_in(node.value)
+
+    def _lookup(self, name: str) -> str | frozenset[Node]:
+        if name not in self._inner and name in self._module.definitions:
+            return frozenset({(self._module.name, name)})
+        imported = self._inner.get(name) or self._module.imports.get(name)
+        return self._index.resolve(imported) if imported else frozenset()
+
+    def _take(self, found: str | frozenset[Node]) -> None:
+        self._found |= self._index.whole(found) if isinstance(found, str) else found
+
+
+class _Roots:
+    """The definitions and plain values that objects stand for."""
+
+    def __init__(self, index: CodeIndex):
+        self._index = index
+        self._seen: set[int] = set()
+        self.nodes: set[Node] = set()
+        self.values: list[str] = []
+
+    def add(self, root: object, place: str = "") -> None:
+        """Adds what an object stands for; `place` names the field that holds it."""
+        root = inspect.unwrap(root) if callable(root) else root
+        if isinstance(root, ModuleType):
+            self.nodes |= self._index.whole(root.__name__)
+        elif isinstance(root, MethodType):
+            self.add(root.__self__, place)
+        elif isinstance(root, partial):
+            self._add_all({"func": root.func, "args": root.args, **root.keywords}, place)
+        elif isinstance(root, (FunctionType, type)):
+            self._add_definition(root, place)
+        elif self._index.is_passive(type(root).__module__):
+            return
+        elif self._index.module(type(root).__module__):
+            self._add_instance(root, place)
+        else:
+            self._add_value(root, place)
+
+    def _add_definition(self, root: FunctionType | type, place: str) -> None:
+        name = root.__qualname__.partition(".")[0]
+        if module := self._index.module(root.__module__):
+            known = name in module.definitions
+            self.nodes |= {(module.name, name)} if known else self._index.whole(module.name)
+        elif not self._index.is_passive(root.__module__):
+            self.values.append(f"{place} {root.__module__}.{root.__qualname__} {_typed_in(root)}")
+        cells: tuple[CellType, ...] = getattr(root, "__closure__", None) or ()
+        for function in (content for cell in cells for content in _content(cell)):
+            if isinstance(function, (FunctionType, partial)) and id(function) not in self._seen:
+                self._seen.add(id(function))
+                self.add(function, place)
+
+    def _add_instance(self, root: object, place: str) -> None:
+        self._add_definition(type(root), place)
+        if dataclasses.is_dataclass(root) and id(root) not in self._seen:
+            self._seen.add(id(root))
+            names = [field.name for field in dataclasses.fields(root)]
+            self._add_all({name: getattr(root, name) for name in names}, f"{place}{type(root).__qualname__}.")
+
+    def _add_value(self, value: object, place: str) -> None:
+        if isinstance(value, Mapping):
+            self._add_all({repr(key): part for key, part in value.items()}, place)
+        elif isinstance(value, (list, tuple)):
+            self._add_all({str(index): part for index, part in enumerate(value)}, place)
+        else:
+            self.values.append(f"{place} {_show(value)}")
+
+    def _add_all(self, parts: Mapping[str, object], place: str) -> None:
+        for name, part in parts.items():
+            self.add(part, f"{place}{name}")
+
+
+def _show(value: object) -> str:
+    """A plain value as text that is the same in every process and on every machine."""
+    if isinstance(value, Path):
+        inside = value.is_relative_to(PROJECT_ROOT)
+        return value.relative_to(PROJECT_ROOT).as_posix() if inside else str(value)
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(map(_show, value)))
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    has_own = type(value).__repr__ is not object.__repr__
+    return repr(value) if has_own else type(value).__qualname__
+
+
+def _content(cell: CellType) -> list[object]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # not assigned yet
+        return []
+
+
+def _typed_in(root: FunctionType | type) -> str:
+    """What a notebook's cell defines, which has no file to read: its compiled code. Nothing for what is installed."""
+    if root.__module__ != "__main__":
+        return ""
+    functions = [root] if isinstance(root, FunctionType) else [vars(root)[name] for name in sorted(vars(root))]
+    return " ".join(_show_code(each.__code__) for each in functions if isinstance(each, FunctionType))
+
+
+def _show_code(code: CodeType) -> str:
+    constants = [_show_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _local_folder(top: str) -> Path | None:
+    """The folder that holds a user's own top-level module; None for an installed one."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.has_location or not spec.origin:
+        return None
+    path = Path(spec.origin)
+    installed = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    if any(path.is_relative_to(folder) for folder in installed):
+        return None
+    return path.parents[1] if path.name == "__init__.py" else path.parent

@@ -1,0 +1,154 @@
+"""A source file as its definitions, its imports and its other statements, without what changes no result."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Import:
+    """What an import binds: a module, or a name in it."""
+
+    module: str
+    name: str | None = None
+
+
+class SourceModule:
+    """A parsed file: its top-level definitions by name, what it imports, and its other statements."""
+
+    def __init__(self, name: str, path: Path):
+        self.name, self.path = name, path
+        self.definitions: dict[str, list[ast.stmt]] = {}
+        self.imports: dict[str, Import] = {}
+        self.lazy_imports: dict[str, Import] = {}
+        self.statements: list[ast.stmt] = []
+        self._bare: dict[str, list[ast.stmt]] = {}
+        for statement in ast.parse(path.read_bytes()).body:
+            self._sort(statement)
+
+    def names(self) -> list[str]:
+        """Every definition, and "" for the other statements where there are any."""
+        return [*self.definitions, *([""] if self.statements else [])]
+
+    def bare(self, name: str, reads_annotations: Callable[[ast.ClassDef], bool]) -> list[ast.stmt]:
+        """The statements of a definition without docstrings and annotations.
+
+        Args:
+            name: of the definition; "" for the other statements.
+            reads_annotations: whether a class does when it runs; its fields keep theirs.
+        """
+        if name not in self._bare:
+            strip = _Strip(reads_annotations)
+            statements = self.definitions.get(name, []) if name else self.statements
+            self._bare[name] = [strip.visit(statement) for statement in statements]
+        return self._bare[name]
+
+    def imports_in(self, statement: ast.AST) -> dict[str, Import]:
+        """The names that a statement imports, at any depth."""
+        found: dict[str, Import] = {}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    name = alias.asname or alias.name.partition(".")[0]
+                    found[name] = Import(alias.name if alias.asname else name)
+            elif isinstance(node, ast.ImportFrom):
+                source = self._source_of(node)
+                found |= {alias.asname or alias.name: Import(source, alias.name) for alias in node.names}
+        return found
+
+    def _source_of(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parents = self.name.split(".")
+        parents = parents[: len(parents) - node.level + (self.path.name == "__init__.py")]
+        return ".".join([*parents, *([node.module] if node.module else [])])
+
+    def _sort(self, statement: ast.stmt) -> None:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            self.imports |= self.imports_in(statement)
+        elif isinstance(statement, ast.If) and "TYPE_CHECKING" in names_in(statement.test):
+            self.lazy_imports |= self.imports_in(statement)
+            for other in statement.orelse:
+                self._sort(other)
+        elif names := _names_bound_by(statement):
+            for name in names:
+                self.definitions.setdefault(name, []).append(statement)
+        elif not _is_text(statement):
+            self.statements.append(statement)
+
+
+class _Strip(ast.NodeTransformer):
+    """Removes docstrings, and the annotations that nothing reads when the code runs."""
+
+    def __init__(self, reads_annotations: Callable[[ast.ClassDef], bool]):
+        self._reads_annotations = reads_annotations
+        self._kept: list[bool | None] = [None]  # per enclosing scope: a class that reads its own, one that does not
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """A function without annotations of arguments and result."""
+        node.returns = None
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                argument.annotation = None
+        return self._visit_scope(node, None)
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """A class; a field without a value stays a field."""
+        return self._visit_scope(node, self._reads_annotations(node))
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        """An annotated name: an assignment in a function or a module, a field in a class."""
+        kept = self._kept[-1]
+        if kept is None:
+            if node.value is None:
+                return ast.Pass()
+            return self.generic_visit(ast.Assign([node.target], node.value, lineno=node.lineno))
+        if not kept:
+            node.annotation = ast.Constant(None)
+        return self.generic_visit(node)
+
+    def _visit_scope(self, node, kept: bool | None) -> ast.AST:
+        node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+        self._kept.append(kept)
+        self.generic_visit(node)
+        self._kept.pop()
+        return node
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _names_bound_by(statement: ast.stmt) -> list[str]:
+    """The module's names that a statement binds, also in its branches; those of a function or class are its own."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return [statement.name]
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
+    names = []
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.stmt):
+            names += _names_bound_by(child)
+        elif isinstance(child, (ast.ExceptHandler, ast.match_case)):
+            names += [name for inner in child.body for name in _names_bound_by(inner)]
+        elif not isinstance(child, ast.expr_context):
+            names += [
+                inner.id
+                for inner in ast.walk(child)
+                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+            ]
+    return names
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is a docstring, or one below an attribute."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

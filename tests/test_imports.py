@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "demo": BOTTOM | {"data"},  # draws cases in the layouts that the readers read
     "inference": {"errors"},
     "scoring": BOTTOM | {"data.geometry"},
-    "view": BOTTOM | {"data.geometry"},
+    "view": BOTTOM | {"data.geometry", "data.regions"},
     "report": BOTTOM | {"view"},
     "fetch": BOTTOM | {"data", "networks"},
     "interop": BOTTOM | MIDDLE | {"inference", "scoring"},

@@ -10,6 +10,7 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.geometry import Geometry
+from helpers.data.regions import Box, bounding_box
 from helpers.data.volume import Volume, read_volume
 from helpers.errors import DataError
 
@@ -109,17 +110,12 @@ def prepare_brats(image: np.ndarray) -> np.ndarray:
     return prepared
 
 
-def brain_box(image: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest box (Z, Y, X) around all voxels that are not exactly zero in some modality.
+def brain_box(image: np.ndarray) -> Box:
+    """The smallest box (Z, Y, X) around the voxels that are not zero in some modality; everything if all are zero.
 
-    Interpolated images have negative intensities inside the brain, so "not zero" and not "positive" is the test.
+    Interpolated images have negative intensities inside the brain, so the test is "not zero" and not "positive".
     """
-    brain = (image != 0).any(axis=0)
-    slices = []
-    for axis in range(3):
-        hit = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
-        slices.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, brain.shape[axis]))
-    return tuple(slices)
+    return bounding_box((image != 0).any(axis=0)) or tuple(slice(0, size) for size in image.shape[1:])
 
 
 def classes_to_brats(classes: np.ndarray, convention: str) -> np.ndarray:

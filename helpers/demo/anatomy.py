@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.regions import label_components
 from helpers.data.volume import read_volume
 
 SIZE_ZYX = (160, 192, 152)
@@ -76,9 +77,8 @@ def load_template() -> np.ndarray:
     brain = ndimage.binary_fill_holes((t1 > 0) | (gm + wm > 0.05))
     depth_mm = ndimage.distance_transform_edt(brain).astype(np.float32)
     fluid = (gm + wm < 0.35) & (depth_mm > 20)
-    components, _ = ndimage.label(fluid)
-    sizes = np.bincount(components.ravel())
-    ventricles = (components > 0) & (sizes >= 150)[components]
+    components, sizes = label_components(fluid, corners=False)
+    ventricles = (sizes >= 150)[components]
     ventricle_mm = ndimage.distance_transform_edt(~ventricles).astype(np.float32)
     stack = np.stack([t1, gm, wm, depth_mm, ventricle_mm])
     stack.flags.writeable = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from helpers.data.regions import label_components
 from helpers.demo.anatomy import Anatomy, smooth_field
 from helpers.demo.brats_contrast import Blob
 
@@ -113,15 +114,13 @@ def ellipsoid(
 
 
 def _largest_part(mask: np.ndarray, touching: np.ndarray | None = None) -> np.ndarray:
-    from scipy import ndimage
-
-    parts, count = ndimage.label(mask)
-    if count == 0:
+    components, sizes = label_components(mask, corners=False)
+    if not sizes.any():
         return mask
-    weights = parts if touching is None else parts[touching]
-    sizes = np.bincount(weights.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return parts == sizes.argmax()
+    if touching is not None:
+        sizes = np.bincount(components[touching], minlength=len(sizes))
+        sizes[0] = 0
+    return components == sizes.argmax()
 
 
 def _soft(mask: np.ndarray, level_mm: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.regions import bounding_box, label_components
 from helpers.run.atomic import write_json
 
 # Parts that touch by a corner are one: what is counted as pieces should be apart.
@@ -45,7 +46,7 @@ def measure_mask(labels: np.ndarray, class_count: int, spacing_mm: tuple[float, 
     voxels = np.bincount(labels.ravel(), minlength=class_count)[1:class_count]
     pieces, border = [], []
     for index in range(1, class_count):
-        box = _box_of(labels, index) if voxels[index - 1] else None
+        box = bounding_box(labels == index) if voxels[index - 1] else None
         pieces.append(_count_pieces(labels[box] == index) if box else 0)
         sides = zip(box or (), labels.shape, strict=False)
         border.append(any(side.start == 0 or side.stop == length for side, length in sides if length > 1))
@@ -71,21 +72,9 @@ def recall_measures(path: Path) -> MaskMeasures | None:
         return None
 
 
-def _box_of(labels: np.ndarray, index: int) -> tuple[slice, ...]:
-    where = labels == index
-    box = []
-    for axis in range(labels.ndim):
-        hit = np.flatnonzero(where.any(axis=tuple(a for a in range(labels.ndim) if a != axis)))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(box)
-
-
 def _count_pieces(where: np.ndarray) -> int:
-    from scipy.ndimage import label
-
-    parts, _ = label(where, np.ones((3,) * where.ndim))
-    sizes = np.bincount(parts.ravel())[1:]
-    return int(np.count_nonzero(sizes >= _SMALLEST_PIECE)) or int(sizes.size > 0)
+    _, sizes = label_components(where, corners=True)
+    return int(np.count_nonzero(sizes >= _SMALLEST_PIECE)) or int(len(sizes) > 1)
 
 
 # Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993): modified z-scores above 3.5 are outliers.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from helpers.data.regions import bounding_box, label_components
 from helpers.view.palette import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 
 IGNORED = 255  # the label of voxels that a ground truth leaves unjudged
@@ -61,15 +62,12 @@ def largest_error(codes: np.ndarray) -> tuple[int, int, int] | None:
     Returns:
         (z, y, x), or None if nothing differs.
     """
-    from scipy.ndimage import find_objects, label
-
-    parts, count = label(codes >= EXTRA, np.ones((3, 3, 3)), output=np.int32)
-    if not count:
+    components, sizes = label_components(codes >= EXTRA, corners=True)
+    largest = components == sizes.argmax()
+    box = bounding_box(largest) if sizes.any() else None
+    if box is None:
         return None
-    sizes = np.bincount(parts.ravel())
-    largest = int(sizes[1:].argmax()) + 1
-    box = find_objects(parts)[largest - 1]
-    voxels = np.argwhere(parts[box] == largest)
+    voxels = np.argwhere(largest[box])
     z, y, x = (int(at + side.start) for at, side in zip(central_point(voxels), box, strict=True))
     return z, y, x
 

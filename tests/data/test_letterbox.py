@@ -90,7 +90,12 @@ def test_bilinear_equals_torch(height, width, new_height, new_width):
     assert np.allclose(resize_bilinear(image, new_height, new_width), expected, atol=2e-3)
 
 
-@settings(max_examples=25, deadline=None)
+def off_edge(length_out: int, length_in: int) -> np.ndarray:
+    """Whether the centre of each output pixel lies inside an input pixel and not on the edge of two."""
+    return (2 * np.arange(length_out) + 1) * length_in % (2 * length_out) != 0
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.integers(20, 200), st.integers(20, 200), st.sampled_from([64, 100]))
 def test_the_exact_way_back_equals_torchs_nearest_and_keeps_the_classes(height, width, size):
     prepared = letterbox(picture(height, width), size)
@@ -99,7 +104,9 @@ def test_the_exact_way_back_equals_torchs_nearest_and_keeps_the_classes(height, 
     assert restored.shape == (height, width) and restored.dtype == np.uint8
     planes = torch.from_numpy(scaled.astype(np.float32))[None, None]
     expected = torch.nn.functional.interpolate(planes, (height, width), mode="nearest-exact")[0, 0].numpy()
-    assert np.mean(restored == expected) > 0.97  # float32 ties in torch's index arithmetic
+    # On the edge of two pixels torch's float32 arithmetic may choose either.
+    rows, columns = off_edge(height, prepared.height), off_edge(width, prepared.width)
+    np.testing.assert_array_equal(restored[np.ix_(rows, columns)], expected[np.ix_(rows, columns)])
     assert set(np.unique(restored)) <= set(np.unique(scaled))
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import binary_fill_holes, zoom
 
 from helpers.data.nnunet.plans import ChannelNorm, Plan
-from helpers.data.nnunet.preprocess import nonzero_box, normalise, prepare_case, restore_labels
+from helpers.data.nnunet.preprocess import normalise, prepare_case, restore_labels
 from helpers.errors import DataError
 
 CT = ChannelNorm("ct", False, 99.4, 39.4, -17.0, 201.0)
@@ -43,9 +43,10 @@ def body(shape=(12, 20, 24), seed=0, channels=1):
 def test_the_box_holds_every_nonzero_voxel_of_any_channel():
     image = np.zeros((2, 5, 6, 7))
     image[0, 1, 2, 3], image[1, 3, 4, 1] = -1, 2
-    assert nonzero_box(image) == (slice(1, 4), slice(2, 5), slice(1, 4))
+    prepared = prepare_case(image, (1.0, 1.0, 1.0), plan(channels=(CT, CT)))
+    assert prepared.box == (slice(1, 4), slice(2, 5), slice(1, 4))
     with pytest.raises(DataError, match="zero everywhere"):
-        nonzero_box(np.zeros((1, 3, 3, 3)))
+        prepare_case(np.zeros((1, 3, 3, 3)), (1.0, 1.0, 1.0), plan(channels=(CT,)))
 
 
 def test_ct_of_v1_is_resampled_and_then_clipped_and_normalised():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.regions import label_components
 from helpers.errors import DataError
 
 
@@ -51,17 +52,13 @@ def apply_postprocessing(
     labels: np.ndarray, rules: Sequence[KeepLargest], spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> np.ndarray:
     """A copy of labels (Z, Y, X) without the components that the rules remove."""
-    from scipy import ndimage
-
     labels = labels.copy()
     for rule in rules:
         mask = np.isin(labels, rule.classes)
-        components, count = ndimage.label(mask, np.ones((3, 3, 3)) if rule.version == 2 else None)
-        if count < 2:
+        components, sizes = label_components(mask, corners=rule.version == 2)
+        if len(sizes) <= 2:
             continue
-        sizes = np.bincount(components.ravel())
-        sizes[0] = 0
-        kept = np.arange(count + 1) == sizes.argmax()
+        kept = np.arange(len(sizes)) == sizes.argmax()
         if rule.version == 1:
             kept = sizes == sizes.max()
             if rule.least_mm3 is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from helpers.data.case import Case
 from helpers.data.nnunet.plans import ChannelNorm, Plan
 from helpers.data.nnunet.resample import resample_image, resampled_shape, separate_axis
+from helpers.data.regions import Box, bounding_box
 from helpers.errors import DataError
 
 _EPSILON = 1e-8
@@ -77,9 +78,6 @@ def _normalise_to_01(values: np.ndarray, scheme: str) -> None:
     values /= max(values.max(), np.float32(_EPSILON))
 
 
-Box = tuple[slice, slice, slice]
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A prepared case and what it takes to bring a mask back.
@@ -113,7 +111,9 @@ def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> 
         DataError: the image is zero everywhere or has other channels than the plan.
     """
     image = np.asarray(image)
-    box = nonzero_box(image)
+    box = bounding_box((image != 0).any(axis=0))
+    if box is None:
+        raise DataError("the image is zero everywhere", expected="intensities", remedy="Check the file.")
     forward = plan.transpose_forward
     spacing = [float(spacing_mm[axis]) for axis in forward]
     target = [*spacing[: 3 - len(plan.spacing_mm)], *plan.spacing_mm]
@@ -147,22 +147,6 @@ def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
     restored = np.zeros(prepared.original_shape, labels.dtype)
     restored[prepared.box] = labels.transpose(prepared.transpose_backward)
     return restored
-
-
-def nonzero_box(image: np.ndarray) -> Box:
-    """The smallest box (Z, Y, X) around the voxels of an image (C, Z, Y, X) that are not zero in every channel.
-
-    Raises:
-        DataError: all voxels are zero.
-    """
-    hit = (image != 0).any(axis=0)
-    slices = []
-    for axis in range(3):
-        indices = np.flatnonzero(hit.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not indices.size:
-            raise DataError("the image is zero everywhere", expected="intensities", remedy="Check the file.")
-        slices.append(slice(int(indices[0]), int(indices[-1]) + 1))
-    return tuple(slices)
 
 
 def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:

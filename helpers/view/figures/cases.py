@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.data.geometry import Geometry
+from helpers.data.regions import Box, bounding_box
 from helpers.view import comparison
 from helpers.view.comparison import IGNORED, compare_labels
 from helpers.view.figures.canvas import IDENTIFYING, add_caption, grid_of_pictures
@@ -192,16 +193,9 @@ def _thin(picture: np.ndarray, longest: int) -> np.ndarray:
     return picture[::every, ::every]
 
 
-def _shown_box(shown: np.ndarray) -> tuple[slice, slice]:
+def _shown_box(shown: np.ndarray) -> Box:
     """The part of the slices (Z, Y, X) where something is brighter than black, with a margin of four pixels."""
-    seen = shown.any(axis=0)
-    if not seen.any():
-        return slice(0, seen.shape[0]), slice(0, seen.shape[1])
-    spans = []
-    for axis in (0, 1):
-        hit = np.flatnonzero(seen.any(axis=1 - axis))
-        spans.append(slice(max(0, int(hit[0]) - 4), min(seen.shape[axis], int(hit[-1]) + 5)))
-    return spans[0], spans[1]
+    return bounding_box(shown.any(axis=0), margin=4) or tuple(slice(0, side) for side in shown.shape[1:])
 
 
 def _write_letters(axis: Axes, geometry: Geometry) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.data.geometry import Geometry
+from helpers.data.regions import bounding_box
 from helpers.view.figures.canvas import add_caption, new_figure
 from helpers.view.orientation import axis_letters
 from helpers.view.palette import label_colour, rgb
@@ -77,14 +78,8 @@ def _shrink(mask: np.ndarray, blocks: tuple[int, int, int]) -> np.ndarray:
 
 def _box_with_margin(shown: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, ...]:
     """The smallest box around what is shown, with a margin; the whole volume if nothing is."""
-    if not shown.any():
-        return tuple(slice(0, side) for side in shown.shape)
-    box = []
-    for axis, (side, mm) in enumerate(zip(shown.shape, spacing_mm, strict=True)):
-        hit = np.flatnonzero(shown.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = round(_MARGIN_MM / mm)
-        box.append(slice(max(0, int(hit[0]) - margin), min(side, int(hit[-1]) + 1 + margin)))
-    return tuple(box)
+    margins = [round(_MARGIN_MM / mm) for mm in spacing_mm]
+    return bounding_box(shown, margins) or tuple(slice(0, side) for side in shown.shape)
 
 
 def _grid(rows: int, sides_mm: Sequence[float]) -> tuple[Figure, np.ndarray]:

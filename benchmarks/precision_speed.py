@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.measure import describe_machine  # noqa: E402
 from benchmarks.seeded import randomise_norms  # noqa: E402
 from helpers import recipes  # noqa: E402
-from helpers.compile.openvino import compile_openvino  # noqa: E402
-from helpers.compile.quantize import layers_to_keep, quantize_openvino  # noqa: E402
+from helpers.compile.openvino import compile_openvino, quantize_openvino  # noqa: E402
+from helpers.compile.quantize import select_fp32_layers  # noqa: E402
 from helpers.devices import open_device  # noqa: E402
 from helpers.graph.export import export_network  # noqa: E402
 from helpers.graph.read import load_graph  # noqa: E402
@@ -60,7 +60,7 @@ def prepare(name: str, folder: Path) -> None:
     compile_openvino(graph, folder / "f32_whole_norm")
     compile_openvino(graph, folder / "bf16")
     windows = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
-    quantize_openvino(graph, windows, folder / "int8", layers_to_keep(graph))
+    quantize_openvino(graph, windows, folder / "int8", select_fp32_layers(graph))
     _logger.info("%s prepared", name)
 
 

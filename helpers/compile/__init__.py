@@ -1,1 +1,1 @@
-"""Compiles a graph for a target: OpenVINO and TorchScript here, ATC where CANN is installed."""
+"""Compiles a graph for a target: OpenVINO, ONNX Runtime, TorchScript, and vendors' compilers where installed."""

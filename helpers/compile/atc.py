@@ -1,4 +1,4 @@
-"""Ascend's ATC: run without a shell, its log kept, its codes explained, its file found under the name it gave it."""
+"""Ascend's ATC: builds its command line, runs it without a shell, explains its errors; and related tools."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.compile.base import CompiledModel, CompileJob, Compiler, Report
 from helpers.compile.cann import Cann, check_opset, find_cann, release_of
-from helpers.compile.job import CompiledModel, CompileJob, Compiler, Report
-from helpers.compile.npu_smi import find_soc_version, list_chips
-from helpers.compile.program import ProgramEnd, run_logged
+from helpers.compile.npu_smi import find_soc_version, list_npu_devices
+from helpers.compile.process import ProgramResult, run_logged
 from helpers.errors import CompileError, ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.params.ascend_errors import atc_codes, explain_atc
@@ -20,39 +20,73 @@ from helpers.params.atc_options import AtcOptions
 from helpers.params.targets import Precision, Target
 from helpers.run.result import Check
 
-# Of the two models that it writes, this one is ATC's.
-DEPLOYED = "_deploy_model.onnx"
-
-
-def amct_command(graph: str, windows_folder: str, output: str, spec: GraphSpec) -> str:
-    """`amct_onnx calibration` to paste into a shell in the run's folder; ATC then compiles `output` + `DEPLOYED`.
-
-    Args:
-        graph: the ONNX file.
-        windows_folder: one float32 `.bin` a window; `calibration/windows.npz` holds them.
-        output: path without suffix.
-        spec: names and shapes.
-
-    Source: Ascend samples, python/level1_single_api/9_amct/amct_onnx.
-    """
-    shape = ",".join(str(axis) for axis in spec.batch_shape(1))
-    command = ["amct_onnx", "calibration", "--model", graph, "--input_shape", f"{spec.input_name}:{shape}"]
-    command += ["--data_type", "float32", "--data_dir", windows_folder, "--save_path", output]
-    return shlex.join(command)
-
-
-def find_amct() -> Path | None:
-    """AMCT's program, or None where it is not installed."""
-    found = shutil.which("amct_onnx")
-    return Path(found) if found else None
-
-
-# The run's precision in the older and in the newer option.
-_MODES = {
+_LOG = logging.getLogger("cookbook")
+_OM_MAGIC = b"IMOD"
+_DOUBLE_MARK = "double of ATC"  # printed by the double that replaces ATC on machines without CANN
+_SHOWN_LINES = 6
+# A run's precision as precision_mode and as the newer precision_mode_v2.
+_PRECISION_MODES = {
     "f16": ("force_fp16", "fp16"),
     "f32": ("must_keep_origin_dtype", "origin"),
     "bf16": ("allow_mix_precision_bf16", "mixed_bfloat16"),
 }
+
+
+class AtcCompiler(Compiler):
+    """CANN's compiler, a separate program."""
+
+    runtime = "ascend"
+
+    def identity(self, target: Target) -> dict[str, object] | None:
+        """CANN's version, program and variables."""
+        cann = find_cann()
+        return cann.identity() if cann else None
+
+    def inputs(self, job: CompileJob) -> dict[str, object]:
+        """The whole command, and the list of what stays in f32."""
+        return {"command": _command_of_job(job, find_cann()), "files": self.side_files(job)}
+
+    def commands(self, job: CompileJob) -> dict[str, str]:
+        """ATC's own, and those that help when the model is too slow."""
+        command = _command_of_job(job, find_cann())
+        tuning = tuning_commands(command, Path(job.graph_name), Path(job.output_name), job.spec)
+        return {"atc": shlex.join(command), **tuning}
+
+    def side_files(self, job: CompileJob) -> dict[str, str]:
+        """The list of what stays in f32, if there is any."""
+        keep = job.params.atc.keep_f32
+        return {_keep_f32_name(job): "".join(f"{name}\n" for name in keep)} if keep else {}
+
+    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
+        """Writes `<output>*.om` and ATC's log.
+
+        ATC runs in a temporary folder with the layout of the run folder: the command is exactly the one that is
+        shown, the kernels that it builds on the way are discarded, and special characters in the run's path are safe.
+        """
+        cann = find_cann()
+        if cann is None:
+            raise CompileError("ATC is not on this machine", remedy=job.target.needs)
+        check_opset(job.spec.opset, cann.version)
+        command, log = _command_of_job(job, cann), output.with_suffix(".log")
+        facts = _describe_host(command, cann)
+        with tempfile.TemporaryDirectory(prefix="atc_") as name:
+            folder = Path(name)
+            self._copy_inputs(folder, job, graph)
+            program = [str(cann.atc), *command[1:]]
+            result = run_logged(program, log, job.params.atc.timeout_s, title="ATC", folder=folder, report=report)
+            made = _find_om(folder / job.output_name, log, result)
+            path = Path(shutil.move(made, output.parent / made.name))
+        check = Check("the file is an OM", path.read_bytes()[: len(_OM_MAGIC)] == _OM_MAGIC, path.name)
+        timings = {"atc": result.seconds, "atc_peak_rss_mb": result.peak_rss_mb}
+        simulated = _DOUBLE_MARK in _read_log(log)
+        return CompiledModel((path,), job.batches, facts, (check,), timings, simulated)
+
+    def _copy_inputs(self, folder: Path, job: CompileJob, graph: Path) -> None:
+        for name in (job.graph_name, job.output_name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(graph, folder / job.graph_name)
+        for name, text in self.side_files(job).items():
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def atc_command(
@@ -73,44 +107,28 @@ def atc_command(
         graph: the ONNX file (framework 5).
         output: the path of the `.om` without its suffix; ATC may add the platform's name before `.om`.
         spec: names and shapes; 5-D inputs need the NCDHW format.
-        soc_version: the chip.
+        soc_version: the kind of device.
         batches: one fixed batch size, or several as gears.
-        precision: that the model runs in, unless an option says otherwise.
-        options: the run's.
-        precision_mode_v2: whether this CANN knows the newer option.
-        keep_f32_file: holds what stays in f32, one a line.
+        precision: of the computation, unless an option overrides it.
+        options: of the run.
+        precision_mode_v2: whether this CANN has the newer option.
+        keep_f32_file: lists what stays in f32, one name per line.
 
     Raises:
         ParameterError: ATC has no mode for the precision, or a gear does not fit the graph.
     """
     options = options or AtcOptions()
     command = ["atc", "--framework=5", f"--model={graph}", f"--output={output}"]
-    command += _shapes(spec, sorted(batches), options.dims_gears)
+    command += _shape_flags(spec, sorted(batches), options.dims_gears)
     command += [f"--soc_version={soc_version}", _precision_flag(precision, options, precision_mode_v2)]
     if keep_f32_file is not None:
         command.append(f"--keep_dtype={keep_f32_file}")
-    return [*command, *_chosen(options, spec), f"--log={options.log}", *options.extra]
+    return [*command, *_option_flags(options, spec), f"--log={options.log}", *options.extra]
 
 
-def sister_commands(command: Sequence[str], graph: Path, output: Path, spec: GraphSpec) -> dict[str, str]:
-    """Commands of CANN's other programs for a model that is still too slow, by what they are for."""
-    shared = [part for part in command[1:] if not part.startswith(("--output=", "--soc_version=", "--keep_dtype="))]
-    shape = ",".join(str(axis) for axis in spec.batch_shape(1))
-    measured = ["msame", "--model", f"{output}.om", "--output", f"{output}_msprof", "--loop", "20"]
-    calibrate = ["amct_onnx", "calibration", "--model", str(graph), "--input_shape", f"{spec.input_name}:{shape}"]
-    calibrate += ["--data_type", "float32", "--data_dir", "calibration", "--save_path", f"{output}_int8"]
-    return {
-        "too slow? tune the kernels": shlex.join(["aoe", "--job_type=2", f"--output={output}_aoe", *shared]),
-        "too slow? find the slow ops": shlex.join(
-            ["msprof", f"--output={output}_msprof", f"--application={shlex.join(measured)}"]
-        ),
-        "too slow? quantise (calibration/ holds inputs as .bin)": shlex.join(calibrate),
-    }
-
-
-def _shapes(spec: GraphSpec, batches: Sequence[int], dims_gears: Sequence[Sequence[int]]) -> list[str]:
+def _shape_flags(spec: GraphSpec, batches: Sequence[int], dims_gears: Sequence[Sequence[int]]) -> list[str]:
     if dims_gears:
-        return _shapes_of_dims(spec, dims_gears)
+        return _dims_gear_flags(spec, dims_gears)
     first = batches[0] if len(batches) == 1 else -1
     shape = ",".join(str(axis) for axis in (first, *spec.input_shape))
     flags = [f"--input_format={spec.input_format}", f"--input_shape={spec.input_name}:{shape}"]
@@ -119,7 +137,7 @@ def _shapes(spec: GraphSpec, batches: Sequence[int], dims_gears: Sequence[Sequen
     return flags
 
 
-def _shapes_of_dims(spec: GraphSpec, gears: Sequence[Sequence[int]]) -> list[str]:
+def _dims_gear_flags(spec: GraphSpec, gears: Sequence[Sequence[int]]) -> list[str]:
     if any(len(gear) != len(spec.input_shape) + 1 for gear in gears):
         raise ParameterError("dims_gears do not fit the graph", received=gears, expected=["N", *spec.input_shape])
     axes = list(zip(*gears, strict=True))
@@ -134,13 +152,14 @@ def _precision_flag(precision: Precision, options: AtcOptions, v2: bool) -> str:
         return f"--precision_mode={options.precision_mode}"
     if options.precision_mode_v2:
         return f"--precision_mode_v2={options.precision_mode_v2}"
-    if precision not in _MODES:
-        raise ParameterError("ATC has no mode for this precision", received=precision, expected=" or ".join(_MODES))
-    older, newer = _MODES[precision]
+    if precision not in _PRECISION_MODES:
+        expected = " or ".join(_PRECISION_MODES)
+        raise ParameterError("ATC has no mode for this precision", received=precision, expected=expected)
+    older, newer = _PRECISION_MODES[precision]
     return f"--precision_mode_v2={newer}" if v2 else f"--precision_mode={older}"
 
 
-def _chosen(options: AtcOptions, spec: GraphSpec) -> list[str]:
+def _option_flags(options: AtcOptions, spec: GraphSpec) -> list[str]:
     flags = []
     if options.op_select_implmode:
         flags.append(f"--op_select_implmode={options.op_select_implmode}")
@@ -155,94 +174,77 @@ def _chosen(options: AtcOptions, spec: GraphSpec) -> list[str]:
     return flags
 
 
-_LOG = logging.getLogger("cookbook")
-_MAGIC = b"IMOD"
-_DOUBLE_SAYS = "double of ATC"  # in the log of the one that stands in for it where there is no CANN
-_SHOWN_LINES = 6
+def tuning_commands(command: Sequence[str], graph: Path, output: Path, spec: GraphSpec) -> dict[str, str]:
+    """Commands of CANN's other programs for a model that is too slow, by purpose.
+
+    Args:
+        command: ATC's own.
+        graph: the ONNX file.
+        output: the compiled file without its suffix.
+        spec: names and shapes.
+    """
+    shared = [part for part in command[1:] if not part.startswith(("--output=", "--soc_version=", "--keep_dtype="))]
+    measured = ["msame", "--model", f"{output}.om", "--output", f"{output}_msprof", "--loop", "20"]
+    profile = ["msprof", f"--output={output}_msprof", f"--application={shlex.join(measured)}"]
+    return {
+        "too slow? tune the kernels": shlex.join(["aoe", "--job_type=2", f"--output={output}_aoe", *shared]),
+        "too slow? profile the ops": shlex.join(profile),
+        "too slow? quantise (calibration/ holds inputs as .bin)": amct_command(
+            str(graph), "calibration", f"{output}_int8", spec
+        ),
+    }
 
 
-class AtcCompiler(Compiler):
-    """CANN's compiler, a program of its own."""
+def amct_command(graph: str, windows_folder: str, output: str, spec: GraphSpec) -> str:
+    """The `amct_onnx calibration` command of Ascend's quantiser, to run in a shell in the run folder.
 
-    runtime = "ascend"
+    It writes two models; `<output>_deploy_model.onnx` is the one for ATC.
 
-    def identity(self, target: Target) -> dict[str, object] | None:
-        """CANN's version, program and variables."""
-        cann = find_cann()
-        return cann.identity() if cann else None
+    Args:
+        graph: the ONNX file.
+        windows_folder: holds one float32 `.bin` file per window.
+        output: path without suffix.
+        spec: names and shapes.
 
-    def inputs(self, job: CompileJob) -> dict[str, object]:
-        """The whole command, and what stays in f32."""
-        return {"command": _command(job, find_cann()), "files": self.side_files(job)}
+    Source: Ascend samples, python/level1_single_api/9_amct/amct_onnx.
+    """
+    shape = ",".join(str(axis) for axis in spec.batch_shape(1))
+    command = ["amct_onnx", "calibration", "--model", graph, "--input_shape", f"{spec.input_name}:{shape}"]
+    command += ["--data_type", "float32", "--data_dir", windows_folder, "--save_path", output]
+    return shlex.join(command)
 
-    def commands(self, job: CompileJob) -> dict[str, str]:
-        """ATC's own, and those for a model that is still too slow."""
-        command = _command(job, find_cann())
-        sisters = sister_commands(command, Path(job.graph_name), Path(job.output_name), job.spec)
-        return {"atc": shlex.join(command), **sisters}
 
-    def side_files(self, job: CompileJob) -> dict[str, str]:
-        """The list of what stays in f32, where there is one."""
-        kept = job.params.atc.keep_f32
-        return {_keep_name(job): "".join(f"{name}\n" for name in kept)} if kept else {}
-
-    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
-        """Writes `<output>*.om` and ATC's log.
-
-        ATC runs in a folder of its own that is laid out as the run's: the command is the one that is shown, nothing
-        of the kernels it builds on the way stays, and no letter of the run's path can offend it.
-        """
-        cann = find_cann()
-        if cann is None:
-            raise CompileError("ATC is not on this machine", remedy=job.target.needs)
-        check_opset(job.spec.opset, cann.version)
-        command, log = _command(job, cann), output.with_suffix(".log")
-        facts = _describe(command, cann)
-        with tempfile.TemporaryDirectory(prefix="atc_") as name:
-            folder = Path(name)
-            self._lay_out(folder, job, graph)
-            program = [str(cann.atc), *command[1:]]
-            end = run_logged(program, log, job.params.atc.timeout_s, title="ATC", folder=folder, report=report)
-            made = _find_output(folder / job.output_name, log, end)
-            path = Path(shutil.move(made, output.parent / made.name))
-        check = Check("the file is an OM", path.read_bytes()[: len(_MAGIC)] == _MAGIC, path.name)
-        timings = {"atc": end.seconds, "atc_peak_rss_mb": end.peak_rss_mb}
-        simulated = _DOUBLE_SAYS in log.read_text(encoding="utf-8", errors="replace")
-        return CompiledModel((path,), job.batches, facts, (check,), timings, simulated)
-
-    def _lay_out(self, folder: Path, job: CompileJob, graph: Path) -> None:
-        for name in (job.graph_name, job.output_name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(graph, folder / job.graph_name)
-        for name, text in self.side_files(job).items():
-            (folder / name).write_text(text, encoding="utf-8")
+def find_amct() -> Path | None:
+    """The AMCT program, or None if it is not installed."""
+    found = shutil.which("amct_onnx")
+    return Path(found) if found else None
 
 
 def choose_soc_version(target: Target, options: AtcOptions) -> str:
-    """The chip to compile for: the one named, the target's own, or the one that `npu-smi` finds.
+    """The kind of device to compile for: the one given, the target's own, or the one that `npu-smi` reports.
 
     Raises:
-        ParameterError: the target is for another chip, or leaves it open and there is none here.
+        ParameterError: the target is for other devices, or leaves it open and there is none on this machine.
     """
     choices = [target.soc_version, *target.soc_choices] if target.soc_version else target.soc_choices
     if options.soc_version:
         if choices and options.soc_version not in choices:
             received, expected = options.soc_version, " or ".join(choices)
-            raise ParameterError(f"target {target.name} is for other chips", received=received, expected=expected)
+            raise ParameterError(f"target {target.name} is for other devices", received=received, expected=expected)
         return options.soc_version
     found = find_soc_version() if not target.soc_version or target.soc_choices else None
     if found and (found in choices or not choices):
         return found
     if target.soc_version is None:
         raise ParameterError(
-            "which chip is it",
-            received="no answer from npu-smi that names it",
-            remedy="Name it: -p atc '{soc_version: Ascend310P3}' (\"Ascend\" and the name in `npu-smi info`).",
+            "cannot determine the SoC version",
+            received="no device that npu-smi identifies",
+            remedy="Set it: -p atc '{soc_version: Ascend310P3}' (\"Ascend\" and the name in `npu-smi info`).",
         )
     return target.soc_version
 
 
-def _command(job: CompileJob, cann: Cann | None) -> list[str]:
+def _command_of_job(job: CompileJob, cann: Cann | None) -> list[str]:
     options = job.params.atc
     release = release_of(options.cann or (cann.version if cann else None))
     return atc_command(
@@ -254,46 +256,51 @@ def _command(job: CompileJob, cann: Cann | None) -> list[str]:
         precision=job.precision,
         options=options,
         precision_mode_v2=bool(release and release.precision_mode_v2),
-        keep_f32_file=Path(_keep_name(job)) if options.keep_f32 else None,
+        keep_f32_file=Path(_keep_f32_name(job)) if options.keep_f32 else None,
     )
 
 
-def _keep_name(job: CompileJob) -> str:
+def _keep_f32_name(job: CompileJob) -> str:
     return f"{job.output_name}_keep_f32.txt"
 
 
-def _describe(command: list[str], cann: Cann) -> dict[str, object]:
-    facts: dict[str, object] = {"CANN": cann.version or "version not found"}
-    busy = [str(chip) for chip in list_chips() if chip.is_busy]
+def _describe_host(command: list[str], cann: Cann) -> dict[str, object]:
+    facts: dict[str, object] = {"CANN": cann.version or "unknown version"}
+    busy = [str(device) for device in list_npu_devices() if device.is_busy]
     if busy:
         facts["busy"] = "; ".join(busy)
-        _LOG.warning("other programs use the chips; timings will be wrong: %s", facts["busy"])
-    asked = next(part for part in command if part.startswith("--soc_version=")).partition("=")[2]
-    here = find_soc_version()
-    if here and here != asked:
-        facts["look at this"] = f"the .om is for {asked}; this machine has {here} and cannot run it"
+        _LOG.warning("other programs use the NPU, so timings are unreliable: %s", facts["busy"])
+    requested = next(part for part in command if part.startswith("--soc_version=")).partition("=")[2]
+    found = find_soc_version()
+    if found and found != requested:
+        facts["warning"] = f"the .om is for {requested}; this machine has {found} and cannot run it"
     return facts
 
 
-def _find_output(output: Path, log: Path, end: ProgramEnd) -> Path:
-    text = log.read_text(encoding="utf-8", errors="replace")
+def _find_om(output: Path, log: Path, result: ProgramResult) -> Path:
+    text = _read_log(log)
     made = sorted(output.parent.glob(f"{output.name}*.om"))
-    if end.exit_code == 0 and "ATC run failed" not in text and len(made) == 1:
+    if result.exit_code == 0 and "ATC run failed" not in text and len(made) == 1:
         return made[0]
-    raise explain_refusal(text, end.exit_code, f"compiled/{log.name}")
+    raise _explain_failure(text, result.exit_code, f"compiled/{log.name}")
 
 
-def explain_refusal(text: str, exit_code: int, log_name: str) -> CompileError:
-    """ATC's report as one error: explained where the code is known, else raw with its last lines."""
+def _explain_failure(text: str, exit_code: int, log_name: str) -> CompileError:
+    """ATC's report as one error: explained if the code is known, else its last lines."""
     explanation = explain_atc(text)
     lines = [line.strip() for line in text.splitlines() if line.strip(" .\n")]
+    see_log = f"The complete log is {log_name} in the run folder."
     if explanation is None:
         codes = ", ".join(atc_codes(text)) or "no code"
         received = f"exit code {exit_code}, {codes}; {' | '.join(lines[-_SHOWN_LINES:])}"
-        return CompileError("ATC failed", received=received, remedy=f"The whole log: {log_name} in the run's folder.")
-    (said, *_) = [line for line in lines if explanation.code in line]
+        return CompileError("ATC failed", received=received, remedy=see_log)
+    said = next(line for line in lines if explanation.code in line)
     return CompileError(
-        f"ATC refuses the graph ({explanation.code}): {explanation.problem}",
+        f"ATC rejects the graph ({explanation.code}): {explanation.problem}",
         received=f"“{said[:300]}”",
-        remedy=f"{explanation.cause} {explanation.remedy} The whole log: {log_name} in the run's folder.",
+        remedy=f"{explanation.cause} {explanation.remedy} {see_log}",
     )
+
+
+def _read_log(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""CANN on this machine: its ATC, its version, and what that version takes."""
+"""The CANN toolkit on this machine: its ATC, its version, and what that version supports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
 from helpers.run.digest import digest_file
 
-_INSTALLED = "ascend_toolkit_install.info"
+_INSTALL_INFO = "ascend_toolkit_install.info"
+_VERSION = re.compile(r"(\d+)\.(\d+)")
 _VERSION_FOLDER = re.compile(r"^(?:cann-)?(\d+\.\d+(?:\.\w+)*)$")
-# They say where to log and which chips to see, not what is compiled.
-_TELLS_NOTHING = re.compile(r"LOG|_WORK_PATH|VISIBLE_DEVICES")
+# Variables that say where to log and which devices are visible, and do not affect the compiled model.
+_IRRELEVANT_VARIABLE = re.compile(r"LOG|_WORK_PATH|VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True)
-class Release:
-    """What a generation of CANN takes: the first and last ONNX opset, and whether it knows precision_mode_v2."""
+class CannRelease:
+    """What a generation of CANN supports: the first and last ONNX opset, and whether it has precision_mode_v2."""
 
     opsets: tuple[int, int]
     precision_mode_v2: bool
@@ -30,17 +31,17 @@ class Release:
 
 @dataclass(frozen=True)
 class Cann:
-    """An installed CANN; `version` is None where its files do not say it."""
+    """An installed CANN; `version` is None if its files do not state it."""
 
     atc: Path
     version: str | None
 
     def identity(self) -> dict[str, object]:
-        """What decides its answers beside graph and command: version, program, and CANN's variables."""
+        """What determines its output besides graph and command: version, program, and CANN's variables."""
         variables = {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith(("ASCEND", "CANN")) and not _TELLS_NOTHING.search(name)
+            if name.startswith(("ASCEND", "CANN")) and not _IRRELEVANT_VARIABLE.search(name)
         }
         content = {"version": self.version, "atc": str(self.atc), "program": digest_file(self.atc)}
         return content | {"environment": variables}
@@ -51,15 +52,15 @@ def find_cann() -> Cann | None:
     found = shutil.which("atc")
     if found is None:
         return None
-    return Cann(Path(found), find_version(Path(found), os.environ))
+    return Cann(Path(found), _find_version(Path(found), os.environ))
 
 
-def find_version(atc: Path, environment: Mapping[str, str]) -> str | None:
-    """CANN's version by the file that its installer leaves, or by a folder's name; None where neither is there."""
+def _find_version(atc: Path, environment: Mapping[str, str]) -> str | None:
+    """CANN's version from the file that its installer writes, or from a folder's name; None without either."""
     homes = [environment[name] for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH") if environment.get(name)]
     roots = [*list(atc.resolve().parents)[:4], *(Path(home) for home in homes)]
     for root in roots:
-        for path in (root / _INSTALLED, *sorted(root.glob(f"*-linux/{_INSTALLED}"))):
+        for path in (root / _INSTALL_INFO, *sorted(root.glob(f"*-linux/{_INSTALL_INFO}"))):
             if path.is_file() and (found := re.search(r"^version=(\S+)", path.read_text("utf-8"), re.MULTILINE)):
                 return found[1]
     for root in roots:
@@ -68,19 +69,19 @@ def find_version(atc: Path, environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def release_of(version: str | None) -> Release | None:
-    """What a version takes, or None where the version is unknown or older than the table."""
+def release_of(version: str | None) -> CannRelease | None:
+    """What a version supports, or None if the version is unknown or older than the table."""
     if version is None:
         return None
-    table = read_yaml_mapping(PARAMS_FOLDER / "ascend" / "cann.yaml")["releases"]
-    for row in table:
-        if _number(version) >= _number(row["from"]):
-            return Release(tuple(row["opsets"]), row["precision_mode_v2"])
+    for row in read_yaml_mapping(PARAMS_FOLDER / "ascend" / "cann.yaml")["releases"]:
+        if _major_minor(version) >= _major_minor(row["from"]):
+            first, last = row["opsets"]
+            return CannRelease((first, last), row["precision_mode_v2"])
     return None
 
 
 def check_opset(opset: int, version: str | None) -> None:
-    """Refuses an opset before ATC does.
+    """Rejects an opset before ATC does.
 
     Raises:
         CompileError: this version of CANN does not read it.
@@ -95,6 +96,11 @@ def check_opset(opset: int, version: str | None) -> None:
         )
 
 
-def _number(version: str) -> tuple[int, int]:
-    major, minor = re.match(r"(\d+)\.(\d+)", version).groups()
-    return int(major), int(minor)
+def _major_minor(version: str) -> tuple[int, int]:
+    """The number that releases are ordered by.
+
+    >>> _major_minor("8.0.RC1")
+    (8, 0)
+    """
+    found = _VERSION.match(version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

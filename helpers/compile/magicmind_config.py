@@ -1,4 +1,4 @@
-"""The builder configuration of one run: the target's, the user's over it, and what the parameters decide."""
+"""MagicMind's builder configuration: the target's keys, the user's keys over them, and what the parameters decide."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 
-# What the vendor calls the precisions that have other names here; the quantised ones keep its names.
-PRECISION_MODES = {"f32": "force_float32", "f16": "force_float16"}
-# Largest batch of a mutable model: the source's 64 for slices, few for volumes, whose memory is planned for the most.
-_LARGEST_BATCH = {3: 64, 4: 4}
+# The vendor's names of precisions that have other names here; the quantised ones keep the vendor's.
+_PRECISION_MODES = {"f32": "force_float32", "f16": "force_float16"}
+# Maximum batch of a mutable model: the source's 64 for slices, few for volumes, because memory is reserved for it.
+_MAXIMUM_BATCH = {3: 64, 4: 4}
 _LAYOUTS = {3: ("NCHW", "NHWC"), 4: ("NCDHW", "NDHWC")}
 
 
 def assemble_builder_config(
     target_config: Mapping, given: Mapping, spec: GraphSpec, *, precision: str, shape_mutable: bool, output_rank: int
 ) -> dict:
-    """The whole configuration as JSON values.
+    """The complete configuration as JSON values.
 
     Args:
         target_config: the target's keys (archs, optimisations).
-        given: the user's keys, over the target's.
+        given: the user's keys, which override the target's.
         spec: names and shapes of the graph.
-        precision: a run's precision.
-        shape_mutable: whether the built model takes any batch of a range instead of one.
+        precision: of the run.
+        shape_mutable: whether the model accepts a range of batch sizes instead of one.
         output_rank: axes of the graph's output; a class map without a channel axis keeps its layout.
 
     Raises:
@@ -32,13 +32,13 @@ def assemble_builder_config(
     """
     config: dict = {}
     _merge(config, target_config)
-    _merge(config, {"precision_config": {"precision_mode": PRECISION_MODES.get(precision, precision)}})
+    _merge(config, {"precision_config": {"precision_mode": _PRECISION_MODES.get(precision, precision)}})
     _merge(config, {"graph_shape_mutable": shape_mutable})
     _merge(config, _layouts(spec, output_rank))
     if shape_mutable:
-        largest = max(_LARGEST_BATCH.get(len(spec.input_shape), 1), spec.batch_size)
-        whole = {"min": list(spec.batch_shape(1)), "max": list(spec.batch_shape(largest))}
-        _merge(config, {"dim_range": {"0": whole}})
+        maximum = max(_MAXIMUM_BATCH.get(len(spec.input_shape), 1), spec.batch_size)
+        dim_range = {"min": list(spec.batch_shape(1)), "max": list(spec.batch_shape(maximum))}
+        _merge(config, {"dim_range": {"0": dim_range}})
     _merge(config, given)
     _check_layouts(config, spec, output_rank)
     _check_range(config, spec)
@@ -46,21 +46,21 @@ def assemble_builder_config(
 
 
 def allowed_batches(config: Mapping, spec: GraphSpec) -> list[int]:
-    """The batch sizes that a model of this configuration takes."""
+    """The batch sizes that a model with this configuration accepts."""
     if not config["graph_shape_mutable"]:
         return [spec.batch_size]
-    whole = config["dim_range"]["0"]
-    return list(range(whole["min"][0], whole["max"][0] + 1))
+    dim_range = config["dim_range"]["0"]
+    return list(range(dim_range["min"][0], dim_range["max"][0] + 1))
 
 
 def layout_of(config: Mapping, side: str) -> tuple[str, str] | None:
-    """The graph's layout and the one the model is fed in, of its one "input" or "output"; None where they agree."""
+    """The layouts of the graph's and of the model's one "input" or "output"; None if they are the same."""
     change = config.get(f"convert_{side}_layout", {}).get("0")
     return (change["src"], change["dst"]) if change and change["src"] != change["dst"] else None
 
 
 def _layouts(spec: GraphSpec, output_rank: int) -> dict:
-    # MLUs compute with channels last; converting inside the model is what the source does.
+    # MLUs compute channels-last; the source converts inside the model, too.
     source, device = _LAYOUTS[len(spec.input_shape)]
     change = {"0": {"src": source, "dst": device}}
     has_channels = output_rank == len(source) and spec.output_batch_axis == 0
@@ -83,26 +83,26 @@ def _check_range(config: Mapping, spec: GraphSpec) -> None:
     ranges = config.get("dim_range", {})
     if config["graph_shape_mutable"] and not spec.dynamic_batch:
         raise ParameterError(
-            "a graph of one batch cannot become a mutable model",
+            "a graph with a fixed batch cannot become a mutable model",
             received="dynamic_batch: false, shape_mutable: true",
-            remedy="Set shape_mutable: false, or export with an open batch.",
+            remedy="Set shape_mutable: false, or export with a dynamic batch.",
         )
     if not config["graph_shape_mutable"] and not ranges:
         return
-    whole = ranges.get("0", {"min": [], "max": []})
-    window = list(spec.input_shape)
-    fits = set(ranges) == {"0"} and whole["min"][1:] == whole["max"][1:] == window
-    if not (fits and config["graph_shape_mutable"] and 1 <= whole["min"][0] <= spec.batch_size <= whole["max"][0]):
+    dim_range = ranges.get("0", {"min": [], "max": []})
+    low, high, window = dim_range["min"], dim_range["max"], list(spec.input_shape)
+    fits = set(ranges) == {"0"} and low[1:] == high[1:] == window
+    if not (fits and config["graph_shape_mutable"] and 1 <= low[0] <= spec.batch_size <= high[0]):
         raise ParameterError(
             "builder_config.dim_range does not fit the graph, its batch or shape_mutable",
             received=f"{ranges}, shape_mutable {config['graph_shape_mutable']}",
-            expected=f'"0" from [smallest, {", ".join(map(str, window))}] to [largest, ...] around batch '
+            expected=f'"0" from [minimum, {", ".join(map(str, window))}] to [maximum, ...] that includes batch '
             f"{spec.batch_size}, in a mutable model",
         )
 
 
 def _merge(into: dict, more: Mapping) -> None:
-    """Adds what `more` says; sections are merged key by key."""
+    """Adds the keys of `more`; sections are merged key by key."""
     for key, value in more.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             _merge(into[key], value)

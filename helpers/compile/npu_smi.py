@@ -1,24 +1,32 @@
-"""Ascend chips as `npu-smi` tells them, in every layout that its releases print."""
+"""Ascend devices as `npu-smi` reports them, in every layout that its releases print."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from helpers.run.environment import scrubbed_environment
 
 _TIMEOUT_S = 20.0
-# A card that prints only its family's name has to be asked for its board.
+# Cards that report only their family; the full name is in the output of `npu-smi info -t board`.
 _FAMILY_NAMES = ("Ascend910", "Ascend950")
 
 
 @dataclass(frozen=True)
-class Chip:
-    """One chip: where it is, what it is called, and what it is doing.
+class NpuDevice:
+    """One Ascend device: its position, name, health and load.
 
-    `processes` counts programs on the chip; None where this release of npu-smi does not list them.
+    Attributes:
+        npu: number of the card.
+        chip: number on the card.
+        name: as printed, such as 310P3.
+        health: `OK` or a warning.
+        aicore_percent: load of the AI cores; None if not reported.
+        memory_used_mb, memory_total_mb: None if not reported.
+        processes: programs that use the device; None if this release of npu-smi does not list them.
     """
 
     npu: int
@@ -32,45 +40,46 @@ class Chip:
 
     @property
     def soc_version(self) -> str:
-        """The name that ATC knows it by."""
+        """ATC's name for this kind of device."""
         return self.name if self.name.startswith("Ascend") else f"Ascend{self.name}"
 
     @property
     def is_busy(self) -> bool:
-        """Whether something else computes on it, so that timings of ours would be wrong."""
+        """Whether other programs use it, which makes timings unreliable."""
         return bool(self.aicore_percent) or bool(self.processes)
 
     def __str__(self) -> str:
-        doing = f"AI core {self.aicore_percent:g} %" if self.aicore_percent is not None else "load unknown"
+        load = f"AI core {self.aicore_percent:g} %" if self.aicore_percent is not None else "load unknown"
         if self.processes:
-            doing += f", {self.processes} processes"
+            load += f", {self.processes} processes"
         memory = f", {self.memory_used_mb} of {self.memory_total_mb} MB" if self.memory_total_mb else ""
-        return f"NPU {self.npu} chip {self.chip}: {self.name}, {self.health}, {doing}{memory}"
+        return f"NPU {self.npu} chip {self.chip}: {self.name}, {self.health}, {load}{memory}"
 
 
-def list_chips() -> list[Chip]:
-    """The chips of this machine; none where `npu-smi` is missing or fails."""
-    return parse_info(_ask("info"))
+def list_npu_devices() -> list[NpuDevice]:
+    """The Ascend devices of this machine; none if `npu-smi` is missing or fails."""
+    return parse_info(_run_npu_smi("info"))
 
 
 def find_soc_version() -> str | None:
-    """The `soc_version` of this machine's chips, or None where there is none or they differ."""
-    names = {chip.soc_version: chip for chip in list_chips()}
-    if len(names) != 1:
+    """The `soc_version` of this machine's devices; None if there are none, or several kinds."""
+    kinds = {device.soc_version: device for device in list_npu_devices()}
+    if len(kinds) != 1:
         return None
-    (name, chip), *_ = names.items()
+    (name, device), *_ = kinds.items()
     if name not in _FAMILY_NAMES:
         return name
-    return parse_board(_ask("info", "-t", "board", "-i", str(chip.npu), "-c", str(chip.chip)))
+    return parse_board(_run_npu_smi("info", "-t", "board", "-i", str(device.npu), "-c", str(device.chip)))
 
 
-def parse_info(text: str) -> list[Chip]:
-    """The chips in the table of `npu-smi info`, read by its cells: columns and boxes differ between releases.
+def parse_info(text: str) -> list[NpuDevice]:
+    """The devices in the table of `npu-smi info`, read cell by cell, because column widths differ between releases.
 
-    A chip has two rows: `number name | health | power, temperature` and `chip [device] | bus | load and memory`.
+    A device has two rows: `number name | health | power, temperature` and `chip [device] | bus | load and memory`.
     """
-    chips: list[Chip] = []
-    first, processes = None, None
+    devices: list[NpuDevice] = []
+    first: list[str] | None = None
+    processes: dict[tuple[int, int], int] | None = None
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.strip().startswith("|"):
@@ -80,18 +89,21 @@ def parse_info(text: str) -> list[Chip]:
         elif processes is not None:
             _count_process(cells, processes)
         elif len(cells) == 3 and first is None:
-            first = re.fullmatch(r"(\d+)\s+(\S+)", cells[0]) and cells
-        elif len(cells) == 3:
-            chips.append(_chip(first, cells))
+            first = cells if re.fullmatch(r"(\d+)\s+(\S+)", cells[0]) else None
+        elif len(cells) == 3 and first is not None:
+            devices.append(_parse_device(first, cells))
             first = None
     if processes is None:
-        return chips
-    counts = [processes.get((chip.npu, chip.chip), 0) for chip in chips]
-    return [Chip(**{**vars(chip), "processes": count}) for chip, count in zip(chips, counts, strict=True)]
+        return devices
+    return [replace(device, processes=processes.get((device.npu, device.chip), 0)) for device in devices]
 
 
 def parse_board(text: str) -> str | None:
-    """`soc_version` from `npu-smi info -t board`: the chip's name, an underscore and the NPU's name."""
+    r"""The `soc_version` from `npu-smi info -t board`: the chip's name, an underscore and the NPU's name.
+
+    >>> parse_board("Chip Name : Ascend910\nNPU Name : 9391")
+    'Ascend910_9391'
+    """
     fields = dict(re.findall(r"^\s*(\w+ Name)\s*:\s*(\S+)", text, re.MULTILINE))
     if "Chip Name" not in fields or "NPU Name" not in fields:
         return None
@@ -99,24 +111,24 @@ def parse_board(text: str) -> str | None:
     return name if name.startswith("Ascend") else f"Ascend{name}"
 
 
-def _chip(first: list[str], second: list[str]) -> Chip:
+def _parse_device(first: Sequence[str], second: Sequence[str]) -> NpuDevice:
     npu, name = first[0].split()
-    numbers = re.match(r"([\d.]+)?", second[2])
-    # The last pair that is not "0 / 0": cards with HBM print their DDR before it, as nothing of nothing.
+    number = re.match(r"[\d.]+", second[2])
+    # Cards with HBM print their DDR first, as "0 / 0"; the larger total is the device's memory.
     pairs = [(int(used), int(total)) for used, total in re.findall(r"(\d+)\s*/\s*(\d+)", second[2])]
     used, total = max(pairs, key=lambda pair: pair[1], default=(None, None))
-    load = float(numbers[1]) if numbers and numbers[1] else None
-    return Chip(int(npu), int(second[0].split()[0]), name, first[1], load, used, total)
+    load = float(number[0]) if number else None
+    return NpuDevice(int(npu), int(second[0].split()[0]), name, first[1], load, used, total)
 
 
-def _count_process(cells: list[str], processes: dict[tuple[int, int], int]) -> None:
+def _count_process(cells: Sequence[str], processes: dict[tuple[int, int], int]) -> None:
     place = re.match(r"(\d+)\s+(\d+)", cells[0])
     if place and len(cells) >= 3 and cells[1].isdigit():
         key = int(place[1]), int(place[2])
         processes[key] = processes.get(key, 0) + 1
 
 
-def _ask(*arguments: str) -> str:
+def _run_npu_smi(*arguments: str) -> str:
     program = shutil.which("npu-smi")
     if program is None:
         return ""

@@ -1,34 +1,67 @@
-"""ONNX Runtime opens the graph itself; int8 and float16 weights are written into it."""
+"""ONNX Runtime opens the graph itself; int8 and float16 weights are written into a copy of it."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from helpers.compile.job import CompiledModel, CompileJob, Compiler, Report
-from helpers.compile.quantize import describe_quantized, layers_to_keep, quantize_onnxruntime
+from helpers.compile.base import CompiledModel, CompileJob, Compiler, Report
+from helpers.compile.quantize import LAYER_OPS, describe_int8, last_line, select_fp32_layers
+from helpers.errors import CompileError
 from helpers.params.targets import Target
 from helpers.run.environment import package_version
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# The first operator set with per-channel QuantizeLinear.
+_QUANTIZE_OPSET = 13
+
+
+class OnnxRuntimeCompiler(Compiler):
+    """Copies the graph, quantises it, or stores its weights in float16."""
+
+    runtime = "onnxruntime"
+
+    def identity(self, target: Target) -> dict[str, object] | None:
+        """ONNX Runtime's version."""
+        version = package_version("onnxruntime")
+        return {"onnxruntime": version} if version else None
+
+    def inputs(self, job: CompileJob) -> dict[str, object]:
+        """The precision; for int8 also the calibration and the layers kept in float32."""
+        inputs: dict[str, object] = {"precision": job.precision}
+        if job.precision == "int8":
+            inputs |= {"calibration": dict(job.sample_inputs()), "keep": job.params.fp32_layers}
+        return inputs
+
+    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
+        """Writes `<output>.onnx`."""
+        if job.precision == "int8":
+            keep = select_fp32_layers(graph, job.params.fp32_layers)
+            path = quantize_onnxruntime(graph, job.samples(), output, keep)
+            return CompiledModel((path,), facts=describe_int8(job, graph, keep))
+        if job.precision == "f16_weights":
+            return CompiledModel((store_weights_in_f16(graph, output),))
+        path = output.with_suffix(".onnx")
+        shutil.copyfile(graph, path)
+        return CompiledModel((path,))
 
 
 def store_weights_in_f16(graph: Path, output: Path) -> Path:
-    """Writes `<output>.onnx`, whose layers' weights are float16 initializers behind a Cast to float32.
+    """Writes `<output>.onnx` with the weights of its layers as float16 initializers, each cast back to float32.
 
-    A weight that float16 cannot hold (beyond ±65504) stays float32.
+    A weight that float16 cannot represent (beyond ±65504) stays float32.
     """
     import onnx
     from onnx import helper, numpy_helper
 
     model = onnx.load(str(graph))
-    wanted = {name for node in model.graph.node if node.op_type in _LAYERS for name in node.input[1:2]}
+    weights = {name for node in model.graph.node if node.op_type in LAYER_OPS for name in node.input[1:2]}
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.name not in wanted or values.dtype != np.float32:
+        if tensor.name not in weights or values.dtype != np.float32:
             continue
         if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
             continue
@@ -45,31 +78,53 @@ def store_weights_in_f16(graph: Path, output: Path) -> Path:
     return path
 
 
-class OnnxRuntimeCompiler(Compiler):
-    """Copies the graph, or quantises it."""
+def quantize_onnxruntime(graph: Path, windows: np.ndarray, output: Path, fp32_layers: Sequence[str]) -> Path:
+    """Writes `<output>.onnx` in int8, with QuantizeLinear and DequantizeLinear around every quantised layer.
 
-    runtime = "onnxruntime"
+    An operator set below 13 is raised to 13, the first with weights per channel.
 
-    def identity(self, target: Target) -> dict[str, object] | None:
-        """ONNX Runtime's version."""
-        version = package_version("onnxruntime")
-        return {"onnxruntime": version} if version else None
+    Args:
+        graph: the ONNX file.
+        windows: (N, C, *window) float32; all of them are used for calibration.
+        output: the path without its suffix.
+        fp32_layers: names of the layers kept in float32.
 
-    def inputs(self, job: CompileJob) -> dict[str, object]:
-        """The precision; for int8 also the calibration and the layers kept precise."""
-        inputs: dict[str, object] = {"precision": job.precision}
-        if job.precision == "int8":
-            inputs |= {"calibration": dict(job.sample_inputs()), "keep": job.params.fp32_layers}
-        return inputs
+    Raises:
+        CompileError: the quantiser rejects the graph.
+    """
+    import onnx
+    from onnxruntime import quantization
 
-    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
-        """Writes `<output>.onnx`."""
-        if job.precision == "int8":
-            keep = layers_to_keep(graph, job.params.fp32_layers)
-            path = quantize_onnxruntime(graph, job.samples(), output, keep)
-            return CompiledModel((path,), facts=describe_quantized(job, graph, keep))
-        if job.precision == "f16_weights":
-            return CompiledModel((store_weights_in_f16(graph, output),))
-        path = output.with_suffix(".onnx")
-        shutil.copyfile(graph, path)
-        return CompiledModel((path,))
+    path = output.with_suffix(".onnx")
+    raised = output.with_suffix(".raised.onnx")
+    try:
+        model = onnx.load(str(graph))
+        if model.opset_import[0].version < _QUANTIZE_OPSET:
+            model = onnx.version_converter.convert_version(model, _QUANTIZE_OPSET)
+        onnx.save(model, str(raised))
+        quantization.quantize_static(
+            str(raised),
+            str(path),
+            _CalibrationReader(model.graph.input[0].name, windows),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(LAYER_OPS),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=list(fp32_layers),
+        )
+    except Exception as error:
+        raise CompileError("ONNX Runtime's quantiser rejects the graph", received=last_line(error)) from error
+    finally:
+        raised.unlink(missing_ok=True)
+    return path
+
+
+class _CalibrationReader:
+    """Yields the windows one by one, in the form that ONNX Runtime's calibrator reads."""
+
+    def __init__(self, input_name: str, windows: np.ndarray):
+        self._feeds = iter([{input_name: window[None]} for window in windows])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)

@@ -1,15 +1,29 @@
-"""Converts an ONNX graph to OpenVINO's own files."""
+"""OpenVINO's converter and, for int8, NNCF's post-training quantisation."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from helpers.compile.job import CompiledModel, CompileJob, Compiler, Report
-from helpers.compile.openvino_names import convert_with_names
-from helpers.compile.quantize import describe_quantized, layers_to_keep, quantize_openvino
+import numpy as np
+
+from helpers.compile.base import CompiledModel, CompileJob, Compiler, Report
+from helpers.compile.quantize import LAYER_OPS, describe_int8, last_line, select_fp32_layers
 from helpers.errors import CompileError
 from helpers.params.targets import Target
 from helpers.run.environment import package_version
+
+if TYPE_CHECKING:
+    import openvino
+
+# OpenVINO's generated names end with a counter of the process.
+_GENERATED_NAME = re.compile(r"^[A-Za-z]+_\d+$")
+_PRODUCTS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData", "MatMul")
 
 
 class OpenVinoCompiler(Compiler):
@@ -23,38 +37,120 @@ class OpenVinoCompiler(Compiler):
         return {"openvino": version} if version else None
 
     def inputs(self, job: CompileJob) -> dict[str, object]:
-        """For int8 the calibration and the layers kept precise; else whether weights are stored in float16."""
+        """For int8 the calibration and the layers kept in float32; else whether weights are stored in float16."""
         if job.precision == "int8":
-            kept = job.params.fp32_layers
-            return {"calibration": dict(job.sample_inputs()), "keep": kept, "nncf": package_version("nncf")}
+            keep = job.params.fp32_layers
+            return {"calibration": dict(job.sample_inputs()), "keep": keep, "nncf": package_version("nncf")}
         return {"f16_weights": job.precision == "f16_weights"}
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>.xml` and `<output>.bin`."""
         if job.precision == "int8":
-            keep = layers_to_keep(graph, job.params.fp32_layers)
+            keep = select_fp32_layers(graph, job.params.fp32_layers)
             path = quantize_openvino(graph, job.samples(), output, keep)
-            facts = describe_quantized(job, graph, keep)
+            facts = describe_int8(job, graph, keep)
         else:
             path = compile_openvino(graph, output, f16_weights=job.precision == "f16_weights")
-            facts = {"runs in": f"{job.precision}, chosen when the device opens it"}
+            facts = {"precision": f"{job.precision}, chosen when the device opens the model"}
         return CompiledModel((path, path.with_suffix(".bin")), facts=facts)
 
 
 def compile_openvino(graph: Path, output: Path, *, f16_weights: bool = False) -> Path:
     """Writes `<output>.xml` and `<output>.bin` with float32 weights, or with weights rounded to float16.
 
-    The precision that runs is chosen when the device opens the file, so one file serves f32 and bf16.
+    The precision of the computation is chosen when the device opens the file, so one file serves f32 and bf16.
 
     Raises:
-        CompileError: OpenVINO refuses the graph.
+        CompileError: OpenVINO rejects the graph.
     """
     import openvino
 
     try:
-        model = convert_with_names(graph)
+        model = _convert(graph)
     except Exception as error:
-        raise CompileError("OpenVINO refuses the graph", received=str(error).splitlines()[-1]) from error
+        raise CompileError("OpenVINO rejects the graph", received=last_line(error)) from error
     path = output.with_suffix(".xml")
     openvino.save_model(model, path, compress_to_fp16=f16_weights)
     return path
+
+
+def quantize_openvino(graph: Path, windows: np.ndarray, output: Path, fp32_layers: Sequence[str]) -> Path:
+    """Writes `<output>.xml` and `<output>.bin` in int8, weights per channel.
+
+    Args:
+        graph: an ONNX file with whole InstanceNormalizations, which OpenVINO runs as one float32 op each.
+        windows: (N, C, *window) float32; all of them are used for calibration.
+        output: the path without its suffix.
+        fp32_layers: names of the layers kept in float32.
+
+    Raises:
+        CompileError: NNCF is not installed, or rejects the graph.
+    """
+    import openvino
+
+    try:
+        import nncf
+    except ImportError as error:
+        remedy = "Install it with `pip install -r requirements.txt`."
+        raise CompileError("int8 for OpenVINO needs NNCF", received=str(error), remedy=remedy) from None
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    path = output.with_suffix(".xml")
+    try:
+        with _without_progress_bars():
+            model = nncf.quantize(
+                _convert(graph),
+                nncf.Dataset([window[None] for window in windows]),
+                preset=nncf.QuantizationPreset.MIXED,  # leaky activations are not symmetric
+                target_device=nncf.TargetDevice.CPU,
+                subset_size=len(windows),
+                ignored_scope=nncf.IgnoredScope(names=list(fp32_layers), types=["MVN"], validate=False),
+            )
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except Exception as error:
+        raise CompileError("NNCF rejects the graph", received=last_line(error)) from error
+    return path
+
+
+def _convert(graph: Path) -> openvino.Model:
+    """Converts an ONNX file so that layers keep their names and every other name is reproducible.
+
+    OpenVINO splits a layer with a bias into two ops and gives the node's name to the addition; here the product gets
+    it, so that the layer can be found by its name. Generated names are numbered by their position in the graph.
+    """
+    import onnx
+    import openvino
+
+    model = openvino.convert_model(graph)
+    ops = model.get_ordered_ops()
+    for index, op in enumerate(ops):
+        if _GENERATED_NAME.match(op.get_friendly_name()):
+            op.set_friendly_name(f"{op.get_type_name()}_{index}")
+    producers = {name: op for op in ops for port in op.outputs() for name in port.get_names()}
+    for node in onnx.load(str(graph), load_external_data=False).graph.node:
+        product = _find_product(producers.get(node.output[0])) if node.op_type in LAYER_OPS else None
+        if product is not None and product.get_friendly_name() != node.name:
+            producers[node.output[0]].set_friendly_name(f"{node.name}/biased")
+            product.set_friendly_name(node.name)
+    return model
+
+
+def _find_product(op: openvino.Node | None) -> openvino.Node | None:
+    """The convolution or matrix product behind an op that adds the bias."""
+    while op is not None and op.get_type_name() not in _PRODUCTS:
+        if op.get_type_name() not in ("Add", "Reshape", "Result") or not op.inputs():
+            return None
+        op = op.input_value(0).get_node()
+    return op
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """NNCF draws progress with rich, which creates widgets in a notebook; a headless run must have none."""
+    import rich
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        rich.reconfigure(force_jupyter=False)
+        try:
+            yield
+        finally:
+            rich.reconfigure()

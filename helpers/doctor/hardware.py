@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 
 from helpers.compile.cann import find_cann, release_of
-from helpers.compile.npu_smi import list_chips
+from helpers.compile.npu_smi import list_npu_devices
 from helpers.doctor.software import cann_module_is_here
 from helpers.run.environment import processor_name
 
 
 def describe_ascend() -> dict[str, str]:
     """Chips with their load, CANN's version and the opsets that it reads, and where `acl` comes from."""
-    chips = [f"{chip}, for ATC {chip.soc_version}" for chip in list_chips()]
+    chips = [f"{device}, for ATC {device.soc_version}" for device in list_npu_devices()]
     return {
         "Ascend chips": "; ".join(chips) or "none that npu-smi tells",
         "atc (CANN)": _describe_cann(),

@@ -6,8 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.compile.job import CompiledModel, CompileJob
-from helpers.compile.registry import compiler_for
+from helpers.compile.base import CompiledModel, CompileJob, compiler_for
 from helpers.graph.read import load_graph
 from helpers.graph.surgery import Rewrite, rewrite_and_prove, rewrite_named
 from helpers.params.targets import Precision, Target, load_target

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from helpers import stages
-from helpers.compile.quantize import search_kept_layers
-from helpers.compile.registry import compiler_for
+from helpers.compile.base import compiler_for
 from helpers.errors import ParameterError
 from helpers.inference.predictor import DevicePredictor
 from helpers.params.targets import Precision, load_target
@@ -395,12 +394,53 @@ class _Study:
                 tried[kept] = (self._judge(cell, cell_run, kept), cell_run)
             return tried[kept][0].change
 
-        limit, most = limit_of(cell.precision), self.run.params.int8_attempts
-        attempts = search_kept_layers(measure, (), worst_first, limit, most)
+        limit, max_attempts = limit_of(cell.precision), self.run.params.int8_attempts
+        attempts = search_fp32_layers(measure, worst_first, limit=limit, max_attempts=max_attempts)
         best = min(attempts, key=lambda attempt: abs(attempt.change))
-        self.runs[str(cell)] = tried[best.kept][1]
-        shown = [(len(attempt.kept), attempt.change) for attempt in attempts]
-        return self._judge(cell, tried[best.kept][1], best.kept, shown)
+        self.runs[str(cell)] = tried[best.fp32_layers][1]
+        shown = [(len(attempt.fp32_layers), attempt.change) for attempt in attempts]
+        return self._judge(cell, tried[best.fp32_layers][1], best.fp32_layers, shown)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One int8 model of a search: the layers put back to float32, and the signed change of its score."""
+
+    fp32_layers: tuple[str, ...]
+    change: float
+
+
+def search_fp32_layers(
+    measure: Callable[[tuple[str, ...]], float], worst_first: Sequence[str], *, limit: float, max_attempts: int
+) -> list[Attempt]:
+    """Puts the most harmful layers back to float32, 0, 1, 3, 7, … of them, until the change is within the limit.
+
+    Args:
+        measure: quantises with these layers kept in float32 and returns the signed change of the score.
+        worst_first: the layers, the most harmful first.
+        limit: maximum accepted change.
+        max_attempts: at most so many models are made.
+
+    Returns:
+        The attempts in order. The best one, with the smallest change, may be any of them.
+
+    >>> changes = {0: -0.02, 1: -0.008, 3: -0.004}
+    >>> found = search_fp32_layers(lambda kept: changes[len(kept)], ["a", "b", "c", "d"], limit=0.006, max_attempts=9)
+    >>> [attempt.fp32_layers for attempt in found]
+    [(), ('a',), ('a', 'b', 'c')]
+    """
+    attempts: list[Attempt] = []
+    for count in _growing_counts(len(worst_first))[:max_attempts]:
+        layers = tuple(worst_first[:count])
+        attempts.append(Attempt(layers, measure(layers)))
+        if abs(attempts[-1].change) <= limit:
+            break
+    return attempts
+
+
+def _growing_counts(available: int) -> list[int]:
+    counts = [2**power - 1 for power in range(available.bit_length() + 1)]
+    return [*(count for count in counts if count < available), available]
 
 
 def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dict]], folder: Path) -> StageOutput:

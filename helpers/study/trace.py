@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 
-from helpers.compile.quantize import layers_to_keep, quantizable_layers
+from helpers.compile.quantize import LAYER_OPS, quantizable_layers, select_fp32_layers
 from helpers.graph.read import constants_of, load_graph, open_reference, tensor_shapes
 from helpers.recipes.base import Recipe
 from helpers.run import Run
@@ -172,9 +172,6 @@ def _name(node: onnx.NodeProto) -> str:
     return node.name or node.output[0]
 
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-
 def rank_layers(recipe: Recipe, base: Run, quantised: Run, windows: Sequence[np.ndarray]) -> list[str]:
     """Layers that int8 runs, the most harmful first: by the error that each adds to what arrives, over some windows.
 
@@ -192,9 +189,9 @@ def rank_layers(recipe: Recipe, base: Run, quantised: Run, windows: Sequence[np.
         rows = compare_nodes(model, OnnxForm(model), traced_form(quantised), {spec.input_name: window})
         before = {row.tensor: row.error for row in rows}
         for row in rows:
-            if row.op in _LAYERS:
+            if row.op in LAYER_OPS:
                 added[row.node] = max(added.get(row.node, 0.0), row.error - row.input_error)
-    kept = set(layers_to_keep(graph)) | set(quantised.params.fp32_layers)
+    kept = set(select_fp32_layers(graph)) | set(quantised.params.fp32_layers)
     layers = [name for name in quantizable_layers(graph) if name not in kept]
     return sorted(layers, key=lambda name: -added.get(name, 0.0)) if before else layers
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from helpers.compile.job import CompileJob
+from helpers.compile.base import CompileJob
 from helpers.graph.spec import GraphSpec
 from helpers.params import load_target
 from helpers.params.model import RunParams

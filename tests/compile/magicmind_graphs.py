@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers.compile.magicmind_build import CalibrationSet, build_magicmind
+from helpers.compile.magicmind import CalibrationFile, build_magicmind
 from helpers.compile.magicmind_config import assemble_builder_config
 from helpers.compile.torchscript import compile_torchscript
 from helpers.graph.export import export_network
@@ -68,10 +68,10 @@ def build(
     return build_magicmind(graph, graph.with_name("built"), spec, config, **options)
 
 
-def calibration(folder: Path, count: int = 5) -> CalibrationSet:
+def calibration(folder: Path, count: int = 5) -> CalibrationFile:
     """Windows as a calibration set."""
     np.savez(folder / "windows.npz", windows=sample(count))
-    return CalibrationSet(folder / "windows.npz")
+    return CalibrationFile(folder / "windows.npz")
 
 
 def sample(batch: int, seed: int = 0) -> np.ndarray:

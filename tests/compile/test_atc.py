@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.compile.atc import atc_command, sister_commands
+from helpers.compile.atc import atc_command, tuning_commands
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.params.atc_options import AtcOptions
@@ -103,7 +103,7 @@ def test_a_shown_command_splits_into_the_same_arguments():
 
 def test_the_commands_for_a_slow_model_take_over_what_decides_it():
     command = atc_command(Path("m.onnx"), Path("out/model"), PICTURE, "Ascend310P3", [1, 4])
-    lines = sister_commands(command, Path("m.onnx"), Path("out/model"), PICTURE).values()
+    lines = tuning_commands(command, Path("m.onnx"), Path("out/model"), PICTURE).values()
     tune, profile, quantise = map(shlex.split, lines)
     assert tune[0] == "aoe" and {"--model=m.onnx", "--dynamic_batch_size=1,4", "--output=out/model_aoe"} <= set(tune)
     measured = shlex.split(profile[2].removeprefix("--application="))

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from helpers.compile.atc import AtcCompiler, choose_soc_version
-from helpers.compile.npu_smi import Chip
+from helpers.compile.npu_smi import NpuDevice
 from helpers.errors import CompileError, ParameterError
 from helpers.params import load_target
 from helpers.params.atc_options import AtcOptions
@@ -123,7 +123,7 @@ def test_a_compile_that_takes_too_long_is_ended_with_its_children(norm_job, tmp_
     with pytest.raises(CompileError, match=r"ATC took longer than 0\.5 s"):
         compile_job(norm_job(atc={"timeout_s": 0.5}), tmp_path, said.append)
     assert time.monotonic() - started < 20
-    assert said and said[0].startswith("ATC has run for 0 s and holds ")
+    assert said and said[0].startswith("ATC has been running for 0 s and uses ")
     child = int((tmp_path / "child").read_text(encoding="utf-8"))
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
@@ -174,24 +174,22 @@ class TestChip:
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
         assert choose_soc_version(load_target("ascend910b"), AtcOptions()) == "Ascend910B3"
         assert choose_soc_version(load_target("ascend910b"), AtcOptions(soc_version="Ascend910B1")) == "Ascend910B1"
-        with pytest.raises(ParameterError, match="target ascend910b is for other chips"):
+        with pytest.raises(ParameterError, match="target ascend910b is for other devices"):
             choose_soc_version(load_target("ascend910b"), AtcOptions(soc_version="Ascend310P3"))
 
     def test_a_file_for_another_chip_says_so(self, cann, norm_job, tmp_path):
         cann(SOC="Ascend310B1")
         done = compile_job(norm_job(), tmp_path)
-        assert (
-            done.facts["look at this"] == "the .om is for Ascend310P3; this machine has Ascend310B1 and cannot run it"
-        )
+        assert done.facts["warning"] == "the .om is for Ascend310P3; this machine has Ascend310B1 and cannot run it"
 
 
 def test_a_chip_at_work_is_named_and_warned_of(cann, norm_job, tmp_path, monkeypatch, caplog):
     cann()
-    busy, idle = (Chip(0, n, "310P3", "OK", load, 1, 2, 0) for n, load in enumerate((87.0, 0.0)))
-    monkeypatch.setattr("helpers.compile.atc.list_chips", lambda: [busy, idle])
+    busy, idle = (NpuDevice(0, n, "310P3", "OK", load, 1, 2, 0) for n, load in enumerate((87.0, 0.0)))
+    monkeypatch.setattr("helpers.compile.atc.list_npu_devices", lambda: [busy, idle])
     done = compile_job(norm_job(), tmp_path)
     assert done.facts["busy"] == "NPU 0 chip 0: 310P3, OK, AI core 87 %, 1 of 2 MB"
-    assert "timings will be wrong" in caplog.text
+    assert "timings are unreliable" in caplog.text
 
 
 class TestIdentity:

@@ -77,5 +77,5 @@ def test_a_graph_that_openvino_cannot_read_is_one_line(tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"\x00" * 100)
     with pytest.raises(CompileError) as refusal:
         compile_openvino(tmp_path / "junk.onnx", tmp_path / "model")
-    assert "OpenVINO refuses the graph" in refusal.value.line()
+    assert "OpenVINO rejects the graph" in refusal.value.line()
     assert "\n" not in refusal.value.line()

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers.compile.magicmind_build import CalibrationSet, build_magicmind, find_magicmind
+from helpers.compile.magicmind import CalibrationFile, build_magicmind, find_magicmind
 from helpers.errors import CompileError
 from helpers.params.paths import PROJECT_ROOT
 from tests.compile.magicmind_graphs import ClassMap, build, calibration, make_graph, make_torchscript
@@ -60,7 +60,7 @@ def test_a_quantised_build_sees_every_window(tmp_path, magicmind_double):
 
 def test_a_quantised_build_without_windows_is_refused_before_the_vendor(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
-    with pytest.raises(CompileError, match="qint8_mixed_float32 without a calibration set"):
+    with pytest.raises(CompileError, match="qint8_mixed_float32 needs a calibration set"):
         build(graph, spec, magicmind_double, precision="qint8_mixed_float32")
     assert not magicmind_double.read_reports()
 
@@ -72,13 +72,13 @@ def test_windows_of_another_shape_are_refused(shape, tmp_path, magicmind_double)
     with pytest.raises(CompileError, match="do not fit the input"):
         build(
             graph, spec, magicmind_double,
-            precision="qint8_mixed_float16", calibration=CalibrationSet(tmp_path / "windows.npz"),
+            precision="qint8_mixed_float16", calibration=CalibrationFile(tmp_path / "windows.npz"),
         )  # fmt: skip
 
 
 def test_what_the_builder_refuses_leaves_nothing(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, network=ClassMap)
-    with pytest.raises(CompileError, match="the builder gave no model"):
+    with pytest.raises(CompileError, match="the builder returned no model"):
         build(
             graph, spec, magicmind_double,
             given={"opt_config": {"type64to32_conversion": False}}, output_rank=3,
@@ -114,7 +114,7 @@ class TestInterpreter:
         [
             ("echo going down; kill -9 $$", "failed: received signal 9; going down"),
             ("echo no licence >&2; exit 3", "failed: received exit code 3; no licence"),
-            ("echo all well", "gave no answer: received all well"),
+            ("echo all well", "wrote no answer: received all well"),
             ("sleep 60", "took longer than 0.5 s"),
         ],
     )

@@ -83,7 +83,7 @@ def test_the_users_keys_go_over_the_targets_one_by_one():
     ],
 )
 def test_a_range_that_does_not_fit_is_refused(box):
-    with pytest.raises(ParameterError, match=r"dim_range .*\[largest"):
+    with pytest.raises(ParameterError, match=r"dim_range .*\[maximum"):
         _assemble(given={"dim_range": box})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.compile.mm_run import measure_throughput, mm_run_command, parse_throughput
+from helpers.compile.magicmind import measure_throughput, mm_run_command, parse_throughput
 from helpers.errors import CompileError
 from helpers.graph.spec import GraphSpec
 from tests.compile.magicmind_graphs import build, make_graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.compile.npu_smi import list_chips, parse_board, parse_info
+from helpers.compile.npu_smi import list_npu_devices, parse_board, parse_info
 
 # Syllo/nvtop#421: two chips a card, one of them at work, with a process table.
 DUO_AT_WORK = """
@@ -52,7 +52,7 @@ WITHOUT_BUS = """
 )
 def test_every_layout_of_the_double(cann, smi, devices, soc, places, total):
     cann(SMI=smi, DEVICES=str(devices), SOC=soc)
-    chips = list_chips()
+    chips = list_npu_devices()
     assert [(chip.npu, chip.chip) for chip in chips] == places
     assert {chip.soc_version for chip in chips} == {soc}
     assert {chip.memory_total_mb for chip in chips} == {total}
@@ -75,9 +75,9 @@ def test_no_bus_and_a_name_of_digits():
 
 def test_no_card_no_chips(cann, monkeypatch):
     cann(DEVICES="0")
-    assert list_chips() == []
+    assert list_npu_devices() == []
     monkeypatch.setenv("PATH", "/nowhere")
-    assert list_chips() == []
+    assert list_npu_devices() == []
 
 
 def test_the_board_names_what_the_table_does_not():

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from helpers.compile.program import run_program
+from helpers.compile.process import run_program
 from helpers.errors import CompileError
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from helpers.compile import quantize
-from helpers.compile.onnxruntime import store_weights_in_f16
-from helpers.compile.openvino import compile_openvino
+from helpers.compile.onnxruntime import quantize_onnxruntime, store_weights_in_f16
+from helpers.compile.openvino import compile_openvino, quantize_openvino
+from helpers.compile.quantize import quantizable_layers, select_fp32_layers
 from helpers.devices import open_device
 from helpers.errors import CompileError
 from helpers.graph.export import export_network
@@ -47,12 +47,12 @@ def answer(path: Path, target: str, precision: str, windows: np.ndarray) -> np.n
         return device.infer({"image": windows})["scores"]
 
 
-QUANTIZERS = {"cpu": quantize.quantize_openvino, "onnxruntime": quantize.quantize_onnxruntime}
+QUANTIZERS = {"cpu": quantize_openvino, "onnxruntime": quantize_onnxruntime}
 
 
 @pytest.mark.parametrize("target", QUANTIZERS)
 def test_int8_is_near_and_not_equal(graph, windows, target, tmp_path):
-    path = QUANTIZERS[target](graph, windows, tmp_path / "model", quantize.layers_to_keep(graph))
+    path = QUANTIZERS[target](graph, windows, tmp_path / "model", select_fp32_layers(graph))
     want, got = answer(graph, "onnxruntime", "f32", windows), answer(path, target, "int8", windows)
     error = np.abs(got - want).max() / np.ptp(want)
     assert 1e-4 < error < 0.1
@@ -60,9 +60,9 @@ def test_int8_is_near_and_not_equal(graph, windows, target, tmp_path):
 
 
 def test_onnxruntime_keeps_first_and_last_and_quantises_per_channel(graph, windows, tmp_path):
-    keep = quantize.layers_to_keep(graph)
-    assert keep == [quantize.quantizable_layers(graph)[0], quantize.quantizable_layers(graph)[-1]]
-    model = onnx.load(quantize.quantize_onnxruntime(graph, windows, tmp_path / "model", keep))
+    keep = select_fp32_layers(graph)
+    assert keep == [quantizable_layers(graph)[0], quantizable_layers(graph)[-1]]
+    model = onnx.load(quantize_onnxruntime(graph, windows, tmp_path / "model", keep))
     makers = {name: node for node in model.graph.node for name in node.output}
     scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
@@ -79,9 +79,9 @@ def test_onnxruntime_keeps_first_and_last_and_quantises_per_channel(graph, windo
 def test_openvino_keeps_what_is_named(graph, windows, tmp_path):
     import openvino
 
-    layers = quantize.quantizable_layers(graph)
-    keep = quantize.layers_to_keep(graph, [layers[2]])
-    model = openvino.Core().read_model(quantize.quantize_openvino(graph, windows, tmp_path / "model", keep))
+    layers = quantizable_layers(graph)
+    keep = select_fp32_layers(graph, [layers[2]])
+    model = openvino.Core().read_model(quantize_openvino(graph, windows, tmp_path / "model", keep))
     quantised = set()
     for op in model.get_ordered_ops():
         is_layer = op.get_type_name() in ("Convolution", "ConvolutionBackpropData")
@@ -103,20 +103,23 @@ def test_no_widget_is_made_in_a_notebook(graph, windows, tmp_path, monkeypatch):
     monkeypatch.setattr(ipywidgets.Output, "__init__", refuse)
     rich.reconfigure()
     assert rich.get_console().is_jupyter
-    assert quantize.quantize_openvino(graph, windows, tmp_path / "model", []).is_file()
+    assert quantize_openvino(graph, windows, tmp_path / "model", []).is_file()
 
 
 def test_a_layer_that_is_not_there_is_refused(graph):
-    with pytest.raises(CompileError, match="no such layer"):
-        quantize.layers_to_keep(graph, ["Conv_99"])
+    with pytest.raises(CompileError, match="unknown layer"):
+        select_fp32_layers(graph, ["Conv_99"])
 
 
 _TWICE = """
-import sys; from pathlib import Path; import numpy as np; from helpers.compile import quantize
+import sys; from pathlib import Path; import numpy as np
+from helpers.compile.onnxruntime import quantize_onnxruntime
+from helpers.compile.openvino import quantize_openvino
+from helpers.compile.quantize import select_fp32_layers
 windows = np.random.default_rng(0).standard_normal((6, 2, 12, 16), dtype=np.float32)
 graph, out = Path(sys.argv[1]), Path(sys.argv[2])
-quantize.quantize_openvino(graph, windows, out, quantize.layers_to_keep(graph))
-quantize.quantize_onnxruntime(graph, windows, out, quantize.layers_to_keep(graph))
+quantize_openvino(graph, windows, out, select_fp32_layers(graph))
+quantize_onnxruntime(graph, windows, out, select_fp32_layers(graph))
 """
 
 
@@ -153,21 +156,3 @@ def test_weights_in_f16_halve_the_file_and_compute_in_f32(tmp_path, target):
         want = network(torch.from_numpy(sample)).numpy()
     got = answer(file, target, "f16_weights", sample)
     np.testing.assert_allclose(got, want, atol=2e-6)  # far below a float16 step of the activations, 5e-4
-
-
-class TestSearch:
-    LAYERS = tuple(f"layer_{index}" for index in range(6))
-
-    def test_puts_back_more_and_more_until_the_score_holds(self):
-        found = quantize.search_kept_layers(lambda kept: -0.01 / len(kept), ["first"], self.LAYERS, 0.003, 9)
-        assert [attempt.kept for attempt in found] == [
-            ("first",), ("first", "layer_0"), ("first", *self.LAYERS[:3]),
-        ]  # fmt: skip
-        assert found[-1].change == pytest.approx(-0.0025)
-
-    def test_ends_when_the_budget_is_spent(self):
-        assert len(quantize.search_kept_layers(lambda kept: -1.0, [], self.LAYERS, 0.003, 2)) == 2
-
-    def test_ends_when_every_layer_is_precise(self):
-        found = quantize.search_kept_layers(lambda kept: 1.0, [], self.LAYERS, 0.003, 99)
-        assert [len(attempt.kept) for attempt in found] == [0, 1, 3, 6]

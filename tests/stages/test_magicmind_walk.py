@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers.compile.magicmind_build import PROGRAM
+from helpers.compile.magicmind import PROGRAM
 from helpers.data.volume import read_volume
 from helpers.errors import ParameterError
 from helpers.stages.artifact import read_manifest

@@ -76,7 +76,7 @@ def test_a_chip_without_5d_resize_gets_the_rewrite_that_the_recipe_does_not_ask_
 def test_a_refused_graph_ends_the_run_in_one_explained_line_and_its_log_stays(walk, tmp_path, cann, monkeypatch):
     rule = [{"op": "Conv", "code": "EZ3003", "text": "No supported Ops kernel and engine are found for [c]."}]
     monkeypatch.setenv("CANN_DOUBLE_ATC_REFUSE", json.dumps(rule))
-    with pytest.raises(CompileError, match=r"ATC refuses the graph \(EZ3003\)") as refusal:
+    with pytest.raises(CompileError, match=r"ATC rejects the graph \(EZ3003\)") as refusal:
         walk(tmp_path, target="ascend310p3", **QUICK)
     run = walk.last.run
     assert "\n" not in refusal.value.line() and "ops package" in refusal.value.line()

@@ -1,11 +1,11 @@
 """The program that builds a MagicMind model: standard library, numpy and MagicMind only, Python 3.8 or newer.
 
-Started as `python build_magicmind.py JOB ANSWER`: the job in JSON, and the file that its answer is written to. It
-never imports `helpers`.
+Usage: `python build_magicmind.py JOB ANSWER`, where JOB is JSON and ANSWER is the JSON file to write. It never
+imports `helpers`.
 
-A job of `{"look": true}` only asks what is here. A build has `parser` ("onnx" or "torchscript"), `graph`, `output`,
-`inputs` (the dimensions of each input in the graph's layout), `config` (the builder's), `device_id`, and
-`calibration`: null or `{"windows": FILE.npz, "algorithm": NAME}` whose array `windows` is (N, C, ...) float32.
+The job `{"probe": true}` only reports what is installed. A build has `parser` ("onnx" or "torchscript"), `graph`,
+`output`, `inputs` (the dimensions of each input in the graph's layout), `config` (of the builder), `device_id`, and
+`calibration`: null or `{"windows": FILE.npz, "algorithm": NAME}`, whose array `windows` is (N, C, ...) float32.
 """
 
 import itertools
@@ -17,10 +17,10 @@ import numpy as np
 
 
 def main(job, answer_path):
-    """Does the job and writes the answer, whole or not at all."""
+    """Does the job and writes the answer atomically."""
     job = json.loads(job)
     try:
-        answer = look() if job.get("look") else build(job)
+        answer = probe() if job.get("probe") else build(job)
     except ImportError as error:
         answer = {"missing": str(error)}
     except Refusal as error:
@@ -31,11 +31,11 @@ def main(job, answer_path):
 
 
 class Refusal(Exception):
-    """MagicMind said no."""
+    """MagicMind reported a failure."""
 
 
-def look():
-    """Version and device count of what is installed, and whether it is a double of MagicMind."""
+def probe():
+    """The installed version, the number of devices, and whether it is a double of MagicMind."""
     import magicmind
     import magicmind.python.runtime as mm
 
@@ -55,7 +55,7 @@ def build(job):
     samples = calibrate(mm, network, config, job) if job["calibration"] else 0
     model = mm.Builder().build_model(os.path.basename(job["output"]), network, config)
     if model is None:
-        raise Refusal("the builder gave no model; its own log names the reason")
+        raise Refusal("the builder returned no model; its own log gives the reason")
     require(model.serialize_to_file(job["output"]), "writing the model")
     return {
         "inputs": describe(model.get_input_names(), model.get_input_dimensions(), model.get_input_data_types()),
@@ -65,24 +65,24 @@ def build(job):
 
 
 def parse(mm, job):
-    """The network of the job's graph, its inputs fixed to the job's dimensions."""
+    """The network of the job's graph, with its inputs set to the job's dimensions."""
     from magicmind.python.runtime.parser import Parser
 
     kinds = {"onnx": mm.ModelKind.kOnnx, "torchscript": mm.ModelKind.kPytorch}
     parser, network = Parser(kinds[job["parser"]]), mm.Network()
     if job["parser"] == "torchscript":
-        # TorchScript does not say what its inputs are.
+        # TorchScript does not store the types of its inputs.
         parser.set_model_param("pytorch-input-dtypes", [mm.DataType.FLOAT32] * len(job["inputs"]))
     require(parser.parse(network, job["graph"]), "parsing the graph")
     if network.get_input_count() != len(job["inputs"]):
-        raise Refusal("the graph has {} inputs, not {}".format(network.get_input_count(), len(job["inputs"])))
+        raise Refusal("the graph has {} inputs instead of {}".format(network.get_input_count(), len(job["inputs"])))
     for index, dimensions in enumerate(job["inputs"]):
         require(network.get_input(index).set_dimension(mm.Dims(tuple(dimensions))), f"input {index} {dimensions}")
     return network
 
 
 def calibrate(mm, network, config, job):
-    """Shows the network the calibration windows on a device; returns how many."""
+    """Runs the calibration windows through the network on a device and returns their number."""
     with np.load(job["calibration"]["windows"]) as content:
         windows = content["windows"]
     calibrator = mm.Calibrator([calibration_data(mm, windows, job["inputs"][0])])
@@ -99,7 +99,7 @@ def calibrate(mm, network, config, job):
 
 
 def calibration_data(mm, windows, dimensions):
-    """MagicMind's view of the windows: batches of the network's own input dimensions."""
+    """The windows as MagicMind reads them: in batches of the network's input dimensions."""
     from magicmind.python.common.types import get_datatype_by_numpy
 
     size = dimensions[0]
@@ -118,14 +118,14 @@ def calibration_data(mm, windows, dimensions):
             return get_datatype_by_numpy(windows.dtype)
 
         def get_sample(self):
-            # The last batch is filled up from the start, so that no window is left out.
+            # The last batch is filled up with the first windows, so that none is left out.
             wanted = itertools.islice(itertools.cycle(range(len(windows))), self.start, self.start + size)
             return np.ascontiguousarray(windows[list(wanted)])
 
         def next(self):
             self.start += size
             if self.start >= len(windows):
-                return mm.Status(mm.Code.OUT_OF_RANGE, "no window is left")
+                return mm.Status(mm.Code.OUT_OF_RANGE, "no more windows")
             return mm.Status.OK()
 
         def reset(self):
@@ -136,7 +136,7 @@ def calibration_data(mm, windows, dimensions):
 
 
 def describe(names, dimensions, types):
-    """Name, dimensions and type name of each tensor of the built model."""
+    """Name, dimensions and type of each tensor of the built model."""
     return [
         [name, [int(size) for size in dims.GetDims()], kind.name.lower()]
         for name, dims, kind in zip(names, dimensions, types)  # noqa: B905 (Python 3.8)
@@ -144,7 +144,7 @@ def describe(names, dimensions, types):
 
 
 def require(status, what):
-    """Ends the job where a status is not good."""
+    """Raises a Refusal unless a status is good."""
     if status is not None and not status.ok():
         raise Refusal(f"{what}: {status}")
 

@@ -1,4 +1,4 @@
-"""Runs a vendor's program: no shell, our environment scrubbed from its own, a log kept, a time limit."""
+"""Runs a vendor's program: without a shell, without our environment variables, with a log and a time limit."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 from helpers.errors import CompileError
 from helpers.run.environment import scrubbed_environment
 
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True)
-class ProgramEnd:
-    """How a program ended, how long it took, and the most memory that it and its children held."""
+class ProgramResult:
+    """Exit code of a program, its duration, and the peak memory of it and its children."""
 
     exit_code: int
     seconds: float
@@ -37,18 +38,19 @@ def run_program(
     title: str,
     report: Callable[[str], None] | None = None,
 ) -> str:
-    """Runs a program to its end, as `run_logged` does.
+    """Runs a program as `run_logged` does, and requires that it succeeds.
 
     Returns:
         The last line that it printed.
 
     Raises:
-        CompileError: it cannot be started, fails, dies of a signal or takes too long; its children end with it.
+        CompileError: it cannot be started, fails, is killed by a signal or takes too long; its children are ended.
     """
-    end = run_logged(command, log, timeout_s, title=title, report=report)
+    result = run_logged(command, log, timeout_s, title=title, report=report)
     last = _last_line(log)
-    if end.exit_code:
-        how = f"signal {-end.exit_code}" if end.exit_code < 0 else f"exit code {end.exit_code}"
+    if result.exit_code:
+        signalled = result.exit_code < 0
+        how = f"signal {-result.exit_code}" if signalled else f"exit code {result.exit_code}"
         raise CompileError(f"{title} failed", received="; ".join(filter(None, [how, last])), remedy=f"Read {log}.")
     return last
 
@@ -61,15 +63,16 @@ def run_logged(
     title: str,
     folder: Path | None = None,
     report: Callable[[str], None] | None = None,
-) -> ProgramEnd:
-    """Runs a program to its end, whatever its exit code.
+) -> ProgramResult:
+    """Runs a program and returns its result, whatever the exit code.
 
     Args:
         command: the program and its arguments.
-        log: gets everything that it prints.
-        timeout_s: after which it and its children are killed.
-        title: its name in errors; `folder`: where it runs.
-        report: takes the seconds and the memory, every moment, as one line.
+        log: receives everything that it prints.
+        timeout_s: it and its children are killed after this time.
+        title: its name in messages.
+        folder: working directory.
+        report: receives a line with the elapsed time and the memory several times per second.
 
     Raises:
         CompileError: it cannot be started, or takes too long.
@@ -81,27 +84,27 @@ def run_logged(
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = process.wait(_LOOK_EVERY_S)
-                    return ProgramEnd(code, time.monotonic() - started, peak)
+                    code = process.wait(_POLL_INTERVAL_S)
+                    return ProgramResult(code, time.monotonic() - started, peak)
                 seconds, now = time.monotonic() - started, _resident_mb(process.pid)
                 peak = max(peak, now)
                 if report:
-                    report(f"{title} has run for {seconds:.0f} s and holds {now:.0f} MB")
+                    report(f"{title} has been running for {seconds:.0f} s and uses {now:.0f} MB")
                 if seconds > timeout_s:
                     raise CompileError(f"{title} took longer than {timeout_s:g} s", remedy=f"Read {log}.")
         finally:
             if process.poll() != 0:
-                _end_group(process)
+                _kill_group(process)
 
 
-def _end_group(process: subprocess.Popen) -> None:
-    """Ends a program and what it started, which lives on where it has ended by itself."""
+def _kill_group(process: subprocess.Popen) -> None:
+    """Kills a program and the children that may outlive it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _start(command: Sequence[str], stream, folder: Path | None, title: str) -> subprocess.Popen:
+def _start(command: Sequence[str], stream: IO[bytes], folder: Path | None, title: str) -> subprocess.Popen:
     try:
         return subprocess.Popen(
             list(command),

@@ -1,0 +1,150 @@
+"""The interface of a compiler: the job it receives, the model it returns, and the compiler of each runtime."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from helpers.errors import CompileError
+from helpers.graph.spec import GraphSpec
+from helpers.params.model import RunParams
+from helpers.params.targets import Precision, Target
+from helpers.run.result import Check
+
+if TYPE_CHECKING:
+    import torch
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """One graph to compile for one target. Names are relative to the run folder, where shown commands are run.
+
+    Attributes:
+        graph_name: the ONNX file, already rewritten.
+        output_name: the compiled file without its suffix.
+        spec: names and shapes of the graph.
+        target: where the model will run.
+        precision: to compile in; runtimes that choose it later open the model in it.
+        params: of the run; each compiler reads its own options from them.
+        network: builds the torch module that was exported, for runtimes that trace it.
+        checkpoints: the files that `network` loads, several for an ensemble.
+        samples: reads the calibration windows (N, C, *window) of several cases.
+        samples_file: where these windows are stored, for shown commands.
+        sample_inputs: what determines the windows, as JSON; its `cases` maps case ids to digests.
+    """
+
+    graph_name: str
+    output_name: str
+    spec: GraphSpec
+    target: Target
+    precision: Precision
+    params: RunParams
+    network: Callable[[], torch.nn.Module]
+    checkpoints: tuple[Path, ...]
+    samples: Callable[[], np.ndarray]
+    samples_file: str
+    sample_inputs: Callable[[], Mapping[str, Any]]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether this precision needs calibration windows."""
+        return self.precision.startswith(("int8", "qint"))
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes to compile for: the gears, or the run's one batch size."""
+        return tuple(sorted(self.params.batch_gears)) or (self.params.batch_size,)
+
+    def calibration_cases(self) -> list[str]:
+        """Ids of the cases that the calibration windows are cut from."""
+        return list(self.sample_inputs()["cases"])
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """The result of a compilation.
+
+    Attributes:
+        files: everything that was written; the first is the one to open.
+        batches: the batch sizes that the model accepts; None for any.
+        facts: shown in the stage's table.
+        checks: of the compiled file.
+        timings: seconds and megabytes by name.
+        simulated: a double of the vendor's compiler wrote the model, so its times mean nothing.
+    """
+
+    files: tuple[Path, ...]
+    batches: tuple[int, ...] | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    simulated: bool = False
+
+
+class Compiler(ABC):
+    """Compiles graphs for one runtime."""
+
+    runtime: ClassVar[str]
+
+    @abstractmethod
+    def identity(self, target: Target) -> Mapping[str, object] | None:
+        """The versions that determine the compiled model, as JSON; None if the compiler is not installed."""
+
+    @abstractmethod
+    def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
+        """Compiles a graph.
+
+        Args:
+            job: what to compile, and for which target.
+            graph: the ONNX file.
+            output: the compiled file without its suffix; its folder exists, and every file written to it is kept.
+            report: receives lines of progress.
+
+        Raises:
+            CompileError: the compiler rejects the graph or is not installed. A log at `output` + `.log` is kept.
+        """
+
+    def inputs(self, job: CompileJob) -> Mapping[str, object]:
+        """What determines the compiled model besides graph, target and versions, as JSON."""
+        return {}
+
+    def side_files(self, job: CompileJob) -> Mapping[str, str]:
+        """Texts of further files that the commands refer to, by name relative to the run folder."""
+        return {}
+
+    def commands(self, job: CompileJob) -> Mapping[str, str]:
+        """Command lines for a machine that has the compiler, to run in the run folder; its own comes first."""
+        return {}
+
+
+# Imported on first use, so that one runtime does not need the packages of the others.
+_COMPILERS = {
+    "openvino": "helpers.compile.openvino:OpenVinoCompiler",
+    "onnxruntime": "helpers.compile.onnxruntime:OnnxRuntimeCompiler",
+    "torch": "helpers.compile.torchscript:TorchScriptCompiler",
+    "ascend": "helpers.compile.atc:AtcCompiler",
+    "ais_bench": "helpers.compile.atc:AtcCompiler",
+    "magicmind": "helpers.compile.magicmind:MagicMindCompiler",
+}
+
+
+@functools.cache
+def compiler_for(runtime: str) -> Compiler:
+    """The compiler of a runtime.
+
+    Raises:
+        CompileError: there is none.
+    """
+    if runtime not in _COMPILERS:
+        raise CompileError("unsupported runtime", received=runtime, expected=", ".join(_COMPILERS))
+    module, _, name = _COMPILERS[runtime].partition(":")
+    return getattr(importlib.import_module(module), name)()

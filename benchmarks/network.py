@@ -119,7 +119,7 @@ def make_volume(name: str) -> np.ndarray:
 
 def count_windows(name: str) -> int:
     """Windows of the whole volume at a step of one half."""
-    from helpers.inference.job import WindowPlan, count_samples
+    from helpers.inference import WindowPlan, count_samples
 
     return count_samples(NETWORKS[name]["shape"], WindowPlan(NETWORKS[name]["window"], 2))
 

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.contestants import CLASSES, CONTESTANTS, WINDOW  # noqa: E402
 from benchmarks.measure import describe_machine  # noqa: E402
-from helpers.inference.budget import InferenceRequest, estimate  # noqa: E402
+from helpers.inference import WindowPlan  # noqa: E402
+from helpers.inference.budget import estimate_memory  # noqa: E402
 
 FIGURES = ("seconds", "cpu_seconds", "first_seconds", "peak_mb")
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,7 +68,7 @@ def compare_budgets(rounds: int) -> dict[str, object]:
     for shape in BUDGET_SHAPES:
         volume_mb = 4 * shape[0] * shape[1] * shape[2] / 1e6
         peak = statistics.median(run_once("labels", "ours", shape)["peak_mb"] for _ in range(rounds))
-        need = estimate(InferenceRequest((1, *shape), WINDOW, CLASSES)).parts
+        need = estimate_memory((1, *shape), WindowPlan(WINDOW, CLASSES)).parts
         # The free network's one answer exists before the start, and so does the volume.
         outside = need["scores"] + need["image"]
         estimated = (sum(need.values()) - outside) / 1e6

@@ -108,7 +108,7 @@ def _is_allowed(module: str, imported: str) -> bool:
 
 def test_the_rule_itself_refuses_and_allows():
     assert not _is_allowed("helpers.devices.base", "helpers.graph.spec")
-    assert not _is_allowed("helpers.inference.slabs", "helpers.devices")
+    assert not _is_allowed("helpers.inference.sliding", "helpers.devices")
     assert not _is_allowed("helpers.run.run", "helpers.recipes")
     assert not _is_allowed("helpers.view.tables", "helpers.data.volume")
     assert _is_allowed("helpers.view.figures.relief", "helpers.data.geometry")

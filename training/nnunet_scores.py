@@ -13,7 +13,7 @@ from helpers.data.nnunet.plans import Plan
 from helpers.data.nnunet.preprocess import restore_labels
 from helpers.data.nnunet.resample import resample_image
 from helpers.demo.decathlon import DemoCase
-from helpers.inference.slabs import stream_slabs
+from helpers.inference import WindowPlan, as_predictor, stream_slabs
 from helpers.scoring.dice import dice
 
 _logger = logging.getLogger("cookbook")
@@ -27,8 +27,9 @@ def predict(network: torch.nn.Module, case: TrainingCase, plan: Plan, mirror_axe
         outputs = network(torch.from_numpy(windows))
         return (outputs if torch.is_tensor(outputs) else outputs[0]).numpy()
 
-    options = {"classes": plan.n_classes, "mirror_axes": mirror_axes, "activation": plan.activation}
-    slabs = stream_slabs(case.prepared.image, infer, plan.patch_size, **options)
+    options = {"mirror_axes": tuple(mirror_axes), "activation": plan.activation}
+    windows = WindowPlan(tuple(plan.patch_size), plan.n_classes, **options)
+    slabs = stream_slabs(case.prepared.image, as_predictor(infer), windows)
     scores = np.concatenate([slab.scores for slab in slabs], axis=1)
     back = resample_image(scores, case.prepared.cropped_shape, case.prepared.back_axis, 1)
     return restore_labels(back.argmax(axis=0).astype(np.uint8), case.prepared)

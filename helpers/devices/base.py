@@ -111,9 +111,13 @@ class Device(ABC):
         max_in_flight: calls that may run at once.
         output_batch_axis: axis of the outputs that counts samples.
         simulated: whether a double of the vendor's runtime answers; its times mean nothing.
+        torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
+        name: for messages.
     """
 
+    name = "the device"
     simulated = False
+    torch_network: tuple | None = None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batches: tuple[int, ...] | None
@@ -121,7 +125,7 @@ class Device(ABC):
 
     def __init__(self, output_batch_axis: int = 0):
         self.output_batch_axis = output_batch_axis
-        self._incidents: deque[str] = deque()
+        self._recovered: deque[str] = deque()
         self._timings: deque[CallTiming] = deque(maxlen=_KEPT_TIMINGS)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -148,9 +152,9 @@ class Device(ABC):
         self._check(feeds)
         return self._executor().submit(self._run_padded, dict(feeds))
 
-    def incidents(self) -> list[str]:
+    def recovered_errors(self) -> list[str]:
         """What went wrong and was mended since the last look, in sentences; each was logged as a warning too."""
-        return _take_all(self._incidents)
+        return _take_all(self._recovered)
 
     def timings(self) -> list[CallTiming]:
         """Seconds of the calls since the last look, in the order they ended (the last 10,000 at most)."""
@@ -177,7 +181,7 @@ class Device(ABC):
 
     def _note(self, incident: str) -> None:
         """Records and logs what went wrong and was mended."""
-        self._incidents.append(incident)
+        self._recovered.append(incident)
         _log.warning("%s", incident)
 
     @abstractmethod

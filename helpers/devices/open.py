@@ -28,8 +28,9 @@ class LocalDevice(Device):
         torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
     """
 
-    def __init__(self, session, output_batch_axis: int = 0):
+    def __init__(self, session, output_batch_axis: int = 0, name: str = "the device"):
         super().__init__(output_batch_axis)
+        self.name = name
         self._session = session
         self.inputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.inputs)
         self.outputs = tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in session.outputs)
@@ -109,7 +110,7 @@ def open_device(
     if target.python:
         return _open_worker(target, path, options, output_batch_axis)
     session = _open_here(target, path, options)
-    return LocalDevice(session, output_batch_axis)
+    return LocalDevice(session, output_batch_axis, target.name)
 
 
 def session_file(runtime: str) -> Path:

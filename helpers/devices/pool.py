@@ -59,9 +59,11 @@ class DevicePool(Device):
         # One more a chip than run at once, so that a chip finds its next batch while the oldest is waited for.
         self.max_in_flight = sum(chip.free for chip in self._chips) + len(self._chips)
 
-    def incidents(self) -> list[str]:
-        of_chips = [f"device {chip.number}: {line}" for chip in self._chips for line in chip.device.incidents()]
-        return super().incidents() + of_chips
+    def recovered_errors(self) -> list[str]:
+        lines = super().recovered_errors()
+        for chip in self._chips:
+            lines += [f"device {chip.number}: {line}" for line in chip.device.recovered_errors()]
+        return lines
 
     def timings(self) -> list[CallTiming]:
         return [replace(timing, device=chip.number) for chip in self._chips for timing in chip.device.timings()]

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from helpers.inference.scores import infinite_scores
-from helpers.inference.window_grid import Slab, WindowGrid
+from helpers.inference.windows import Slab, WindowGrid
 
 
 @functools.cache
@@ -36,7 +36,7 @@ class OrderedWorkers:
     """
 
     def __init__(self, count: int | None = None):
-        count = count_lanes() if count is None else count
+        count = usable_cores() if count is None else count
         self.count = max(1, count)
         self._pools = [ThreadPoolExecutor(1, f"lane-{index}") for index in range(count)]
 
@@ -64,7 +64,7 @@ class OrderedWorkers:
         return [(lane, cuts[lane], cuts[lane + 1]) for lane in range(self.count) if cuts[lane] < cuts[lane + 1]]
 
 
-def count_lanes() -> int:
+def usable_cores() -> int:
     """Threads that are of use: the cores this process may use, at most 8."""
     return min(MOST_LANES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
@@ -72,7 +72,7 @@ def count_lanes() -> int:
 BAND_ROWS = 64  # rows of one plane that are taken and given back together
 BLOCK_COLUMNS = (16, 96)  # of a band that lie together: the largest number in this range that divides X, else all
 SLAB_BYTES = 8 << 20  # finished planes are handed on in pieces of about this size
-MOST_PENDING = 1  # windows whose scores wait to be added while the next one is inferred
+MAX_PENDING = 1  # windows whose scores wait to be added while the next one is inferred
 
 
 class WindowAccumulator:
@@ -115,7 +115,7 @@ class WindowAccumulator:
             arguments = (self._store, self._table, scores, self._weights, position, seen, first, last)
             work.append(self._lanes.submit(lane, self._kernels.add_window, *arguments))
         self._pending.append(work)
-        self._settle(MOST_PENDING)
+        self._settle(MAX_PENDING)
 
     def label(self, planes: tuple[int, int], rows: tuple[int, int], labels: np.ndarray, threshold: float) -> None:
         """Writes labels (Z, Y, X) uint8 of finished planes and rows, and gives their chunks back.

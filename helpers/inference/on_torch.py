@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from helpers.inference.scores import infinite_scores, label_threshold, refuse_many_classes, refuse_other_shape
-from helpers.inference.window_grid import PaddedVolume, Slab, mirror_combinations
+from helpers.inference.windows import PaddedVolume, Slab, WindowPlan, mirror_combinations
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,21 @@ class TorchNetwork:
 
 
 class TorchWindows:
-    """Scores of every window of one volume, summed on the device; arguments as `stream_slabs`."""
+    """Scores of every window of one volume, summed on the device.
 
-    def __init__(
-        self,
-        volume: np.ndarray,
-        network: TorchNetwork,
-        window: Sequence[int],
-        *,
-        classes: int,
-        step: float = 0.5,
-        gaussian: bool = True,
-        mirror_axes: Sequence[int] = (),
-        activation: str | None = None,
-        batch_size: int = 1,
-    ):
+    Args:
+        volume: (C, Z, Y, X) float32.
+        network: runs the windows.
+        plan: the windows.
+    """
+
+    def __init__(self, volume: np.ndarray, network: TorchNetwork, plan: WindowPlan):
         import torch
 
-        padded = PaddedVolume(volume, window, step, gaussian)
-        self._torch, self._network, self._flat = torch, network, len(window) == 2
+        padded = PaddedVolume(volume, plan)
+        self._torch, self._network, self._plan = torch, network, plan
         self._grid, self._crop = padded.grid, padded.crop
-        self._classes, self._batch_size, self._activation = classes, batch_size, activation
-        self._flips = mirror_combinations(mirror_axes)
+        self._mirrors = mirror_combinations(plan.mirror_axes)
         self._volume = torch.from_numpy(np.ascontiguousarray(padded.array)).to(network.device, non_blocking=True)
         self._weights = torch.from_numpy(self._grid.weights_of_window()).to(network.device)
         self._inverse = [
@@ -61,14 +54,14 @@ class TorchWindows:
         ]
 
     def label(self) -> np.ndarray:
-        """Labels (Z, Y, X) uint8, as `sliding_window` returns them."""
-        refuse_many_classes(self._classes)
+        """Labels (Z, Y, X) uint8, as `label_volume` returns them."""
+        refuse_many_classes(self._plan.classes)
         torch = self._torch
-        threshold = label_threshold(self._activation)
+        threshold = label_threshold(self._plan.activation)
         labels = torch.empty(self._grid.shape, dtype=torch.uint8, device=self._network.device)
         with torch.inference_mode():
             for start, stop, scores in self._finished():
-                found = scores[0] > threshold if self._classes == 1 else scores.argmax(0)
+                found = scores[0] > threshold if self._plan.classes == 1 else scores.argmax(0)
                 labels[start:stop] = found.to(torch.uint8)
         return np.ascontiguousarray(labels.cpu().numpy()[self._crop])
 
@@ -86,13 +79,13 @@ class TorchWindows:
         """(first plane, last plane, mean scores (classes, planes, Y, X) on the device), from first to last."""
         torch, grid = self._torch, self._grid
         depth = grid.window[0]
-        sums = torch.zeros((self._classes, depth, *grid.shape[1:]), device=self._network.device)
-        corners = list(itertools.product(*grid.steps[1:]))
-        starts = [*dict.fromkeys(grid.steps[0]), grid.shape[0]]
-        repeats = [grid.steps[0].count(start) for start in starts]
+        sums = torch.zeros((self._plan.classes, depth, *grid.shape[1:]), device=self._network.device)
+        corners = list(itertools.product(*grid.starts[1:]))
+        starts = [*dict.fromkeys(grid.starts[0]), grid.shape[0]]
+        repeats = [grid.starts[0].count(start) for start in starts]
         for start, stop, times in zip(starts, starts[1:], repeats, strict=False):
-            for first in range(0, times * len(corners), self._batch_size):
-                group = (corners * times)[first : first + self._batch_size]
+            for first in range(0, times * len(corners), self._plan.batch_size):
+                group = (corners * times)[first : first + self._plan.batch_size]
                 for (y, x), scores in zip(group, self._infer(start, group), strict=True):
                     place = sums[:, :, y : y + grid.window[1], x : x + grid.window[2]]
                     place.addcmul_(scores.float(), self._weights)
@@ -106,30 +99,30 @@ class TorchWindows:
         torch, (depth, height, width) = self._torch, self._grid.window
         batch = torch.stack([self._volume[:, z : z + depth, y : y + height, x : x + width] for y, x in corners])
         total = None
-        for axes in self._flips:
-            flat_axes = tuple(axis if not self._flat else axis + 1 for axis in axes)
+        for axes in self._mirrors:
+            flat_axes = tuple(axis if not self._plan.is_flat else axis + 1 for axis in axes)
             scores = self._activate(self._call(torch.flip(batch, flat_axes) if axes else batch))
-            expected = (len(corners), self._classes, depth, height, width)
+            expected = (len(corners), self._plan.classes, depth, height, width)
             refuse_other_shape(scores.shape, expected)
             scores = torch.flip(scores, flat_axes) if axes else scores
             total = scores if total is None else total + scores
-        return total / len(self._flips) if len(self._flips) > 1 else total
+        return total / len(self._mirrors) if len(self._mirrors) > 1 else total
 
     def _call(self, batch):
         torch, autocast = self._torch, self._network.autocast
         kind = torch.device(self._network.device).type
-        batch = batch[:, :, 0] if self._flat else batch
+        batch = batch[:, :, 0] if self._plan.is_flat else batch
         if kind == "cuda":  # tensor cores take channels last
-            last = torch.channels_last if self._flat else torch.channels_last_3d
+            last = torch.channels_last if self._plan.is_flat else torch.channels_last_3d
             batch = batch.contiguous(memory_format=last)
         with torch.autocast(kind, dtype=autocast) if autocast is not None else contextlib.nullcontext():
             scores = self._network.module(batch).float()
-        return scores[:, :, None] if self._flat else scores
+        return scores[:, :, None] if self._plan.is_flat else scores
 
     def _activate(self, scores):
-        if self._activation == "softmax":
+        if self._plan.activation == "softmax":
             return scores.softmax(1)
-        return scores.sigmoid() if self._activation == "sigmoid" else scores
+        return scores.sigmoid() if self._plan.activation == "sigmoid" else scores
 
     def _mean(self, sums, start: int, stop: int):
         depth, rows, columns = self._inverse

@@ -1,179 +1,264 @@
-"""Turns anything with `submit(feeds)` into the callable that inference wants."""
+"""The network as inference sees it: one protocol, the predictors that implement it and the ones that wrap another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from helpers.errors import DeviceError
 from helpers.inference.on_torch import TorchNetwork
 from helpers.inference.scores import ACTIVATIONS, refuse_other_shape
-from helpers.inference.window_grid import mirror_combinations
+from helpers.inference.windows import WindowPlan, mirror_combinations
+
+
+class Answer(Protocol):
+    """The output for one batch, perhaps not computed yet; a `concurrent.futures.Future` is one."""
+
+    def result(self) -> np.ndarray:
+        """Waits for the output, or computes it."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A network that is run on batches.
+
+    Attributes:
+        name: for messages.
+        max_in_flight: calls worth keeping pending; 0 when an answer is computed in the caller's thread by `result()`.
+        simulated: whether a double of a vendor's runtime answers, whose times mean nothing.
+        fixed_batches: whether batches must come exactly as planned, because they are recorded or replayed.
+        torch_network: the network as a torch module, to sum the windows where it runs; None when only arrays go in
+            and out.
+    """
+
+    name: str
+    max_in_flight: int
+    simulated: bool
+    fixed_batches: bool
+    torch_network: TorchNetwork | None
+
+    def submit(self, batch: np.ndarray) -> Answer:
+        """Starts one batch (N, C, *window) float32; the answer is (N, classes, *window).
+
+        The batch may be a view of the volume with any strides, and must not be changed.
+        """
+
+    def recovered_errors(self) -> list[str]:
+        """Errors since the last call of this method that did not stop the inference."""
+
+
+class LazyAnswer:
+    """An answer that is computed when it is asked for, in the thread that asks.
+
+    Nothing is kept: a caller that asks for one answer after the other holds the scores of one at a time.
+    """
+
+    def __init__(self, compute: Callable[..., np.ndarray], *arguments: object):
+        self._compute, self._arguments = compute, arguments
+
+    def result(self) -> np.ndarray:
+        return self._compute(*self._arguments)
+
+
+class CallablePredictor:
+    """A plain function of batches, run in the caller's thread.
+
+    Args:
+        infer: maps (N, C, *window) to (N, classes, *window).
+        name: for messages.
+        fixed_batches: as `Predictor.fixed_batches`.
+    """
+
+    max_in_flight = 0
+    simulated = False
+    torch_network: TorchNetwork | None = None
+
+    def __init__(
+        self, infer: Callable[[np.ndarray], np.ndarray], name: str = "the network", fixed_batches: bool = False
+    ):
+        self._infer, self.name, self.fixed_batches = infer, name, fixed_batches
+
+    def submit(self, batch: np.ndarray) -> LazyAnswer:
+        return LazyAnswer(self._run, batch)
+
+    def recovered_errors(self) -> list[str]:
+        return []
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        is_mirrored = any(stride < 0 for stride in batch.strides)  # torch.from_numpy refuses negative strides
+        return self._infer(batch.copy() if is_mirrored else batch)
+
+
+def as_predictor(infer: Predictor | Callable[[np.ndarray], np.ndarray]) -> Predictor:
+    """A predictor as it is; a plain function of batches as a `CallablePredictor`."""
+    return infer if isinstance(infer, Predictor) else CallablePredictor(infer)
+
+
+class NamedTensor(Protocol):
+    """One input or output of a model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+
+class OpenedModel(Protocol):
+    """The part of `helpers.devices.Device` that a predictor uses."""
+
+    name: str
+    max_in_flight: int
+    output_batch_axis: int
+    simulated: bool
+
+    @property
+    def inputs(self) -> Sequence[NamedTensor]: ...
+
+    @property
+    def outputs(self) -> Sequence[NamedTensor]: ...
+
+    @property
+    def batches(self) -> Sequence[int] | None: ...
+
+    @property
+    def torch_network(self) -> tuple | None: ...
+
+    def submit(self, feeds: Mapping[str, np.ndarray]) -> Future: ...
+
+    def recovered_errors(self) -> list[str]: ...
 
 
 class DevicePredictor:
-    """(N, C, *window) float32 in, (N, classes, *window) out, through one named input and output.
+    """One named input and output of a device.
 
-    Batches larger than the device takes are split. The input is converted to the model's own dtype, and a float16
-    answer to float32, which scores are summed in.
+    Batches larger than the device accepts are split. The input is converted to the model's own dtype, and a float16
+    output to float32, in which scores are summed.
 
     Args:
-        device: a `helpers.devices.Device`, or what behaves like one.
-        input_name, output_name: the tensors to use. A compiler may rename tensors, so the only one of a model is
-            taken under any name.
-
-    Attributes:
-        simulated: whether a double answers, whose times mean nothing.
-        torch_network: what to sum the windows with on the device itself; None where only arrays go in and out.
+        device: an opened compiled model.
+        input_name, output_name: the tensors to use. A compiler may rename tensors, so a model's only input or output
+            is used whatever its name.
 
     Raises:
-        DeviceError: the device has several tensors, and none of that name.
+        DeviceError: the device has several tensors, none of them of that name.
     """
 
-    def __init__(self, device, input_name: str, output_name: str):
+    fixed_batches = False
+
+    def __init__(self, device: OpenedModel, input_name: str, output_name: str):
         self._device = device
         self._input = _find_tensor(device.inputs, input_name)
         self._output = _find_tensor(device.outputs, output_name)
-        self.max_in_flight = device.max_in_flight
-        self.simulated = bool(getattr(device, "simulated", False))
-        network = getattr(device, "torch_network", None)
-        self.torch_network = TorchNetwork(*network) if network else None
-
-    def incidents(self) -> list[str]:
-        """What went wrong on the device and was mended since the last look."""
-        return self._device.incidents()
+        self.name, self.max_in_flight, self.simulated = device.name, device.max_in_flight, device.simulated
+        self.torch_network = TorchNetwork(*device.torch_network) if device.torch_network else None
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """The output for one batch."""
         return self.submit(batch).result()
 
-    def submit(self, batch: np.ndarray) -> _Answer:
-        """Starts one batch; `result()` waits for it."""
-        batch = batch.astype(self._input.dtype, copy=False)
+    def submit(self, batch: np.ndarray) -> LazyAnswer:
+        batch = np.ascontiguousarray(batch, self._input.dtype)
         size = self._device.batches[-1] if self._device.batches else len(batch)
         parts = [batch[start : start + size] for start in range(0, len(batch), size)] or [batch]
         futures = [self._device.submit({self._input.name: part}) for part in parts]
-        return _Answer(futures, self._output.name, self._device.output_batch_axis)
+        return LazyAnswer(self._join, futures)
+
+    def recovered_errors(self) -> list[str]:
+        return self._device.recovered_errors()
+
+    def _join(self, futures: Sequence) -> np.ndarray:
+        parts = [future.result()[self._output.name] for future in futures]
+        output = parts[0] if len(parts) == 1 else np.concatenate(parts, self._device.output_batch_axis)
+        return output.astype(np.float32) if output.dtype == np.float16 else output
 
 
-class _Answer:
-    def __init__(self, futures: Sequence[Future], name: str, batch_axis: int):
-        self._futures, self._name, self._batch_axis = futures, name, batch_axis
-
-    def result(self) -> np.ndarray:
-        parts = [future.result()[self._name] for future in self._futures]
-        answer = parts[0] if len(parts) == 1 else np.concatenate(parts, self._batch_axis)
-        return answer.astype(np.float32) if answer.dtype == np.float16 else answer
-
-
-def _find_tensor(specs, name: str):
+def _find_tensor(specs: Sequence[NamedTensor], name: str) -> NamedTensor:
     named = [spec for spec in specs if spec.name == name]
     if not named and len(specs) > 1:
-        raise DeviceError(f"no tensor {name!r} in the model", expected=", ".join(spec.name for spec in specs))
+        raise DeviceError(f"the model has no tensor {name!r}", expected=", ".join(spec.name for spec in specs))
     return (named or list(specs))[0]
 
 
-class ConstantWindowCache:
-    """The network as a callable of batches (N, C, *window) that answers batches of constant windows from memory.
+class _Wrapper:
+    """A predictor around another one, with the same properties."""
+
+    def __init__(self, predictor: Predictor):
+        self._predictor = predictor
+        self.name, self.max_in_flight = predictor.name, predictor.max_in_flight
+        self.simulated, self.fixed_batches = predictor.simulated, predictor.fixed_batches
+        self.torch_network = predictor.torch_network
+
+    def recovered_errors(self) -> list[str]:
+        return self._predictor.recovered_errors()
+
+
+class MirroredPredictor(_Wrapper):
+    """Runs a predictor on every mirrored view of a batch and averages the scores.
 
     Args:
-        infer: the network, with or without `submit` and `max_in_flight`.
+        predictor: the network, on (N, C, *window).
+        plan: window, classes, mirror axes, and the activation that is applied before averaging.
+    """
+
+    def __init__(self, predictor: Predictor, plan: WindowPlan):
+        super().__init__(predictor)
+        self._flat, self._classes = plan.is_flat, plan.classes
+        self._activate = ACTIVATIONS[plan.activation]
+        self._mirrors = mirror_combinations(plan.mirror_axes)
+
+    def submit(self, batch: np.ndarray) -> LazyAnswer:
+        """Starts one pass per mirror for windows (N, C, Z, Y, X); the answer is (N, classes, Z, Y, X).
+
+        Its `result()` raises a DeviceError when the scores have another shape.
+        """
+        expected = (batch.shape[0], self._classes, *batch.shape[2:])
+        views = batch[:, :, 0] if self._flat else batch
+        passes = [(axes, self._predictor.submit(np.flip(views, axes))) for axes in self._mirrors]
+        return LazyAnswer(self._average, passes, expected)
+
+    def _average(self, passes: Sequence[tuple[tuple[int, ...], Answer]], expected: tuple[int, ...]) -> np.ndarray:
+        total = functools.reduce(np.add, (self._undo(answer.result(), axes, expected) for axes, answer in passes))
+        return total if len(passes) == 1 else total / np.float32(len(passes))
+
+    def _undo(self, scores: np.ndarray, axes: tuple[int, ...], expected: tuple[int, ...]) -> np.ndarray:
+        scores = scores[:, :, None] if self._flat else scores
+        refuse_other_shape(scores.shape, expected)
+        return np.flip(self._activate(scores), tuple(axis + 1 for axis in axes) if self._flat else axes)
+
+
+class ConstantWindowCache(_Wrapper):
+    """Runs a predictor once on each batch of identical constant windows, and answers repetitions from memory.
 
     Attributes:
         reused: windows that were not sent to the network.
     """
 
-    def __init__(self, infer):
-        self._infer, self.reused = infer, 0
-        self._known: dict[tuple, np.ndarray | Future] = {}
-        if hasattr(infer, "submit"):
-            self.max_in_flight = getattr(infer, "max_in_flight", 1)
-            self.submit = self._submit
+    def __init__(self, predictor: Predictor):
+        super().__init__(predictor)
+        self.reused = 0
+        self._known: dict[tuple, LazyAnswer] = {}
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
+    def submit(self, batch: np.ndarray) -> Answer:
         key = _constant_value(batch)
         if key is None:
-            return self._infer(batch)
-        if key not in self._known:
-            self._known[key] = self._infer(batch)
-        else:
+            return self._predictor.submit(batch)
+        if key in self._known:
             self.reused += len(batch)
-        return self._known[key]
-
-    def _submit(self, batch: np.ndarray):
-        key = _constant_value(batch)
-        if key is None:
-            return self._infer.submit(batch)
-        if key not in self._known:
-            self._known[key] = self._infer.submit(batch)
         else:
-            self.reused += len(batch)
+            self._known[key] = LazyAnswer(functools.cache(self._predictor.submit(batch).result))
         return self._known[key]
 
 
 def _constant_value(batch: np.ndarray) -> tuple | None:
-    """(windows, value of each channel) of a batch whose windows are all the same constant; else None."""
+    """(windows, value of each channel) of a batch whose windows all hold the same constant; else None."""
     first = batch[(0, slice(None), *(0,) * (batch.ndim - 2))]
     corner = batch[(..., *(-1,) * (batch.ndim - 2))]
-    if not np.array_equal(np.broadcast_to(first, corner.shape), corner):  # most windows end here, without a pass
+    if not np.array_equal(np.broadcast_to(first, corner.shape), corner):  # settles most windows without a full pass
         return None
     shaped = first.reshape(1, -1, *(1,) * (batch.ndim - 2))
     return (len(batch), *first.tolist()) if (batch == shaped).all() else None
-
-
-Calls = list[tuple[tuple[int, ...], object]]
-
-
-class MirroredPredictor:
-    """Starts and collects the calls of one batch.
-
-    Args:
-        infer: the network, with or without `submit` and `max_in_flight`.
-        flat: windows are slices; the network knows no Z.
-        classes: channels that the scores must have.
-        axes: spatial axes of the window to mirror, 0 the first.
-        activation: applied to each mirror's scores before they are averaged.
-    """
-
-    def __init__(self, infer, flat: bool, classes: int, axes: tuple[int, ...], activation: str | None):
-        submit = getattr(infer, "submit", None)
-        self._begin = (lambda view: submit(np.ascontiguousarray(view))) if submit else partial(_Later, infer)
-        self.max_in_flight = getattr(infer, "max_in_flight", 1) if submit else 0
-        self._flat, self._classes = flat, classes
-        self._activate = ACTIVATIONS[activation]
-        self._flips = mirror_combinations(axes)
-
-    def start(self, batch: np.ndarray) -> Calls:
-        """Starts one call a mirror for windows (N, C, *window)."""
-        batch = batch[:, :, 0] if self._flat else batch
-        return [(axes, self._begin(np.flip(batch, axes))) for axes in self._flips]
-
-    def collect(self, calls: Calls, shape: tuple[int, ...]) -> np.ndarray:
-        """Scores (N, classes, *window) once all mirrors are done.
-
-        Raises:
-            DeviceError: the scores have another shape.
-        """
-        total: np.ndarray | None = None
-        expected = (shape[0], self._classes, *shape[2:])
-        for axes, future in calls:
-            scores = future.result()
-            scores = scores[:, :, None] if self._flat else scores
-            refuse_other_shape(scores.shape, expected)
-            shifted = tuple(axis + 1 for axis in axes) if self._flat else axes
-            scores = np.flip(self._activate(scores), shifted)
-            total = scores if total is None else total + scores
-        return total if len(calls) == 1 else total / np.float32(len(calls))
-
-
-class _Later:
-    """Infers when asked for the result, so that one mirror's scores are alive at a time."""
-
-    def __init__(self, infer, view: np.ndarray):
-        self._infer, self._view = infer, view
-
-    def result(self) -> np.ndarray:
-        flipped = any(stride < 0 for stride in self._view.strides)  # which torch does not take
-        return self._infer(self._view.copy() if flipped else self._view)

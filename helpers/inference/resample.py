@@ -15,7 +15,7 @@ import numpy as np
 from helpers.errors import DataError
 from helpers.inference.accumulator import OrderedWorkers
 from helpers.inference.scores import slab_to_labels
-from helpers.inference.window_grid import Slab
+from helpers.inference.windows import Slab
 
 BLOCK_ROWS = 64  # rows blended at a time, so that they stay in a core's cache
 

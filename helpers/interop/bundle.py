@@ -46,6 +46,10 @@ class BundleCase:
         """The answer's file in the bundle."""
         return f"answers/{PurePosixPath(self.image).name}"
 
+    def to_json(self) -> dict:
+        """The case as JSON values."""
+        return asdict(self) | {"plan": self.plan.to_json() if self.plan else None}
+
 
 @dataclass(frozen=True)
 class BundleModel:
@@ -124,7 +128,7 @@ class Bundle:
             "params": dict(self.params),
             "spec": dict(self.spec),
             "ports": self.ports.to_json(),
-            "cases": [asdict(case) for case in self.cases],
+            "cases": [case.to_json() for case in self.cases],
             "files": dict(self.files),
             "model": asdict(self.model) if self.model else None,
             "notes": dict(self.notes),

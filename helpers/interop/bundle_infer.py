@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,11 @@ import numpy as np
 from helpers.devices import open_device
 from helpers.errors import DeviceError, ParameterError
 from helpers.inference import WindowPlan, infer_job
-from helpers.inference.predictor import DevicePredictor
+from helpers.inference.predictor import DevicePredictor, Predictor
 from helpers.interop.bundle import Bundle, BundleCase, BundleModel, save_array
 from helpers.interop.exchange import Exchange, ExchangeBytes, check_room, measure_exchange
 
 _LOG = logging.getLogger("cookbook")
-Infer = Callable[[np.ndarray], np.ndarray]
 
 
 def infer_bundle(bundle: Bundle, *, devices: str | list[int] | None = None, python: str | None = None) -> Bundle:
@@ -43,9 +42,9 @@ def infer_bundle(bundle: Bundle, *, devices: str | list[int] | None = None, pyth
     if not todo:
         return bundle
     paths = [bundle.checked(name) for name in model.files]
-    with _open(paths[0], model, bundle, devices, python) as call:
+    with _open(paths[0], model, bundle, devices, python) as predictor:
         for case in todo:
-            bundle = _answer(bundle, case, call, model, source)
+            bundle = _answer(bundle, case, predictor, model, source)
     return bundle
 
 
@@ -78,7 +77,7 @@ def answer_from_exchange(bundle: Bundle, exchange: Exchange) -> Bundle:
     """Answers every case from what the tool left."""
     model, source = _compiled(bundle), {"tool": exchange.tool.name, "stamp": exchange.stamp}
     for case in bundle.cases:
-        bundle = _answer(bundle, case, exchange.call(case.id), model, source)
+        bundle = _answer(bundle, case, exchange.predictor(case.id), model, source)
     return bundle
 
 
@@ -104,15 +103,14 @@ def _open(
         yield DevicePredictor(device, bundle.ports.input_name, bundle.ports.output_name)
 
 
-def _answer(bundle: Bundle, case: BundleCase, call: Infer, model: BundleModel, source: dict) -> Bundle:
+def _answer(bundle: Bundle, case: BundleCase, predictor: Predictor, model: BundleModel, source: dict) -> Bundle:
     image = bundle.load(case.image)
     started = time.perf_counter()
-    answer = infer_job(image, call, _plan(case, model))
+    answer = infer_job(image, predictor, _plan(case, model))
     seconds = round(time.perf_counter() - started, 3)
     save_array(bundle.path(case.answer), answer)
-    simulated = bool(getattr(call, "simulated", False))
-    _LOG.info("%s: %.1f s%s", case.id, seconds, " simulated" if simulated else "")
-    note = {"image": bundle.files[case.image], "model": source, "seconds": seconds, "simulated": simulated}
+    _LOG.info("%s: %.1f s%s", case.id, seconds, " simulated" if predictor.simulated else "")
+    note = {"image": bundle.files[case.image], "model": source, "seconds": seconds, "simulated": predictor.simulated}
     done = bundle.with_files(case.answer, notes={**bundle.notes, case.answer: note})
     done.write()
     return done

@@ -16,8 +16,9 @@ import numpy as np
 
 from helpers.errors import DeviceError, ResourceError
 from helpers.inference import WindowPlan, count_samples, infer_job
+from helpers.inference.predictor import CallablePredictor
 from helpers.interop.ports import ModelPorts
-from helpers.interop.samples import RecordingCall, ReplayingCall, SampleWriter
+from helpers.interop.samples import SampleRecorder, SampleReplay, SampleWriter
 from helpers.interop.tool import INPUT, ToolTimes, tool_named
 from helpers.run.atomic import write_json
 
@@ -102,8 +103,8 @@ class Exchange:
         written: dict[str, dict] = {}
         for case_id, image, plan in cases:
             first, checksums = writer.count, []
-            record = RecordingCall(self.ports, lambda sample, sums=checksums: sums.append(writer.add(sample)))
-            infer_job(image, record, plan)
+            record = SampleRecorder(self.ports, lambda sample, sums=checksums: sums.append(writer.add(sample)))
+            infer_job(image, CallablePredictor(record, "the recorder", fixed_batches=True), plan)
             written[case_id] = {"first": first, "checksums": checksums}
         writer.finish()
         chips = max(1, min(self.chips, len(writer.stems)))
@@ -134,8 +135,8 @@ class Exchange:
         stats = {stem: path.stat() for stem, path in self._outputs().items()}
         return {stem: [stat.st_size, stat.st_mtime_ns] for stem, stat in stats.items()}
 
-    def call(self, case_id: str) -> ReplayingCall:
-        """The tool's answers as the callable that a case's inference wants.
+    def predictor(self, case_id: str) -> CallablePredictor:
+        """The tool's answers as the predictor of one case.
 
         Raises:
             DeviceError: the case was not written, or an answer is missing.
@@ -143,7 +144,8 @@ class Exchange:
         if case_id not in self.case_ids:
             raise DeviceError(f"no sample of {case_id} was written", remedy="Write the samples again.")
         case = self._content["cases"][case_id]
-        return ReplayingCall(self.ports, self._reader(), case["first"], case["checksums"])
+        replay = SampleReplay(self.ports, self._reader(), case["first"], case["checksums"])
+        return CallablePredictor(replay, self.tool.name, fixed_batches=True)
 
     def _reader(self) -> Callable[[int], np.ndarray]:
         stems, outputs = self._content["stems"], self._outputs()

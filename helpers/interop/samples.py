@@ -55,10 +55,8 @@ class SampleWriter:
         self._waiting = []
 
 
-class RecordingCall:
+class SampleRecorder:
     """Stands for the network: hands every sample on and answers zeros, so that the next one is asked."""
-
-    keeps_batches = True  # samples are numbered in the order of these batches, whatever memory there is
 
     def __init__(self, ports: ModelPorts, take: Callable[[np.ndarray], None]):
         self._ports, self._take = ports, take
@@ -74,7 +72,7 @@ class RecordingCall:
         return np.zeros((*shape[:axis], len(batch), *shape[axis:]), np.float32)
 
 
-class ReplayingCall:
+class SampleReplay:
     """Stands for the network: answers the samples of one case in the order in which they were recorded.
 
     Args:
@@ -82,8 +80,6 @@ class ReplayingCall:
         first: number of the case's first sample.
         checksums: of the case's samples as they were written.
     """
-
-    keeps_batches = True
 
     def __init__(self, ports: ModelPorts, read: Callable[[int], np.ndarray], first: int, checksums: list[int]):
         self._ports, self._read, self._first, self._checksums = ports, read, first, checksums

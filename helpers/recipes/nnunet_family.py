@@ -307,7 +307,7 @@ class NnunetRecipe(Recipe):
     def window_plan(self, prepared: Prepared, params: NnunetParams, **options: object) -> WindowPlan:
         """How a prepared case becomes labels on its cropped grid; options go over those of plan and run."""
         plan = self.plan(params)
-        settings = {"classes": plan.n_classes, "step": params.step, "gaussian": params.gaussian}
+        settings = {"classes": plan.n_classes, "tile_step_size": params.step, "gaussian": params.gaussian}
         settings |= {"activation": self.activation(params), "batch_size": params.batch_size}
         settings |= {"reuse_constant": params.reuse_constant_windows, **options}
         shape, axis = tuple(prepared.cropped_shape), prepared.back_axis

@@ -10,7 +10,7 @@ import numpy as np
 from helpers.data.case import Case
 from helpers.data.nnunet.preprocess import prepare_case, restore_labels
 from helpers.errors import ParameterError
-from helpers.inference import InferenceJob, infer_job
+from helpers.inference import InferenceJob, as_predictor, infer_job
 from helpers.inference.scores import ACTIVATIONS
 from helpers.recipes.base import Infer, SourceScores
 from helpers.recipes.nnunet_family import HeartParams, NnunetRecipe
@@ -125,7 +125,8 @@ class NnunetHeart(NnunetRecipe):
         prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, self.plan(params))
         windows = self.window_plan(prepared, params, gaussian=False, activation=None)
         put_together = {"source_python": _as_python, "source_cpp": _as_cpp}[passes]
-        answer = infer_job(prepared.image, lambda batch: put_together(_passes(infer, batch, activate)), windows)
+        passes_of = as_predictor(lambda batch: put_together(_passes(infer, batch, activate)))
+        answer = infer_job(prepared.image, passes_of, windows)
         return restore_labels(answer, prepared)
 
 

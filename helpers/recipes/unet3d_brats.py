@@ -85,7 +85,7 @@ class UNet3DBrats(Recipe):
         plan = WindowPlan(
             tuple(params.window),
             len(self.class_names),
-            step=params.step,
+            tile_step_size=params.step,
             gaussian=params.gaussian,
             mirror_axes=tuple(params.mirror_axes),
             batch_size=params.batch_size,

@@ -143,7 +143,7 @@ class BundleAnswers(contextlib.nullcontext):
     def open(self) -> None:
         """Nothing to open."""
 
-    def incidents(self) -> list[str]:
+    def recovered_errors(self) -> list[str]:
         """Nothing that is known here."""
         return []
 

@@ -40,7 +40,7 @@ class MaskSource(Protocol):
     def segment(self, case: Case, path: Path) -> np.ndarray:
         """Class indices on the case's own grid, uint8; what the run wants beside the mask at `path` goes there."""
 
-    def incidents(self) -> list[str]:
+    def recovered_errors(self) -> list[str]:
         """What went wrong and was mended on the way."""
 
     def is_simulated(self) -> bool:
@@ -86,7 +86,7 @@ def open_run_device(recipe: Recipe, run: Run) -> Device:
 
 @contextlib.contextmanager
 def open_predictor(recipe: Recipe, run: Run) -> Iterator[DevicePredictor]:
-    """The run's device as the callable that inference wants."""
+    """The run's device as a predictor."""
     spec = recipe.graph_spec(run.params)
     with open_run_device(recipe, run) as device:
         yield DevicePredictor(device, spec.input_name, spec.output_name)
@@ -118,7 +118,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
         if not any(found.values()) or max(counts) == counts[1:].max():
             facts["look at this"] = "the mask is empty or nearly full"
-        if mended := source.incidents():
+        if mended := source.recovered_errors():
             shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
             facts["mended on the way"] = "; ".join(shown)
         timings = {**watch.seconds, **memory}
@@ -145,7 +145,7 @@ class _DeviceWhenNeeded:
     def __init__(self, recipe: Recipe, run: Run):
         self._recipe, self._run = recipe, run
         self._stack = contextlib.ExitStack()
-        self._call: DevicePredictor | None = None
+        self._predictor: DevicePredictor | None = None
 
     def __enter__(self) -> _DeviceWhenNeeded:
         return self
@@ -156,18 +156,18 @@ class _DeviceWhenNeeded:
     def digest(self, case_id: str) -> str:
         return digest_compiled(self._run)
 
-    def incidents(self) -> list[str]:
-        return self._call.incidents() if self._call else []
+    def recovered_errors(self) -> list[str]:
+        return self._predictor.recovered_errors() if self._predictor else []
 
     def is_simulated(self) -> bool:
-        return self._call is not None and self._call.simulated
+        return self._predictor is not None and self._predictor.simulated
 
     def open(self) -> None:
-        if self._call is None:
-            self._call = self._stack.enter_context(open_predictor(self._recipe, self._run))
+        if self._predictor is None:
+            self._predictor = self._stack.enter_context(open_predictor(self._recipe, self._run))
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.segment_and_save(case, self._call, self._run.params, path)
+        return self._recipe.segment_and_save(case, self._predictor, self._run.params, path)
 
 
 class _ToolAnswers(contextlib.nullcontext):
@@ -181,7 +181,7 @@ class _ToolAnswers(contextlib.nullcontext):
     def digest(self, case_id: str) -> str:
         return self._digest
 
-    def incidents(self) -> list[str]:
+    def recovered_errors(self) -> list[str]:
         return []
 
     def is_simulated(self) -> bool:
@@ -191,4 +191,4 @@ class _ToolAnswers(contextlib.nullcontext):
         pass
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.segment_and_save(case, self._exchange.call(case.id), self._run.params, path)
+        return self._recipe.segment_and_save(case, self._exchange.predictor(case.id), self._run.params, path)

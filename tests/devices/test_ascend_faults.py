@@ -16,7 +16,7 @@ try:
         inputs = [feed(1 + seed % device.batches[-1], seed) for seed in range(12)]
         for x, future in [(x, device.submit({{"image": x}})) for x in inputs]:
             check(future.result(), x)
-        print("right;", "; ".join(device.incidents()))
+        print("right;", "; ".join(device.recovered_errors()))
 except CookbookError as error:
     print("error:", error)
 """
@@ -153,7 +153,7 @@ def test_a_worker_killed_half_way_loses_no_batch(static_om, on_double):
                 if seed == 20:
                     os.kill(device._chips[1].device._process.pid, signal.SIGKILL)
                 check(future.result(), feed(2, seed))
-            print("right;", "; ".join(device.incidents()))
+            print("right;", "; ".join(device.recovered_errors()))
         """,
         static_om,
         LATENCY_MS=25,
@@ -177,7 +177,7 @@ def test_four_chips_share_two_hundred_patches_and_keep_their_order(static_om, on
             assert len(timings) == 200 and {timing.device for timing in timings} == {0, 1, 2, 3}
             assert sum(timing.samples for timing in timings) == 300
             assert all(timing.execute_s >= 0.02 for timing in timings)
-            print("right;", device.incidents())
+            print("right;", device.recovered_errors())
         """,
         static_om,
         LATENCY_MS=20,

@@ -68,7 +68,7 @@ def test_batches_go_to_whoever_is_free_and_answers_keep_their_order():
     assert sum(chip.calls for chip in chips) == 60
     assert chips[0].calls < chips[1].calls and chips[0].calls < chips[2].calls
     assert sorted({timing.device for timing in timings}) == [0, 1, 2] and len(timings) == 60
-    assert pool.incidents() == []
+    assert pool.recovered_errors() == []
     assert [chip.closed for chip in chips] == [1, 1, 1]
 
 
@@ -79,7 +79,7 @@ def test_a_lost_chip_is_left_out_and_its_batches_are_run_again(first):
         run_all(pool, 40)
     assert chips[0].calls <= first + 2  # both of its places may have been taken
     assert chips[1].calls == 40 - first
-    told = " | ".join(pool.incidents())
+    told = " | ".join(pool.recovered_errors())
     assert "device 0 is left out, 1 go on (acl.mdl.execute_async returned lost)" in told
     assert "device 0 failed: its batch was run again on device 1" in told
 
@@ -90,7 +90,7 @@ def test_one_bad_batch_is_run_again_on_its_own_chip():
         run_all(pool, 20)
     assert sum(chip.calls for chip in chips) == 21
     said = "a batch failed and was run again (acl.mdl.execute_async returned failed)"
-    assert pool.incidents() == [f"device 0: {said}"] and pool.incidents() == []
+    assert pool.recovered_errors() == [f"device 0: {said}"] and pool.recovered_errors() == []
 
 
 def test_a_chip_that_always_fails_is_left_out_after_three_batches():
@@ -99,7 +99,7 @@ def test_a_chip_that_always_fails_is_left_out_after_three_batches():
         run_all(pool, 40)
     assert chips[0].calls <= 2 * 4
     assert chips[1].calls == 40
-    assert any("device 0 is left out" in line for line in pool.incidents())
+    assert any("device 0 is left out" in line for line in pool.recovered_errors())
 
 
 def test_a_batch_that_fails_on_every_chip_is_an_error_and_the_next_one_is_not():
@@ -132,9 +132,8 @@ def test_a_silent_chip_holds_up_neither_its_batch_nor_the_end():
     start = time.monotonic()
     with pool_of(*chips, patience_s=0.2) as pool:
         run_all(pool, 30)
-        assert any(
-            "device 0 did not answer in time: its batch was run again on device 1" in i for i in pool.incidents()
-        )
+        late = "device 0 did not answer in time: its batch was run again on device 1"
+        assert any(late in line for line in pool.recovered_errors())
     assert time.monotonic() - start < 10
     assert [chip.closed for chip in chips] == [1, 1]
 
@@ -149,7 +148,7 @@ def test_a_chip_that_does_not_open_is_left_out_and_without_any_the_first_error_i
 
     with DevicePool(open_chip, [0, 1]) as pool:
         run_all(pool, 5)
-    assert pool.incidents() == ["device 0 is left out (acl.rt.set_device returned 507899 on 0)"]
+    assert pool.recovered_errors() == ["device 0 is left out (acl.rt.set_device returned 507899 on 0)"]
     with pytest.raises(DeviceError, match="507899 on 2"):
         DevicePool(open_chip, [2, 3])
 

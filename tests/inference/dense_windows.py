@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from helpers.inference import compute_steps, sliding_window, stream_slabs
+from helpers.inference import WindowPlan, as_predictor, compute_steps, sliding_window, stream_slabs
 
 CLASSES = 3
 
@@ -26,6 +26,12 @@ def lopsided(batch: np.ndarray) -> np.ndarray:
         for index in range(CLASSES)
     ]
     return np.stack(scores, axis=1).astype(np.float32)
+
+
+def slabs_of(volume, infer, window, *, classes=CLASSES, step=0.5, **options):
+    """`stream_slabs` with the arguments of `sliding_window`."""
+    plan = WindowPlan(tuple(window), classes, step, **options)
+    return stream_slabs(volume, as_predictor(infer), plan)
 
 
 def activated(scores: np.ndarray, activation: str | None) -> np.ndarray:
@@ -76,7 +82,7 @@ def check(volume, window, infer=lopsided, **options) -> None:
     """Scores within 1e-5 of the reference's range, labels equal wherever the first class leads by 1e-5."""
     reference_options = {name: value for name, value in options.items() if name != "batch_size"}
     expected = dense_reference(volume, getattr(infer, "plain", infer), window, **reference_options)
-    slabs = list(stream_slabs(volume, infer, window, classes=CLASSES, **options))
+    slabs = list(slabs_of(volume, infer, window, **options))
     assert [slab.start for slab in slabs] == [0, *(slab.stop for slab in slabs[:-1])]
     assert slabs[-1].stop == volume.shape[1]
     scores = np.concatenate([slab.scores for slab in slabs], axis=1)

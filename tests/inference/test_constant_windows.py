@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from helpers.errors import ResourceError
-from helpers.inference.budget import InferenceRequest, estimate
-from helpers.inference.job import WindowPlan, fit_to_memory, infer_job
+from helpers.inference import WindowPlan, as_predictor, infer_job
+from helpers.inference.budget import estimate_memory, fit_to_memory
 from helpers.inference.predictor import ConstantWindowCache
 
 PLAN = WindowPlan((6, 8, 8), 3, mirror_axes=(0, 2))
@@ -40,6 +40,7 @@ class Network:
 
 
 class Submitting(Network):
+    name, simulated, fixed_batches, torch_network = "submitting", False, False, None
     max_in_flight = 2
 
     def __init__(self):
@@ -49,6 +50,9 @@ class Submitting(Network):
     def submit(self, batch: np.ndarray):
         return self._pool.submit(self.__call__, batch)
 
+    def recovered_errors(self):
+        return []
+
 
 @pytest.mark.parametrize("network", [Network, Submitting])
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -56,39 +60,39 @@ class Submitting(Network):
 def test_no_bit_changes_and_less_is_asked(network, batch_size, target):
     plan = replace(PLAN, batch_size=batch_size, target_shape=target)
     plain, reusing = network(), network()
-    wanted = infer_job(island(), plain, plan)
-    found = infer_job(island(), reusing, replace(plan, reuse_constant=True))
+    wanted = infer_job(island(), as_predictor(plain), plan)
+    found = infer_job(island(), as_predictor(reusing), replace(plan, reuse_constant=True))
     assert np.array_equal(found, wanted)
     assert reusing.asked < 0.5 * plain.asked
 
 
 def test_a_window_that_differs_in_one_voxel_is_asked():
     network = Network()
-    call = ConstantWindowCache(network)
+    cache = ConstantWindowCache(as_predictor(network))
     batch = np.zeros((1, 2, 4, 4, 4), np.float32)
-    call(batch)
+    cache.submit(batch).result()
     for place in [(0, 0, 0, 0, 0), (0, 1, 3, 3, 3), (0, 0, 1, 2, 3)]:
         other = batch.copy()
         other[place] = 1
-        assert np.array_equal(call(other), Network()(other))
-    assert call.reused == 0
-    call(batch)
-    assert call.reused == 1 and network.asked == 4
+        assert np.array_equal(cache.submit(other).result(), Network()(other))
+    assert cache.reused == 0
+    cache.submit(batch).result()
+    assert cache.reused == 1 and network.asked == 4
 
 
 def test_constants_of_other_values_are_kept_apart():
-    call, network = ConstantWindowCache(Network()), Network()
+    cache, network = ConstantWindowCache(as_predictor(Network())), Network()
     for value in (0, 1, 0, 2, 1):
         batch = np.full((1, 2, 4, 4, 4), value, np.float32)
-        assert np.array_equal(call(batch), network(batch))
-    assert call.reused == 2
+        assert np.array_equal(cache.submit(batch).result(), network(batch))
+    assert cache.reused == 2
 
 
-def test_the_batch_shrinks_to_the_memory_before_the_network_is_asked():
-    image, network = island(), Network()
+def test_the_batch_shrinks_to_the_memory_before_the_network_runs():
+    image = island()
     plan = replace(PLAN, mirror_axes=(), batch_size=16)
-    of_four = estimate(InferenceRequest(image.shape, plan.window, 3, batch_size=4)).ram_bytes
-    assert fit_to_memory(image, network, plan, of_four - image.nbytes).batch_size == 4
-    with pytest.raises(ResourceError, match="more memory than there is"):
-        fit_to_memory(image, network, plan, 1000)
-    assert network.asked == 0
+    of_four = estimate_memory(image.shape, replace(plan, batch_size=4)).ram_bytes
+    with pytest.warns(UserWarning, match="batch size 16 does not fit in memory; using 4"):
+        assert fit_to_memory(image, plan, limit_bytes=of_four - image.nbytes).batch_size == 4
+    with pytest.raises(ResourceError, match="not enough memory"):
+        fit_to_memory(image, plan, limit_bytes=1000)

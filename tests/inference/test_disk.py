@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.inference import WindowPlan, infer_job
+from helpers.inference import WindowPlan, as_predictor, infer_job
 
 IO = Path("/proc/self/io")
 
@@ -22,9 +22,10 @@ def written_bytes() -> int:
 def test_no_byte_is_written(target):
     plan = WindowPlan((16, 32, 32), 3, activation="softmax", target_shape=target, batch_size=2)
     image = np.random.default_rng(0).standard_normal((1, 40, 80, 80), dtype=np.float32)
-    infer_job(image, lambda batch: np.repeat(batch, 3, axis=1), plan)  # what is compiled on first use is kept on disk
+    predictor = as_predictor(lambda batch: np.repeat(batch, 3, axis=1))
+    infer_job(image, predictor, plan)  # what is compiled on first use is kept on disk
     before = written_bytes()
-    infer_job(image, lambda batch: np.repeat(batch, 3, axis=1), plan)
+    infer_job(image, predictor, plan)
     assert written_bytes() == before
     Path("/dev/null").write_bytes(b"12345")
     assert written_bytes() == before + 5

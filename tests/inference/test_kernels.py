@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from helpers.errors import DeviceError
-from helpers.inference import accumulator, kernels_numpy, sliding_window, stream_slabs
+from helpers.inference import WindowPlan, accumulator, kernels_numpy, sliding_window
 from helpers.inference.accumulator import load_kernels
-from helpers.inference.window_grid import WindowGrid
+from helpers.inference.windows import WindowGrid
+from tests.inference.dense_windows import slabs_of
 
 kernels_numba = pytest.importorskip("helpers.inference.kernels_numba", reason="numba is not installed")
 
@@ -32,7 +33,7 @@ def infer_rolled(classes: int):
 def run(shape, window, classes, kernels, monkeypatch, **options):
     monkeypatch.setattr(accumulator, "load_kernels", lambda: kernels)
     volume = np.random.default_rng(1).standard_normal((1, *shape), dtype=np.float32)
-    slabs = stream_slabs(volume, infer_rolled(classes), window, classes=classes, **options)
+    slabs = slabs_of(volume, infer_rolled(classes), window, classes=classes, **options)
     scores = np.concatenate([slab.scores for slab in slabs], axis=1)
     return scores, sliding_window(volume, infer_rolled(classes), window, classes=classes, **options)
 
@@ -52,10 +53,10 @@ def test_both_give_the_same_bits(shape, window, step, classes, monkeypatch):
 def test_scores_are_the_weighted_mean_in_float64(shape, window, kernels, monkeypatch):
     found, _ = run(shape, window, 3, kernels, monkeypatch)
     volume = np.random.default_rng(1).standard_normal((1, *shape), dtype=np.float32)
-    grid = WindowGrid(shape, window, 0.5, True, False)
+    grid = WindowGrid(shape, WindowPlan(window, 3))
     weights = grid.weights_of_window().astype(np.float64)
     total, summed = np.zeros((3, *shape)), np.zeros(shape)
-    for corner in itertools.product(*grid.steps):
+    for corner in itertools.product(*grid.starts):
         place = tuple(slice(start, start + length) for start, length in zip(corner, window, strict=True))
         total[(slice(None), *place)] += infer_rolled(3)(volume[None][(slice(None), slice(None), *place)])[0] * weights
         summed[place] += weights

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.inference import compute_steps, resample_to_labels
-from helpers.inference.window_grid import WindowGrid
+from helpers.inference import WindowPlan, compute_steps, resample_to_labels
+from helpers.inference.windows import WindowGrid
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed; re-implemented formulas are tested beside")
 torch = pytest.importorskip("torch")
@@ -23,7 +23,7 @@ def test_steps_and_weights_equal_on_200_shapes():
         ours = [compute_steps(size, length, step) for size, length in zip(shape, window, strict=True)]
         assert ours == compute_steps_for_sliding_window(shape, window, step)
         weights = compute_gaussian(window, dtype=torch.float32, device=torch.device("cpu")).numpy()
-        grid = WindowGrid(window, window, 0.5, True, False)
+        grid = WindowGrid(window, WindowPlan(window, 2))
         np.testing.assert_allclose(grid.weights_of_window(), weights, rtol=1e-5)
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.inference import sliding_window, stream_slabs
-from tests.inference.dense_windows import CLASSES, activated, check, dense_reference, lopsided, random_volume
+from helpers.inference import sliding_window
+from tests.inference.dense_windows import (
+    CLASSES,
+    activated,
+    check,
+    dense_reference,
+    lopsided,
+    random_volume,
+    slabs_of,
+)
 
 SHAPES = [
     ((9, 11, 13), (4, 4, 4)),
@@ -33,7 +41,7 @@ def test_random_shapes_steps_and_options_equal_the_dense_reference():
     for seed in range(30):
         shape = tuple(int(side) for side in random.integers(1, 13, 3))
         window = tuple(int(side) for side in random.integers(1, 9, random.choice([2, 3])))
-        axes = [axis for axis in range(len(window)) if random.random() < 0.4]
+        axes = tuple(axis for axis in range(len(window)) if random.random() < 0.4)
         check(
             random_volume(shape, seed),
             window,
@@ -70,7 +78,7 @@ def test_scores_too_large_for_exp_stay_finite():
 
     volume = random_volume((4, 6, 6), channels=1)
     for activation in ("softmax", "sigmoid"):
-        (slab,) = stream_slabs(volume, loud, (4, 6, 6), classes=2, activation=activation)
+        (slab,) = slabs_of(volume, loud, (4, 6, 6), classes=2, activation=activation)
         assert slab.scores.min() >= 0 and slab.scores.max() <= 1 + 1e-6  # false for NaN
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from helpers.errors import DeviceError
-from helpers.inference import sliding_window, stream_slabs
-from tests.inference.dense_windows import CLASSES, check, lopsided, random_volume
+from helpers.inference import sliding_window
+from tests.inference.dense_windows import CLASSES, check, lopsided, random_volume, slabs_of
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 64])
@@ -40,7 +40,9 @@ def test_each_window_of_a_slice_is_inferred_once():
 
 
 class Delayed:
-    """Answers late and out of order, and counts what is asked at once."""
+    """Answers late and out of order, and counts the batches that are pending at once."""
+
+    name, simulated, fixed_batches, torch_network = "delayed", False, False, None
 
     def __init__(self, max_in_flight: int):
         self.max_in_flight = max_in_flight
@@ -56,6 +58,9 @@ class Delayed:
             delay = 0.004 * ((self.asked * 7) % 5)
         assert batch.flags.c_contiguous and batch.dtype == np.float32
         return self.pool.submit(self.run, batch, delay)
+
+    def recovered_errors(self):
+        return []
 
     def run(self, batch, delay):
         time.sleep(delay)
@@ -79,7 +84,7 @@ def test_slabs_come_while_later_windows_are_not_yet_inferred():
         seen.append(batch.shape[0])
         return lopsided(batch)
 
-    stream = stream_slabs(random_volume((40, 4, 4)), counted, (4, 4, 4), classes=CLASSES)
+    stream = slabs_of(random_volume((40, 4, 4)), counted, (4, 4, 4), classes=CLASSES)
     first = next(stream)
     assert (first.start, first.stop) == (0, 2)
     assert len(seen) <= 4 < 19
@@ -91,7 +96,7 @@ def test_the_accumulator_does_not_grow_with_the_depth():
         volume = np.zeros((1, depth, 64, 64), np.float32)
         infer = np.zeros((1, CLASSES, 8, 32, 32), np.float32)
         tracemalloc.start()
-        for _ in stream_slabs(volume, lambda batch: infer, (8, 32, 32), classes=CLASSES):
+        for _ in slabs_of(volume, lambda batch: infer, (8, 32, 32), classes=CLASSES):
             pass
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from helpers.errors import DeviceError
-from helpers.inference import accumulator, slabs, sliding_window, stream_slabs
+from helpers.inference import accumulator, sliding, sliding_window
 from helpers.inference.accumulator import OrderedWorkers
+from tests.inference.dense_windows import slabs_of
 
 CASES = [((9, 11, 13), (4, 6, 8)), ((3, 2, 5), (8, 6, 4)), ((23, 9, 9), (5, 5, 5)), ((6, 10, 12), (8, 8))]
 
@@ -20,7 +21,7 @@ def scores_of(batch: np.ndarray) -> np.ndarray:
 
 def run(shape, window, **options):
     volume = np.random.default_rng(1).standard_normal((1, *shape), dtype=np.float32)
-    parts = [slab.scores for slab in stream_slabs(volume, scores_of, window, classes=3, **options)]
+    parts = [slab.scores for slab in slabs_of(volume, scores_of, window, classes=3, **options)]
     return np.concatenate(parts, axis=1), sliding_window(volume, scores_of, window, classes=3, **options)
 
 
@@ -29,17 +30,17 @@ def run(shape, window, **options):
 @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
 def test_threads_and_blocks_change_no_bit(shape, window, options, block_bytes, monkeypatch):
     expected = run(shape, window, **options)
-    monkeypatch.setattr(slabs, "SMALL_BATCH_BYTES", 0)
+    monkeypatch.setattr(sliding, "SMALL_BATCH_BYTES", 0)
     monkeypatch.setattr(accumulator, "BAND_ROWS", 3 if block_bytes == 1 else 64)
     monkeypatch.setattr(accumulator, "BLOCK_COLUMNS", (1, 4) if block_bytes == 1 else (16, 96))
     monkeypatch.setattr(accumulator, "SLAB_BYTES", block_bytes)
-    monkeypatch.setattr("helpers.inference.accumulator.count_lanes", lambda: 3)
+    monkeypatch.setattr("helpers.inference.accumulator.usable_cores", lambda: 3)
     for found, wanted in zip(run(shape, window, **options), expected, strict=True):
         assert np.array_equal(found, wanted)
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads(monkeypatch):
-    monkeypatch.setattr(slabs, "SMALL_BATCH_BYTES", 0)
+    monkeypatch.setattr(sliding, "SMALL_BATCH_BYTES", 0)
     before = threading.active_count()
     with pytest.raises(DeviceError, match="not finite"):
         volume = np.zeros((1, 9, 9, 9), np.float32)
@@ -48,9 +49,9 @@ def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads(monkeypatc
 
 
 def test_a_stream_left_early_ends_its_threads(monkeypatch):
-    monkeypatch.setattr(slabs, "SMALL_BATCH_BYTES", 0)
+    monkeypatch.setattr(sliding, "SMALL_BATCH_BYTES", 0)
     before = threading.active_count()
-    stream = stream_slabs(np.zeros((1, 20, 9, 9), np.float32), scores_of, (4, 4, 4), classes=3)
+    stream = slabs_of(np.zeros((1, 20, 9, 9), np.float32), scores_of, (4, 4, 4), classes=3)
     next(stream)
     stream.close()
     assert threading.active_count() == before

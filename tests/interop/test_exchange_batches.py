@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from helpers.inference import WindowPlan, infer_job
@@ -21,7 +23,7 @@ def test_a_tools_answers_are_found_whatever_memory_is_free(tmp_path, monkeypatch
     for path in (tmp_path / "input").glob("*.bin"):
         sample = np.fromfile(path, "<f4")
         np.concatenate([sample, -sample]).tofile(tmp_path / "output" / "run" / f"{path.stem}_0.bin")
-    before = infer_job(image, exchange.call("c"), plan)
-    small = lambda image, infer, plan, limit_bytes=None: WindowPlan(**{**plan.to_json(), "batch_size": 2})  # noqa: E731
+    before = infer_job(image, exchange.predictor("c"), plan)
+    small = lambda image, plan, max_in_flight=0, limit_bytes=None: replace(plan, batch_size=2)  # noqa: E731
     monkeypatch.setattr("helpers.inference.job.fit_to_memory", small)
-    np.testing.assert_array_equal(infer_job(image, exchange.call("c"), plan), before)
+    np.testing.assert_array_equal(infer_job(image, exchange.predictor("c"), plan), before)

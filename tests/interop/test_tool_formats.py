@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from helpers.errors import DeviceError, ResourceError
-from helpers.inference import WindowPlan, infer_job
+from helpers.inference import WindowPlan, as_predictor, infer_job
 from helpers.interop.exchange import Exchange, ExchangeBytes, check_room
 from helpers.interop.ports import ModelPorts
-from helpers.interop.samples import ReplayingCall
+from helpers.interop.samples import SampleReplay
 from helpers.interop.tool import tool_named
 
 PORTS = ModelPorts("image", "class", (1, 4, 4, 4), (2, 4, 4, 4), batch_size=2)
@@ -51,7 +51,8 @@ class TestPlaces:
         assert exchange.missing() == 3
         answer(exchange, folder)
         assert exchange.missing() == 0
-        assert np.array_equal(infer_job(IMAGE, exchange.call("case"), PLAN), infer_job(IMAGE, scores, PLAN))
+        expected = infer_job(IMAGE, as_predictor(scores), PLAN)
+        assert np.array_equal(infer_job(IMAGE, exchange.predictor("case"), PLAN), expected)
 
     def test_msame_run_twice_the_later_whole_answer_counts(self, tmp_path):
         # The later name sorts first: msame pads neither days nor hours.
@@ -133,7 +134,7 @@ def test_several_samples_at_once_are_joined_on_the_batch_axis():
     ports = ModelPorts("i", "o", (1, 4, 4), (1, 4, 4), True, output_batch_axis=1)
     batch = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4)
     maps = np.arange(32, dtype=np.int32).reshape(1, 2, 4, 4)
-    call = ReplayingCall(ports, lambda number: maps[:, [number - 7]], 7, [zlib.crc32(sample) for sample in batch])
+    call = SampleReplay(ports, lambda number: maps[:, [number - 7]], 7, [zlib.crc32(sample) for sample in batch])
     assert np.array_equal(call(batch), maps)
 
 
@@ -146,26 +147,26 @@ class TestRefused:
     def test_a_case_prepared_otherwise(self, exchange):
         answer(exchange)
         with pytest.raises(DeviceError, match="prepared otherwise"):
-            infer_job(IMAGE + 1, exchange.call("case"), PLAN)
+            infer_job(IMAGE + 1, exchange.predictor("case"), PLAN)
 
     def test_windows_that_lie_elsewhere(self, exchange):
         answer(exchange)
         with pytest.raises(DeviceError, match="prepared otherwise"):
-            infer_job(IMAGE, exchange.call("case"), WindowPlan((4, 4, 4), 2, mirror_axes=(0,)))
+            infer_job(IMAGE, exchange.predictor("case"), WindowPlan((4, 4, 4), 2, mirror_axes=(0,)))
 
     def test_a_truncated_answer(self, exchange):
         answer(exchange)
         path = sorted((exchange.folder / "output" / "run").iterdir())[1]
         path.write_bytes(path.read_bytes()[:-3])
         with pytest.raises(DeviceError, match=rf"{path.name} is truncated or of another model: received 509 bytes"):
-            infer_job(IMAGE, exchange.call("case"), PLAN)
+            infer_job(IMAGE, exchange.predictor("case"), PLAN)
 
     def test_a_missing_answer(self, exchange):
         answer(exchange)
         next((exchange.folder / "output" / "run").iterdir()).unlink()
         assert exchange.missing() == 1
         with pytest.raises(DeviceError, match="left no answer"):
-            infer_job(IMAGE, exchange.call("case"), PLAN)
+            infer_job(IMAGE, exchange.predictor("case"), PLAN)
 
     def test_an_interrupted_writing_is_no_exchange(self, exchange):
         def stop():

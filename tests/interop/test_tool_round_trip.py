@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from helpers.inference import WindowPlan, count_samples, infer_job
+from helpers.inference import WindowPlan, as_predictor, count_samples, infer_job
 from helpers.interop.exchange import Exchange, check_room, measure_exchange
 from helpers.interop.ports import ModelPorts
 
@@ -38,7 +38,7 @@ def exchange_through(tool, om, folder, cases, ports, run_shown, chips=1, **setti
     run_shown(exchange.shown_commands(os.path.relpath(om, folder)), folder, **settings)
     back = Exchange(folder, tool, ports, chips)
     assert back.is_written and back.missing() == 0
-    return back, {name: infer_job(image, back.call(name), plan) for name, image, plan in cases}
+    return back, {name: infer_job(image, back.predictor(name), plan) for name, image, plan in cases}
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -50,7 +50,7 @@ def test_labels_come_back_byte_equal(tool, batch, compile_om, run_shown, tmp_pat
     back, answers = exchange_through(tool, om, tmp_path / "exchange", cases, ports, run_shown)
     call = run_graph(tmp_path / "small.onnx")
     for name, image, plan in cases:
-        assert answers[name].tobytes() == infer_job(image, call, plan).tobytes()
+        assert answers[name].tobytes() == infer_job(image, as_predictor(call), plan).tobytes()
         assert answers[name].any()
     times = back.read_times()
     assert times.ms_per_batch * times.samples_per_second == pytest.approx(1000 * batch, rel=1e-3)
@@ -68,8 +68,8 @@ def test_a_list_in_four_parts_comes_back_from_four_chips(compile_om, run_shown, 
     cases, folder = volumes(), tmp_path / "exchange"
     settings = {"CANN_DOUBLE_DEVICES": "4"}
     _, answers = exchange_through("benchmark", om, folder, cases, ports, run_shown, chips=4, **settings)
-    call = run_graph(tmp_path / "small.onnx")
-    assert all(answers[name].tobytes() == infer_job(image, call, plan).tobytes() for name, image, plan in cases)
+    graph = as_predictor(run_graph(tmp_path / "small.onnx"))
+    assert all(answers[name].tobytes() == infer_job(image, graph, plan).tobytes() for name, image, plan in cases)
     lists = [(folder / f"device{chip}.info").read_text(encoding="utf-8").splitlines() for chip in range(4)]
     assert [len(lines) for lines in lists] == [18, 18, 17, 17]
     assert all(line.split(" ")[0] == str(index) for lines in lists for index, line in enumerate(lines))
@@ -84,7 +84,7 @@ def test_of_five_outputs_the_wanted_one_is_kept(tool, compile_om, run_shown, tmp
     plan = case[2]
     _, answers = exchange_through(tool, om, tmp_path / "exchange", [case], ports, run_shown)
     session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), providers=["CPUExecutionProvider"])
-    expected = infer_job(case[1], lambda batch: session.run(["extra3"], {"image": batch})[0], plan)
+    expected = infer_job(case[1], as_predictor(lambda batch: session.run(["extra3"], {"image": batch})[0]), plan)
     assert answers["second"].tobytes() == expected.tobytes()
 
 

@@ -13,6 +13,7 @@ from helpers import recipes
 from helpers.data.geometry import Geometry
 from helpers.data.nnunet.plans import ChannelNorm, Plan
 from helpers.data.volume import Volume, write_volume
+from helpers.inference import as_predictor
 from helpers.networks.nnunet import GenericUNet
 from helpers.networks.unetpp import GenericUNetPlusPlus
 from helpers.params.paths import WEIGHTS_FOLDER
@@ -117,7 +118,7 @@ def mask_of(folder: Path, task: Path, name: str, case: int = 0, **given: object)
             return network(torch.from_numpy(batch)).numpy()
 
     files = recipe.list_cases(recipe.data_folder(params), params)[case]
-    return recipe.segment(recipe.read_case(files, params), infer, params)
+    return recipe.segment(recipe.read_case(files, params), as_predictor(infer), params)
 
 
 def without_resampling(model: Model, spacing_mm=(2.5, 1.0, 1.3)) -> Model:

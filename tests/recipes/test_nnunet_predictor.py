@@ -8,6 +8,7 @@ import torch
 
 from helpers import recipes
 from helpers.data.volume import read_volume
+from helpers.inference import as_predictor
 from tests.recipes.nnunet_models import mask_of, tiny, write_task
 
 predicting = pytest.importorskip("nnunetv2.inference.predict_from_raw_data")
@@ -79,8 +80,8 @@ def test_saved_probabilities_are_read_by_nnunet_v2_s_ensembling(tmp_path, in_flo
         return network(torch.from_numpy(batch)).numpy()
 
     with torch.inference_mode():
-        labels = recipe.segment_and_save(case, infer, params, tmp_path / "case_0.nii.gz")
-        np.testing.assert_array_equal(labels, recipe.segment(case, infer, params))
+        labels = recipe.segment_and_save(case, as_predictor(infer), params, tmp_path / "case_0.nii.gz")
+        np.testing.assert_array_equal(labels, recipe.segment(case, as_predictor(infer), params))
     theirs = answer_of(folder, task)[1]
     ours = np.load(tmp_path / "case_0.npz")["probabilities"]
     assert np.abs(ours - theirs).max() < 1e-4

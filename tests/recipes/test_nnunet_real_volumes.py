@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from helpers import recipes
+from helpers.inference import as_predictor
 from tests.recipes.nnunet_models import tiny
 
 CASES = {"heart_2d": ("Task02_Heart", "la_001"), "liver": ("Task03_Liver", "liver_3")}
@@ -37,7 +38,7 @@ def test_the_mask_lies_on_the_image_s_grid_and_nothing_else_is_written(kind, tmp
             return network(torch.from_numpy(batch)).numpy()
 
     before = written_bytes()
-    classes = recipe.segment(case, infer, params)
+    classes = recipe.segment(case, as_predictor(infer), params)
     assert written_bytes() - before < 1000  # not a byte of a patch; a log line may pass
     mask = tmp_path / f"{case_id}.nii.gz"
     recipe.write_mask(classes, case, mask)

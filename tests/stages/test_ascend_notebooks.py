@@ -15,6 +15,7 @@ import torch
 
 from helpers import recipes
 from helpers.data.case import CaseFiles
+from helpers.inference import as_predictor
 from helpers.params.paths import PROJECT_ROOT
 
 DOUBLE = Path(__file__).parents[1] / "doubles" / "cann"
@@ -129,7 +130,7 @@ class _NearTies:
                 scores[:, channel] += push
             return scores
 
-        return self.recipe.segment(self.case, infer, self.params)
+        return self.recipe.segment(self.case, as_predictor(infer), self.params)
 
     def _files(self, outputs: Path) -> CaseFiles:
         (root,) = (outputs / ".demo").glob(f"{self.recipe.name}-*")

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 
 from helpers.errors import DeviceError, ParameterError, ResourceError
+from helpers.inference import as_predictor
 from helpers.stages.data import selected_cases
 
 SLOW = pytest.mark.slow
@@ -36,7 +37,8 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
     masks = {}
     for files in selected_cases(done.recipe, done.run):
         case = done.recipe.read_case(files, done.run.params)
-        classes = done.recipe.segment(case, lambda batch: session.run(None, {"image": batch})[0], done.run.params)
+        predictor = as_predictor(lambda batch: session.run(None, {"image": batch})[0])
+        classes = done.recipe.segment(case, predictor, done.run.params)
         done.recipe.write_mask(classes, case, folder / f"{files.id}.nii.gz")
         masks[files.id] = (folder / f"{files.id}.nii.gz").read_bytes()
     return masks

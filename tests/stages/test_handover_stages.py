@@ -13,6 +13,7 @@ import pytest
 
 from helpers import stages
 from helpers.errors import CompileError, DataError, DeviceError, ParameterError
+from helpers.inference import as_predictor
 from helpers.interop.bundle import read_bundle
 from helpers.interop.bundle_infer import answer_from_exchange, infer_bundle, open_bundle_exchange, write_exchange
 from helpers.stages.data import selected_cases
@@ -51,7 +52,8 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
     masks = {}
     for files in selected_cases(done.recipe, done.run):
         case = done.recipe.read_case(files, done.run.params)
-        classes = done.recipe.segment(case, lambda batch: session.run(None, {"image": batch})[0], done.run.params)
+        predictor = as_predictor(lambda batch: session.run(None, {"image": batch})[0])
+        classes = done.recipe.segment(case, predictor, done.run.params)
         done.recipe.write_mask(classes, case, folder / f"{files.id}.nii.gz")
         masks[files.id] = (folder / f"{files.id}.nii.gz").read_bytes()
     return masks

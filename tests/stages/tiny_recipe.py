@@ -106,7 +106,7 @@ class TinyRecipe(Recipe):
         return Case(case.id, image.array.astype(np.float32), truth, image.geometry)
 
     def prepare_job(self, case: Case, params: TinyParams) -> InferenceJob:
-        plan = WindowPlan(tuple(params.window), 2, step=params.step, batch_size=params.batch_size)
+        plan = WindowPlan(tuple(params.window), 2, tile_step_size=params.step, batch_size=params.batch_size)
         return InferenceJob(case.image, plan, lambda labels: labels)
 
     def example_input(self, case: Case, params: TinyParams) -> np.ndarray:

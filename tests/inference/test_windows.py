@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from helpers.inference import compute_steps, gaussian_profile
-from helpers.inference.window_grid import WindowGrid, padding_to_window
+from helpers.inference import WindowPlan, compute_steps, gaussian_profile
+from helpers.inference.windows import WindowGrid, padding_to_window
 
 
 def nnunet_steps(image_size, tile_size, step):
@@ -50,7 +50,7 @@ def test_steps_equal_nnunets_on_200_shapes():
         padded = [max(size, length) for size, length in zip(shape, window, strict=True)]
         ours = [compute_steps(size, length, step) for size, length in zip(padded, window, strict=True)]
         assert ours == nnunet_steps(padded, window, step), (shape, window, step)
-        assert WindowGrid(tuple(padded), window, step, True, False).steps == ours
+        assert WindowGrid(tuple(padded), WindowPlan(window, 2, step)).starts == ours
 
 
 def test_weights_equal_nnunets_on_random_windows():
@@ -59,7 +59,7 @@ def test_weights_equal_nnunets_on_random_windows():
     windows += [tuple(int(side) for side in random.integers(1, 40, 3)) for _ in range(60)]
     for window in windows:
         expected = nnunet_gaussian(window)
-        ours = WindowGrid(window, window, 0.5, True, False).weights_of_window()
+        ours = WindowGrid(window, WindowPlan(window, 2)).weights_of_window()
         assert ours.dtype == np.float32
         assert ours.min() > 0
         np.testing.assert_allclose(ours, expected.astype(np.float32), rtol=1e-5, err_msg=str(window))
@@ -97,6 +97,6 @@ def test_padding_is_centred_with_the_odd_voxel_behind(shape, window):
 
 
 def test_flat_windows_take_each_slice_once():
-    grid = WindowGrid((11, 20, 20), (1, 8, 8), 0.5, True, True)
-    assert grid.steps[0] == list(range(11))
-    assert grid.steps[1:] == [compute_steps(20, 8, 0.5)] * 2
+    grid = WindowGrid((11, 20, 20), WindowPlan((8, 8), 2))
+    assert grid.starts[0] == list(range(11))
+    assert grid.starts[1:] == [compute_steps(20, 8, 0.5)] * 2

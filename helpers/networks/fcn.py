@@ -83,6 +83,25 @@ class FCNResNet50D8(nn.Module):
         self.decode_head = FCNHead(32 * base_channels, head_channels, num_classes, 2, concat_input=True)
         self.auxiliary_head = FCNHead(16 * base_channels, auxiliary_channels, num_classes, 1, concat_input=False)
 
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, torch.Tensor]) -> FCNResNet50D8:
+        """The network whose widths and depths fit a state dict, weights not loaded.
+
+        Without the keys that show them it is the official network, which then reports what does not fit.
+        """
+        stem, head = state.get("backbone.layer1.0.conv1.weight"), state.get("decode_head.conv_seg.weight")
+        auxiliary = state.get("auxiliary_head.conv_seg.weight")
+        if stem is None or head is None or auxiliary is None:
+            return cls()
+        first, second, third, fourth = (_count_blocks(state, f"backbone.layer{stage}.") for stage in (1, 2, 3, 4))
+        return cls(
+            num_classes=head.shape[0],
+            base_channels=stem.shape[0],
+            head_channels=head.shape[1],
+            auxiliary_channels=auxiliary.shape[1],
+            blocks=(first, second, third, fourth),
+        )
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.decode_head(self.backbone(x)[1])
         return functional.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
@@ -109,18 +128,5 @@ class ClassMap(nn.Module):
         return probabilities.argmax(dim=1).unsqueeze(0)
 
 
-def network_of_state(state: Mapping[str, torch.Tensor]) -> FCNResNet50D8:
-    """The network whose widths and depths fit a state dict; the official one where its keys are not there."""
-    stem, head = state.get("backbone.layer1.0.conv1.weight"), state.get("decode_head.conv_seg.weight")
-    auxiliary = state.get("auxiliary_head.conv_seg.weight")
-    if stem is None or head is None or auxiliary is None:
-        return FCNResNet50D8()
-    prefixes = [f"backbone.layer{stage}." for stage in (1, 2, 3, 4)]
-    depths = [{key.removeprefix(p).split(".")[0] for key in state if key.startswith(p)} for p in prefixes]
-    return FCNResNet50D8(
-        num_classes=head.shape[0],
-        base_channels=stem.shape[0],
-        head_channels=head.shape[1],
-        auxiliary_channels=auxiliary.shape[1],
-        blocks=tuple(len(depth) for depth in depths),
-    )
+def _count_blocks(state: Mapping[str, torch.Tensor], prefix: str) -> int:
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})

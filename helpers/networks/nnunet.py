@@ -162,7 +162,7 @@ class GenericUNet(nn.Module):
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options) -> GenericUNet:
         """The network that a state dict of v1 names fits, weights not loaded."""
-        return cls(**arguments_of_state(state), **options)
+        return cls(**infer_architecture(state), **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         skips = []
@@ -179,7 +179,7 @@ class GenericUNet(nn.Module):
         return tuple(outputs[::-1]) if self.do_ds else outputs[0]
 
 
-def arguments_of_state(state: Mapping[str, torch.Tensor]) -> dict:
+def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
     """Arguments of `GenericUNet` read from the shapes of a state dict.
 
     Raises:
@@ -243,18 +243,18 @@ _PLAIN = re.compile(r"decoder\.(transpconvs|seg_layers)\.(\d+)\.(weight|bias)")
 _PARTS = {"conv": "conv", "norm": "instnorm", "transpconvs": "tu", "seg_layers": "seg_outputs"}
 
 
-def is_v2(state: Mapping[str, object]) -> bool:
+def has_v2_keys(state: Mapping[str, object]) -> bool:
     """Whether a state dict has v2's names."""
     return any(key.startswith(("encoder.stages.", "encoder.stem.")) for key in state)
 
 
-def to_v1_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_v2_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of v2 under v1's names, aliases dropped; one that has v1's names already is handed back as it is.
 
     Raises:
         CheckpointError: the network is another than PlainConvUNet (a key of it is named).
     """
-    if not is_v2(state):
+    if not has_v2_keys(state):
         return dict(state)
     kept = [key for key in state if not _ALIAS.match(key)]
     units = [match for match in map(_UNIT.fullmatch, kept) if match]

@@ -90,7 +90,7 @@ class GenericUNetPlusPlus(nn.Module):
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options) -> GenericUNetPlusPlus:
         """The network that a state dict fits, weights not loaded."""
-        return cls(**arguments_of_state(state), **options)
+        return cls(**infer_architecture(state), **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         rows: list[list[torch.Tensor]] = []  # rows[level] holds X(level, 0), X(level, 1), ... as far as computed
@@ -118,7 +118,7 @@ def _node(width: int, position: int, count: int, kernel: Sequence[int]) -> nn.Se
     return nn.Sequential(ConvStack(joined, width, count - 1, kernel), ConvStack(width, width, 1, kernel))
 
 
-def arguments_of_state(state: Mapping[str, torch.Tensor]) -> dict:
+def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
     """Arguments of `GenericUNetPlusPlus` read from the shapes of a state dict.
 
     Raises:

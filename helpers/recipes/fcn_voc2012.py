@@ -53,9 +53,9 @@ class FCNVoc2012(Recipe):
 
     def network_for(self, state: Mapping):
         """The network with the widths and depths of a state dict."""
-        from helpers.networks.fcn import network_of_state
+        from helpers.networks.fcn import FCNResNet50D8
 
-        return network_of_state(state).eval()
+        return FCNResNet50D8.from_state_dict(state).eval()
 
     def graph_network(self, network, params: VocParams):
         """With `graph_output: classes` the graph ends in softmax and ArgMax, as the source's does."""

@@ -183,9 +183,9 @@ class NnunetRecipe(Recipe):
 
     def adapt_state(self, state: Mapping) -> dict:
         """v1's names for a checkpoint of v2; others as they are."""
-        from helpers.networks.nnunet import is_v2, to_v1_names
+        from helpers.networks.nnunet import rename_v2_keys
 
-        return to_v1_names(state) if is_v2(state) else dict(state)
+        return rename_v2_keys(state)
 
     def prepare_params(self, **given: object) -> NnunetParams:
         """Resolved parameters; a model folder that cannot be used is refused here, before anything is started."""

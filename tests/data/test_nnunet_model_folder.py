@@ -12,7 +12,7 @@ import torch
 from helpers.data.nnunet.model_folder import is_model_folder, open_model_folder, results_folder
 from helpers.errors import CheckpointError, DataError
 from helpers.networks.checkpoint import load_checkpoint
-from helpers.networks.nnunet import GenericUNet, to_v1_names
+from helpers.networks.nnunet import GenericUNet, rename_v2_keys
 from helpers.networks.unetpp import GenericUNetPlusPlus
 from tests.data.nnunet_folders import v2_names, write_v1, write_v2
 from tests.data.nnunet_plan_files import v1_plans
@@ -36,7 +36,7 @@ def test_v1_opens_with_every_fold_and_loads_strictly(tmp_path):
     assert folder.mirror_axes == (0, 1, 2)
     assert not folder.is_unetpp
     network = GenericUNet(**folder.plan.network_arguments())
-    assert load_checkpoint(network, folder.checkpoints[1], to_v1_names).n_tensors == len(v1_state())
+    assert load_checkpoint(network, folder.checkpoints[1], rename_v2_keys).n_tensors == len(v1_state())
 
 
 def test_v2_opens_and_loads_strictly_under_v1_s_names(tmp_path):
@@ -44,7 +44,9 @@ def test_v2_opens_and_loads_strictly_under_v1_s_names(tmp_path):
     assert (folder.plan.version, folder.folds, folder.trainer) == (2, ("0",), "nnUNetTrainer")
     assert folder.mirror_axes == ()  # a trainer without mirroring says so in its checkpoint
     network = GenericUNet(**folder.plan.network_arguments())
-    assert load_checkpoint(network, folder.checkpoints[0], to_v1_names).n_tensors == len(to_v1_names(v2_state()))
+    assert load_checkpoint(network, folder.checkpoints[0], rename_v2_keys).n_tensors == len(
+        rename_v2_keys(v2_state())
+    )
 
 
 def test_a_fold_s_own_folder_is_that_fold(tmp_path):
@@ -61,7 +63,7 @@ def test_a_unetpp_model_is_told_by_its_trainer_and_its_plan_fits(tmp_path):
     folder = open_model_folder(root.rename(root.with_name("nnUNetPlusPlusTrainerV2__nnUNetPlansv2.1")))
     assert folder.is_unetpp
     network = GenericUNetPlusPlus(**folder.plan.network_arguments())
-    assert load_checkpoint(network, folder.checkpoints[0], to_v1_names).n_tensors == len(state)
+    assert load_checkpoint(network, folder.checkpoints[0], rename_v2_keys).n_tensors == len(state)
 
 
 def test_the_stage_beside_the_checkpoint_counts(tmp_path):
@@ -123,12 +125,12 @@ def test_results_are_found_by_nnunet_s_variables(tmp_path):
 @torch.no_grad()
 def test_v1_and_v2_files_of_the_same_weights_give_the_same_scores(tmp_path):
     v2 = open_model_folder(write_v2(tmp_path / "v2", v2_state()))
-    v1 = open_model_folder(write_v1(tmp_path / "v1", to_v1_names(v2_state())))
+    v1 = open_model_folder(write_v1(tmp_path / "v1", rename_v2_keys(v2_state())))
     x = torch.arange(8 * 12 * 16.0).reshape(1, 1, 8, 12, 16).sin()
     scores = []
     for folder in (v1, v2):
         network = GenericUNet(**v2.plan.network_arguments(), do_ds=False).eval()
-        load_checkpoint(network, folder.checkpoints[0], to_v1_names)
+        load_checkpoint(network, folder.checkpoints[0], rename_v2_keys)
         scores.append(network(x))
     torch.testing.assert_close(*scores, rtol=0, atol=0)
     assert scores[0].std() > 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from helpers.networks.fcn import ClassMap, FCNResNet50D8, network_of_state
+from helpers.networks.fcn import ClassMap, FCNResNet50D8
 from tests.networks.weight_rule import rule_input, rule_state_dict
 
 SMALL = {"num_classes": 5, "base_channels": 4, "head_channels": 6, "auxiliary_channels": 3}
@@ -127,8 +127,11 @@ def test_width_and_depth_follow_the_arguments():
 @pytest.mark.parametrize("arguments", [(5, 4, 6, 3, (3, 4, 6, 3)), (21, 8, 40, 16, (2, 1, 3, 2))])
 def test_a_network_is_rebuilt_from_its_state(arguments):
     state = FCNResNet50D8(*arguments).state_dict()
-    network_of_state(state).load_state_dict(state, strict=True)
+    FCNResNet50D8.from_state_dict(state).load_state_dict(state, strict=True)
 
 
 def test_the_official_network_is_built_for_a_foreign_state():
-    assert sum(p.numel() for p in network_of_state({"fc.weight": torch.zeros(2, 2)}).parameters()) == 49_499_274
+    assert (
+        sum(p.numel() for p in FCNResNet50D8.from_state_dict({"fc.weight": torch.zeros(2, 2)}).parameters())
+        == 49_499_274
+    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.errors import CheckpointError
-from helpers.networks.nnunet import GenericUNet, is_v2, to_v1_names
+from helpers.networks.nnunet import GenericUNet, has_v2_keys, rename_v2_keys
 from tests.networks.weight_rule import rule_input, rule_state_dict
 
 # Hash over lines "v1 v2" of the names of the 3-D heart network, in the order of v1's state dict: v1 of
@@ -44,7 +44,7 @@ def v2_names(depth: int, count: int = 2) -> list[str]:
 def test_every_name_of_the_heart_network_is_mapped_as_upstream_s_modules_correspond():
     names = v2_names(5)
     assert len(names) == 292
-    mapped = to_v1_names({name: torch.tensor(index) for index, name in enumerate(names)})
+    mapped = rename_v2_keys({name: torch.tensor(index) for index, name in enumerate(names)})
     with torch.device("meta"):
         expected = GenericUNet.heart_3d_fullres(decoder_bias=True).state_dict()
     assert mapped.keys() == expected.keys()
@@ -54,7 +54,7 @@ def test_every_name_of_the_heart_network_is_mapped_as_upstream_s_modules_corresp
 
 
 def test_three_convolutions_a_stage_keep_their_order():
-    mapped = to_v1_names({name: torch.tensor(0) for name in v2_names(2, 3)})
+    mapped = rename_v2_keys({name: torch.tensor(0) for name in v2_names(2, 3)})
     pools = [(2, 2)] * 2
     with torch.device("meta"):
         network = GenericUNet(1, 2, pools, num_conv_per_stage=3, decoder_bias=True)
@@ -63,13 +63,13 @@ def test_three_convolutions_a_stage_keep_their_order():
 
 def test_v1_names_are_handed_back():
     state = GenericUNet(1, 2, [(2, 2)], base_num_features=2).state_dict()
-    assert not is_v2(state)
-    assert to_v1_names(state) == dict(state)
+    assert not has_v2_keys(state)
+    assert rename_v2_keys(state) == dict(state)
 
 
 def test_a_residual_encoder_is_refused_by_name():
     with pytest.raises(CheckpointError, match=r"encoder\.stem\.convs\.0\.conv\.weight"):
-        to_v1_names({"encoder.stem.convs.0.conv.weight": torch.zeros(1)})
+        rename_v2_keys({"encoder.stem.convs.0.conv.weight": torch.zeros(1)})
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def test_the_network_of_v2_gives_the_same_outputs():
     plain = {key: value for key, value in theirs.state_dict().items() if "all_modules" not in key}
     weights = rule_state_dict({key: value for key, value in plain.items() if not key.startswith("decoder.encoder")})
     theirs.load_state_dict(weights, strict=False)
-    state = to_v1_names(theirs.state_dict())
+    state = rename_v2_keys(theirs.state_dict())
     ours = GenericUNet.from_state_dict(state).eval()
     ours.load_state_dict(state, strict=True)
     x = rule_input(3, (1, 2, 6, 12, 8))

@@ -1,4 +1,4 @@
-"""`python -m helpers`."""
+"""`python -m helpers`: the command `cookbook` where the package is not installed."""
 
 import sys
 

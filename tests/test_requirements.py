@@ -1,8 +1,9 @@
-"""The pins: one place, no drift, no registry."""
+"""Versions are pinned in one place and are those installed; no file names a package registry."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def _requirements(name: str) -> list[str]:
     return [text for line in lines if (text := line.partition("#")[0].strip())]
 
 
-PIN_FILES = ("requirements.txt", "requirements-test.txt", "requirements-peers.txt")
+PIN_FILES = ("requirements.txt", "requirements-test.txt", "requirements-peers.txt", "requirements-itkwidgets.txt")
 
 
 @pytest.mark.parametrize("name", PIN_FILES)
@@ -52,7 +53,7 @@ def test_no_package_is_pinned_twice():
 def test_the_peers_are_installed_as_pinned_so_that_no_comparison_is_skipped():
     from importlib import metadata
 
-    pins = dict(line.split("==") for line in _requirements("requirements-peers.txt"))
+    pins = dict(line.split("==") for line in _requirements("requirements-peers.txt", "requirements-itkwidgets.txt"))
     assert {name: metadata.version(name) for name in pins} == pins
     assert not {"torch", "torchvision", "numpy"} & set(pins)  # installed without dependencies: no other build comes
 
@@ -76,11 +77,12 @@ def test_the_conda_environment_is_python_and_the_same_pins():
     assert nested == {"pip": ["-r requirements.txt"]}
 
 
-def test_the_project_file_lists_no_second_set_of_dependencies():
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert "dependencies" not in project and "optional-dependencies" not in project
+def test_the_project_reads_its_dependencies_from_the_requirements_files():
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {"dependencies", "optional-dependencies"} <= set(content["project"]["dynamic"])
+    hook = content["tool"]["hatch"]["metadata"]["hooks"]["requirements_txt"]
+    extras = {name for (name,) in hook["optional-dependencies"].values()}
+    assert {*hook["files"], *extras} == set(PIN_FILES) - {"requirements-peers.txt"}
 
 
 def _text_files() -> list[Path]:

@@ -1,4 +1,4 @@
-"""The command line, `python -m helpers doctor` and others. Exit code 0 only if every gate held."""
+"""The command `cookbook`, also `python -m helpers`. Exit code 0 only if every gate held."""
 
 from helpers.cli.main import main
 

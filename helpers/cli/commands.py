@@ -1,4 +1,7 @@
-"""The commands: what each takes and what it prints."""
+"""The commands and their groups, and those for runs, data and this machine.
+
+A command imports what it needs when it runs, so that listing the commands costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from helpers.cli.command import Command
+from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
 from helpers.cli.study_commands import STUDY_COMMANDS
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
@@ -17,24 +22,37 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.recipe == "all":
+        return _run_all(options)
     from helpers import recipes
-    from helpers.cli.notebook_run import FIRST_NOTEBOOKS, LAST_NOTEBOOKS, run_notebook, run_shared_notebook
+
+    return _run_recipe(options.recipe, read_given(options, recipes.load(options.recipe).params_model))
+
+
+def _run_all(options: argparse.Namespace) -> int:
+    from helpers import recipes
+    from helpers.cli.notebook_run import FIRST_NOTEBOOKS, LAST_NOTEBOOKS, run_shared_notebook
+
+    given = {name: read_given(options, recipes.load(name).params_model) for name in recipes.recipe_names()}
+    for name, parameters in given.items():
+        recipes.load(name).prepare_params(**parameters)  # refuses an invalid parameter before the first notebook
+    outputs = str(next(iter(given.values())).get("outputs") or "outputs")
+    for notebook in FIRST_NOTEBOOKS:
+        sys.stdout.write(f"passed: {run_shared_notebook(notebook, outputs)}\n")
+    for name, parameters in given.items():
+        _run_recipe(name, parameters)
+    for notebook in LAST_NOTEBOOKS:
+        sys.stdout.write(f"passed: {run_shared_notebook(notebook, outputs)}\n")
+    return 0
+
+
+def _run_recipe(name: str, given: dict[str, object]) -> int:
+    from helpers.cli.notebook_run import run_notebook
     from helpers.run import read_run_status
 
-    every = options.recipe == "all"
-    names = recipes.recipe_names() if every else [options.recipe]
-    given = {name: read_given(options, recipes.load(name).params_model) for name in names}
-    outputs = str(given[names[0]].get("outputs") or "outputs")
-    for name in names if every else ():
-        recipes.load(name).prepare_params(**given[name])  # refuses a wrong parameter before the first notebook
-    for shared in FIRST_NOTEBOOKS if every else ():
-        sys.stdout.write(f"passed: {run_shared_notebook(shared, outputs)}\n")
-    for name in names:
-        folder = run_notebook(name, given[name])
-        status, reason = read_run_status(folder / "run.json")
-        sys.stdout.write(f"passed: {folder}\n" + (f"{reason}\n" if status == "passed" and reason else ""))
-    for shared in LAST_NOTEBOOKS if every else ():
-        sys.stdout.write(f"passed: {run_shared_notebook(shared, outputs)}\n")
+    folder = run_notebook(name, given)
+    status, reason = read_run_status(folder / "run.json")
+    sys.stdout.write(f"passed: {folder}\n" + (f"{reason}\n" if status == "passed" and reason else ""))
     return 0
 
 
@@ -49,7 +67,7 @@ def _params(options: argparse.Namespace) -> int:
 
 
 def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="exit 1 when a pinned package is missing")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a pinned package is missing")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -62,8 +80,10 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_argument(parser)
-    parser.add_argument("--to", default="data", metavar="FOLDER", help="default: data, with one folder a recipe")
-    parser.add_argument("--only", nargs="*", default=[], help="'weights', 'data' or names of items")
+    parser.add_argument(
+        "--to", default="data", metavar="FOLDER", help="destination, with one folder per recipe (default: data)"
+    )
+    parser.add_argument("--only", nargs="*", default=[], metavar="ITEM", help="'weights', 'data' or names of items")
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -76,22 +96,22 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_argument(parser)
-    parser.add_argument("root", nargs="?", help="folder of the data (default: data/<recipe>)")
+    parser.add_argument("root", nargs="?", metavar="FOLDER", help="folder of the data (default: data/RECIPE)")
 
 
 def _verify(options: argparse.Namespace) -> int:
     from helpers.fetch import verify
     from helpers.params.paths import find_input
 
-    root = find_input(options.root or f"data/{options.recipe}", parameter="root")
+    root = find_input(options.root or f"data/{options.recipe}", parameter="FOLDER")
     report = verify(options.recipe, root)
     sys.stdout.write(f"{report}\n")
     return 0 if report.ok else 1
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="a run's folder, such as outputs/unet3d_brats/demo-1a2b3c4d")
-    parser.add_argument("--anonymise", action="store_true", help="without case names, paths, dates, user and host")
+    parser.add_argument("run", metavar="RUN", help="folder of a run, such as outputs/unet3d_brats/demo-1a2b3c4d")
+    parser.add_argument("--anonymise", action="store_true", help="leave out case names, paths, dates, user and host")
     parser.add_argument("--to", metavar="FILE", help="default: report.html in the run's folder")
 
 
@@ -99,14 +119,14 @@ def _report(options: argparse.Namespace) -> int:
     from helpers.params.paths import find_input
     from helpers.report import write_report
 
-    folder = find_input(options.run, parameter="run")
+    folder = find_input(options.run, parameter="RUN")
     path = write_report(folder, anonymise=options.anonymise or None, to=Path(options.to) if options.to else None)
     sys.stdout.write(f"{path}\n")
     return 0
 
 
 def _add_rerun_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="folder of a run that passed")
+    parser.add_argument("run", metavar="RUN", help="folder of a run that passed")
     parser.add_argument("--outputs", metavar="FOLDER", help="default: a new temporary folder")
 
 
@@ -114,19 +134,27 @@ def _rerun(options: argparse.Namespace) -> int:
     from helpers.cli.rerun import rerun
     from helpers.params.paths import find_input
 
-    done = rerun(find_input(options.run, parameter="run"), options.outputs)
-    sys.stdout.write(f"{done}\n")
-    return 1 if done.different else 0
+    result = rerun(find_input(options.run, parameter="RUN"), options.outputs)
+    sys.stdout.write(f"{result}\n")
+    return 1 if result.different else 0
 
 
-COMMANDS = {
-    "run": ("Runs a recipe's notebook headless.", _add_run_arguments, _run),
-    "doctor": ("Shows what this machine has and what each notebook can do on it.", _add_doctor_arguments, _doctor),
-    "params": ("Lists a recipe's parameters, their types, defaults and meaning.", add_recipe_argument, _params),
-    "fetch": ("Downloads a recipe's weights and data, checked and resumed.", _add_fetch_arguments, _fetch),
-    "verify": ("Looks through weights and data for what would fail later.", _add_verify_arguments, _verify),
-    "report": ("Writes a run's report: one HTML file that needs no server.", _add_report_arguments, _report),
-    **HANDOVER_COMMANDS,
-    **STUDY_COMMANDS,
-    "rerun": ("Does a run again from its record and compares the bytes.", _add_rerun_arguments, _rerun),
+GROUPS: dict[str, dict[str, Command]] = {
+    "Start here": {
+        "run": Command("Run a recipe's notebook without a browser.", _run, _add_run_arguments),
+        "doctor": Command("Show what this machine has and what runs on it.", _doctor, _add_doctor_arguments),
+        "params": Command("List a recipe's parameters with type, demo value, meaning.", _params, add_recipe_argument),
+    },
+    "Weights and data": {
+        "fetch": Command("Download a recipe's official weights and data.", _fetch, _add_fetch_arguments),
+        "verify": Command("Check weights and data before a run.", _verify, _add_verify_arguments),
+    },
+    "Finished runs": {
+        "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
+        "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
+    },
+    "Hand-over between machines": HANDOVER_COMMANDS,
+    "Studies": STUDY_COMMANDS,
+    "Shell": {"completion": COMPLETION},
 }
+COMMANDS: dict[str, Command] = {name: command for group in GROUPS.values() for name, command in group.items()}

@@ -1,6 +1,6 @@
-"""The commands of a hand-over between machines: `export`, `compile`, `infer`, `score`, one a machine.
+"""The commands of a hand-over between machines: `export`, `compile`, `infer`, `score`, one per machine.
 
-Every import is in its command, because `infer` runs where numpy is all there is.
+Each command imports what it needs itself, because `infer` runs on machines that have numpy only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.cli.command import Command
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_argument(parser)
-    parser.add_argument("--to", default="bundle", metavar="BUNDLE", help="the folder to hand over (default: bundle)")
+    parser.add_argument("--to", default="bundle", metavar="BUNDLE", help="folder to write (default: bundle)")
     add_parameter_arguments(parser)
 
 
@@ -29,11 +30,11 @@ def _export(options: argparse.Namespace) -> int:
 
     recipe = recipes.load(options.recipe)
     run = Run(recipe.prepare_params(**read_given(options, recipe.params_model)))
-    for step in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
-        _say(step(recipe, run))
+    for stage in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
+        _print(stage(recipe, run))
     bundle = pack_bundle(recipe, run, Path(options.to))
-    run.finish("exported to a hand-over bundle; nothing was inferred here")
-    return _done(f"{len(bundle.cases)} cases and the graph", f"python -m helpers compile {options.to}")
+    run.finish("exported to a hand-over bundle; no case was run here")
+    return _announce_next(f"{len(bundle.cases)} cases and the graph", f"cookbook compile {options.to}")
 
 
 def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,16 +48,23 @@ def _compile(options: argparse.Namespace) -> int:
     from helpers.stages.handover import compile_bundle
 
     bundle, result = compile_bundle(read_bundle(Path(options.bundle)), read_given(options, RunParams))
-    _say(result)
-    return _done(", ".join(bundle.model.files), f"python -m helpers infer {options.bundle}")
+    _print(result)
+    files = ", ".join(bundle.model.files) if bundle.model else "no compiled model"
+    return _announce_next(files, f"cookbook infer {options.bundle}")
 
 
 def _add_infer_arguments(parser: argparse.ArgumentParser) -> None:
     _add_bundle(parser)
-    parser.add_argument("--devices", help="chips: all, or numbers such as 0,1")
-    parser.add_argument("--python", help="interpreter that has the vendor's module, when it is another one")
-    parser.add_argument("--tool", choices=["msame", "benchmark", "ais_bench"], help="by hand with a vendor's tool")
-    parser.add_argument("--chips", type=int, default=1, help="parts of the list for benchmark")
+    parser.add_argument("--devices", help="all, or numbers such as 0,1")
+    parser.add_argument("--python", help="another interpreter that has the vendor's module")
+    parser.add_argument(
+        "--tool",
+        choices=["msame", "benchmark", "ais_bench"],
+        help="write the inputs for a vendor's tool and read its outputs",
+    )
+    parser.add_argument(
+        "--chips", type=int, default=1, help="devices to divide the inputs among, for benchmark (default: 1)"
+    )
 
 
 def _infer(options: argparse.Namespace) -> int:
@@ -65,16 +73,16 @@ def _infer(options: argparse.Namespace) -> int:
 
     bundle = read_bundle(Path(options.bundle))
     if options.tool:
-        return _infer_by_hand(options, bundle)
+        return _infer_with_tool(options, bundle)
     devices = options.devices if options.devices in (None, "all") else _read_numbers(options.devices)
     bundle = infer_bundle(bundle, devices=devices, python=options.python)
     for case in bundle.cases:
         note = bundle.notes[case.answer]
         sys.stdout.write(f"{case.id}: {note['seconds']} s{' simulated' if note.get('simulated') else ''}\n")
-    return _done(f"{len(bundle.cases)} answers", f"python -m helpers score {options.bundle}")
+    return _announce_next(f"the outputs of {len(bundle.cases)} cases", f"cookbook score {options.bundle}")
 
 
-def _infer_by_hand(options: argparse.Namespace, bundle: Bundle) -> int:
+def _infer_with_tool(options: argparse.Namespace, bundle: Bundle) -> int:
     from helpers.interop import bundle_infer
 
     exchange, need = bundle_infer.open_bundle_exchange(bundle, options.tool, options.chips)
@@ -86,11 +94,11 @@ def _infer_by_hand(options: argparse.Namespace, bundle: Bundle) -> int:
         bundle_infer.answer_from_exchange(bundle, exchange)
         times = exchange.read_times()
         sys.stdout.write(f"measured by {options.tool}: {times}\n" if times else "")
-        return _done(f"{len(bundle.cases)} answers", f"python -m helpers score {options.bundle}")
-    sys.stdout.write(f"not run here: {missing:,} files are not answered. In {exchange.folder}:\n")
+        return _announce_next(f"the outputs of {len(bundle.cases)} cases", f"cookbook score {options.bundle}")
+    sys.stdout.write(f"not run here: {missing:,} outputs are missing. Run this in {exchange.folder}:\n")
     for line in exchange.shown_commands(f"../../{bundle_infer.model_path(bundle)}"):
         sys.stdout.write(f"  {line}\n")
-    sys.stdout.write("then this command again\n")
+    sys.stdout.write("then repeat this command\n")
     return 1
 
 
@@ -106,41 +114,41 @@ def _score(options: argparse.Namespace) -> int:
 
     bundle = read_bundle(Path(options.bundle))
     recipe, run = open_bundle_run(bundle, read_given(options, recipes.load(bundle.recipe).params_model))
-    _say(stages.prepare_data(recipe, run))
+    _print(stages.prepare_data(recipe, run))
     for result in stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run)):
-        _say(result)
-    _say(stages.score_cases(recipe, run))
-    _say(stages.draw_results(recipe, run))
+        _print(result)
+    _print(stages.score_cases(recipe, run))
+    _print(stages.draw_results(recipe, run))
     target = bundle.model.target["title"] if bundle.model else "another machine"
-    run.finish(f"the masks are of a hand-over bundle, inferred on {target}")
+    run.finish(f"masks of a hand-over bundle that was run on {target}")
     sys.stdout.write(f"passed: {run.folder}\n")
     return 0
 
 
 def _add_bundle(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", help="the folder that `export` made")
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder that `cookbook export` wrote")
 
 
 def _read_numbers(text: str) -> list[int]:
     from helpers.errors import ParameterError
 
     if not all(part.strip().isdigit() for part in text.split(",")):
-        raise ParameterError("wrong --devices", received=text, expected="all, or numbers such as 0,1")
+        raise ParameterError("invalid --devices", received=text, expected="all, or numbers such as 0,1")
     return [int(part) for part in text.split(",")]
 
 
-def _say(result: object) -> None:
+def _print(result: object) -> None:
     sys.stdout.write(f"{result}\n")
 
 
-def _done(what: str, following: str) -> int:
-    sys.stdout.write(f"in the bundle: {what}. Next, there or elsewhere: {following}\n")
+def _announce_next(content: str, command: str) -> int:
+    sys.stdout.write(f"in the bundle: {content}. Next, on this or another machine: {command}\n")
     return 0
 
 
 HANDOVER_COMMANDS = {
-    "export": ("Packs a graph and prepared cases to hand over.", _add_export_arguments, _export),
-    "compile": ("Compiles a hand-over bundle's graph; needs no torch.", _add_compile_arguments, _compile),
-    "infer": ("Answers a bundle's cases on its device; needs numpy alone.", _add_infer_arguments, _infer),
-    "score": ("Makes masks of a bundle's answers, scores and draws them.", _add_score_arguments, _score),
+    "export": Command("Write the graph and the prepared cases to a bundle.", _export, _add_export_arguments),
+    "compile": Command("Compile a bundle's graph; needs no torch.", _compile, _add_compile_arguments),
+    "infer": Command("Run a bundle's cases on the device; needs numpy only.", _infer, _add_infer_arguments),
+    "score": Command("Make masks, scores and pictures from a bundle's outputs.", _score, _add_score_arguments),
 }

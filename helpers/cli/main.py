@@ -1,33 +1,41 @@
-"""Parses the command line and turns every error into one line and an exit code."""
+"""Parses the command line and turns every expected error into one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import io
 import logging
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from helpers import __version__
-from helpers.cli.commands import COMMANDS
+from helpers.cli.commands import COMMANDS, GROUPS
 from helpers.errors import CookbookError
+
+_DESCRIPTION = "Carries segmentation models from a PyTorch checkpoint to masks made by an accelerator."
+_EPILOG = "`cookbook COMMAND --help` explains a command."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 when every gate held; 2 for wrong parameters, 130 after Ctrl-C, 1 for anything else.
+        0 if every gate held, 2 for an invalid parameter, 130 after Ctrl-C, 1 for any other failure.
+
+    Raises:
+        SystemExit: the command line itself is invalid (2), or only help was asked for (0).
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    options = _build_parser(arguments).parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal in GBK has no ✓
+    options = parse(list(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:
-        handler.setLevel(logging.WARNING)  # what a run logs below that is in its own file
+        handler.setLevel(logging.WARNING)  # a run writes its finer messages to its own log
     try:
-        return options.command(options)
+        return COMMANDS[options.command].run(options)
     except CookbookError as error:
         sys.stderr.write(f"error: {error.line()}\n")
         return error.exit_code
@@ -36,15 +44,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line; a mistyped command or option is answered with the nearest one."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    parser, children = build_parser([named])
+    if named and named not in COMMANDS:
+        parser.error(_describe_unknown("command", named, COMMANDS))
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        child = children[options.command]
+        known = re.findall(r"(?<![\w-])--[a-z][a-z-]*", child.format_help())
+        child.error(_describe_unknown("argument", unknown[0], known))
+    return options
+
+
+def build_parser(names: Collection[str]) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Builds the parser, and that of each command.
+
+    Args:
+        names: the commands that get their arguments; those of another may need packages that this machine lacks.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m helpers", description="Carries segmentation models from a checkpoint to masks."
+        prog="cookbook",
+        usage="cookbook [--help] [--version] COMMAND ...",
+        description=f"{_DESCRIPTION}\n\n{_list_commands()}",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="command", required=True)
-    for name, (help_text, add_arguments, command) in COMMANDS.items():
-        child = commands.add_parser(name, help=help_text, description=help_text)
-        if name in arguments:  # another command's arguments may need packages that are not on this machine
-            add_arguments(child)
-        child.set_defaults(command=command)
-    return parser
+    parser.add_argument("--version", action="version", version=f"cookbook {__version__}")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, prog="cookbook", help=argparse.SUPPRESS
+    )
+    children = {}
+    for name, command in COMMANDS.items():
+        children[name] = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        if name in names:
+            command.add_arguments(children[name])
+    return parser, children
+
+
+def _list_commands() -> str:
+    lines = []
+    for title, commands in GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<12}{command.summary}" for name, command in commands.items()]
+    return "\n".join(lines[1:])
+
+
+def _describe_unknown(kind: str, name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"unknown {kind} {name!r}. " + (f"Did you mean {near[0]!r}?" if near else "See --help.")

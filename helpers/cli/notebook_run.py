@@ -1,4 +1,4 @@
-"""Runs a recipe's notebook with papermill and trusts the run's own record, never the notebook's metadata."""
+"""Runs notebooks with papermill. The run's own record says whether it passed, never the notebook's metadata."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 
 from helpers import recipes
 from helpers.errors import CookbookError
-from helpers.params.paths import NOTEBOOKS_FOLDER, place_output
+from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, place_output
 from helpers.report import write_report
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
 
-# Executed before and after those of the recipes.
+# `run all` executes these before and after the recipes' notebooks.
 FIRST_NOTEBOOKS = ("00_start_here",)
 LAST_NOTEBOOKS = ("06_compare_runs", "07_visual_qa")
-# A kernel's own log warns of a transport that never leaves this machine and names the interrupt that ends it; what
-# a cell did wrong comes with the cell.
+# The kernel's log only warns of a transport that never leaves this machine and reports the interrupt that ends it;
+# the errors of cells are reported by papermill.
 _KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookFailedError(CookbookError):
-    """A notebook ended early, or its run did not pass."""
+    """A notebook failed, or its run did not pass."""
 
 
 def notebook_of(recipe_name: str) -> Path:
-    """The notebook of a recipe: `notebooks/<number>_<recipe>.ipynb`."""
+    """Returns the notebook of a recipe, `notebooks/<number>_<recipe>.ipynb`."""
     matches = sorted(NOTEBOOKS_FOLDER.glob(f"[0-9][0-9]_{recipe_name}.ipynb"))
     if not matches:
         raise NotebookFailedError(f"no notebook for {recipe_name} in {NOTEBOOKS_FOLDER}")
@@ -37,7 +37,7 @@ def notebook_of(recipe_name: str) -> Path:
 
 
 def run_shared_notebook(name: str, outputs: str) -> Path:
-    """Executes a notebook that belongs to no recipe, as `<outputs>/<name without its number>/notebook.ipynb`.
+    """Executes a notebook that is not a recipe's, into `<outputs>/<name without its number>/notebook.ipynb`.
 
     Raises:
         NotebookFailedError: a cell failed or the kernel died.
@@ -51,18 +51,18 @@ def run_shared_notebook(name: str, outputs: str) -> Path:
 
 
 def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
-    """Executes one notebook into its run folder, as `notebook.ipynb`.
+    """Executes a recipe's notebook and saves it in the run's folder as `notebook.ipynb`.
 
     Args:
-        recipe_name: the recipe.
-        given: parameters, as papermill's -p and -f would pass them.
+        recipe_name: a name that `helpers.recipes.load` knows.
+        given: the parameters, as papermill would pass them.
 
     Returns:
         The run's folder.
 
     Raises:
-        ParameterError: before anything is started.
-        NotebookFailedError: a cell failed, the kernel died, or the run's record does not say "passed".
+        ParameterError: a parameter is invalid; nothing was started.
+        NotebookFailedError: a cell failed, the kernel died, or the run's record is not "passed".
     """
     recipe = recipes.load(recipe_name)
     params = recipe.prepare_params(**given)
@@ -71,37 +71,38 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"
     record.unlink(missing_ok=True)
-    reason = _execute(notebook_of(recipe_name), folder / "notebook.ipynb", dict(given))
+    reason = _execute(notebook_of(recipe_name), folder / "notebook.ipynb", given)
     if reason:
         mark_failed(record, reason)
         _report_failure(folder)
         raise NotebookFailedError(reason)
     status, why = read_run_status(record)
     if status != "passed":
-        mark_failed(record, "the notebook ended without its last step")
+        mark_failed(record, "the notebook ended before its last cell")
         _report_failure(folder)
         raise NotebookFailedError(f"the run is {status}", received=why, remedy=f"See {folder / 'run.log'}.")
     return folder
 
 
 def _report_failure(folder: Path) -> None:
-    """A failed run has its report too, as far as it came."""
+    """Writes the report of a failed run, as far as the run got."""
     if (folder / "run.json").is_file():
         write_report(folder)
 
 
-def _execute(source: Path, target: Path, parameters: dict) -> str:
-    """Executes a notebook; the reason of its failure in one line, or nothing."""
+def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> str:
+    """Executes a notebook; returns why it failed in one line, or an empty text."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     _silence_libraries()
+    os.environ.setdefault(HOME_VARIABLE, str(PROJECT_ROOT))  # the kernel starts in the notebook's folder, not here
     try:
         papermill.execute_notebook(
             str(source),
             str(target),
-            parameters=parameters,
+            parameters=dict(parameters),
             kernel_name="python3",
             cwd=str(source.parent),
             progress_bar=False,

@@ -1,8 +1,9 @@
-"""Does a run again from its record, in an empty folder, and says which of its files are equal to the byte."""
+"""Repeats a run from its record in an empty folder and reports which of its files are equal to the byte."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +15,19 @@ from helpers.report.record import RunFolder
 from helpers.run.digest import digest_file
 from helpers.run.environment import describe_environment
 
-# What a run promises to make the same from the same inputs: the graph, the masks and the scores.
-_PROMISED = ("model.onnx", "metrics.json", "masks/*")
+# The files that a run reproduces from the same inputs: the graph, the masks and the scores.
+_REPRODUCIBLE = ("model.onnx", "metrics.json", "masks/*")
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """What came of it.
+    """The comparison of a run with its repetition.
 
     Attributes:
-        folder: of the new run.
+        folder: the folder of the new run.
         equal: files that are the same to the byte.
-        different: files that are not, or that only one of both runs has.
-        changes: what is no longer as it was: versions, source, machine.
+        different: files that differ, or that only one of the two runs has.
+        changes: what has changed in the environment: versions, source, machine.
     """
 
     folder: Path
@@ -38,59 +39,64 @@ class Rerun:
         lines = [f"equal to the byte: {len(self.equal)} of {len(self.equal) + len(self.different)} files"]
         lines += [f"different: {name}" for name in self.different]
         lines += [f"changed since: {change}" for change in self.changes]
-        return "\n".join([*lines, f"the new run: {self.folder}"])
+        return "\n".join([*lines, f"new run: {self.folder}"])
 
 
 def rerun(folder: Path, outputs: str | None = None) -> Rerun:
-    """Runs the notebook of a finished run with the parameters in its `run.json`, reusing nothing.
+    """Runs the notebook of a finished run again with the parameters in its `run.json` and without the cache.
 
     Args:
-        folder: of the run.
-        outputs: an outputs folder without the run in it; None: a new one in the system's temporary folder.
+        folder: the folder of the run.
+        outputs: an outputs folder that does not contain the run; None: a new temporary folder.
 
     Raises:
-        DataError: there is no run, it did not pass, or `outputs` holds it already.
-        NotebookFailedError: it does not pass this time.
+        DataError: there is no run, it did not pass, or `outputs` already contains it.
+        NotebookFailedError: the run does not pass this time.
     """
     before = RunFolder.read(folder)
     if before.record["status"] != "passed":
         raise DataError(f"the run in {folder} did not pass", received=before.record["status"])
     params = before.record["params"]
-    given = {name: value for name, value in drop_none(params).items() if name != "recipe"}
+    given = {name: value for name, value in _set_values(params).items() if name != "recipe"}
     given |= {"outputs": outputs or tempfile.mkdtemp(prefix="rerun-"), "cache": False}
-    _refuse_to_overwrite(given["outputs"], params["recipe"], folder)
-    folder_now = run_notebook(params["recipe"], given)
-    names = sorted(_files(folder) | _files(folder_now))
-    equal = [name for name in names if _same(folder / name, folder_now / name)]
+    _refuse_to_overwrite(place_output(str(given["outputs"])) / params["recipe"] / folder.name)
+    new_folder = run_notebook(params["recipe"], given)
+    names = sorted(_reproducible_files(folder) | _reproducible_files(new_folder))
+    equal = [name for name in names if _are_equal(folder / name, new_folder / name)]
     different = [name for name in names if name not in equal]
-    return Rerun(folder_now, equal, different, _changes(before.record["environment"], describe_environment()))
+    return Rerun(new_folder, equal, different, _list_changes(before.record["environment"], describe_environment()))
 
 
-def _refuse_to_overwrite(outputs: str, recipe: str, folder: Path) -> None:
-    there = place_output(outputs) / recipe / folder.name
-    if there.exists():
-        raise DataError("the new run would lie over an old one", received=there, remedy="Name another folder.")
+def _set_values(params: dict[str, object]) -> dict[str, object]:
+    """Drops what is not set, at every depth: a validator may refuse an explicit None."""
+    values = drop_none(params)
+    assert isinstance(values, dict)
+    return values
 
 
-def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for pattern in _PROMISED for path in folder.glob(pattern)}
+def _refuse_to_overwrite(new_folder: Path) -> None:
+    if new_folder.exists():
+        raise DataError("the run folder already exists", received=new_folder, remedy="Name another outputs folder.")
 
 
-def _same(one: Path, other: Path) -> bool:
+def _reproducible_files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for pattern in _REPRODUCIBLE for path in folder.glob(pattern)}
+
+
+def _are_equal(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and digest_file(one) == digest_file(other)
 
 
-def _changes(before: dict, now: dict) -> list[str]:
-    flat_before, flat_now = _flatten(before), _flatten(now)
-    names = sorted(flat_before.keys() | flat_now.keys())
+def _list_changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    old, new = _flatten(before), _flatten(now)
     return [
-        f"{name} {flat_before.get(name)} → {flat_now.get(name)}"
-        for name in names
-        if flat_before.get(name) != flat_now.get(name)
+        f"{name} {old.get(name)} → {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
     ]
 
 
-def _flatten(content: dict) -> dict[str, object]:
+def _flatten(content: Mapping[str, object]) -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in content.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from helpers.cli.command import Command
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
-
-def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_recipe_arguments(parser)
-    parser.add_argument("--targets", help="comma-separated; beside the run's own, which is the base in f32")
-    parser.add_argument("--precisions", help="comma-separated; default: all that each target runs")
-    parser.add_argument("--batches", help="comma-separated batch sizes to time; default: 1")
+if TYPE_CHECKING:
+    from helpers.recipes.base import Recipe
+    from helpers.run import Run
 
 
 def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +20,19 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     add_parameter_arguments(parser)
 
 
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_recipe_arguments(parser)
+    parser.add_argument(
+        "--targets", help="comma-separated, in addition to the run's own target, which is the baseline in f32"
+    )
+    parser.add_argument("--precisions", help="comma-separated (default: all that each target supports)")
+    parser.add_argument("--batches", help="comma-separated batch sizes to time (default: 1)")
+
+
 def _sweep(options: argparse.Namespace) -> int:
     study = {f"study_{name}": getattr(options, name) for name in ("targets", "precisions", "batches")}
     given = {name: text for name, text in study.items() if text} | {"precision_study": True}
-    return max([_sweep_one(name, values | given) for name, values in _given_by_recipe(options).items()])
+    return max(_sweep_one(name, values | given) for name, values in _given_by_recipe(options).items())
 
 
 def _sweep_one(recipe_name: str, given: Mapping[str, object]) -> int:
@@ -34,11 +42,13 @@ def _sweep_one(recipe_name: str, given: Mapping[str, object]) -> int:
     result = study.study_precisions(recipe, run)
     run.finish()
     sys.stdout.write(f"{result}\n{run.folder}\n")
-    return 1 if False in result.values["passed"].values() else 0
+    passed = result.values["passed"]
+    assert isinstance(passed, Mapping)
+    return 1 if False in passed.values() else 0
 
 
 def _bisect(options: argparse.Namespace) -> int:
-    return max([_bisect_one(name, given) for name, given in _given_by_recipe(options).items()])
+    return max(_bisect_one(name, given) for name, given in _given_by_recipe(options).items())
 
 
 def _bisect_one(recipe_name: str, given: Mapping[str, object]) -> int:
@@ -59,8 +69,8 @@ def _given_by_recipe(options: argparse.Namespace) -> dict[str, dict[str, object]
     return {name: read_given(options, recipes.load(name).params_model) for name in names}
 
 
-def _run_to_graph(recipe_name: str, given: Mapping[str, object]):
-    """A run from its data to its final graph, without a notebook."""
+def _run_to_graph(recipe_name: str, given: Mapping[str, object]) -> tuple[Recipe, Run]:
+    """Carries a run from its data to its final graph, without a notebook."""
     from helpers import recipes, stages
     from helpers.run import Run
 
@@ -76,6 +86,6 @@ def _run_to_graph(recipe_name: str, given: Mapping[str, object]):
 
 
 STUDY_COMMANDS = {
-    "sweep": ("Compares precisions, targets and batch sizes of a recipe.", _add_sweep_arguments, _sweep),
-    "bisect": ("Finds the first node where a target or precision departs.", _add_recipe_arguments, _bisect),
+    "sweep": Command("Compare precisions, targets and batch sizes.", _sweep, _add_sweep_arguments),
+    "bisect": Command("Find the first node that departs from the reference.", _bisect, _add_recipe_arguments),
 }

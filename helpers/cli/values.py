@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 def add_parameter_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `-f` and `-p`."""
-    parser.add_argument("-f", "--file", help="YAML file of parameters")
+    parser.add_argument("-f", "--file", metavar="FILE", help="YAML file of parameters")
     parser.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="one parameter; may be repeated and overrides the file",
     )
 
 
@@ -28,14 +34,14 @@ def add_recipe_argument(parser: argparse.ArgumentParser, *, or_all: bool = False
 
 
 def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str, object]:
-    """The parameters given, those of `-p` over those of the file.
+    """Collects the given parameters; those of `-p` override those of the file.
 
     Args:
-        options: with what `add_parameter_arguments` added.
-        model: the parameters to be; the type of each decides how its text is read.
+        options: the parsed arguments that `add_parameter_arguments` declares.
+        model: the parameters of the recipe; a parameter's type decides how its text is read.
 
     Raises:
-        ParameterError: there is no such file, it is no YAML, or a value is empty or no YAML.
+        ParameterError: the file does not exist or is not YAML, or a value is empty or not YAML.
     """
     from helpers.params.paths import find_input
     from helpers.params.yaml_file import read_yaml_mapping
@@ -45,18 +51,19 @@ def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str,
 
 
 def _read_value(name: str, text: str, model: type[RunParams]) -> object:
-    """Text as it is where text is meant, else what YAML reads: `3`, `0.5`, `[a, b]`, `off`; `null` is the default."""
+    """Returns a text parameter unchanged, and any other as YAML reads it; `null` is the default."""
     import yaml
 
     from helpers.params.yaml_file import takes_text
 
     if not text.strip():
-        # An unset shell variable must not fall back to the default data without a word.
-        raise ParameterError("a parameter has no value", remedy="Give one, or null for the default.")
+        # An unset shell variable must not silently select the default data.
+        raise ParameterError(f"parameter {name} has no value", remedy="Give one, or null for the default.")
     if name in model.model_fields and takes_text(model.model_fields[name].annotation):
         return None if text == "null" else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        expected = "3, 0.5, text, [a, b]"
-        raise ParameterError("a parameter's value is no YAML", received=text, expected=expected) from None
+        raise ParameterError(
+            f"the value of {name} is not valid YAML", received=text, expected="for example 3, 0.5, text or [a, b]"
+        ) from None

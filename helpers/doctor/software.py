@@ -7,14 +7,19 @@ import re
 import sys
 from importlib import metadata
 
-from helpers.params.paths import PROJECT_ROOT
+from helpers.params.paths import IS_INSTALLED, SOURCE_ROOT
 from helpers.run.environment import package_version
 
 
 def pinned_versions() -> dict[str, str]:
-    """The pins of `requirements.txt` by package."""
+    """The pinned version of each dependency, by package."""
+    if IS_INSTALLED:
+        requirements = metadata.requires("segmentation-deployment-cookbook") or []
+        lines = [line for line in requirements if "extra ==" not in line]
+    else:
+        lines = (SOURCE_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pins = {}
-    for line in (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+    for line in lines:
         match = re.match(r"([A-Za-z0-9_.-]+)==([^\s;#]+)", line)
         if match:
             pins[match[1]] = match[2]

@@ -1,25 +1,42 @@
-"""Where the project's own files lie, whatever the working directory."""
+"""Where the project's files are, in a clone and in an installed package."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.errors import ParameterError
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-PARAMS_FOLDER = PROJECT_ROOT / "params"
-NOTEBOOKS_FOLDER = PROJECT_ROOT / "notebooks"
-WEIGHTS_FOLDER = PROJECT_ROOT / "helpers" / "weights"
+HOME_VARIABLE = "COOKBOOK_HOME"
+
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+SOURCE_ROOT = PACKAGE_FOLDER.parent  # the root of a clone, or the folder that an installed package is in
+_SHIPPED = PACKAGE_FOLDER / "_project"  # only an installed package has it: see pyproject.toml
+IS_INSTALLED = _SHIPPED.is_dir()
+
+
+def _choose_root(environment: Mapping[str, str], *, installed: bool) -> Path:
+    """The folder that relative inputs and outputs start from: COOKBOOK_HOME, the clone, or the working folder."""
+    if home := environment.get(HOME_VARIABLE):
+        return Path(home).expanduser().resolve()
+    return Path.cwd() if installed else SOURCE_ROOT
+
+
+PROJECT_ROOT = _choose_root(os.environ, installed=IS_INSTALLED)
+PARAMS_FOLDER = (_SHIPPED if IS_INSTALLED else SOURCE_ROOT) / "params"
+NOTEBOOKS_FOLDER = (_SHIPPED if IS_INSTALLED else SOURCE_ROOT) / "notebooks"
+WEIGHTS_FOLDER = PACKAGE_FOLDER / "weights"
 
 
 def find_input(path: str, *, parameter: str) -> Path:
-    """An existing file or folder: as given, else below the project's root.
+    """Returns an existing file or folder: as given, else below the project's root.
 
     A notebook's working directory is its own folder in JupyterLab and the caller's under papermill, so a
-    relative path is looked for in both places.
+    relative path is looked up in both places.
 
     Raises:
-        ParameterError: it is in neither.
+        ParameterError: neither place has it.
     """
     given = Path(path).expanduser()
     for candidate in (given, PROJECT_ROOT / given):
@@ -34,5 +51,5 @@ def find_input(path: str, *, parameter: str) -> Path:
 
 
 def place_output(path: str) -> Path:
-    """An output folder: absolute as given, relative below the project's root."""
+    """Returns an output folder: absolute as given, relative below the project's root."""
     return (PROJECT_ROOT / Path(path).expanduser()).resolve()

@@ -25,7 +25,7 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 
-from helpers.params.paths import PROJECT_ROOT
+from helpers.params.paths import SOURCE_ROOT
 from helpers.run.source import Import, SourceModule, names_in
 
 # Packages that cannot change a number of a result, and why. Every other package counts.
@@ -67,7 +67,7 @@ class Reach:
 @functools.cache
 def project_code() -> CodeIndex:
     """The index of this project's code; sources are read once per process."""
-    return CodeIndex(PROJECT_ROOT, "helpers", PASSIVE, DYNAMIC)
+    return CodeIndex(SOURCE_ROOT, "helpers", PASSIVE, DYNAMIC)
 
 
 class CodeIndex:
@@ -342,8 +342,8 @@ class _Roots:
 def _show(value: object) -> str:
     """A plain value as text that is the same in every process and on every machine."""
     if isinstance(value, Path):
-        inside = value.is_relative_to(PROJECT_ROOT)
-        return value.relative_to(PROJECT_ROOT).as_posix() if inside else str(value)
+        inside = value.is_relative_to(SOURCE_ROOT)
+        return value.relative_to(SOURCE_ROOT).as_posix() if inside else str(value)
     if isinstance(value, (set, frozenset)):
         return str(sorted(map(_show, value)))
     if isinstance(value, np.ndarray):

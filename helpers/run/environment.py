@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from helpers import __version__
-from helpers.params.paths import PROJECT_ROOT
+from helpers.params.paths import SOURCE_ROOT
 
 _PACKAGES = (
     "torch",
@@ -67,10 +67,10 @@ def processor_name() -> str:
 
 def _git_commit() -> str | None:
     git = shutil.which("git")
-    if git is None or not (PROJECT_ROOT / ".git").exists():
+    if git is None or not (SOURCE_ROOT / ".git").exists():
         return None
     done = subprocess.run(
-        [git, "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        [git, "-C", str(SOURCE_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
     )
     return done.stdout.strip() or None
 
@@ -95,4 +95,4 @@ def scrubbed_environment(environment: Mapping[str, str] | None = None) -> dict[s
 def _is_ours(entry: Path) -> bool:
     entry = Path(os.path.abspath(entry))
     in_venv = sys.prefix != sys.base_prefix and entry.is_relative_to(sys.prefix)
-    return in_venv or entry == PROJECT_ROOT
+    return in_venv or entry == SOURCE_ROOT

@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import DataError
-from helpers.params.paths import PROJECT_ROOT, place_output
+from helpers.params.paths import PACKAGE_FOLDER, place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
@@ -97,7 +97,7 @@ def demo_root(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> P
 
     Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator.
     """
-    folder = PROJECT_ROOT / "helpers" / "demo"
+    folder = PACKAGE_FOLDER / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
     seeds = run.params.demo_seeds if seeds is None else list(seeds)
     key = digest_value({"sources": sources, "seeds": seeds})[:8]

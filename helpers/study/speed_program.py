@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import DeviceError
-from helpers.params.paths import PROJECT_ROOT
+from helpers.params.paths import SOURCE_ROOT
 
 
 def time_in_own_process(
@@ -36,7 +36,7 @@ def time_in_own_process(
     job = {"path": str(path), "target": target, "options": dict(options), "input": str(sample), "name": name}
     job |= {"batches": sorted(batches), "budget_s": budget_s}
     command = [sys.executable, "-m", "helpers.study.speed_program", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_ROOT, errors="replace")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=SOURCE_ROOT, errors="replace")
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         received = lines[-1] if lines else f"exit code {done.returncode}"

@@ -1,16 +1,20 @@
-"""The command line: one line on standard error and an exit code that can be trusted."""
+"""The command line: errors are one line on standard error, with an exit code that can be trusted."""
 
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import helpers
 from helpers import cli, recipes
 from helpers.cli import commands
+from helpers.cli.command import Command
 from helpers.errors import DataError, ParameterError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def notebooks(monkeypatch, tmp_path):
-    """Records what would be run instead of running it."""
+    """Records which notebooks would run instead of running them."""
     from helpers.cli import notebook_run
 
     ran: list[tuple[str, dict]] = []
@@ -34,17 +38,17 @@ def _error_line(capsys) -> str:
 
 
 class TestRun:
-    def test_passes_and_says_where(self, notebooks, capsys, tmp_path):
+    def test_a_passed_run_prints_its_folder(self, notebooks, capsys, tmp_path):
         assert cli.main(["run", "unet3d_brats", "-p", "batch_size", "2", "-p", "cache", "off"]) == 0
         assert notebooks == [("unet3d_brats", {"batch_size": 2, "cache": False})]
         assert capsys.readouterr().out == f"passed: {tmp_path}\n"
 
-    def test_p_beats_f(self, notebooks, tmp_path):
+    def test_a_parameter_overrides_the_file(self, notebooks, tmp_path):
         (tmp_path / "mine.yaml").write_text("batch_size: 2\nstep: 0.25\n")
         assert cli.main(["run", "unet3d_brats", "-f", str(tmp_path / "mine.yaml"), "-p", "batch_size", "4"]) == 0
         assert notebooks[0][1] == {"batch_size": 4, "step": 0.25}
 
-    def test_all_runs_the_first_steps_every_recipe_and_visual_qa(self, notebooks):
+    def test_all_runs_the_shared_notebooks_around_those_of_the_recipes(self, notebooks):
         assert cli.main(["run", "all", "-p", "outputs", "elsewhere"]) == 0
         assert [name for name, _ in notebooks] == [
             "00_start_here",
@@ -54,33 +58,33 @@ class TestRun:
         ]
         assert notebooks[0][1] == notebooks[-1][1] == "elsewhere"
 
-    def test_all_refuses_a_wrong_parameter_before_the_first_notebook(self, notebooks, capsys):
+    def test_all_refuses_an_unknown_parameter_before_the_first_notebook(self, notebooks, capsys):
         assert cli.main(["run", "all", "-p", "bacth_size", "2"]) == 2
         assert notebooks == [] and "batch_size" in _error_line(capsys)
 
     @pytest.mark.parametrize("value", ["", "  "])
-    def test_an_empty_value_is_no_default(self, notebooks, capsys, value):
+    def test_an_empty_value_is_refused(self, notebooks, capsys, value):
         assert cli.main(["run", "unet3d_brats", "-p", "data_root", value]) == 2
-        assert notebooks == [] and "no value" in _error_line(capsys)
+        assert notebooks == [] and "parameter data_root has no value" in _error_line(capsys)
 
-    def test_a_value_that_is_no_yaml(self, notebooks, capsys):
+    def test_a_value_that_is_not_yaml_is_refused(self, notebooks, capsys):
         assert cli.main(["run", "unet3d_brats", "-p", "batch_size", "[2, 4"]) == 2
         assert "received [2, 4" in _error_line(capsys)
 
-    def test_names_reach_the_notebook_as_they_were_typed(self, notebooks):
+    def test_a_name_that_looks_like_a_number_stays_text(self, notebooks):
         assert cli.main(["run", "fcn_voc2012", "-p", "cases", "2007_000033"]) == 0
         assert notebooks == [("fcn_voc2012", {"cases": "2007_000033"})]
 
-    def test_a_file_that_is_not_there(self, notebooks, capsys):
+    def test_a_missing_parameter_file_is_refused(self, notebooks, capsys):
         assert cli.main(["run", "unet3d_brats", "-f", "no/such.yaml"]) == 2
         assert "no file or folder no/such.yaml (parameter --file), looked for in " in _error_line(capsys)
 
 
 class TestRefusals:
-    """Nothing is started and no folder is made."""
+    """Nothing is started and no folder is created."""
 
     @pytest.mark.parametrize(
-        ("arguments", "telling"),
+        ("arguments", "expected"),
         [
             (["unet3d_brat"], "Did you mean 'unet3d_brats'?"),
             (["unet3d_brats", "-p", "bacth_size", "4"], "Did you mean 'batch_size'?"),
@@ -97,9 +101,9 @@ class TestRefusals:
             (["unet3d_brats", "-p", "devices", "0,1", "-p", "target", "cpu"], "target cpu has no numbered devices"),
         ],
     )
-    def test_one_line_and_two(self, arguments, telling, tmp_path, capsys):
+    def test_the_error_is_one_line_and_the_exit_code_2(self, arguments, expected, tmp_path, capsys):
         assert cli.main(["run", *arguments, "-p", "outputs", str(tmp_path / "outputs")]) == 2
-        assert telling in _error_line(capsys)
+        assert expected in _error_line(capsys)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -110,53 +114,92 @@ class TestHelp:
         assert caught.value.code == 0
         return capsys.readouterr().out
 
-    def test_the_first_commands_are_those_to_begin_with(self, capsys):
-        lines = self._help(capsys).splitlines()
-        names = [line.split()[0] for line in lines if line.startswith("    ")]
-        assert names[:2] == ["run", "doctor"] and set(names) == set(commands.COMMANDS)
+    def test_every_command_is_listed_and_the_first_ones_come_first(self, capsys):
+        text = self._help(capsys)
+        names = re.findall(r"^  ([a-z]+) {2,}", text, flags=re.MULTILINE)
+        assert text.startswith("usage: cookbook ")
+        assert names[:2] == ["run", "doctor"] and names == list(commands.COMMANDS)
+
+    def test_summaries_fit_a_terminal_of_80_columns(self):
+        assert all(len(f"  {name:<12}{command.summary}") < 80 for name, command in commands.COMMANDS.items())
 
     @pytest.mark.parametrize("command", ["run", "params", "fetch", "verify", "export", "sweep", "bisect"])
-    def test_a_command_for_a_recipe_lists_them(self, command, capsys):
+    def test_a_command_for_recipes_lists_them(self, command, capsys):
         text = self._help(capsys, command)
         assert all(name in text for name in recipes.recipe_names())
         assert ("'all'" in text) == (command in ("run", "sweep", "bisect"))
 
 
+class TestMistypedWords:
+    def _usage_error(self, capsys, *words: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            cli.main(words)
+        assert caught.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    def test_a_mistyped_command(self, capsys):
+        assert self._usage_error(capsys, "rn") == "cookbook: error: unknown command 'rn'. Did you mean 'run'?"
+
+    def test_a_command_like_no_other(self, capsys):
+        assert self._usage_error(capsys, "xyz") == "cookbook: error: unknown command 'xyz'. See --help."
+
+    def test_a_mistyped_option(self, capsys):
+        error = self._usage_error(capsys, "report", "outputs/x", "--anonymize")
+        assert error == "cookbook report: error: unknown argument '--anonymize'. Did you mean '--anonymise'?"
+
+
+class TestCompletion:
+    def _script(self, capsys, shell: str) -> str:
+        assert cli.main(["completion", shell]) == 0
+        return capsys.readouterr().out
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_commands_options_and_recipes_are_completed(self, shell, capsys):
+        script = self._script(capsys, shell)
+        assert all(word in script for word in (*commands.COMMANDS, *recipes.recipe_names(), "anonymise"))
+
+    def test_bash_completes_a_recipe(self, capsys):
+        script = self._script(capsys, "bash")
+        asked = "\nCOMP_WORDS=(cookbook run unet3); COMP_CWORD=2; _shtab_cookbook; echo ${COMPREPLY[@]}"
+        done = subprocess.run(["bash", "-c", script + asked], capture_output=True, text=True, timeout=60)
+        assert done.stdout.split() == ["unet3d_brats"], done.stderr
+
+
 class TestMain:
-    def _answer(self, monkeypatch, function) -> int:
-        monkeypatch.setitem(commands.COMMANDS, "doctor", ("", lambda parser: None, function))
+    def _run(self, monkeypatch, function) -> int:
+        monkeypatch.setitem(commands.COMMANDS, "doctor", Command("", function, lambda parser: None))
         return cli.main(["doctor"])
 
-    @pytest.mark.parametrize(("error", "code"), [(DataError("case\nx", remedy="Mend."), 1), (ParameterError("p"), 2)])
-    def test_an_error_is_its_line_and_its_code(self, monkeypatch, capsys, error, code):
+    @pytest.mark.parametrize(("error", "code"), [(DataError("a\nx", remedy="Fix it."), 1), (ParameterError("p"), 2)])
+    def test_an_expected_error_prints_its_line_and_sets_the_exit_code(self, monkeypatch, capsys, error, code):
         def fail(options):
             raise error
 
-        assert self._answer(monkeypatch, fail) == code
+        assert self._run(monkeypatch, fail) == code
         assert _error_line(capsys) == f"error: {error.line()}\n"
 
-    def test_an_interrupt_is_130(self, monkeypatch, capsys):
+    def test_an_interrupt_exits_with_130(self, monkeypatch, capsys):
         def fail(options):
             raise KeyboardInterrupt
 
-        assert self._answer(monkeypatch, fail) == 130
+        assert self._run(monkeypatch, fail) == 130
         assert "interrupted" in _error_line(capsys)
 
-    def test_an_unforeseen_error_is_not_swallowed(self, monkeypatch):
+    def test_an_unexpected_error_is_not_swallowed(self, monkeypatch):
         def fail(options):
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            self._answer(monkeypatch, fail)
+            self._run(monkeypatch, fail)
 
     @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["run"]])
-    def test_wrong_usage_is_2(self, arguments, capsys):
+    def test_invalid_usage_exits_with_2(self, arguments, capsys):
         with pytest.raises(SystemExit) as caught:
             cli.main(arguments)
         assert caught.value.code == 2
         assert "usage" in capsys.readouterr().err
 
-    def test_doctor_is_strict_on_request(self, monkeypatch, capsys):
+    def test_doctor_fails_on_missing_packages_only_if_strict(self, monkeypatch, capsys):
         from types import SimpleNamespace
 
         monkeypatch.setattr("helpers.doctor.examine", lambda: SimpleNamespace(healthy=False))
@@ -174,14 +217,25 @@ def _run_module(*arguments: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
-def test_the_module_hands_its_code_to_the_shell(tmp_path):
+def test_version():
+    assert _run_module("--version").stdout.decode().strip() == f"cookbook {helpers.__version__}"
+
+
+def test_help_costs_little():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert _run_module("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # seconds of CPU
+
+
+def test_the_module_passes_the_exit_code_to_the_shell(tmp_path):
     done = _run_module("run", "unet3d_brats", "-p", "bacth_size", "4", "-p", "outputs", str(tmp_path / "o"))
     assert done.returncode == 2
     assert done.stderr.decode().startswith("error: unknown parameter") and done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "ascii"])
-def test_a_terminal_without_the_marks_gets_the_report(encoding):
+def test_a_terminal_that_cannot_encode_the_marks_gets_the_report(encoding):
     done = _run_module("doctor", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert b"What each notebook can do here" in done.stdout

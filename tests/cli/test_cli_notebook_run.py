@@ -1,4 +1,4 @@
-"""A notebook run through the command line: its exit code and run.json never say more than was done."""
+"""Notebooks run from the command line: the exit code and run.json never claim more than was done."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _write_notebook(path: Path, *cells: str) -> None:
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch, capfd):
-    """Runs cells as the recipe's notebook; gives exit code, standard error (with the kernel's), the run's folder."""
+    """Runs cells as the recipe's notebook; returns exit code, standard error (with the kernel's) and run folder."""
 
-    def go(*cells: str, parameters: tuple[str, ...] = ()) -> tuple[int, str, Path]:
+    def run_cells(*cells: str, parameters: tuple[str, ...] = ()) -> tuple[int, str, Path]:
         source = tmp_path / "source.ipynb"
         _write_notebook(source, *cells)
         monkeypatch.setattr(notebook_run, "notebook_of", lambda name: source)
@@ -38,14 +38,14 @@ def execute(tmp_path, monkeypatch, capfd):
         assert len(folders) == 1
         return code, capfd.readouterr().err, folders[0]
 
-    return go
+    return run_cells
 
 
 def _record(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))
 
 
-def test_a_run_that_reaches_its_last_step_passes(execute):
+def test_a_run_that_reaches_its_last_cell_passes(execute):
     code, err, folder = execute(START, FINISH, parameters=("-p", "batch_size", "2"))
     assert (code, err) == (0, "")
     assert _record(folder)["status"] == "passed"
@@ -56,14 +56,14 @@ def test_a_run_that_reaches_its_last_step_passes(execute):
 @pytest.mark.parametrize(
     "death", ["import os; os._exit(0)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
 )
-def test_a_kernel_that_dies_is_not_a_run_that_passed(execute, death):
+def test_a_run_whose_kernel_dies_fails(execute, death):
     code, err, folder = execute(START, death, FINISH)
     assert code == 1
     assert err.startswith("error: the notebook's kernel died") and err.count("\n") == 1
     assert _record(folder)["status"] == "failed" and "kernel died" in _record(folder)["reason"]
 
 
-def test_a_failed_gate_ends_it_with_the_number(execute):
+def test_a_failed_gate_ends_the_run_with_its_figure(execute):
     gate = (
         "from helpers.run import Check, StageOutput\n"
         "bad = StageOutput(checks=(Check('Dice WT', False, '0.41, at least 0.85'),))\n"
@@ -76,20 +76,20 @@ def test_a_failed_gate_ends_it_with_the_number(execute):
     assert "badge failed" in report and "0.41, at least 0.85" in report
 
 
-def test_an_error_outside_a_stage_gives_the_record_its_cause(execute):
+def test_an_error_outside_a_stage_is_recorded_as_the_reason(execute):
     bad = "from helpers.errors import DataError\nraise DataError('case x lacks t2', remedy='Complete it.')"
     code, err, folder = execute(START, bad, FINISH)
     assert code == 1 and "case x lacks t2" in err and err.count("\n") == 1 and "\x1b" not in err
     assert _record(folder)["status"] == "failed" and "case x lacks t2" in _record(folder)["reason"]
 
 
-def test_a_notebook_without_its_last_step_did_not_pass(execute):
+def test_a_notebook_that_ends_early_does_not_pass(execute):
     code, err, folder = execute(START)
     assert code == 1 and err.startswith("error: the run is failed") and "run.log" in err
     assert read_run_status(folder / "run.json")[0] == "failed"
 
 
-def test_a_record_of_an_earlier_run_does_not_count(execute):
+def test_the_record_of_an_earlier_run_does_not_count(execute):
     code, _, folder = execute(START, FINISH)
     assert code == 0
     code, err, folder = execute("1 + 1")
@@ -97,7 +97,7 @@ def test_a_record_of_an_earlier_run_does_not_count(execute):
     assert not (folder / "run.json").exists()
 
 
-def test_a_recipe_without_a_notebook_is_told(monkeypatch, tmp_path):
+def test_a_recipe_without_a_notebook_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(notebook_run, "NOTEBOOKS_FOLDER", tmp_path)
     with pytest.raises(notebook_run.NotebookFailedError, match="no notebook for unet3d_brats"):
         notebook_run.notebook_of("unet3d_brats")
@@ -107,8 +107,8 @@ def test_the_notebook_of_a_recipe_is_found_by_its_name():
     assert notebook_run.notebook_of("unet3d_brats").name == "01_unet3d_brats.ipynb"
 
 
-def test_an_unknown_parameter_given_to_papermill_itself_stops_the_notebook(tmp_path):
-    """papermill passes it on with exit code 0; the cell after the parameters refuses it."""
+def test_an_unknown_parameter_passed_to_papermill_stops_the_notebook(tmp_path):
+    """papermill accepts unknown parameters; the cell after the parameters refuses them."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 

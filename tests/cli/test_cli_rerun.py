@@ -1,4 +1,4 @@
-"""`rerun`: the parameters of the record, an empty folder, and bytes compared one file at a time."""
+"""`rerun` takes the parameters of the record and an empty folder, and compares the files byte by byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from helpers import cli
-from helpers.cli import rerun as rerunning
+from helpers.cli import rerun as rerun_module
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def finished(tmp_path):
     for name in ("model.onnx", "metrics.json", "masks/a.nii.gz", "masks/b.nii.gz", "run.log"):
         (folder / name).write_text(f"{name} as it was")
     params = {"recipe": "unet3d_brats", "profile": "demo", "batch_size": 2, "minimum_scores": None, "outputs": "x"}
-    params["builder_config"] = {"archs": None}  # a validator may refuse to be given what is not set
+    params["builder_config"] = {"archs": None}  # a validator may refuse an explicit None
     environment = {"python": "3.0", "packages": {"numpy": "0.1"}}
     record = {"params": params, "environment": environment, "status": "passed", "stages": {}}
     (folder / "run.json").write_text(json.dumps(record))
@@ -27,22 +27,23 @@ def finished(tmp_path):
 
 @pytest.fixture
 def runs(finished, monkeypatch):
-    """What was asked of the notebook; it leaves a copy of the first run, as `changes` alters it."""
-    asked, changes = [], {}
+    """Records the runs that are asked for; each leaves a copy of the first run, altered by `changes`."""
+    asked: list[tuple[str, dict]] = []
+    changes: dict[str, str | None] = {}
 
     def run_notebook(recipe, given):
         asked.append((recipe, given))
-        target = rerunning.place_output(given["outputs"]) / recipe / finished.name
+        target = rerun_module.place_output(given["outputs"]) / recipe / finished.name
         shutil.copytree(finished, target)
         for name, text in changes.items():
             (target / name).unlink() if text is None else (target / name).write_text(text)
         return target
 
-    monkeypatch.setattr(rerunning, "run_notebook", run_notebook)
+    monkeypatch.setattr(rerun_module, "run_notebook", run_notebook)
     return asked, changes
 
 
-def test_the_same_bytes_are_0_and_nothing_was_reused(finished, runs, tmp_path, capsys):
+def test_equal_files_exit_with_0_and_the_cache_is_off(finished, runs, tmp_path, capsys):
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 0
     (recipe, given), out = runs[0][0], capsys.readouterr().out
     assert recipe == "unet3d_brats"
@@ -60,20 +61,20 @@ def test_the_same_bytes_are_0_and_nothing_was_reused(finished, runs, tmp_path, c
 @pytest.mark.parametrize(
     ("name", "text"), [("masks/b.nii.gz", "other"), ("masks/b.nii.gz", None), ("masks/c", "new")]
 )
-def test_one_file_that_differs_is_1_and_named(finished, runs, tmp_path, capsys, name, text):
+def test_a_file_that_differs_is_named_and_exits_with_1(finished, runs, tmp_path, capsys, name, text):
     runs[1][name] = text
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 1
     assert f"different: {name}" in capsys.readouterr().out
 
 
-def test_a_log_may_differ(finished, runs, tmp_path):
+def test_the_log_may_differ(finished, runs, tmp_path):
     runs[1]["run.log"] = "other times"
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "again")]) == 0
 
 
-def test_a_run_that_failed_is_not_done_again_and_none_is_overwritten(finished, runs, tmp_path, capsys):
+def test_a_failed_run_is_not_repeated_and_no_run_is_overwritten(finished, runs, tmp_path, capsys):
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "outputs")]) == 1
-    assert "lie over an old one" in capsys.readouterr().err
+    assert "the run folder already exists" in capsys.readouterr().err
     record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     (finished / "run.json").write_text(json.dumps({**record, "status": "failed"}))
     assert cli.main(["rerun", str(finished)]) == 1

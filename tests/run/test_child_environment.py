@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import sys
 
-from helpers.params.paths import PROJECT_ROOT
+from helpers.params.paths import SOURCE_ROOT
 from helpers.run.environment import scrubbed_environment
 
 
 def test_ours_goes_and_the_vendors_stays_in_order():
     ours = f"{sys.prefix}/lib/python3.11/site-packages"
-    path = os.pathsep.join([f"{sys.prefix}/bin", "/usr/local/Ascend/bin", str(PROJECT_ROOT), "/usr/bin"])
+    path = os.pathsep.join([f"{sys.prefix}/bin", "/usr/local/Ascend/bin", str(SOURCE_ROOT), "/usr/bin"])
     given = {
         "PATH": path,
         "PYTHONPATH": os.pathsep.join(
-            [ours, "/opt/cann/python", str(PROJECT_ROOT), "", f"{PROJECT_ROOT}/tests/doubles"]
+            [ours, "/opt/cann/python", str(SOURCE_ROOT), "", f"{SOURCE_ROOT}/tests/doubles"]
         ),
         "LD_LIBRARY_PATH": f"{sys.prefix}/lib",
         "VIRTUAL_ENV": sys.prefix,
@@ -24,7 +24,7 @@ def test_ours_goes_and_the_vendors_stays_in_order():
     }
     assert scrubbed_environment(given) == {
         "PATH": "/usr/local/Ascend/bin:/usr/bin",
-        "PYTHONPATH": f"/opt/cann/python:{PROJECT_ROOT}/tests/doubles",
+        "PYTHONPATH": f"/opt/cann/python:{SOURCE_ROOT}/tests/doubles",
         "ASCEND_OPP_PATH": "/opt/cann/opp",
     }
     assert given["PATH"] == path

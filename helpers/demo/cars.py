@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from helpers.demo.car_body import CarBody, Face
-from helpers.demo.car_details import car_faces
+from helpers.demo.car_model import CarBody, Face, car_faces
 from helpers.demo.showroom import Camera, draw_showroom, to_rgb
 
 SIZE_PX = (959, 640)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from helpers.demo.car_body import PAINTS, light_up
+from helpers.demo.car_model import PAINTS, light_up
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from helpers.demo import brats
-from helpers.demo.anatomy import SIZE_ZYX, Anatomy, bend_anatomy, smooth_field
-from helpers.demo.brats_tumour import grow_tumour
+from helpers.demo.brain import SIZE_ZYX, Anatomy, bend_anatomy
+from helpers.demo.brats import grow_tumour
+from helpers.demo.shapes import smooth_field
 from helpers.errors import DataError
 
 HELD_OUT_SEED = 9001

@@ -10,8 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from helpers.data.carvana import find_cases, prepare_image, prepare_mask, read_case
-from helpers.demo.car_body import CarBody
-from helpers.demo.car_details import car_faces
+from helpers.demo.car_model import CarBody, car_faces
 from helpers.demo.cars import SIZE_PX, case_id, generate_image, write_demo_cases
 
 SEEDS = range(8)

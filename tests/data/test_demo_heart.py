@@ -10,8 +10,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from helpers.demo import heart
-from helpers.demo.heart_anatomy import build_chest
-from helpers.demo.torso_shapes import (
+from helpers.demo.heart import build_chest
+from helpers.demo.shapes import (
     bend_points,
     blend,
     ellipsoid_level,

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.data.voc import CLASSES, IGNORE_INDEX, list_cases, read_case
-from helpers.demo.voc_scenes import SCENE_CLASSES, SIZES, generate_scene, write_demo_cases
-from helpers.demo.voc_shapes import OBJECTS, lookalike
+from helpers.demo.voc_scenes import OBJECTS, SCENE_CLASSES, SIZES, generate_scene, lookalike, write_demo_cases
 
 SEEDS = range(7000, 7024)
 

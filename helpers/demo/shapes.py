@@ -1,12 +1,38 @@
-"""Soft shapes in millimetres for torso phantoms: levels that are positive inside and negative outside."""
+"""Smooth random fields and soft shapes in millimetres: what the phantoms are drawn with.
+
+A shape is given by its level: millimetres (Z, Y, X) that are positive inside and negative outside.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from helpers.demo.anatomy import smooth_field
+
+def smooth_field(rng: np.random.Generator, size_zyx: tuple[int, ...], knot_spacing: float) -> np.ndarray:
+    """A smooth random field (Z, Y, X) float32 with mean near 0 and standard deviation near 1.
+
+    Args:
+        knot_spacing: voxels between the knots of its cubic B-spline, about the radius of its features.
+    """
+    knots = [int(np.ceil(size / knot_spacing)) + 3 for size in size_zyx]
+    field = rng.standard_normal(knots).astype(np.float32)
+    for axis, (size, count) in enumerate(zip(size_zyx, knots, strict=True)):
+        weights = _spline_matrix(size, count, knot_spacing)
+        field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
+    # A cubic B-spline of white noise keeps 0.479 of its variance an axis, on average.
+    return np.ascontiguousarray(field * np.float32(0.479**-1.5))
+
+
+@lru_cache(maxsize=256)
+def _spline_matrix(size: int, count: int, knot_spacing: float) -> np.ndarray:
+    position = np.arange(size) / knot_spacing
+    distance = np.abs(position[:, None] + 1 - np.arange(count)[None])
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = (2 - np.minimum(distance, 2)) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
 
 
 def make_points(size_zyx: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray:
@@ -40,6 +66,11 @@ def rotate_points(points: np.ndarray, angles: Sequence[float]) -> np.ndarray:
         turned[first] = np.float32(np.cos(angle)) * a - np.float32(np.sin(angle)) * b
         turned[second] = np.float32(np.sin(angle)) * a + np.float32(np.cos(angle)) * b
     return turned
+
+
+def near_point(rng: np.random.Generator, *point_mm: float, jitter_mm: float) -> np.ndarray:
+    """A point (3,) moved by up to `jitter_mm` along each axis."""
+    return np.array(point_mm) + rng.uniform(-jitter_mm, jitter_mm, 3)
 
 
 def ellipsoid_level(

@@ -1,4 +1,4 @@
-"""Brain anatomy for demo cases: the MNI ICBM 152 template, deformed at random.
+"""Anatomy of the demo brains: the MNI ICBM 152 template, deformed at random.
 
 Source: Fonov et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 54 (2011),
 symmetric version 2009a. `anatomy/README.md` says what the files hold and `anatomy/LICENSE` under which terms.
@@ -14,6 +14,7 @@ import numpy as np
 
 from helpers.data.regions import label_components
 from helpers.data.volume import read_volume
+from helpers.demo.shapes import smooth_field
 
 SIZE_ZYX = (160, 192, 152)
 _FOLDER = Path(__file__).parent / "anatomy"
@@ -83,30 +84,6 @@ def load_template() -> np.ndarray:
     stack = np.stack([t1, gm, wm, depth_mm, ventricle_mm])
     stack.flags.writeable = False
     return stack
-
-
-def smooth_field(rng: np.random.Generator, size_zyx: tuple[int, ...], knot_spacing: float) -> np.ndarray:
-    """A smooth random field (Z, Y, X) float32 with mean near 0 and standard deviation near 1.
-
-    Args:
-        knot_spacing: voxels between the knots of its cubic B-spline, about the radius of its features.
-    """
-    knots = [int(np.ceil(size / knot_spacing)) + 3 for size in size_zyx]
-    field = rng.standard_normal(knots).astype(np.float32)
-    for axis, (size, count) in enumerate(zip(size_zyx, knots, strict=True)):
-        weights = _spline_matrix(size, count, knot_spacing)
-        field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
-    # A cubic B-spline of white noise keeps 0.479 of its variance an axis, on average.
-    return np.ascontiguousarray(field * np.float32(0.479**-1.5))
-
-
-@lru_cache(maxsize=256)
-def _spline_matrix(size: int, count: int, knot_spacing: float) -> np.ndarray:
-    position = np.arange(size) / knot_spacing
-    distance = np.abs(position[:, None] + 1 - np.arange(count)[None])
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = (2 - np.minimum(distance, 2)) ** 3 / 6
-    return np.where(distance < 1, near, far).astype(np.float32)
 
 
 def _random_coordinates(rng: np.random.Generator) -> np.ndarray:

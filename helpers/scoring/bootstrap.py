@@ -1,31 +1,59 @@
-"""Percentile bootstrap intervals of a mean over cases (Efron, "Bootstrap methods", 1979)."""
+"""Bootstrap confidence intervals over cases, the same on every machine: resamples are drawn from a fixed seed."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 RESAMPLES = 10_000
+_VALUES_AT_ONCE = 2_000_000  # of resamples held in memory
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high) of values (N,), the same on every machine: the resamples are drawn from a fixed seed.
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:
+    """The confidence interval of a mean over cases.
 
-    For paired differences give the differences. One value has no spread: low and high are that value.
-    An interval of few cases is too narrow (it never reaches beyond the smallest and largest value seen).
+    Bias-corrected and accelerated, which suits scores better than plain percentiles do: they are skewed, crowding
+    below 1. The interval of a handful of cases is still too narrow.
+
+    Args:
+        values: (N,), one per case; for a paired comparison the differences.
+        confidence: coverage that is aimed at.
+
+    Returns:
+        (low, high), or None if there is a single value or all values are equal: they do not show any spread.
+
+    Raises:
+        ValueError: there is no value, or the array has several axes.
+
+    Source: Efron, "Better bootstrap confidence intervals", Journal of the American Statistical Association 82 (1987).
+
+    >>> low, high = mean_interval(np.array([0.81, 0.86, 0.88, 0.90, 0.93]))
+    >>> f"{low:.2f} to {high:.2f}"
+    '0.83 to 0.91'
+    >>> mean_interval(np.array([0.9, 0.9])) is None
+    True
     """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"values of shape {values.shape}; at least one in one dimension is needed")
-    means = np.empty(RESAMPLES)
-    random = np.random.default_rng(0)
-    block = max(1, 2_000_000 // values.size)
-    for start in range(0, RESAMPLES, block):
-        count = min(block, RESAMPLES - start)
-        means[start : start + count] = values[random.integers(0, values.size, (count, values.size))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(values.mean()), float(low), float(high)
+        raise ValueError(f"values of shape {values.shape}; expected (N,) with N of at least 1")
+    if np.ptp(values) == 0:
+        return None
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        low, high = bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            batch=max(1, _VALUES_AT_ONCE // values.size),
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
 def paired_interval(
@@ -34,23 +62,25 @@ def paired_interval(
     *,
     resamples: int = 1000,
     confidence: float = 0.95,
-) -> tuple[float, float]:
-    """(low, high) of the difference of two scores that are no means over cases, such as a data set's mean IoU.
+) -> tuple[float, float] | None:
+    """The confidence interval of a difference of two scores that are not means over cases, such as a mean IoU.
+
+    By percentiles (Efron, "Bootstrap methods", 1979). SciPy's bootstrap cannot leave out a resample without a score.
 
     Args:
         count: cases, at least one.
-        difference: maps case indices, some repeated, to the difference over these cases; None where there is nothing
-            to score among them.
-        resamples: drawn from a fixed seed.
-        confidence: share of the differences inside.
+        difference: maps case indices, some repeated, to the difference over these cases; None if there is nothing to
+            score among them.
+        resamples: how many to draw.
+        confidence: coverage that is aimed at.
 
     Returns:
-        NaN twice where no resample could be scored.
+        (low, high), or None if no resample could be scored.
     """
     random = np.random.default_rng(0)
     drawn = [difference(random.integers(count, size=count).tolist()) for _ in range(resamples)]
     known = [value for value in drawn if value is not None]
     if not known:
-        return float("nan"), float("nan")
+        return None
     low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

@@ -52,15 +52,15 @@ class PairedDifference:
         score: its name.
         means: of the first and of the other run.
         values: the differences by case.
-        mean, low, high: of the differences, with the 95 % bootstrap interval.
+        mean: of the differences.
+        interval: its 95 % bootstrap interval; None for a single case, or if all differences are equal.
     """
 
     score: str
     means: tuple[float, float]
     values: Mapping[str, float]
     mean: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class Comparison:
             if pairs:
                 values = {case: b - a for case, (a, b) in pairs.items()}
                 means = tuple(float(np.mean([pair[side] for pair in pairs.values()])) for side in (0, 1))
-                found.append(PairedDifference(name, means, values, *mean_interval(np.array(list(values.values())))))
+                changes = np.array(list(values.values()))
+                found.append(PairedDifference(name, means, values, float(changes.mean()), mean_interval(changes)))
         return found
 
     def read(self, case_id: str, other: FinishedRun) -> tuple[Case, np.ndarray, np.ndarray]:
@@ -221,7 +222,7 @@ def show_scores(comparison: Comparison) -> Shown:
     """Means of each run and the paired difference with its interval."""
     rows = [
         (row.score, run.name, *(f"{mean:.4f}" for mean in row.means), f"{row.mean:+.4f}",
-         f"{row.low:+.4f} to {row.high:+.4f}", len(row.values), _verdict(row))
+         "–" if row.interval is None else "{:+.4f} to {:+.4f}".format(*row.interval), len(row.values), _verdict(row))
         for run in comparison.runs[1:]
         for row in comparison.differences(run)
     ]  # fmt: skip
@@ -290,10 +291,11 @@ def comparison_folder(comparison: Comparison) -> Path:
     return place_output(comparison.first.params.outputs) / _FOLDER / f"{comparison.first.recipe.name}-{hashes}"
 
 
-def _verdict(row) -> str:
+def _verdict(row: PairedDifference) -> str:
     if len(row.values) < 5:
         return "few cases: the interval is too narrow"
-    return "no difference shown" if row.low <= 0 <= row.high else "differs"
+    low, high = row.interval or (row.mean, row.mean)
+    return "no difference shown" if low <= 0 <= high else "differs"
 
 
 def _score(value: float | None) -> str:

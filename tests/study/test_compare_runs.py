@@ -74,7 +74,7 @@ def test_differences_are_paired(two):
     (row,) = comparison.differences(comparison.runs[1])
     assert row.values == pytest.approx({"la_a": 0.0, "la_b": -0.1, "la_c": 0.2})
     assert row.means == pytest.approx((0.8, 2.5 / 3)) and row.mean == pytest.approx(0.1 / 3)
-    assert row.low == pytest.approx(-0.1, abs=0.04) and row.high == pytest.approx(0.2, abs=0.04)
+    assert row.interval == pytest.approx((-0.1, 0.2), abs=0.04)
     assert "few cases" in repr(compare_runs.show_scores(comparison))
 
 

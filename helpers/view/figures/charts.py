@@ -239,9 +239,9 @@ def _draw_strip(axis: Axes, place: int, values: np.ndarray, form: str) -> None:
     side = ((order * 0.618) % 1 - 0.5) * 2 * _DOT_SPREAD if values.size > 1 else np.zeros(1)
     style = {"color": label_colour(place + 1), "edgecolors": INK, "linewidths": 0.4}
     axis.scatter(place - 0.1 + side, values, s=26, alpha=0.9, zorder=2, **style)
-    mean, low, high = mean_interval(values)
-    right = place + 0.24
-    axis.vlines(right, low, high, color=INK, linewidth=2, zorder=3)
+    mean, interval, right = float(values.mean()), mean_interval(values), place + 0.24
+    if interval is not None:
+        axis.vlines(right, *interval, color=INK, linewidth=2, zorder=3)
     axis.plot([right], [mean], marker="D", markersize=5, color=INK, zorder=4)
     axis.annotate(f"{mean:{form}}".replace("-", "\N{MINUS SIGN}"), (right, mean), (6, 0), **_BESIDE_POINT)
 

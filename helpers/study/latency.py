@@ -1,9 +1,9 @@
-"""Latency of a device by batch size: warmed up, with percentiles, its steps apart where the runtime tells them."""
+"""Latency and throughput of a device by batch size, and the speeds that the sources publish, recomputed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,22 +12,29 @@ from helpers.devices import Device
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
 
-_LEAST_CALLS, _MOST_CALLS = 5, 200
-_STEPS = ("h2d_s", "execute_s", "d2h_s")
-# A larger batch that takes no longer than this many times batch 1 was not run as one.
+_MINIMUM_CALLS, _MAXIMUM_CALLS = 5, 200
+# A larger batch that takes at most this many times as long as batch 1 was not run as one batch.
 _SAME_LATENCY = 1.1
+_ROUNDING = 0.005
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a batch over timed calls, and samples a second: batch × chips / median.
+    """Times of one batch size over all timed calls.
 
-    `h2d_ms`, `execute_ms` and `d2h_ms` are medians of copy to the device, execution and copy back, or None where the
-    runtime does not tell them apart. `simulated`: all of these are a double's and mean nothing.
+    Attributes:
+        batch: samples per call.
+        devices: that work on such batches at the same time.
+        calls: that were timed.
+        p50_ms, p90_ms, p99_ms: quantiles of the time of one call.
+        samples_per_second: batch × devices / median.
+        h2d_ms, execute_ms, d2h_ms: medians of the copy to the device, the execution and the copy back; None if the
+            runtime does not report them.
+        simulated: a double of the vendor's runtime was timed, so the times mean nothing.
     """
 
     batch: int
-    chips: int
+    devices: int
     calls: int
     p50_ms: float
     p90_ms: float
@@ -44,79 +51,96 @@ class Latency:
 
 
 def measure_latency(
-    device: Device, feeds: Mapping[str, np.ndarray], *, chips: int = 1, warm_up: int = 2, budget_s: float = 3.0
+    device: Device, feeds: Mapping[str, np.ndarray], *, devices: int = 1, warm_up: int = 2, budget_s: float = 3.0
 ) -> Latency:
-    """Calls a device one batch after the other.
+    """Times calls of a device, one batch after the other.
 
     Args:
-        device: opened.
-        feeds: one batch; its first array's first axis counts samples.
-        chips: that work on batches of this size at once.
+        device: an opened device.
+        feeds: one batch by input name; the first axis of the first array counts samples.
+        devices: that work on batches of this size at the same time.
         warm_up: calls that are not timed.
-        budget_s: seconds to spend; at least 5 calls are timed and at most 200.
+        budget_s: time to spend, within 5 to 200 calls.
     """
     feeds = dict(feeds)
     for _ in range(warm_up):
         device.infer(feeds)
-    _take_timings(device)
+    device.timings()  # discards those of the warm-up
     seconds: list[float] = []
-    while len(seconds) < _LEAST_CALLS or (sum(seconds) < budget_s and len(seconds) < _MOST_CALLS):
+    while len(seconds) < _MINIMUM_CALLS or (sum(seconds) < budget_s and len(seconds) < _MAXIMUM_CALLS):
         start = time.perf_counter()
         device.infer(feeds)
         seconds.append(time.perf_counter() - start)
     p50, p90, p99 = (float(value) * 1e3 for value in np.quantile(seconds, [0.5, 0.9, 0.99]))
     batch = next(iter(feeds.values())).shape[0]
-    steps = _steps_ms(_take_timings(device))
-    rate, simulated = throughput(batch, p50, chips), bool(getattr(device, "simulated", False))
-    return Latency(batch, chips, len(seconds), p50, p90, p99, rate, *steps, simulated=simulated)
+    timings = device.timings()
+    return Latency(
+        batch,
+        devices,
+        len(seconds),
+        p50,
+        p90,
+        p99,
+        throughput(batch, p50, devices),
+        h2d_ms=_median_ms([timing.h2d_s for timing in timings]),
+        execute_ms=_median_ms([timing.execute_s for timing in timings]),
+        d2h_ms=_median_ms([timing.d2h_s for timing in timings]),
+        simulated=device.simulated,
+    )
 
 
-def throughput(batch: int, latency_ms: float, chips: int = 1) -> float:
-    """Samples a second: batch × chips / latency of one batch."""
-    return batch * chips * 1e3 / latency_ms
+def _median_ms(seconds: Sequence[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return float(np.median(known)) * 1e3 if known else None
+
+
+def throughput(batch: int, latency_ms: float, devices: int = 1) -> float:
+    """Samples per second: batch × devices / latency of one batch.
+
+    >>> throughput(batch=4, latency_ms=250.0, devices=2)
+    32.0
+    """
+    return batch * devices * 1e3 / latency_ms
 
 
 def batches_run_as_one(latency_ms: Mapping[int, float]) -> list[int]:
-    """Batch sizes whose latency equals that of batch 1: the model behind them was a batch-1 model."""
+    """Batch sizes that are as fast as batch 1, so that the model which was timed was a batch-1 model.
+
+    >>> batches_run_as_one({1: 92.9, 4: 252.5, 16: 93.1})
+    [16]
+    """
     single = latency_ms.get(1)
     if single is None:
         return []
     return [batch for batch, value in sorted(latency_ms.items()) if batch >= 4 and value <= _SAME_LATENCY * single]
 
 
-def _take_timings(device: Device) -> list:
-    take = getattr(device, "timings", None)  # not every device tells its steps
-    return list(take()) if take is not None else []
-
-
-def _steps_ms(timings: list) -> list[float | None]:
-    medians: list[float | None] = []
-    for step in _STEPS:
-        known = [getattr(timing, step) for timing in timings if getattr(timing, step) is not None]
-        medians.append(float(np.median(known)) * 1e3 if known else None)
-    return medians
-
-
 @dataclass(frozen=True)
 class PublishedSpeed:
-    """One published batch size. `right_fps` is batch / latency on one chip, None where no latency is printed or the
-    batch was not run as one; `published_fps` is what the source computed from it.
+    """The speed that a source publishes for one batch size.
+
+    Attributes:
+        batch: samples per call.
+        latency_ms: as published; None if it is not.
+        published_fps: samples per second as published.
+        derived_fps: batch / latency on one device; None without a latency, or if the batch was not run as one.
+        note: how the published figure differs.
     """
 
     batch: int
     latency_ms: float | None
     published_fps: float
-    right_fps: float | None
+    derived_fps: float | None
     note: str
 
     @property
-    def is_wrong(self) -> bool:
-        """Whether the published figure is another than the latency gives (rounding apart)."""
-        return self.right_fps is None or abs(self.published_fps / self.right_fps - 1) > 0.005
+    def is_incorrect(self) -> bool:
+        """Whether the published figure differs from what the latency gives, apart from rounding."""
+        return self.derived_fps is None or abs(self.published_fps / self.derived_fps - 1) > _ROUNDING
 
 
 def published_speeds(recipe: str) -> list[PublishedSpeed]:
-    """The rows of `latency_ms` in `params/published.yaml`, judged; empty where a source prints no latencies."""
+    """The rows of `latency_ms` in `params/published.yaml`, recomputed; empty if the source prints no latencies."""
     rows = read_yaml_mapping(PARAMS_FOLDER / "published.yaml").get(recipe, {}).get("latency_ms", [])
     as_one = batches_run_as_one({row["batch"]: row["value"] for row in rows})
     return [_judge(row["batch"], row["value"], row["published_fps"], row["batch"] in as_one) for row in rows]
@@ -124,12 +148,12 @@ def published_speeds(recipe: str) -> list[PublishedSpeed]:
 
 def _judge(batch: int, latency_ms: float, published_fps: float, as_one: bool) -> PublishedSpeed:
     if as_one:
-        note = "as long as batch 1: a batch-1 model, so the figure is void"
+        note = "as fast as batch 1: a batch-1 model, so the figure is void"
         return PublishedSpeed(batch, latency_ms, published_fps, None, note)
-    right = throughput(batch, latency_ms)
-    speed = PublishedSpeed(batch, latency_ms, published_fps, right, "")
-    if not speed.is_wrong:
+    derived = throughput(batch, latency_ms)
+    speed = PublishedSpeed(batch, latency_ms, published_fps, derived, "")
+    if not speed.is_incorrect:
         return speed
-    without_batch = abs(published_fps / throughput(1, latency_ms) - 1) < 0.005
+    without_batch = abs(published_fps / throughput(1, latency_ms) - 1) < _ROUNDING
     note = "1 / latency, the batch left out" if without_batch else "not batch / latency"
-    return PublishedSpeed(batch, latency_ms, published_fps, right, note)
+    return PublishedSpeed(batch, latency_ms, published_fps, derived, note)

@@ -1,4 +1,4 @@
-"""The precision study of a run: every precision of every target side by side, judged, with speeds and a picture."""
+"""The precision study of a run: every precision of every target, judged by its scores, with speeds and a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from helpers import stages
 from helpers.compile.base import compiler_for
 from helpers.errors import ParameterError
-from helpers.inference.predictor import DevicePredictor
 from helpers.params.targets import Precision, load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
@@ -29,17 +28,25 @@ from helpers.stages.calibration import calibration_inputs
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import FINAL
 from helpers.stages.infer import mask_name, open_predictor
-from helpers.stages.parity import compare_outputs, torch_reference
+from helpers.stages.parity import Agreement, compare_outputs, torch_reference
 from helpers.study.latency import published_speeds
 from helpers.study.speed_program import time_in_own_process
 from helpers.study.trace import rank_layers
 from helpers.view import figures
 from helpers.view.precision import draw_precision, precision_html
 
+TABLE, SPEEDS, PAGE = "precision/table.json", "precision/speeds.json", "precision/table.html"
+# Maximum change of the headline score, either way, by precision; the quantised ones share the other limit.
+_LIMITS = {"f32": 1e-4, "f16_weights": 1e-4, "f16": 2e-3, "bf16": 2e-3}
+_QUANTISED_LIMIT = 6e-3
+# Cases whose example window is compared with torch.
+_WINDOWS = 4
+_RANKING_WINDOWS = 2
+
 
 @dataclass(frozen=True)
 class Cell:
-    """A target and a precision."""
+    """One target and one precision."""
 
     target: str
     precision: Precision
@@ -52,26 +59,165 @@ def list_cells(run: Run) -> list[Cell]:
     """Every precision of every target of the study. The base comes first: f32 of the run's own target, or of the CPU.
 
     Raises:
-        ParameterError: a target is unknown, or no target runs a precision that is asked for.
+        ParameterError: a target is unknown, or no target supports a requested precision.
     """
     params = run.params
     targets = list(dict.fromkeys([params.target, *params.study_targets]))
-    known = {name: load_target(name).precisions for name in targets}
+    supported = {name: load_target(name).precisions for name in targets}
     for precision in params.study_precisions:
-        if not any(precision in runs for runs in known.values()):
-            expected = sorted({name for runs in known.values() for name in runs})
-            raise ParameterError("no target of the study runs this precision", received=precision, expected=expected)
+        if not any(precision in precisions for precisions in supported.values()):
+            expected = sorted({name for precisions in supported.values() for name in precisions})
+            problem = "no target of the study supports this precision"
+            raise ParameterError(problem, received=precision, expected=expected)
     chosen = params.study_precisions
-    cells = [Cell(name, each) for name, runs in known.items() for each in runs if not chosen or each in chosen]
-    base = Cell(params.target if "f32" in known[params.target] else "cpu", "f32")
+    cells = [
+        Cell(name, each)
+        for name, precisions in supported.items()
+        for each in precisions
+        if not chosen or each in chosen
+    ]
+    base = Cell(params.target if "f32" in supported[params.target] else "cpu", "f32")
     return list(dict.fromkeys([base, *cells]))
 
 
-def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] = ()) -> Run | None:
-    """Performs a cell from its graph to its masks; None where its compiler is not on this machine.
+def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> StageResult:
+    """Writes `precision/table.json` (reproducible to the byte), `speeds.json`, `table.html` and a picture.
 
-    The graph was just made or reused by the run that asks, so that it is taken from the store here even with
-    `cache: off`; everything behind it is made anew then.
+    Unless `precision_study` is set nothing is run, and the result says so.
+
+    Args:
+        recipe, run: a run whose graph was made.
+        always: run the study whatever `precision_study` says.
+
+    Returns:
+        One row per cell; `values["passed"]` holds the gate of each. A gate that does not hold is shown and does not
+        fail the run, because the study is there to find it out.
+    """
+    cells = list_cells(run)
+    requested = always or run.params.precision_study
+
+    def make(folder: Path) -> StageOutput:
+        if not requested:
+            facts = {"precision study": "off; set precision_study to run it", "would run": ", ".join(map(str, cells))}
+            return StageOutput((), facts, {}, "Read the summary.", "not run here")
+        study = _Study(recipe, run, folder)
+        rows = [study.measure(cell) for cell in cells]
+        return _report(recipe, rows, study.speeds, folder)
+
+    inputs: dict[str, object] = {"requested": requested, "cells": [str(cell) for cell in cells]}
+    if requested:
+        inputs |= {
+            "graph": digest_file(run.path(FINAL)),
+            "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
+            "calibration": calibration_inputs(recipe, run),
+            "rules": recipe.cache_key_extras(run.params),
+            "compilers": {cell.target: _identify_compiler(cell.target) for cell in cells},
+            "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
+        }
+    return run.perform("precision", "Precision study", inputs=inputs, make=make, code=(recipe,))
+
+
+def _identify_compiler(name: str) -> dict[str, object] | None:
+    target = load_target(name)
+    found = compiler_for(target.runtime).identity(target)
+    return {**found, "runtime": package_version(target.runtime)} if found else None
+
+
+class _Study:
+    """Measures cells one after the other. The first one is the base that the others are compared with."""
+
+    def __init__(self, recipe: Recipe, run: Run, folder: Path):
+        self.recipe, self.run, self.folder = recipe, run, folder
+        cases = selected_cases(recipe, run)[:_WINDOWS]
+        samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
+        self.windows = [np.ascontiguousarray(sample[None], np.float32) for sample in samples]
+        reference = torch_reference(recipe, run)
+        self.expected = [reference(window) for window in self.windows]
+        self.runs: dict[str, Run] = {}
+        self.speeds: dict[str, list[dict]] = {}
+
+    @property
+    def base(self) -> str:
+        """Name of the first cell."""
+        return next(iter(self.runs))
+
+    def measure(self, cell: Cell) -> PrecisionRow:
+        """Makes, judges and times a cell."""
+        cell_run = make_cell(self.recipe, self.run, cell)
+        if cell_run is None:
+            return PrecisionRow(cell, "not run here")
+        self.runs[str(cell)] = cell_run
+        row = self._judge(cell, cell_run)
+        can_search = row.change is not None and self.run.params.int8_attempts > 1
+        if cell.precision == "int8" and row.passed is False and can_search:
+            row = self._search(cell, row)
+        self.speeds[str(cell)] = time_cell(self.recipe, self.runs[str(cell)], self.windows[0], self.folder)
+        return row
+
+    def _judge(
+        self,
+        cell: Cell,
+        cell_run: Run,
+        put_back: Sequence[str] = (),
+        attempts: Sequence[tuple[int, float | None]] = (),
+    ) -> PrecisionRow:
+        pair = {self.base: self.runs[self.base], str(cell): cell_run}
+        masks = compare_masks(self.recipe, self.run, pair, self.base)
+        ours = masks[str(cell)]
+        change, interval = score_change(self.recipe, ours, masks[self.base])
+        agreement = self._compare_with_torch(str(cell), cell_run)
+        return PrecisionRow(
+            cell,
+            "made",
+            size_bytes=compiled_bytes(cell_run),
+            error=agreement.largest,
+            window_flips=agreement.flips,
+            window_positions=agreement.positions,
+            scores=self.recipe.aggregate(ours.scores, ours.tallies) if ours.scores else {},
+            headline=headline(self.recipe, ours) if ours.scores else None,
+            change=change,
+            interval=interval,
+            changed_labels=ours.changed_labels,
+            labels=ours.labels,
+            degenerate=tuple(ours.degenerate),
+            put_back=tuple(put_back),
+            attempts=tuple(attempts),
+            metrics=mean_metrics(ours.metrics) if ours.metrics else {},
+        )
+
+    def _compare_with_torch(self, name: str, cell_run: Run) -> Agreement:
+        with open_predictor(self.recipe, cell_run) as predictor:
+            outputs = [predictor.submit(window).result() for window in self.windows]
+        return compare_outputs(name, self.expected, outputs)
+
+    def _search(self, cell: Cell, first: PrecisionRow) -> PrecisionRow:
+        """Puts layers back to float32, the most harmful first, and keeps the attempt that changes the score least."""
+        windows = self.windows[:_RANKING_WINDOWS]
+        worst_first = rank_layers(self.recipe, self.runs[self.base], self.runs[str(cell)], windows)
+        tried: dict[tuple[str, ...], tuple[PrecisionRow, Run]] = {(): (first, self.runs[str(cell)])}
+
+        def measure(layers: tuple[str, ...]) -> float:
+            if layers not in tried:
+                cell_run = make_cell(self.recipe, self.run, cell, layers)
+                if cell_run is None:
+                    return math.inf
+                tried[layers] = (self._judge(cell, cell_run, layers), cell_run)
+            change = tried[layers][0].change
+            return math.inf if change is None else change
+
+        limit, max_attempts = limit_of(cell.precision), self.run.params.int8_attempts
+        attempts = search_fp32_layers(measure, worst_first, limit=limit, max_attempts=max_attempts)
+        best = min(attempts, key=lambda attempt: abs(attempt.change))
+        self.runs[str(cell)] = tried[best.fp32_layers][1]
+        shown = [(len(attempt.fp32_layers), attempt.change) for attempt in attempts]
+        return self._judge(cell, self.runs[str(cell)], best.fp32_layers, shown)
+
+
+def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] = ()) -> Run | None:
+    """Runs a cell from its graph to its masks; None if its compiler is not on this machine.
+
+    The graph was just made or reused by the run of the study, so it is taken from the cache even with `cache: off`;
+    the stages after it are then made anew.
     """
     keep = [*run.params.fp32_layers, *fp32_layers]
     changes = {"target": cell.target, "precision": cell.precision, "fp32_layers": keep, "minimum_scores": {}}
@@ -93,13 +239,24 @@ def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] =
     return cell_run if runs_here else None
 
 
-def size_of_cell(cell_run: Run) -> int:
-    """Bytes of the compiled files."""
+def _batch_size(cell: Cell) -> int:
+    batches = load_target(cell.target).batches
+    return 1 if batches is None or 1 in batches else min(batches)
+
+
+def compiled_bytes(cell_run: Run) -> int:
+    """Total size of the compiled files."""
     return sum(cell_run.path(f"{FOLDER}/{name}").stat().st_size for name in read_manifest(cell_run).files)
 
 
 def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -> list[dict]:
-    """Latency, throughput and peak memory of a cell by batch size, in a process of its own; sample (1, C, ...)."""
+    """Latency, throughput and peak memory of a cell by batch size, measured in a process of its own.
+
+    Args:
+        recipe, cell_run: the cell.
+        sample: one batch (1, C, *window).
+        folder: for a temporary file.
+    """
     spec, manifest = recipe.graph_spec(cell_run.params), read_manifest(cell_run)
     batches = [size for size in cell_run.params.study_batches if not manifest.batches or size in manifest.batches]
     path = folder / "sample.npy"
@@ -114,16 +271,15 @@ def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -
         path.unlink()
 
 
-def _batch_size(cell: Cell) -> int:
-    batches = load_target(cell.target).batches
-    return 1 if batches is None or 1 in batches else min(batches)
-
-
 @dataclass
 class CellMasks:
-    """Scores, tallies and label changes of one cell over the cases that have a truth.
+    """The masks of one cell compared with the truth and with the base, over the cases that have a truth.
 
-    `degenerate` names the cases whose mask holds one label only while the truth holds more.
+    Attributes:
+        scores, tallies: one entry per case, as the recipe computes them.
+        metrics: nnU-Net's metrics by label, one entry per case; empty for recipes without them.
+        changed_labels, labels: voxels or pixels that differ from the base's masks, and their total number.
+        degenerate: cases whose mask has a single label although the truth has several.
     """
 
     scores: list[Mapping[str, float | None]] = field(default_factory=list)
@@ -138,16 +294,16 @@ def compare_masks(recipe: Recipe, run: Run, cells: Mapping[str, Run], base: str)
     """Reads every case once and compares each cell's mask with the truth and with the base's mask."""
     found = {name: CellMasks() for name in cells}
     for files in selected_cases(recipe, run):
-        if files.truth is None:
+        case = recipe.read_case(files, run.params) if files.truth is not None else None
+        if case is None or case.truth is None:
             continue
-        case = recipe.read_case(files, run.params)
-        first = recipe.read_mask(cells[base].path(mask_name(recipe, files.id)), case)
+        base_mask = recipe.read_mask(cells[base].path(mask_name(recipe, files.id)), case)
         for name, cell_run in cells.items():
             mask = recipe.read_mask(cell_run.path(mask_name(recipe, files.id)), case)
             row = found[name]
             row.scores.append(recipe.score(mask, case.truth))
             row.tallies.append(recipe.tally(mask, case.truth))
-            row.changed_labels += int(np.count_nonzero(mask != first))
+            row.changed_labels += int(np.count_nonzero(mask != base_mask))
             row.labels += mask.size
             if np.ptp(mask) == 0 and np.ptp(case.truth) > 0:
                 row.degenerate.append(files.id)
@@ -158,7 +314,7 @@ def compare_masks(recipe: Recipe, run: Run, cells: Mapping[str, Run], base: str)
 
 
 def headline(recipe: Recipe, masks: CellMasks, indices: Sequence[int] | None = None) -> float | None:
-    """The mean of the recipe's headline scores over the cases, or over some of them."""
+    """The mean of the recipe's headline scores over all cases, or over some of them."""
     chosen = range(len(masks.scores)) if indices is None else indices
     total = recipe.aggregate([masks.scores[i] for i in chosen], [masks.tallies[i] for i in chosen])
     return mean_of_known([total[name] for name in recipe.headline_scores or recipe.score_names])
@@ -167,7 +323,7 @@ def headline(recipe: Recipe, masks: CellMasks, indices: Sequence[int] | None = N
 def score_change(
     recipe: Recipe, masks: CellMasks, base: CellMasks
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """The change of the headline score against the base, and its paired bootstrap interval over cases."""
+    """The change of the headline score from the base, and its paired bootstrap interval over cases."""
 
     def change(indices: Sequence[int] | None) -> float | None:
         ours, theirs = headline(recipe, masks, indices), headline(recipe, base, indices)
@@ -178,228 +334,13 @@ def score_change(
     return change(None), paired_interval(len(masks.scores), change)
 
 
-def thirteen(masks: CellMasks) -> dict[str, dict[str, float]]:
-    """nnU-Net's thirteen metrics of each label, the mean over cases; empty for recipes without them."""
-    return mean_metrics(masks.metrics) if masks.metrics else {}
-
-
-# Largest change of the headline score, either way, by precision; None: reported, not judged.
-LIMITS = {"f32": 1e-4, "f16_weights": 1e-4, "f16": 2e-3, "bf16": 2e-3}
-_QUANTISED_LIMIT = 6e-3
-
-
 def limit_of(precision: str) -> float:
-    """Largest change of the headline score that a precision may cost."""
-    return LIMITS.get(precision, _QUANTISED_LIMIT)
+    """The maximum change of the headline score that is accepted for a precision.
 
-
-@dataclass(frozen=True)
-class PrecisionRow:
-    """One target and precision.
-
-    Attributes:
-        status: `made`, or `not run here` where the compiler is not on this machine.
-        size_bytes: of the compiled files.
-        error: largest difference of the scores from torch on windows of the cases, as a fraction of the range.
-        window_flips, window_positions: labels that differ from torch's on these windows, of how many.
-        scores: the recipe's scores over all cases.
-        headline, change, interval: the mean of the headline scores, its change against the base, and the paired
-            bootstrap interval (95 %) of that.
-        changed_labels, labels: voxels or pixels of all masks that differ from the base's, of how many.
-        degenerate: cases whose mask holds one label only while the truth holds more.
-        put_back: layers put back to f32 by the search, beside those always kept.
-        attempts: (layers put back, change) of each attempt of that search.
-        metrics: nnU-Net's thirteen by label.
+    >>> limit_of("bf16"), limit_of("int8")
+    (0.002, 0.006)
     """
-
-    cell: Cell
-    status: str
-    size_bytes: int = 0
-    error: float = math.nan
-    window_flips: int = 0
-    window_positions: int = 0
-    scores: dict[str, float | None] = field(default_factory=dict)
-    headline: float | None = None
-    change: float | None = None
-    interval: tuple[float, float] | None = None
-    changed_labels: int = 0
-    labels: int = 0
-    degenerate: tuple[str, ...] = ()
-    put_back: tuple[str, ...] = ()
-    attempts: tuple[tuple[int, float | None], ...] = ()
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool | None:
-        """Whether the precision may be used; None where nothing was run or nothing could be scored."""
-        if self.status != "made":
-            return None
-        if self.degenerate or not math.isfinite(self.error):
-            return False
-        return None if self.change is None else abs(self.change) <= limit_of(self.cell.precision)
-
-    def to_json(self) -> dict:
-        """As JSON; figures rounded to what every machine gives alike."""
-        content = asdict(self) | {"limit": limit_of(self.cell.precision), "passed": self.passed}
-        return _rounded(content)
-
-    def cells(self) -> dict[str, str]:
-        """The row as texts by column, for a table."""
-        if self.status != "made":
-            return {"target": self.cell.target, "precision": self.cell.precision, "gate": self.status}
-        low, high = self.interval or (math.nan, math.nan)
-        mark = {True: "✓", False: "✗", None: "–"}[self.passed]
-        guard = f"one label only in {len(self.degenerate)}" if self.degenerate else "✓"
-        return {
-            "target": self.cell.target,
-            "precision": self.cell.precision,
-            "size MB": f"{self.size_bytes / 1e6:.2f}",
-            "largest error": f"{self.error:.1e}",
-            "flips": f"{self.changed_labels:,} of {self.labels:,}",
-            "score": "–" if self.headline is None else f"{self.headline:.4f}",
-            "change": "–" if self.change is None else f"{self.change:+.5f}",
-            "95 % interval": "–" if self.interval is None else f"{low:+.5f} to {high:+.5f}",
-            "masks": guard,
-            "put back": str(len(self.put_back)) if self.put_back else "",
-            "gate": f"{mark} {limit_of(self.cell.precision):g}",
-        }
-
-
-def table_columns(rows: Sequence[dict]) -> list[str]:
-    """Every column that a row has, in the order of the fullest row."""
-    return list(max(rows, key=len)) if rows else []
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(part) for part in value]
-    return value
-
-
-TABLE, SPEEDS, PAGE = "precision/table.json", "precision/speeds.json", "precision/table.html"
-_WINDOWS = 4
-
-
-def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> StageResult:
-    """`precision/table.json` (the same bytes each time), `speeds.json`, `table.html` and a picture.
-
-    Without `precision_study` nothing is run and the result says so.
-
-    Args:
-        recipe, run: a run whose graph was made.
-        always: run it whatever `precision_study` says.
-
-    Returns:
-        A row a cell; `values["passed"]` says which gates hold. One that does not hold is shown, and does not end the
-        run: that it cannot be used is what the study is to find out.
-    """
-    cells = list_cells(run)
-    asked = always or run.params.precision_study
-
-    def make(folder: Path) -> StageOutput:
-        if not asked:
-            facts = {"precision study": "off; set precision_study to run it", "would run": ", ".join(map(str, cells))}
-            return StageOutput((), facts, {}, "Read the summary.", "not run here")
-        study = _Study(recipe, run, folder)
-        rows = [study.row(cell) for cell in cells]
-        return _report(recipe, rows, study.speeds, folder)
-
-    inputs: dict[str, object] = {"asked": asked, "cells": [str(cell) for cell in cells]}
-    if asked:
-        inputs |= {
-            "graph": digest_file(run.path(FINAL)),
-            "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
-            "calibration": calibration_inputs(recipe, run),
-            "rules": recipe.cache_key_extras(run.params),
-            "compilers": {cell.target: _compiler_of(cell.target) for cell in cells},
-            "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
-        }
-    return run.perform("precision", "Precision study", inputs=inputs, make=make, code=(recipe,))
-
-
-def _compiler_of(name: str) -> dict[str, object] | None:
-    target = load_target(name)
-    found = compiler_for(target.runtime).identity(target)
-    return found and {**found, "runtime": package_version(target.runtime)}
-
-
-class _Study:
-    """Makes the cells one after the other; the first one is the base of every comparison."""
-
-    def __init__(self, recipe: Recipe, run: Run, folder: Path):
-        self.recipe, self.run, self.folder = recipe, run, folder
-        cases = selected_cases(recipe, run)[:_WINDOWS]
-        samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
-        self.windows = [np.ascontiguousarray(sample[None], np.float32) for sample in samples]
-        truth = torch_reference(recipe, run)
-        self.expected = [truth(window) for window in self.windows]
-        self.runs: dict[str, Run] = {}
-        self.speeds: dict[str, list[dict]] = {}
-
-    def row(self, cell: Cell) -> PrecisionRow:
-        """Makes, judges and times a cell."""
-        cell_run = make_cell(self.recipe, self.run, cell)
-        if cell_run is None:
-            return PrecisionRow(cell, "not run here")
-        self.runs[str(cell)] = cell_run
-        row = self._judge(cell, cell_run)
-        if cell.precision == "int8" and row.passed is False and self.run.params.int8_attempts > 1:
-            row = self._search(cell, row)
-        self.speeds[str(cell)] = time_cell(self.recipe, self.runs[str(cell)], self.windows[0], self.folder)
-        return row
-
-    def _judge(self, cell: Cell, cell_run: Run, put_back=(), attempts=()) -> PrecisionRow:
-        base = next(iter(self.runs))
-        pair = {base: self.runs[base], str(cell): cell_run}
-        masks = compare_masks(self.recipe, self.run, pair, base)
-        ours = masks[str(cell)]
-        change, interval = score_change(self.recipe, ours, masks[base])
-        with open_predictor(self.recipe, cell_run) as call:
-            agreement = self._agreement(str(cell), call)
-        return PrecisionRow(
-            cell,
-            "made",
-            size_of_cell(cell_run),
-            agreement.largest,
-            agreement.flips,
-            agreement.positions,
-            self.recipe.aggregate(ours.scores, ours.tallies) if ours.scores else {},
-            headline(self.recipe, ours) if ours.scores else None,
-            change,
-            interval,
-            ours.changed_labels,
-            ours.labels,
-            tuple(ours.degenerate),
-            tuple(put_back),
-            tuple(attempts),
-            thirteen(ours),
-        )
-
-    def _agreement(self, name: str, call: DevicePredictor):
-        return compare_outputs(name, self.expected, [call(window) for window in self.windows])
-
-    def _search(self, cell: Cell, first: PrecisionRow) -> PrecisionRow:
-        """Puts layers back to f32, the most harmful first, and keeps the attempt that changes the score least."""
-        base = self.runs[next(iter(self.runs))]
-        worst_first = rank_layers(self.recipe, base, self.runs[str(cell)], self.windows[:2])
-        tried = {(): (first, self.runs[str(cell)])}
-
-        def measure(kept: tuple[str, ...]) -> float:
-            if kept not in tried:
-                cell_run = make_cell(self.recipe, self.run, cell, kept)
-                tried[kept] = (self._judge(cell, cell_run, kept), cell_run)
-            return tried[kept][0].change
-
-        limit, max_attempts = limit_of(cell.precision), self.run.params.int8_attempts
-        attempts = search_fp32_layers(measure, worst_first, limit=limit, max_attempts=max_attempts)
-        best = min(attempts, key=lambda attempt: abs(attempt.change))
-        self.runs[str(cell)] = tried[best.fp32_layers][1]
-        shown = [(len(attempt.fp32_layers), attempt.change) for attempt in attempts]
-        return self._judge(cell, tried[best.fp32_layers][1], best.fp32_layers, shown)
+    return _LIMITS.get(precision, _QUANTISED_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -419,7 +360,7 @@ def search_fp32_layers(
         measure: quantises with these layers kept in float32 and returns the signed change of the score.
         worst_first: the layers, the most harmful first.
         limit: maximum accepted change.
-        max_attempts: at most so many models are made.
+        max_attempts: maximum number of models to make.
 
     Returns:
         The attempts in order. The best one, with the smallest change, may be any of them.
@@ -443,6 +384,88 @@ def _growing_counts(available: int) -> list[int]:
     return [*(count for count in counts if count < available), available]
 
 
+@dataclass(frozen=True)
+class PrecisionRow:
+    """The result of one cell.
+
+    Attributes:
+        cell: target and precision.
+        status: `made`, or `not run here` if the compiler is not on this machine.
+        size_bytes: of the compiled files.
+        error: maximum difference of the scores from torch's on example windows, as a fraction of their range.
+        window_flips, window_positions: labels that differ from torch's on these windows, and their total number.
+        scores: the recipe's scores over all cases.
+        headline, change, interval: the mean of the headline scores, its change from the base, and the paired
+            bootstrap interval (95 %) of the change.
+        changed_labels, labels: voxels or pixels of all masks that differ from the base's, and their total number.
+        degenerate: cases whose mask has a single label although the truth has several.
+        put_back: layers that the search put back to float32, in addition to those always kept.
+        attempts: (layers put back, change) of each attempt of that search.
+        metrics: nnU-Net's metrics by label.
+    """
+
+    cell: Cell
+    status: str
+    size_bytes: int = 0
+    error: float = math.nan
+    window_flips: int = 0
+    window_positions: int = 0
+    scores: dict[str, float | None] = field(default_factory=dict)
+    headline: float | None = None
+    change: float | None = None
+    interval: tuple[float, float] | None = None
+    changed_labels: int = 0
+    labels: int = 0
+    degenerate: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
+    attempts: tuple[tuple[int, float | None], ...] = ()
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the precision may be used; None if nothing was run or nothing could be scored."""
+        if self.status != "made":
+            return None
+        if self.degenerate or not math.isfinite(self.error):
+            return False
+        return None if self.change is None else abs(self.change) <= limit_of(self.cell.precision)
+
+    def to_json(self) -> dict:
+        """As JSON; numbers are rounded to the digits that every machine agrees on."""
+        content = asdict(self) | {"limit": limit_of(self.cell.precision), "passed": self.passed}
+        return {name: _rounded(value) for name, value in content.items()}
+
+    def cells(self) -> dict[str, str]:
+        """The row as texts by column, for a table."""
+        if self.status != "made":
+            return {"target": self.cell.target, "precision": self.cell.precision, "gate": self.status}
+        low, high = self.interval or (math.nan, math.nan)
+        mark = {True: "✓", False: "✗", None: "–"}[self.passed]
+        return {
+            "target": self.cell.target,
+            "precision": self.cell.precision,
+            "size MB": f"{self.size_bytes / 1e6:.2f}",
+            "maximum error": f"{self.error:.1e}",
+            "changed labels": f"{self.changed_labels:,} of {self.labels:,}",
+            "score": "–" if self.headline is None else f"{self.headline:.4f}",
+            "change": "–" if self.change is None else f"{self.change:+.5f}",
+            "95 % interval": "–" if self.interval is None else f"{low:+.5f} to {high:+.5f}",
+            "masks": f"single label in {len(self.degenerate)}" if self.degenerate else "✓",
+            "layers put back": str(len(self.put_back)) if self.put_back else "",
+            "gate": f"{mark} {limit_of(self.cell.precision):g}",
+        }
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(part) for part in value]
+    return value
+
+
 def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dict]], folder: Path) -> StageOutput:
     (folder / TABLE).parent.mkdir(exist_ok=True)
     published = published_speeds(recipe.name)
@@ -452,9 +475,9 @@ def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dic
     drawing = draw_precision(recipe.title, rows, speeds, published)
     figures.save_figure(drawing, folder / "figures/precision.png")
     checks = [_check(row) for row in rows if row.passed]
-    facts = {str(row.cell): _fact(row, speeds.get(str(row.cell), [])) for row in rows}
+    facts = {str(row.cell): _summarize(row, speeds.get(str(row.cell), [])) for row in rows}
     if failed := [_check(row) for row in rows if row.passed is False]:
-        facts["does not hold"] = "; ".join(map(str, failed))
+        facts["gates that do not hold"] = "; ".join(map(str, failed))
     simulated = any(speed["simulated"] for found in speeds.values() for speed in found)
     values = {"passed": {str(row.cell): row.passed for row in rows}}
     return StageOutput(tuple(checks), facts, values, "Choose a precision whose gate holds.", simulated=simulated)
@@ -464,16 +487,17 @@ def _check(row: PrecisionRow) -> Check:
     shown = row.cells()
     figure = f"{shown['change']} of {limit_of(row.cell.precision):g}, interval {shown['95 % interval']}"
     if row.degenerate:
-        figure = f"masks of one label: {', '.join(row.degenerate)}"
-    return Check(f"{row.cell}: score against the base", bool(row.passed), figure)
+        figure = f"masks with a single label: {', '.join(row.degenerate)}"
+    return Check(f"{row.cell}: score compared with the base", bool(row.passed), figure)
 
 
-def _fact(row: PrecisionRow, speeds: list[dict]) -> str:
+def _summarize(row: PrecisionRow, speeds: list[dict]) -> str:
     if row.status != "made":
         return row.status
     shown = row.cells()
-    text = f"{shown['size MB']} MB, error {shown['largest error']}, flips {shown['flips']}, score {shown['score']}"
+    text = f"{shown['size MB']} MB, error {shown['maximum error']}, {shown['changed labels']} labels changed"
+    text += f", score {shown['score']}"
     if speeds:
         first = speeds[0]
         text += f"; {first['p50_ms']:.1f} ms{mark_simulated(first['simulated'])} at batch {first['batch']}"
-    return text + (f"; {len(row.put_back)} layers put back to f32" if row.put_back else "")
+    return text + (f"; {len(row.put_back)} layers put back to float32" if row.put_back else "")

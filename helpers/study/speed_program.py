@@ -1,7 +1,8 @@
-"""Times one compiled model in a process of its own, so that its peak of memory is its own: `python -m` this module.
+"""Times one compiled model in a process of its own, whose peak memory is then the model's.
 
-Takes one argument, JSON: `path`, `target`, `options` of `open_device`, `input` (a .npy file of one batch), `name` of
-the input, `batches`, `budget_s`. Prints one JSON line a batch: the latency and `peak_rss_mb` of the process so far.
+Usage: `python -m helpers.study.speed_program JOB`, where JOB holds `path`, `target`, `options` of `open_device`,
+`input` (a .npy file with one batch), `name` of the input, `batches` and `budget_s`. Prints one JSON line per batch
+size: the latency and `peak_rss_mb` of the process so far.
 """
 
 from __future__ import annotations
@@ -28,7 +29,16 @@ def time_in_own_process(
     batches: Sequence[int],
     budget_s: float,
 ) -> list[dict]:
-    """Latency and peak memory by batch size, ascending.
+    """Measures latency and peak memory by batch size, ascending.
+
+    Args:
+        path: the compiled model.
+        target: name of the target that runs it.
+        options: of `open_device`.
+        sample: a .npy file with one batch (1, C, *window).
+        name: of the input.
+        batches: batch sizes.
+        budget_s: time to spend per batch size.
 
     Raises:
         DeviceError: the process failed; its last line is in the message.

@@ -49,11 +49,11 @@ class PublishedRow(Protocol):
     @property
     def published_fps(self) -> float: ...
     @property
-    def right_fps(self) -> float | None: ...
+    def derived_fps(self) -> float | None: ...
     @property
     def note(self) -> str: ...
     @property
-    def is_wrong(self) -> bool: ...
+    def is_incorrect(self) -> bool: ...
 
 
 class Speed(TypedDict):
@@ -161,10 +161,10 @@ def _draw_throughput(axis: Axes, speeds: Mapping[str, Sequence[Speed]], publishe
             markersize=3,
             linewidth=1,
         )
-    correct = [(row.batch, row.right_fps) for row in published if row.right_fps is not None]
+    correct = [(row.batch, row.derived_fps) for row in published if row.derived_fps is not None]
     if correct:
         axis.plot(*zip(*correct, strict=True), "s--", color=INK, label="source, batch / latency", markersize=3)
-        incorrect = [(row.batch, row.published_fps) for row in published if row.is_wrong]
+        incorrect = [(row.batch, row.published_fps) for row in published if row.is_incorrect]
         if incorrect:
             axis.plot(*zip(*incorrect, strict=True), "x", color=FAILED, label="source, as published")
     axis.set_xscale("log", base=2)
@@ -212,5 +212,7 @@ def _nnunet_metrics(rows: Sequence[CellRow]) -> list[str]:
 
 
 def _published_row(row: PublishedRow) -> tuple[object, ...]:
-    one, four = ("void", "void") if row.right_fps is None else (f"{row.right_fps:.3f}", f"{4 * row.right_fps:.2f}")
+    one, four = (
+        ("void", "void") if row.derived_fps is None else (f"{row.derived_fps:.3f}", f"{4 * row.derived_fps:.2f}")
+    )
     return row.batch, row.latency_ms, row.published_fps, one, four, row.note

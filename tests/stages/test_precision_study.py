@@ -125,7 +125,7 @@ def test_masks_of_one_label_fail_the_gate():
     good = PrecisionRow(Cell("cpu", "int8"), "made", error=0.1, change=0.001)
     assert good.passed is True
     empty = PrecisionRow(Cell("cpu", "int8"), "made", error=0.1, change=0.001, degenerate=("case_1",))
-    assert empty.passed is False and empty.cells()["masks"] == "one label only in 1"
+    assert empty.passed is False and empty.cells()["masks"] == "single label in 1"
     assert PrecisionRow(Cell("cpu", "int8"), "made", error=float("inf"), change=0.0).passed is False
     assert PrecisionRow(Cell("cpu", "bf16"), "made", error=0.1, change=-0.0021).passed is False
     assert PrecisionRow(Cell("cpu", "f16"), "not run here").passed is None

@@ -15,7 +15,7 @@ Status = Literal["made", "reused", "not run here", "failed"]
 _LOG = logging.getLogger("cookbook")
 _STATUS_COLOUR = {"made": "#1b7837", "reused": "#2166ac", "not run here": "#8c6d1f", "failed": "#b2182b"}
 _CELL = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
-_NOT_RECORDED = {"folder", "caption", "illustrate"}  # the folder moves with the run; the rest is for display
+_NOT_RECORDED = {"folder", "own_pictures", "illustrate"}  # the folder moves with the run; the rest is for display
 
 
 def mark_simulated(simulated: bool) -> str:
@@ -53,7 +53,7 @@ class StageOutput:
         status: "not run here" if the tool for the stage is not on this machine.
         timings: seconds and megabytes, as measured.
         simulated: a double of a vendor's runtime was timed.
-        caption: how to read the pictures among the stage's files.
+        pictures: the pictures among the stage's files in the order to show them, with their captions (may be empty).
     """
 
     checks: tuple[Check, ...] = ()
@@ -63,7 +63,7 @@ class StageOutput:
     status: Literal["made", "not run here"] = "made"
     timings: Mapping[str, float] = field(default_factory=dict)
     simulated: bool = False
-    caption: str = ""
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class StageResult:
     """A finished stage: shown in a notebook with its pictures, written to the log, and recorded in `run.json`.
 
     Args:
-        illustrate: draws the picture that belongs to the stage, as a stage of its own. Called when the result is
-            first displayed, so a stage costs no more when nobody looks.
+        own_pictures: the pictures among `files`, with their captions.
+        illustrate: draws further pictures, as a stage of their own. Called when the result is first displayed, so a
+            stage costs no more when nobody looks.
     """
 
     stage: str
@@ -88,7 +89,7 @@ class StageResult:
     timings: Mapping[str, float]
     folder: str
     simulated: bool = False
-    caption: str = ""
+    own_pictures: Mapping[str, str] = field(default_factory=dict)
     illustrate: Callable[[], StageResult] | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, object]:
@@ -98,9 +99,8 @@ class StageResult:
 
     @cached_property
     def pictures(self) -> dict[str, str]:
-        """Files of the run, relative to its folder, with their captions; drawn when first asked for."""
-        own = {name: self.caption for name in self.files if name.endswith(".png")}
-        return own | _draw(self.illustrate)
+        """Picture files, relative to the run's folder, with their captions; drawn when first asked for."""
+        return {**self.own_pictures, **_draw(self.illustrate)}
 
     @property
     def shown_seconds(self) -> str:
@@ -168,16 +168,24 @@ class StageResults(Sequence[StageResult]):
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for result in self for name in result.facts))
-        head = _row(*(f"<b>{_text(name)}</b>" for name in ("", "status", "seconds", "size", *names, "checks")))
+        head = _row(*(f"<b>{_text(name)}</b>" for name in ("", "status", "seconds", *names)))
         rows = [self._row_of(result, names) for result in self]
-        return f"<b>{_text(self.title)}</b>{_table([head, *rows])}"
+        return f"<b>{_text(self.title)}</b>{_table([head, *rows])}{self._checks()}"
 
     def _row_of(self, result: StageResult, names: Sequence[str]) -> str:
         facts = [_text(result.facts.get(name, "")) for name in names]
-        checks = "<br>".join(f"{_mark(check.passed)} {_text(check.name)}" for check in result.checks)
         item = result.stage.partition("/")[2] or result.title
-        shown = (_text(item), _show_status(result.status), result.shown_seconds, _show_bytes(result.bytes))
-        return _row(*shown, *facts, checks)
+        return _row(_text(item), _show_status(result.status), result.shown_seconds, *facts)
+
+    def _checks(self) -> str:
+        """A line per check with the number of items that passed it."""
+        passed: dict[str, list[bool]] = {}
+        for check in (check for result in self for check in result.checks):
+            passed.setdefault(check.name, []).append(check.passed)
+        return "".join(
+            f"<div>{_mark(all(found))} {_text(name)}: {sum(found)} of {len(found)}</div>"
+            for name, found in passed.items()
+        )
 
     def _ipython_display_(self) -> None:
         _display(self, lambda: self.pictures, self[0].folder if self else "")
@@ -195,15 +203,13 @@ def _display(result: StageResult | StageResults, draw: Callable[[], Mapping[str,
     try:
         pictures = draw()
     except Exception as error:
-        _LOG.warning("no picture of %s: %s", result.title, error)
+        _LOG.warning("no picture of %s", result.title, exc_info=True)
         _display_line(f"The picture could not be drawn ({type(error).__name__}: {error}); see run.log.")
         return
-    last = ""
     for name, caption in pictures.items():
-        if caption and caption != last:
+        if caption:
             _display_line(caption)
         display(Image(filename=str(Path(folder) / name)))
-        last = caption
 
 
 def _display_line(text: str) -> None:

@@ -93,7 +93,7 @@ class Run:
                 run's folder only after every check passed.
             code: objects that `make` calls without naming their class or function: parts of a recipe, a source of
                 masks. What the function that defines `make` refers to is found without being listed.
-            essential: a failure fails the run; of a picture it is only logged, and raised.
+            essential: whether a failure fails the run, too; that of a picture does not.
 
         Raises:
             GateError: a check failed; the number is in the message. Nothing of the stage is kept.
@@ -113,8 +113,6 @@ class Run:
             self._withdraw(stage, key)
             if essential or not isinstance(error, Exception):
                 self._record_failure(stage, title, error, time.perf_counter() - started)
-            else:
-                _LOG.warning("%s failed", stage, exc_info=True)
             raise
         write_json(self._stage_record(stage), {"key": key, "files": work.files})
         return self._finish(stage, title, status, work, time.perf_counter() - started)
@@ -171,7 +169,7 @@ class Run:
                 "next_step": made.next_step,
                 "timings": {name: round(value, 4) for name, value in made.timings.items()},
                 "simulated": made.simulated,
-                "caption": made.caption,
+                "pictures": list(made.pictures.items()),  # keeps their order
             }
             return self.store.keep(key, folder, result)
 
@@ -190,7 +188,7 @@ class Run:
             timings=work.result["timings"],
             folder=str(self.folder),
             simulated=work.result["simulated"],
-            caption=work.result["caption"],
+            own_pictures=dict(work.result["pictures"]),
             illustrate=self.illustrations.get(stage),
         )
         self.results[stage] = result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,10 +26,14 @@ from helpers.view import figures
 from helpers.view.figures.cases import pick_slices
 from helpers.view.windows import GreyWindow, load_window
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _CASES_SHOWN = 4
 _FORMS = {"exported": EXPORTED, "simplified": SIMPLIFIED, "after surgery": FINAL}
 _FLOW = "Data flows from left to right; each halving of the resolution is one row down."
-_ERRORS = "Errors: green is correct, yellow is a false positive or the wrong label, pink was missed."
+_REFUSED = "A red ring marks a node that the target refuses."
+_ERRORS = "In the last column green is correct, yellow is a false positive or the wrong label, and pink was missed."
 
 
 def illustrations(recipe: Recipe, run: Run) -> dict[str, Callable[[], StageResult]]:
@@ -58,7 +63,9 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
     def make(folder: Path) -> StageOutput:
         previews = [_preview(recipe, run, files, window) for files in cases]
         figures.save_figure(figures.draw_previews(previews), folder / "figures/data.png")
-        return StageOutput(caption="The first cases with their labels; of a volume, the slice that has most of them.")
+        return StageOutput(
+            pictures={"figures/data.png": "The first cases, each volume by its slice with the most labels."}
+        )
 
     inputs = {"cases": {case.id: digest_case(case) for case in cases}, "window": window.model_dump(mode="json")}
     return run.perform(
@@ -72,7 +79,7 @@ def draw_exported(recipe: Recipe, run: Run) -> StageResult:
     def make(folder: Path) -> StageOutput:
         figure = figures.draw_graph(load_graph(run.path(EXPORTED)), f"{recipe.title}: as exported")
         figures.save_figure(figure, folder / "figures/exported.png")
-        return StageOutput(caption=f"{_FLOW} Grey nodes are constants and shape arithmetic.")
+        return StageOutput(pictures={"figures/exported.png": f"{_FLOW} Long connections are orange."})
 
     inputs = _digest_forms(run, "exported")
     return run.perform("draw_exported", "Picture of the exported graph", inputs=inputs, make=make, essential=False)
@@ -81,6 +88,7 @@ def draw_exported(recipe: Recipe, run: Run) -> StageResult:
 def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
     """The number of nodes per op in two forms of the graph: "exported", "simplified" or "after surgery"."""
     name = f"ops_{after.replace(' ', '_')}"
+    picture = f"figures/{name}.png"
 
     def make(folder: Path) -> StageOutput:
         counts = [
@@ -88,8 +96,8 @@ def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
             for form in (before, after)
         ]
         figure = figures.draw_op_changes(counts[0], counts[1], (before, after))
-        figures.save_figure(figure, folder / f"figures/{name}.png")
-        return StageOutput(caption="Number of nodes per op.")
+        figures.save_figure(figure, folder / picture)
+        return StageOutput(pictures={picture: ""})
 
     inputs = _digest_forms(run, before, after)
     return run.perform(f"draw_{name}", f"Ops, {before} and {after}", inputs=inputs, make=make, essential=False)
@@ -105,7 +113,7 @@ def draw_graph(recipe: Recipe, run: Run) -> StageResult:
             refused = {item.node for item in lint(model, target)}
             title = f"{recipe.title}: {when} surgery; refused by {target.title}: {len(refused)}"
             figures.save_figure(figures.draw_graph(model, title, refused), folder / f"figures/{name}.png")
-        return StageOutput(caption=f"{_FLOW} Long connections are orange; a red ring marks a refused node.")
+        return StageOutput(pictures={"figures/graph_before.png": _REFUSED, "figures/graph_after.png": ""})
 
     inputs = {name: digest_file(run.require_file(name)) for name in (SIMPLIFIED, FINAL)}
     inputs["target"] = target.name
@@ -123,7 +131,7 @@ def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
 
     def make(folder: Path) -> StageOutput:
         figures.save_figure(figures.draw_sizes(sizes), folder / "figures/sizes.png")
-        return StageOutput(caption="Size of each form of the model.")
+        return StageOutput(pictures={"figures/sizes.png": ""})
 
     return run.perform("draw_sizes", "Sizes of the model's files", inputs=sizes, make=make, essential=False)
 
@@ -135,9 +143,7 @@ def draw_parity(run: Run) -> StageResult:
     def make(folder: Path) -> StageOutput:
         limits = {name: row["limit"] for name, row in rows.items()}
         figures.save_figure(figures.draw_errors(rows, limits), folder / "figures/parity.png")
-        return StageOutput(
-            caption="Errors as a fraction of the output's range, on a logarithmic scale; limits in red."
-        )
+        return StageOutput(pictures={"figures/parity.png": ""})
 
     return run.perform("draw_parity", "Errors and their limits", inputs={"rows": rows}, make=make, essential=False)
 
@@ -154,7 +160,7 @@ def draw_case_times(run: Run) -> StageResult:
 
     def make(folder: Path) -> StageOutput:
         figures.save_figure(figures.draw_case_times(seconds), folder / "figures/case_seconds.png")
-        return StageOutput(caption="Seconds per case; those of a reused mask are from when it was made.")
+        return StageOutput(pictures={"figures/case_seconds.png": ""})
 
     return run.perform("draw_case_times", "Seconds of each case", inputs=seconds, make=make, essential=False)
 
@@ -168,7 +174,7 @@ def draw_scores(run: Run) -> StageResult:
         if not scores:
             return StageOutput(facts={"picture": "none: no case has a truth"})
         figures.save_figure(figures.draw_scores(scores, limits), folder / "figures/scores.png")
-        return StageOutput(caption="A dot per case, and the mean with its 95 % bootstrap interval.")
+        return StageOutput(pictures={"figures/scores.png": ""})
 
     inputs = {"scores": scores, "limits": limits}
     return run.perform("draw_scores", "Picture of the scores", inputs=inputs, make=make, essential=False)
@@ -181,11 +187,14 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
     window = _grey_window(recipe, run)
 
     def make(folder: Path) -> StageOutput:
+        pictures: dict[str, str] = {}
         for rank, files in enumerate(cases, start=1):
-            stem = folder / "figures" / f"{rank}_{files.id}"
-            _draw_case(recipe, run, files, stem, scores.get(files.id), window)
+            for name, figure in _draw_case(recipe, run, files, scores.get(files.id), window).items():
+                picture = f"figures/{rank}_{files.id}_{name}.png"
+                figures.save_figure(figure, folder / picture)
+                pictures[picture] = "" if pictures else _ERRORS
         shown = ", ".join(case.id for case in cases)
-        return StageOutput(facts={"worst first": shown}, next_step="Read the summary.", caption=_ERRORS)
+        return StageOutput(facts={"worst first": shown}, next_step="Read the summary.", pictures=pictures)
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
@@ -201,7 +210,7 @@ def draw_times(run: Run) -> Path:
     seconds: dict[str, float] = {}
     masks = sum(name.startswith("infer/") for name in run.results)
     for name, result in run.results.items():
-        title = f"Masks of {masks} cases" if name.startswith("infer/") else result.title
+        title = f"Masks of {masks} {'case' if masks == 1 else 'cases'}" if name.startswith("infer/") else result.title
         title = "Pictures" if name.startswith("draw_") else title
         title = name_simulated(title, result.simulated)
         seconds[title] = seconds.get(title, 0.0) + result.seconds
@@ -242,16 +251,15 @@ def _draw_case(
     recipe: Recipe,
     run: Run,
     files: CaseFiles,
-    stem: Path,
     scores: Mapping[str, float | None] | None,
     window: GreyWindow,
-) -> None:
+) -> dict[str, Figure]:
+    """The slices and the 3-D view of a volume, or the one picture of a photograph, by the suffix of their files."""
     case = recipe.read_case(files, run.params)
     prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
     if case.geometry is None:
         gallery = figures.draw_gallery(files.id, case.image, prediction, case.truth, recipe.class_names, scores)
-        figures.save_figure(gallery, stem.with_name(f"{stem.name}_picture.png"))
-        return
+        return {"picture": gallery}
     channel = case.image[recipe.shown_channel]
     montage = figures.draw_montage(
         files.id,
@@ -263,8 +271,7 @@ def _draw_case(
         window=window,
         scores=scores,
     )
-    figures.save_figure(montage, stem.with_name(f"{stem.name}_slices.png"))
     masks = ({} if case.truth is None else {"truth": case.truth}) | {"prediction": prediction}
     body = figures.find_body(channel, window.limits(channel)[0])
     relief = figures.draw_relief(files.id, masks, body, geometry=case.geometry)
-    figures.save_figure(relief, stem.with_name(f"{stem.name}_volume.png"))
+    return {"slices": montage, "volume": relief}

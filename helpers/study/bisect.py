@@ -223,7 +223,8 @@ def _report(recipe: Recipe, found: Bisection, folder: Path) -> StageOutput:
     facts = {"nodes compared": len(found.rows), "first that departs": found.verdict()}
     if culprit:
         facts["keep it precise"] = f"fp32_layers: [{culprit}], where it is a layer of an int8 model"
-    return StageOutput((), facts, {"culprit": culprit}, "Look at the picture.")
+    pictures = {"figures/bisect.png": "The error of each node against the reference, from the input to the output."}
+    return StageOutput((), facts, {"culprit": culprit}, "Look at the picture.", pictures=pictures)
 
 
 def _plain(value: object) -> object:

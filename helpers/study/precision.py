@@ -480,7 +480,11 @@ def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dic
         facts["gates that do not hold"] = "; ".join(map(str, failed))
     simulated = any(speed["simulated"] for found in speeds.values() for speed in found)
     values = {"passed": {str(row.cell): row.passed for row in rows}}
-    return StageOutput(tuple(checks), facts, values, "Choose a precision whose gate holds.", simulated=simulated)
+    pictures = {
+        "figures/precision.png": "What each precision costs in score and gains in time; red is beyond its limit."
+    }
+    next_step = "Choose a precision whose gate holds."
+    return StageOutput(tuple(checks), facts, values, next_step, simulated=simulated, pictures=pictures)
 
 
 def _check(row: PrecisionRow) -> Check:

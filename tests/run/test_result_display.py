@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from helpers.run import StageOutput, StageResults, read_run_status
+from helpers.run import Check, StageOutput, StageResults, read_run_status
 from tests.run.counted_stage import Stage, read_record
 
 
@@ -32,7 +32,7 @@ class Drawing:
         if self.fails:
             raise self.fails
         _save_picture(folder, "figures/work.png")
-        return StageOutput(caption="Red <b> is bad.")
+        return StageOutput(pictures={"figures/work.png": "Red <b> is bad."})
 
 
 @pytest.fixture
@@ -84,28 +84,25 @@ class TestOneResult:
         assert again.status == "reused" and again.pictures == result.pictures
         assert draw.calls == 0 and draw.run.path("figures/work.png").is_file()
 
-    def test_a_stage_shows_the_pictures_among_its_own_files(self, run, shown):
+    def test_a_stage_shows_its_own_pictures_in_its_order(self, run, shown):
         def make(folder: Path) -> StageOutput:
             _save_picture(folder, "figures/a.png")
             _save_picture(folder, "figures/b.png")
             (folder / "c.json").write_text("{}")
-            return StageOutput(caption="Two of a kind.")
+            return StageOutput(pictures={"figures/b.png": "First.", "figures/a.png": ""})
 
         result = run.perform("work", "Some work", inputs={}, make=make)
         result._ipython_display_()
-        assert [item if item == "png" else item["text/plain"] for item in shown[1:]] == [
-            "Two of a kind.",
-            "png",
-            "png",
-        ]
+        assert list(result.pictures) == ["figures/b.png", "figures/a.png"]
+        assert [item if item == "png" else item["text/plain"] for item in shown[1:]] == ["First.", "png", "png"]
 
     def test_a_result_without_a_picture_is_its_table(self, run, shown):
         Stage().perform(run)._ipython_display_()
         assert len(shown) == 1
 
-    def test_the_record_holds_neither_caption_nor_function(self, run):
+    def test_the_record_holds_neither_captions_nor_functions(self, run):
         result, _ = _illustrated(run)
-        assert {"caption", "illustrate", "folder"} & set(result.to_json()) == set()
+        assert {"own_pictures", "illustrate", "folder"} & set(result.to_json()) == set()
         assert json.loads(json.dumps(result.to_json()))["facts"] == {"cases": 3}
 
 
@@ -157,6 +154,11 @@ class TestSeveralResults:
         table = masks._repr_html_()
         assert table.count("<table") == 1 and table.count("<tr>") == 3
         assert "liver &lt;1&gt;" in table and "infer/" not in table
+
+    def test_a_check_is_one_line_for_all(self, run):
+        check = Check("mask read back", True, "equal")
+        results = [Stage(checks=(check,)).perform(run, f"infer/{case}") for case in "abc"]
+        assert StageResults("Masks", results)._repr_html_().count("mask read back: 3 of 3") == 1
 
     def test_a_doubles_seconds_are_called_simulated(self, masks):
         assert masks._repr_html_().count("simulated") == 1 and str(masks).count("simulated") == 1

@@ -1,15 +1,19 @@
-"""The one reader and the one writer of volumes: NIfTI, NRRD, MetaImage and DICOM folders, through SimpleITK."""
+"""The one reader and the one writer of volumes: NIfTI, NRRD, MetaImage and DICOM folders, through SimpleITK.
+
+Files are checked before ITK reads them: it fills missing voxels with whatever is in memory, turns NaN and infinity into
+0, and stretches a DICOM series over missing slices.
+"""
 
 from __future__ import annotations
 
 import gzip
 import math
 import os
-import struct
 import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -17,100 +21,18 @@ from helpers.data.geometry import Geometry
 from helpers.errors import DataError
 from helpers.run.digest import REMEDY, is_lfs_pointer
 
-_HEADER_BYTES = 348
-_HEADER_BYTES_OF_2 = 540
-_CHUNK_BYTES = 1 << 22
-_FLOATS = {16: "f4", 64: "f8"}
-
-
-@dataclass(frozen=True)
-class _Layout:
-    first_byte: int
-    voxel_bytes: int
-    float_type: str | None
-
-
-def refuse_damaged_nifti(path: Path) -> None:
-    """Reads a `.nii` or `.nii.gz` once, to its end.
-
-    ITK fills missing voxels with whatever was in memory, and turns NaN and infinity into 0.
-
-    Raises:
-        DataError: the gzip stream is truncated or damaged, voxels are missing, some are not finite, or it is NIfTI-2.
-    """
-    try:
-        with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as stream:
-            header = stream.read(_HEADER_BYTES)
-            _refuse_nifti_2(path, header)
-            layout = _layout_of(header)
-            bad = 0 if layout is None else _count_non_finite(path, stream, layout)
-            while stream.read(_CHUNK_BYTES):  # gzip's checksum comes last, and damage explains NaN
-                pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path} is truncated or damaged",
-            received=str(error),
-            expected="a whole gzip stream",
-            remedy="Copy or download it again.",
-        ) from None
-    refuse_non_finite(path, bad)
-
-
-def refuse_non_finite(path: Path, count: int) -> None:
-    """Raises a DataError where `count` voxels of a file are NaN or infinite."""
-    if count:
-        raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
-
-
-def _refuse_nifti_2(path: Path, header: bytes) -> None:
-    if header[:4] in (struct.pack("<i", _HEADER_BYTES_OF_2), struct.pack(">i", _HEADER_BYTES_OF_2)):
-        raise DataError(
-            f"{path} is NIfTI-2, which ITK does not read",
-            received=f"a header of {_HEADER_BYTES_OF_2} bytes",
-            expected="NIfTI-1",
-            remedy="Resave it: nibabel.Nifti1Image(image.dataobj, image.affine).",
-        )
-
-
-def _count_non_finite(path: Path, stream, layout: _Layout) -> int:
-    stream.seek(layout.first_byte)
-    read_bytes = bad = 0
-    while chunk := stream.read(min(_CHUNK_BYTES, layout.voxel_bytes - read_bytes)):
-        read_bytes += len(chunk)
-        if layout.float_type:
-            values = np.frombuffer(chunk, layout.float_type, len(chunk) // np.dtype(layout.float_type).itemsize)
-            bad += int(np.count_nonzero(~np.isfinite(values)))
-    if read_bytes < layout.voxel_bytes:
-        raise DataError(
-            f"{path} is truncated",
-            received=f"{read_bytes} bytes of voxels",
-            expected=f"{layout.voxel_bytes} by its header",
-            remedy="Copy or download it again.",
-        )
-    return bad
-
-
-def _layout_of(header: bytes) -> _Layout | None:
-    """Where the voxels lie, of a NIfTI-1 header in either byte order; None for anything else."""
-    for order in "<>":
-        if len(header) == _HEADER_BYTES and header[:4] == struct.pack(f"{order}i", _HEADER_BYTES):
-            axes = struct.unpack_from(f"{order}8h", header, 40)
-            kind, bits = struct.unpack_from(f"{order}2h", header, 70)
-            (first,) = struct.unpack_from(f"{order}f", header, 108)
-            number = _FLOATS.get(kind)
-            voxels = math.prod(axes[1 : axes[0] + 1])
-            return _Layout(max(int(first), _HEADER_BYTES), voxels * bits // 8, number and order + number)
-    return None
-
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_POSITION = "0020|0032"  # DICOM's Image Position (Patient)
 _TWO_FILES = (".nhdr", ".mhd")  # a header that names a second file cannot be replaced in one step
+_POSITION = "0020|0032"  # DICOM's Image Position (Patient)
+_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels (C, Z, Y, X), C-contiguous, in the stored dtype, and the grid they lie on."""
+    """Voxels (C, Z, Y, X), C-contiguous, in the stored dtype, and their grid."""
 
     array: np.ndarray
     geometry: Geometry
@@ -120,15 +42,17 @@ def read_volume(path: str | os.PathLike) -> Volume:
     """Reads one volume or one DICOM series.
 
     Args:
-        path: a file of one of `VOLUME_SUFFIXES`, or a folder with the DICOM files of one series.
+        path: a file with one of `VOLUME_SUFFIXES`, or a folder with the DICOM files of one series.
 
     Returns:
         The voxels as (1, Z, Y, X) in the stored dtype, after the header's slope and intercept.
 
     Raises:
-        DataError: the file is missing, empty, a Git LFS pointer, truncated, of a type that is no scalar
-            volume, has voxels that are NaN or infinite, or a grid that SimpleITK cannot represent (a sheared one).
+        DataError: the file is missing, empty, a Git LFS pointer, truncated or not a scalar volume, has voxels that are
+            NaN or infinite, or a grid that SimpleITK cannot represent (a sheared one).
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     if path.is_dir():
         image = _read_dicom_series(path)
@@ -138,28 +62,26 @@ def read_volume(path: str | os.PathLike) -> Volume:
     image = _drop_single_axes(image, path)
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise DataError(
-            f"{path.name} is no scalar volume",
+            f"{path.name} is not a scalar volume",
             received=image.GetPixelIDTypeAsString(),
-            expected="one real number a voxel",
-            remedy="Convert it to one volume a channel.",
+            expected="one real number per voxel",
+            remedy="Convert it to one volume per channel.",
         )
-    import SimpleITK as sitk
-
     array = np.ascontiguousarray(sitk.GetArrayFromImage(image))[None]
     if array.dtype.kind == "f":
-        refuse_non_finite(path, int(np.count_nonzero(~np.isfinite(array))))
+        _refuse_non_finite(path, int(np.count_nonzero(~np.isfinite(array))))
     return Volume(array, _geometry_of(image))
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
-    """Writes one volume atomically; the suffix picks the format, geometry goes with it.
+    """Writes one volume atomically, with its geometry, in the format of the suffix.
 
     Args:
-        path: where to, not a header with its voxels in a second file (.nhdr, .mhd); the folder must exist.
+        path: the target, not a header with its voxels in a second file (.nhdr, .mhd); the folder must exist.
         volume: voxels (1, Z, Y, X) or (Z, Y, X).
 
     Raises:
-        DataError: the array has more than one channel, another size than its geometry or a dtype that the formats
+        DataError: the array has several channels, a shape that is not that of its geometry, or a dtype that the formats
             do not have (bool, float16).
     """
     import SimpleITK as sitk
@@ -172,7 +94,9 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
         )
     suffix = _suffix_of(path)
     if suffix in _TWO_FILES:
-        raise DataError(f"cannot write {path.name}", received=suffix, expected="a format of one file, as .nii.gz is")
+        raise DataError(
+            f"cannot write {path.name}", received=suffix, expected="a format of one file, such as .nii.gz"
+        )
     try:
         image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     except TypeError:
@@ -181,12 +105,12 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
     image.SetSpacing(tuple(float(s) for s in volume.geometry.spacing_mm_zyx[::-1]))
     image.SetOrigin(tuple(float(o) for o in volume.geometry.origin_mm_xyz))
     image.SetDirection(tuple(float(d) for d in volume.geometry.direction))
-    _write_whole(image, path, suffix)
+    _write_atomically(image, path, suffix)
     return path
 
 
-def _write_whole(image, path: Path, suffix: str) -> None:
-    """Written beside the target and renamed, so that a full disk or a kill leaves no half mask."""
+def _write_atomically(image: sitk.Image, path: Path, suffix: str) -> None:
+    """Writes next to the target and renames, so that a full disk or a kill does not leave half a mask."""
     import SimpleITK as sitk
 
     handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
@@ -202,9 +126,9 @@ def _write_whole(image, path: Path, suffix: str) -> None:
 
 
 def refuse_unreadable(path: Path) -> None:
-    """Raises a DataError that says why a file cannot hold a volume, before any library is asked."""
+    """Raises a DataError that says why a file cannot hold a volume, before any library opens it."""
     if not path.exists():
-        raise DataError(f"{path} does not exist", remedy="Check data_root and the case's file names.")
+        raise DataError(f"{path} does not exist", remedy="Check data_root and the file names of the case.")
     size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise DataError(f"{path} is empty", received="0 bytes", expected="a volume", remedy="Copy it again.")
@@ -222,7 +146,95 @@ def refuse_unreadable(path: Path) -> None:
         refuse_damaged_nifti(path)
 
 
-def _read_file(path: Path):
+def refuse_damaged_nifti(path: Path) -> None:
+    """Reads a `.nii` or `.nii.gz` once, to its end, and raises a DataError if it is not intact.
+
+    Raises:
+        DataError: the gzip stream is truncated or damaged, voxels are missing, some are not finite, or it is NIfTI-2.
+    """
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as opened:
+            stream = cast(BinaryIO, opened)
+            bad = _count_non_finite(path, stream, _read_layout(path, stream))
+            while stream.read(_CHUNK_BYTES):  # gzip's checksum comes last, and damage explains NaN
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} is truncated or damaged",
+            received=str(error),
+            expected="a complete gzip stream",
+            remedy="Copy or download it again.",
+        ) from None
+    _refuse_non_finite(path, bad)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the voxels are in a NIfTI file, and their dtype if they are real floating-point numbers."""
+
+    first_byte: int
+    n_bytes: int
+    float_dtype: np.dtype | None
+
+
+def _read_layout(path: Path, stream: BinaryIO) -> _Layout | None:
+    """Reads a NIfTI-1 header in either byte order; None for anything else, which is left to ITK.
+
+    Raises:
+        DataError: it is NIfTI-2.
+    """
+    from nibabel.analyze import AnalyzeHeader
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+    from nibabel.spatialimages import HeaderDataError
+
+    block = stream.read(Nifti2Header.sizeof_hdr)
+    if Nifti2Header.may_contain_header(block):
+        raise DataError(
+            f"{path} is NIfTI-2, which ITK does not read",
+            received=f"a header of {Nifti2Header.sizeof_hdr} bytes",
+            expected="NIfTI-1",
+            remedy="Resave it: nibabel.Nifti1Image(image.dataobj, image.affine).",
+        )
+    if not AnalyzeHeader.may_contain_header(block):
+        return None
+    header = Nifti1Header(block[: Nifti1Header.sizeof_hdr], check=False)
+    try:
+        dtype, shape, first = header.get_data_dtype(), header.get_data_shape(), header.get_data_offset()
+    except (HeaderDataError, ValueError, OverflowError):
+        return None
+    is_float = dtype.kind == "f"
+    first_byte = max(first, Nifti1Header.sizeof_hdr)
+    return _Layout(first_byte, math.prod(shape) * dtype.itemsize, dtype if is_float else None)
+
+
+def _count_non_finite(path: Path, stream: BinaryIO, layout: _Layout | None) -> int:
+    """Reads every voxel that the header promises and counts those that are NaN or infinite."""
+    if layout is None:
+        return 0
+    stream.seek(layout.first_byte)
+    read_bytes = bad = 0
+    while chunk := stream.read(min(_CHUNK_BYTES, layout.n_bytes - read_bytes)):
+        read_bytes += len(chunk)
+        if layout.float_dtype is not None:
+            values = np.frombuffer(chunk, layout.float_dtype, len(chunk) // layout.float_dtype.itemsize)
+            bad += int(np.count_nonzero(~np.isfinite(values)))
+    if read_bytes < layout.n_bytes:
+        raise DataError(
+            f"{path} is truncated",
+            received=f"{read_bytes} bytes of voxels",
+            expected=f"{layout.n_bytes} by its header",
+            remedy="Copy or download it again.",
+        )
+    return bad
+
+
+def _refuse_non_finite(path: Path, count: int) -> None:
+    if count:
+        raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
+
+
+def _read_file(path: Path) -> sitk.Image:
     import SimpleITK as sitk
 
     try:
@@ -235,7 +247,7 @@ def _read_file(path: Path):
         raise DataError(f"{path} cannot be read", received=cause, remedy=remedy) from None
 
 
-def _read_dicom_series(folder: Path):
+def _read_dicom_series(folder: Path) -> sitk.Image:
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
@@ -258,12 +270,14 @@ def _read_dicom_series(folder: Path):
     return image
 
 
-def _refuse_missing_slices(folder: Path, reader, image, count: int) -> None:
-    # ITK stretches the slices that are there over the gap, and says so on the console only.
+def _refuse_missing_slices(folder: Path, reader: sitk.ImageSeriesReader, image: sitk.Image, count: int) -> None:
+    # ITK stretches the remaining slices over the gap, and only prints a warning.
     if not all(reader.HasMetaDataKey(index, _POSITION) for index in range(count)):
         return
-    places = [[float(value) for value in reader.GetMetaData(index, _POSITION).split("\\")] for index in range(count)]
-    heights = np.sort(np.array(places) @ np.array(image.GetDirection()).reshape(3, 3)[:, 2])
+    positions = [
+        [float(value) for value in reader.GetMetaData(index, _POSITION).split("\\")] for index in range(count)
+    ]
+    heights = np.sort(np.array(positions) @ np.array(image.GetDirection()).reshape(3, 3)[:, 2])
     steps = np.diff(heights)
     if len(steps) and steps.max() > 1.5 * np.median(steps):
         raise DataError(
@@ -274,23 +288,23 @@ def _refuse_missing_slices(folder: Path, reader, image, count: int) -> None:
         )
 
 
-def _drop_single_axes(image, path: Path):
-    # Some tools write a 3-D volume with a trailing axis of size 1; two-dimensional images have no place here.
+def _drop_single_axes(image: sitk.Image, path: Path) -> sitk.Image:
+    # Some tools write a 3-D volume with a trailing axis of size 1; 2-D images are not volumes.
     import SimpleITK as sitk
 
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         return sitk.Extract(image, [*image.GetSize()[:3], 0], [0, 0, 0, 0])
     if image.GetDimension() != 3:
         raise DataError(
-            f"{path.name} is no 3-D volume",
+            f"{path.name} is not a 3-D volume",
             received=f"{image.GetDimension()} axes of size {image.GetSize()}",
             expected="3 axes",
-            remedy="Split it into one volume a channel or time point.",
+            remedy="Split it into one volume per channel or time point.",
         )
     return image
 
 
-def _geometry_of(image) -> Geometry:
+def _geometry_of(image: sitk.Image) -> Geometry:
     return Geometry(
         size_zyx=tuple(image.GetSize()[::-1]),
         spacing_mm_zyx=tuple(image.GetSpacing()[::-1]),

@@ -1,7 +1,7 @@
 """The one reader and the one writer of volumes: NIfTI, NRRD, MetaImage and DICOM folders, through SimpleITK.
 
-Files are checked before ITK reads them: it fills missing voxels with whatever is in memory, turns NaN and infinity into
-0, and stretches a DICOM series over missing slices.
+Files are checked around ITK, which fills missing voxels with whatever is in memory, turns NaN and infinity into 0,
+and stretches a DICOM series over missing slices.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def read_volume(path: str | os.PathLike) -> Volume:
         The voxels as (1, Z, Y, X) in the stored dtype, after the header's slope and intercept.
 
     Raises:
-        DataError: the file is missing, empty, a Git LFS pointer, truncated or not a scalar volume, has voxels that are
-            NaN or infinite, or a grid that SimpleITK cannot represent (a sheared one).
+        DataError: the file is missing, empty, a Git LFS pointer, truncated or not a scalar volume, has voxels that
+            are NaN or infinite, or a grid that SimpleITK cannot represent (a sheared one).
     """
     import SimpleITK as sitk
 
@@ -81,8 +81,8 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
         volume: voxels (1, Z, Y, X) or (Z, Y, X).
 
     Raises:
-        DataError: the array has several channels, a shape that is not that of its geometry, or a dtype that the formats
-            do not have (bool, float16).
+        DataError: the array has several channels, a shape that is not that of its geometry, or a dtype that the
+            formats do not have (bool, float16).
     """
     import SimpleITK as sitk
 

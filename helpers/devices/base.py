@@ -1,4 +1,4 @@
-"""The base of every device: checked feeds, padded batches, calls in flight, a second try, orderly closing."""
+"""An opened compiled model: checked feeds, padded batches, calls in flight, a second try, orderly closing."""
 
 from __future__ import annotations
 
@@ -7,79 +7,57 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from helpers.errors import DeviceError
+from helpers.errors import CookbookError, DeviceError
 
+_LOG = logging.getLogger("cookbook")
+_KEPT_TIMINGS = 10_000
+
+Arrays = Mapping[str, np.ndarray]
 FaultKind = Literal["failed", "memory", "lost"]
 
 
 class DeviceFault(DeviceError):
-    """A device refused to open or to run, and said how bad it is.
+    """An error of a device that says what it means for the next call.
 
     Attributes:
-        kind: "failed" (this call; the same one may succeed next time), "memory" (the chip's is too small) or "lost"
+        kind: "failed" (this call; the same one may succeed next time), "memory" (the device's is too small) or "lost"
             (the device cannot be used any more).
     """
 
-    def __init__(self, problem: str, kind: FaultKind, **facts):
+    def __init__(self, problem: str, kind: FaultKind, **facts: Any):
         super().__init__(problem, **facts)
         self.kind = kind
 
 
 def device_error(problem: str, text: str, kind: str | None, remedy: str | None = None) -> DeviceError:
-    """The error for what a runtime said; a DeviceFault where the runtime said how bad it is."""
+    """The error for a runtime's message; a DeviceFault when its kind is known."""
     if explanation := _explain(text):
         remedy = " ".join(filter(None, [explanation, remedy]))
-    if kind in get_args(FaultKind):
-        return DeviceFault(problem, kind, received=text, remedy=remedy)
+    for known in get_args(FaultKind):
+        if kind == known:
+            return DeviceFault(problem, known, received=text, remedy=remedy)
     return DeviceError(problem, received=text, remedy=remedy)
 
 
+def fault_kind(error: BaseException) -> str | None:
+    """The `kind` that a session's own errors carry; the exceptions of a vendor's runtime have none."""
+    return getattr(error, "kind", None)
+
+
 def _explain(text: str) -> str:
-    """The sentence, cause and remedy of a return code of pyACL in the text; nothing where there is none."""
+    """Sentence, cause and remedy of a pyACL return code in the text; empty if there is none."""
     try:
         from helpers.params.ascend_errors import explain_acl_message
-    except ImportError:  # a device that was handed over runs with numpy alone; the code itself is in the text
+    except ImportError:  # a handed-over device runs with numpy alone; the code itself is in the text
         return ""
     return str(explain_acl_message(text) or "")
-
-
-@dataclass(frozen=True)
-class CallTiming:
-    """One call that succeeded.
-
-    Attributes:
-        samples: of the caller; a partial batch was padded beyond them.
-        batch: that ran.
-        call_s: from the feeds to the outputs in this process, with everything in between: waiting for a free place
-            on the device, copies, a worker's messages, a second try.
-        h2d_s, execute_s, d2h_s: copy to the device, execution, copy back, by the host's clock; None where the runtime
-            does not tell them apart.
-        device: the chip's number in a pool, else 0.
-    """
-
-    samples: int
-    batch: int
-    call_s: float
-    h2d_s: float | None = None
-    execute_s: float | None = None
-    d2h_s: float | None = None
-    device: int = 0
-
-    @classmethod
-    def of(cls, samples: int, batch: int, call_s: float, steps: Mapping[str, float]) -> CallTiming:
-        """From a session's `seconds`, which may be empty."""
-        return cls(samples, batch, call_s, steps.get("h2d"), steps.get("execute"), steps.get("d2h"))
-
-
-_log = logging.getLogger("cookbook")
-_KEPT_TIMINGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,44 +68,83 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | None, ...]
 
-    def fits(self, shape: tuple[int, ...]) -> bool:
+    def fits(self, shape: Sequence[int | None]) -> bool:
         """Whether an array of this shape may be fed."""
         return len(shape) == len(self.shape) and all(
             expected in (None, actual) for expected, actual in zip(self.shape, shape, strict=True)
         )
 
 
-class Device(ABC):
-    """An opened compiled model.
-
-    `infer(feeds)` takes and returns arrays by name. `submit(feeds)` returns a Future and lets up to
-    `max_in_flight` calls run at once. A batch between two allowed sizes is padded with zeros and the answer cut,
-    so a partial last batch needs no care. A call that fails alone, on a device that lives, is run once more.
-    Use it as a context manager.
+@dataclass(frozen=True)
+class CallTiming:
+    """One call that succeeded.
 
     Attributes:
+        samples: passed by the caller; a partial batch was padded beyond them.
+        batch: size that ran.
+        call_s: seconds from feeds to outputs in this process, including waiting for a free slot on the device,
+            copies, a worker's messages and a second try.
+        h2d_s, execute_s, d2h_s: copy to the device, execution, copy back, by the host's clock; None if the runtime
+            does not report them separately.
+        device: the device's number in a pool, else 0.
+    """
+
+    samples: int
+    batch: int
+    call_s: float
+    h2d_s: float | None = None
+    execute_s: float | None = None
+    d2h_s: float | None = None
+    device: int = 0
+
+
+class Session(Protocol):
+    """A compiled model opened by a runtime; `helpers.devices.sessions` documents the contract."""
+
+    inputs: Sequence[tuple[str, str, Sequence[int | None]]]
+    outputs: Sequence[tuple[str, str, Sequence[int | None]]]
+    batches: Sequence[int] | None
+    max_in_flight: int
+    simulated: bool
+    notes: Sequence[str]
+    torch_network: tuple | None
+
+    def run(
+        self, feeds: Arrays, allocate: Callable[..., np.ndarray] = np.empty
+    ) -> tuple[dict[str, np.ndarray], Mapping[str, float]]: ...
+
+    def close(self) -> None: ...
+
+
+class Device(ABC):
+    """An opened compiled model, used as a context manager.
+
+    `infer(feeds)` maps arrays by name to arrays by name. `submit(feeds)` returns a Future and lets up to
+    `max_in_flight` calls run at once. A batch between two allowed sizes is padded with zeros and the outputs are cut,
+    so a partial last batch needs no care. A call that fails on a working device is run once more.
+
+    Attributes:
+        name: for messages.
         inputs, outputs: tensor specs; batch axis first unless `output_batch_axis` says otherwise.
         batches: allowed batch sizes, ascending, or None for any.
         max_in_flight: calls that may run at once.
         output_batch_axis: axis of the outputs that counts samples.
         simulated: whether a double of the vendor's runtime answers; its times mean nothing.
         torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
-        name: for messages.
     """
 
-    name = "the device"
-    simulated = False
-    torch_network: tuple | None = None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batches: tuple[int, ...] | None
     max_in_flight: int
+    simulated: bool = False
+    torch_network: tuple | None = None
 
-    def __init__(self, output_batch_axis: int = 0):
-        self.output_batch_axis = output_batch_axis
+    def __init__(self, output_batch_axis: int = 0, name: str = "the device"):
+        self.output_batch_axis, self.name = output_batch_axis, name
         self._recovered: deque[str] = deque()
         self._timings: deque[CallTiming] = deque(maxlen=_KEPT_TIMINGS)
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
 
@@ -137,7 +154,7 @@ class Device(ABC):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(give_up=kind is not None)
 
-    def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def infer(self, feeds: Arrays) -> dict[str, np.ndarray]:
         """Runs one batch and waits for it.
 
         Raises:
@@ -145,120 +162,155 @@ class Device(ABC):
         """
         return self.submit(feeds).result()
 
-    def submit(self, feeds: Mapping[str, np.ndarray]) -> Future:
-        """Starts one batch; the Future holds the outputs by name. The feeds must live until it is done."""
+    def submit(self, feeds: Arrays) -> Future:
+        """Starts one batch; the Future holds the outputs by name. The feeds must stay unchanged until it is done.
+
+        Raises:
+            DeviceError: the feeds do not fit, or the device is closed.
+        """
         if self._closed:
             raise DeviceError("the device is closed", remedy="Open it again.")
-        self._check(feeds)
-        return self._executor().submit(self._run_padded, dict(feeds))
+        _check_feeds(feeds, self.inputs, self.batches)
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="device")
+        return self._threads.submit(self._run_batch, dict(feeds))
 
     def recovered_errors(self) -> list[str]:
-        """What went wrong and was mended since the last look, in sentences; each was logged as a warning too."""
+        """Errors since the last call of this method that were recovered from; each was logged as a warning."""
         return _take_all(self._recovered)
 
     def timings(self) -> list[CallTiming]:
-        """Seconds of the calls since the last look, in the order they ended (the last 10,000 at most)."""
+        """Seconds of the calls since the last call of this method, in the order they ended (the last 10,000)."""
         return _take_all(self._timings)
 
     def close(self, give_up: bool = False) -> None:
         """Waits for the calls in flight and frees the device; a second call does nothing.
 
         Args:
-            give_up: drop the calls that have not begun, since nobody waits for them.
+            give_up: drop the calls that have not started, as their results are not needed.
         """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
         try:
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=give_up)
+            if self._threads is not None:
+                self._threads.shutdown(wait=True, cancel_futures=give_up)
         finally:
             self._close()
 
     def abandon(self) -> None:  # noqa: B027 (most devices cannot)
-        """Ends a device that answers no more, so that `close` need not wait for it; where that can be done."""
-
-    def _note(self, incident: str) -> None:
-        """Records and logs what went wrong and was mended."""
-        self._recovered.append(incident)
-        _log.warning("%s", incident)
+        """Ends a device that does not answer, so that `close` need not wait for it; if that is possible."""
 
     @abstractmethod
-    def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs one checked batch of an allowed size; called from `max_in_flight` threads at once.
-
-        Raises:
-            DeviceFault: of the kind "failed" when the same batch may be run once more.
-        """
+    def _run_batch(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one checked batch; called from `max_in_flight` threads at once."""
 
     @abstractmethod
     def _close(self) -> None:
         """Frees what the device holds."""
 
-    def _executor(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="device")
-            return self._pool
+    def _note(self, error: str) -> None:
+        """Records and logs an error that was recovered from."""
+        self._recovered.append(error)
+        _LOG.warning("%s", error)
 
-    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
-        expected = {spec.name: spec for spec in self.inputs}
-        if set(feeds) != set(expected):
-            raise DeviceError(
-                "wrong input names",
-                received=sorted(feeds),
-                expected=sorted(expected),
-                remedy="Rename the feeds.",
-            )
-        for name, array in feeds.items():
-            spec = expected[name]
-            if str(array.dtype) != spec.dtype or not spec.fits((spec.shape[0], *array.shape[1:])):
-                raise DeviceError(
-                    f"input {name!r} does not fit",
-                    received=f"{array.dtype} {array.shape}",
-                    expected=f"{spec.dtype} {_show(spec.shape)}",
-                    remedy="Convert the array, or set the window the model was exported with.",
-                )
-            if not array.flags.c_contiguous:
-                raise DeviceError(
-                    f"input {name!r} is not contiguous",
-                    received=f"strides {array.strides}",
-                    expected="C order",
-                    remedy="Pass numpy.ascontiguousarray(array).",
-                )
-            largest = self.batches[-1] if self.batches is not None else None
-            if not 1 <= array.shape[0] <= (largest or array.shape[0]):
-                raise DeviceError(
-                    "the batch is empty or larger than the model was compiled for",
-                    received=array.shape[0],
-                    expected=f"1 to {largest}" if largest else "at least 1",
-                    remedy="Set batch_size accordingly.",
-                )
 
-    def _run_padded(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+class SessionDevice(Device):
+    """A device on one session of a runtime.
+
+    Args:
+        session: the opened model.
+        output_batch_axis, name: as in `Device`.
+    """
+
+    def __init__(self, session: Session, output_batch_axis: int = 0, name: str = "the device"):
+        super().__init__(output_batch_axis, name)
+        self._session = session
+        self.inputs = tuple(TensorSpec(tensor, dtype, tuple(shape)) for tensor, dtype, shape in session.inputs)
+        self.outputs = tuple(TensorSpec(tensor, dtype, tuple(shape)) for tensor, dtype, shape in session.outputs)
+        self.batches = None if session.batches is None else tuple(sorted(session.batches))
+        self.max_in_flight, self.simulated = session.max_in_flight, session.simulated
+        self.torch_network = session.torch_network
+        for note in session.notes:
+            self._note(note)
+
+    def _run_batch(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch, padded to an allowed size; a second time if it failed on a working device."""
         start = time.perf_counter()
         count = next(iter(feeds.values())).shape[0]
-        allowed = count if self.batches is None else min(size for size in self.batches if size >= count)
-        if allowed != count:
-            feeds = {name: _pad_batch(array, allowed) for name, array in feeds.items()}
-        outputs = self._run_twice(feeds)
-        steps = getattr(outputs, "seconds", {})
-        self._timings.append(CallTiming.of(count, allowed, time.perf_counter() - start, steps))
-        if allowed == count:
-            return outputs
-        keep = [slice(None)] * self.output_batch_axis + [slice(count)]
-        return {name: array[tuple(keep)] for name, array in outputs.items()}
-
-    def _run_twice(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        size = count if self.batches is None else min(size for size in self.batches if size >= count)
+        if size != count:
+            feeds = {name: _pad_batch(array, size) for name, array in feeds.items()}
         try:
-            return self._run(feeds)
-        except DeviceFault as fault:
-            if fault.kind != "failed":
-                raise
-            outputs = self._run(feeds)
-            self._note(f"a batch failed and was run again ({fault.received})")
+            outputs, seconds = self._session.run(feeds)
+        except Exception as error:  # ONNX Runtime's errors derive from Exception alone
+            outputs, seconds = self._run_again(feeds, error)
+        call_s, steps = time.perf_counter() - start, (seconds.get(step) for step in ("h2d", "execute", "d2h"))
+        self._timings.append(CallTiming(count, size, call_s, *steps))
+        if size == count:
             return outputs
+        kept = (*[slice(None)] * self.output_batch_axis, slice(count))
+        return {name: array[kept] for name, array in outputs.items()}
+
+    def _run_again(self, feeds: Arrays, error: Exception) -> tuple[dict[str, np.ndarray], Mapping[str, float]]:
+        fault = _explained(error)
+        if not isinstance(fault, DeviceFault) or fault.kind != "failed":
+            raise fault
+        try:
+            result = self._session.run(feeds)
+        except CookbookError:
+            raise
+        except Exception as again:
+            raise _explained(again) from again
+        self._note(f"a batch failed and was run again ({fault.received})")
+        return result
+
+    def _close(self) -> None:
+        self._session.close()
+
+
+def _explained(error: Exception) -> CookbookError:
+    """An error of ours as it is; a runtime's exception as a DeviceError."""
+    if isinstance(error, CookbookError):
+        return error
+    return device_error("the device failed", str(error) or type(error).__name__, fault_kind(error))
+
+
+def _check_feeds(feeds: Arrays, inputs: Sequence[TensorSpec], batches: Sequence[int] | None) -> None:
+    expected = {spec.name: spec for spec in inputs}
+    if set(feeds) != set(expected):
+        raise DeviceError(
+            "unknown or missing inputs",
+            received=sorted(feeds),
+            expected=sorted(expected),
+            remedy="Rename the feeds.",
+        )
+    largest = batches[-1] if batches is not None else None
+    for name, array in feeds.items():
+        spec = expected[name]
+        if str(array.dtype) != spec.dtype or not spec.fits((spec.shape[0], *array.shape[1:])):
+            raise DeviceError(
+                f"input {name!r} does not fit",
+                received=f"{array.dtype} {array.shape}",
+                expected=f"{spec.dtype} {_show_shape(spec.shape)}",
+                remedy="Convert the array, or set the window the model was exported with.",
+            )
+        if not array.flags.c_contiguous:
+            raise DeviceError(
+                f"input {name!r} is not contiguous",
+                received=f"strides {array.strides}",
+                expected="C order",
+                remedy="Pass numpy.ascontiguousarray(array).",
+            )
+        if not 1 <= array.shape[0] <= (largest or array.shape[0]):
+            raise DeviceError(
+                "the batch is empty or larger than the model was compiled for",
+                received=array.shape[0],
+                expected=f"1 to {largest}" if largest else "at least 1",
+                remedy="Set batch_size accordingly.",
+            )
 
 
 def _take_all(kept: deque) -> list:
@@ -271,5 +323,5 @@ def _pad_batch(array: np.ndarray, size: int) -> np.ndarray:
     return padded
 
 
-def _show(shape: tuple[int | None, ...]) -> str:
+def _show_shape(shape: Sequence[int | None]) -> str:
     return "(" + ", ".join("any" if axis is None else str(axis) for axis in shape) + ")"

@@ -1,4 +1,4 @@
-"""Several chips as one device: each batch goes to a chip that is free, and no chip's failure loses a batch."""
+"""Several devices as one: each batch goes to a device that is free, and no device's failure loses a batch."""
 
 from __future__ import annotations
 
@@ -15,58 +15,62 @@ import numpy as np
 from helpers.devices.base import CallTiming, Device, DeviceFault
 from helpers.errors import DeviceError
 
-_STRIKES = 3  # batches that fail in a row before a chip that still answers is left out
-_LATE_FACTOR = 5.0  # a call that takes this many times the usual is run on another chip too
+_MAX_FAILURES = 3  # batches in a row before a device that still answers is left out
+_LATE_FACTOR = 5.0  # a call that takes this many times the median is run on another device too
 _PATIENCE_S = 5.0  # and never before this
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 class DevicePool(Device):
-    """Chips behind one `submit`: batches are handed out as they come, answers are told apart by their futures.
+    """Devices behind one `submit`: batches are distributed as they come, and futures keep the outputs apart.
 
-    A batch that fails on one chip is run on the others; a chip that is lost, or fails again and again, is left out;
-    a batch that a chip does not answer is run elsewhere too, and the first answer counts. Each of these is an
-    incident. The pool fails when no chip is left, or when a batch fails on all of them.
+    A batch that fails on one device is run on the others; a device that is lost, or fails again and again, is left
+    out; a batch that a device does not answer is run on another one too, and the first answer counts. Each of these
+    is a recovered error. The pool fails when no device is left, or when a batch fails on all of them.
 
     Args:
-        open_chip: opens one chip by its number, given as `device_id`.
-        numbers: of the chips.
-        output_batch_axis: as of the chips.
-        patience_s: how long a call may take at least before another chip tries.
+        open_one: opens one device by its number, given as `device_id`.
+        numbers: of the devices.
+        output_batch_axis, name: as in `Device`.
+        patience_s: minimum time that a call may take before another device tries.
 
     Raises:
-        DeviceError: no chip opens.
+        DeviceError: no device opens.
     """
 
     def __init__(
         self,
-        open_chip: Callable[..., Device],
+        open_one: Callable[..., Device],
         numbers: Sequence[int],
         output_batch_axis: int = 0,
         patience_s: float = _PATIENCE_S,
+        name: str = "the devices",
     ):
-        super().__init__(output_batch_axis)
+        super().__init__(output_batch_axis, name)
         self._patience_s = patience_s
         self._seconds: deque[float] = deque(maxlen=64)
         self._changed = threading.Condition()
         self._stopping = False
-        self._chips = self._open_chips(open_chip, numbers)
-        first = self._chips[0].device
+        self._members = self._open_all(open_one, numbers)
+        first = self._members[0].device
         self.inputs, self.outputs = first.inputs, first.outputs
-        self.simulated = any(chip.device.simulated for chip in self._chips)
-        every = [chip.device.batches for chip in self._chips]
-        self.batches = None if None in every else min(every, key=lambda batches: batches[-1])
-        # One more a chip than run at once, so that a chip finds its next batch while the oldest is waited for.
-        self.max_in_flight = sum(chip.free for chip in self._chips) + len(self._chips)
+        self.simulated = any(member.device.simulated for member in self._members)
+        limited = [member.device.batches for member in self._members if member.device.batches is not None]
+        is_open = len(limited) < len(self._members)
+        self.batches = None if is_open else min(limited, key=lambda batches: batches[-1])
+        # One more per device than run at once, so that a device finds its next batch while the oldest is awaited.
+        self.max_in_flight = sum(member.free for member in self._members) + len(self._members)
 
     def recovered_errors(self) -> list[str]:
         lines = super().recovered_errors()
-        for chip in self._chips:
-            lines += [f"device {chip.number}: {line}" for line in chip.device.recovered_errors()]
+        for member in self._members:
+            lines += [f"device {member.number}: {line}" for line in member.device.recovered_errors()]
         return lines
 
     def timings(self) -> list[CallTiming]:
-        return [replace(timing, device=chip.number) for chip in self._chips for timing in chip.device.timings()]
+        return [
+            replace(timing, device=member.number) for member in self._members for timing in member.device.timings()
+        ]
 
     def close(self, give_up: bool = False) -> None:
         with self._changed:
@@ -74,10 +78,10 @@ class DevicePool(Device):
             self._changed.notify_all()
         super().close(give_up)
 
-    def _open_chips(self, open_chip: Callable[..., Device], numbers: Sequence[int]) -> list[_Chip]:
-        chips, errors = [], []
+    def _open_all(self, open_one: Callable[..., Device], numbers: Sequence[int]) -> list[_Member]:
+        members, errors = [], []
         with ThreadPoolExecutor(len(numbers)) as executor:
-            opening = {number: executor.submit(open_chip, device_id=number) for number in numbers}
+            opening = {number: executor.submit(open_one, device_id=number) for number in numbers}
             try:
                 wait(opening.values())
             except BaseException:
@@ -89,39 +93,40 @@ class DevicePool(Device):
                 if isinstance(error, DeviceError):
                     self._note(f"device {number} is left out ({error.received or error.problem})")
             else:
-                chips.append(_Chip(number, future.result()))
-        if not chips:
+                members.append(_Member(number, future.result()))
+        if not members:
             raise errors[0]
-        return chips
+        return members
 
-    def _run_padded(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return self._run(feeds)  # each chip pads, tries twice and measures for itself
+    def _run_batch(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch on a free device, and on others if that one fails or is late.
 
-    def _run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        flying: dict[Future, _Chip] = {}
-        tried: list[_Chip] = []
+        Each device pads, retries and measures for itself.
+        """
+        in_flight: dict[Future, _Member] = {}
+        tried: list[_Member] = []
         error: BaseException | None = None
         while True:
-            chip = self._take(tried, may_wait=not flying)
-            if chip is not None:
-                self._tell_redo(tried, flying, chip)
-                tried.append(chip)
-                flying[self._start(chip, feeds)] = chip
-            elif not flying:
+            member = self._take(tried, may_wait=not in_flight)
+            if member is not None:
+                self._note_retry(tried, in_flight, member)
+                tried.append(member)
+                in_flight[self._start(member, feeds)] = member
+            elif not in_flight:
                 raise error or DeviceError("no device of the pool is left", remedy="Open the device again.")
-            for future in self._wait(flying, late=len(tried) > 1):
-                del flying[future]
+            for future in self._wait(in_flight, is_late=len(tried) > 1):
+                del in_flight[future]
                 error = future.exception()
                 if error is None:
                     return future.result()
 
-    def _wait(self, flying: dict[Future, _Chip], late: bool) -> set[Future]:
-        """The calls that ended; none when they take so long that another chip should try."""
+    def _wait(self, in_flight: dict[Future, _Member], is_late: bool) -> set[Future]:
+        """The calls that ended; none when they take so long that another device should try."""
         start = time.perf_counter()
         while True:
-            patience = _LOOK_S if late else self._patience()
-            left = _LOOK_S if patience is None else max(0.0, start + patience - time.perf_counter())
-            done = wait(flying, timeout=left, return_when=FIRST_COMPLETED).done
+            patience = _POLL_S if is_late else self._patience()
+            left = _POLL_S if patience is None else max(0.0, start + patience - time.perf_counter())
+            done = wait(in_flight, timeout=left, return_when=FIRST_COMPLETED).done
             if done or patience is not None or self._stopping:
                 return done
 
@@ -130,71 +135,72 @@ class DevicePool(Device):
         seconds = list(self._seconds)
         return max(self._patience_s, _LATE_FACTOR * statistics.median(seconds)) if seconds else None
 
-    def _take(self, tried: Sequence[_Chip], may_wait: bool) -> _Chip | None:
-        """A place on a living chip that has not tried this batch; None when there is none (or none now)."""
+    def _take(self, tried: Sequence[_Member], may_wait: bool) -> _Member | None:
+        """A free slot on a working device that has not tried this batch; None if there is none (or none now)."""
         with self._changed:
             while True:
                 if self._stopping:
                     raise CancelledError
-                living = [chip for chip in self._chips if chip.lives and chip not in tried]
-                free = [chip for chip in living if chip.free]
+                working = [member for member in self._members if member.works and member not in tried]
+                free = [member for member in working if member.free]
                 if free:
-                    chip = max(free, key=lambda chip: chip.free)
-                    chip.free -= 1
-                    return chip
-                if not living or not may_wait:
+                    member = max(free, key=lambda member: member.free)
+                    member.free -= 1
+                    return member
+                if not working or not may_wait:
                     return None
                 self._changed.wait()
 
-    def _start(self, chip: _Chip, feeds: dict[str, np.ndarray]) -> Future:
+    def _start(self, member: _Member, feeds: dict[str, np.ndarray]) -> Future:
         start = time.perf_counter()
-        future = chip.device.submit(feeds)
+        future = member.device.submit(feeds)
 
-        def give_back(done: Future) -> None:
+        def release(done: Future) -> None:
             error = CancelledError() if done.cancelled() else done.exception()
             with self._changed:
-                chip.free += 1
-                chip.late.discard(done)
+                member.free += 1
+                member.late.discard(done)
                 if error is None:
-                    chip.strikes = 0
+                    member.failures = 0
                     self._seconds.append(time.perf_counter() - start)
                 else:
-                    self._blame(chip, error)  # before anybody takes the place
+                    self._count_failure(member, error)  # before another batch takes the slot
                 self._changed.notify_all()
 
-        future.add_done_callback(give_back)
+        future.add_done_callback(release)
         return future
 
-    def _tell_redo(self, tried: Sequence[_Chip], flying: dict[Future, _Chip], chip: _Chip) -> None:
+    def _note_retry(self, tried: Sequence[_Member], in_flight: dict[Future, _Member], member: _Member) -> None:
         if not tried:
             return
-        for future, slow in flying.items():
+        for future, slow in in_flight.items():
             slow.late.add(future)
-        why = "did not answer in time" if flying else "failed"
-        self._note(f"device {tried[-1].number} {why}: its batch was run again on device {chip.number}")
+        why = "did not answer in time" if in_flight else "failed"
+        self._note(f"device {tried[-1].number} {why}: its batch was run again on device {member.number}")
 
-    def _blame(self, chip: _Chip, error: BaseException) -> None:
-        lost = isinstance(error, DeviceFault) and error.kind == "lost"
-        chip.strikes += 1
-        if chip.lives and (lost or chip.strikes >= _STRIKES):
-            chip.lives = False
-            left = sum(other.lives for other in self._chips)
-            self._note(f"device {chip.number} is left out, {left} go on ({getattr(error, 'received', error)})")
+    def _count_failure(self, member: _Member, error: BaseException) -> None:
+        member.failures += 1
+        is_lost = isinstance(error, DeviceFault) and error.kind == "lost"
+        if member.works and (is_lost or member.failures >= _MAX_FAILURES):
+            member.works = False
+            left = sum(other.works for other in self._members)
+            text = error.received if isinstance(error, DeviceError) else error
+            self._note(f"device {member.number} is left out, {left} remain ({text})")
 
     def _close(self) -> None:
-        for chip in self._chips:
-            if chip.late:
-                chip.device.abandon()
-        _close_all([chip.device for chip in self._chips])
+        for member in self._members:
+            if member.late:
+                member.device.abandon()
+        _close_all([member.device for member in self._members])
 
 
-class _Chip:
-    """One opened chip, and what the pool knows of it."""
+class _Member:
+    """One opened device and its state in the pool."""
 
     def __init__(self, number: int, device: Device):
         self.number, self.device = number, device
         self.free = device.max_in_flight
-        self.lives, self.strikes = True, 0
+        self.works, self.failures = True, 0
         self.late: set[Future] = set()
 
 

@@ -51,5 +51,5 @@ def open_worker(fake_session_file):
     yield open_one
     for device in devices:
         device.close()
-        assert device._process.ended
+        assert device.worker.process.ended
     assert shared_files() <= before

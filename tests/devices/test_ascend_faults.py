@@ -38,8 +38,8 @@ def run(on_double, model, devices="None", **environment) -> str:
         ("set_device:1:507899", "error: .*acl.rt.set_device returned 507899"),
         ("create_context:1:507899", "error: .*acl.rt.create_context returned 507899"),
         ("create_stream:2:207008", "error: .*acl.rt.create_stream returned 207008"),
-        ("malloc:2:207001", "right; .*runs 1 with batches up to 2"),
-        ("malloc:3:207001", "right; .*runs 1 with batches up to 2"),
+        ("malloc:2:207001", "right; .*using 1 with batches of up to 2"),
+        ("malloc:3:207001", "right; .*using 1 with batches of up to 2"),
         ("malloc:*:207001", "error: .*acl.rt.malloc returned 207001"),
         ("malloc_host:1:207000", "error: .*acl.rt.malloc_host returned 207000"),
         ("execute:3:507011", "right; a batch failed and was run again .*acl.mdl.execute_async returned 507011"),
@@ -60,7 +60,7 @@ def test_a_fault_of_one_chip(static_om, on_double, fault, said):
     [
         ("load@1:*:500002", "right; device 1 is left out \\(.*acl.mdl.load_from_file returned 500002"),
         ("execute@0:*:507011", "right; .*device 0 failed: its batch was run again on device 1"),
-        ("execute@0:3+:507899", "right; .*device 0 is left out, 1 go on \\(.*returned 507899"),
+        ("execute@0:3+:507899", "right; .*device 0 is left out, 1 remain \\(.*returned 507899"),
         ("set_device:*:507899", "error: .*acl.rt.set_device returned 507899"),
     ],
 )
@@ -90,9 +90,9 @@ SAMPLE_BYTES = 4 * SIDE**3 * (2 + 1 + 2)  # image, mask and scores
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (7.5, "right; .*too small for 2 calls in flight with batches of 4 .*: runs 1 with batches up to 4"),
-        (3.5, "right; .*runs 1 with batches up to 2"),
-        (1.5, "right; .*runs 1 with batches up to 1"),
+        (7.5, "right; .*too small for 2 calls in flight with batches of 4 .*: using 1 with batches of up to 4"),
+        (3.5, "right; .*using 1 with batches of up to 2"),
+        (1.5, "right; .*using 1 with batches of up to 1"),
         (0.5, "error: .*acl.rt.malloc returned 207001"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_worker_killed_half_way_loses_no_batch(static_om, on_double):
             futures = [device.submit({"image": feed(2, seed)}) for seed in range(100)]
             for seed, future in enumerate(futures):
                 if seed == 20:
-                    os.kill(device._chips[1].device._process.pid, signal.SIGKILL)
+                    os.kill(device._members[1].device.worker.process.pid, signal.SIGKILL)
                 check(future.result(), feed(2, seed))
             print("right;", "; ".join(device.recovered_errors()))
         """,
@@ -160,7 +160,7 @@ def test_a_worker_killed_half_way_loses_no_batch(static_om, on_double):
         DEVICES=3,
     )
     assert ran.code == 0, ran.output
-    assert "device 1 is left out, 2 go on (signal 9)" in ran.output
+    assert "device 1 is left out, 2 remain (signal 9)" in ran.output
     assert "device 1 failed: its batch was run again on device" in ran.output
     assert len(ran.reports) == 2 and all(report["ok"] for report in ran.reports)
 

@@ -204,7 +204,7 @@ def test_closing_waits_for_a_call_that_the_device_lost_sight_of(static_om, on_do
         thread.start()
         time.sleep(0.05)
         device.close()
-        check(answers[0], feed(2))
+        check(answers[0][0], feed(2))
         try:
             session.run({"image": feed(2)})
         except RuntimeError as error:

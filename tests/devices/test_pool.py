@@ -8,33 +8,46 @@ import time
 import numpy as np
 import pytest
 
-from helpers.devices import Device, TensorSpec
-from helpers.devices.base import DeviceFault
+from helpers.devices.base import DeviceFault, SessionDevice
 from helpers.devices.pool import DevicePool
 from helpers.errors import DeviceError
+from tests.devices.fake_session import FakeSession
 
 
-class Chip(Device):
-    """Answers x + 1; `behave(call)` may wait or raise, with the number of this chip's call from 0."""
+class Answering(FakeSession):
+    """Answers x + 1; `behave(call)` may wait or raise, with the number of this device's call from 0."""
 
-    def __init__(self, behave=None, batches=None, max_in_flight=2):
-        super().__init__()
-        self.inputs = self.outputs = (TensorSpec("x", "float32", (None, 3)),)
-        self.batches, self.max_in_flight, self.behave = batches, max_in_flight, behave
-        self.calls, self.closed, self._count, self.released = 0, 0, threading.Lock(), threading.Event()
+    def __init__(self, behave, batches, max_in_flight):
+        tensors = [("x", "float32", [None, 3])]
+        super().__init__(tensors, tensors, batches, max_in_flight)
+        self.behave, self.calls, self._count = behave, 0, threading.Lock()
 
-    def _run(self, feeds):
+    def answer(self, feeds):
         with self._count:
             call, self.calls = self.calls, self.calls + 1
         if self.behave:
             self.behave(call)
         return {"x": feeds["x"] + 1}
 
+
+class Chip(SessionDevice):
+    """A device of the pool that can be abandoned."""
+
+    def __init__(self, behave=None, batches=None, max_in_flight=2):
+        self.session = Answering(behave, batches, max_in_flight)
+        super().__init__(self.session)
+        self.released = threading.Event()
+
+    @property
+    def calls(self):
+        return self.session.calls
+
+    @property
+    def closed(self):
+        return self.session.closed
+
     def abandon(self):
         self.released.set()
-
-    def _close(self):
-        self.closed += 1
 
 
 def failing(kind: str, first: int = 0, last: int = 10**9):
@@ -80,7 +93,7 @@ def test_a_lost_chip_is_left_out_and_its_batches_are_run_again(first):
     assert chips[0].calls <= first + 2  # both of its places may have been taken
     assert chips[1].calls == 40 - first
     told = " | ".join(pool.recovered_errors())
-    assert "device 0 is left out, 1 go on (acl.mdl.execute_async returned lost)" in told
+    assert "device 0 is left out, 1 remain (acl.mdl.execute_async returned lost)" in told
     assert "device 0 failed: its batch was run again on device 1" in told
 
 
@@ -105,13 +118,13 @@ def test_a_chip_that_always_fails_is_left_out_after_three_batches():
 def test_a_batch_that_fails_on_every_chip_is_an_error_and_the_next_one_is_not():
     poison = np.float32(13)
 
-    class Picky(Chip):
-        def _run(self, feeds):
+    class Picky(Answering):
+        def answer(self, feeds):
             if feeds["x"][0, 0] == poison:
                 raise DeviceFault("the device failed", "failed", received="no such luck")
-            return super()._run(feeds)
+            return super().answer(feeds)
 
-    with pool_of(Picky(), Picky()) as pool:
+    with pool_of(*(SessionDevice(Picky(None, None, 2)) for _ in range(2))) as pool:
         with pytest.raises(DeviceError, match="no such luck"):
             pool.infer(feed(13))
         run_all(pool, 10)
@@ -127,7 +140,7 @@ def test_when_every_chip_is_lost_each_waiting_batch_is_an_error():
 
 def test_a_silent_chip_holds_up_neither_its_batch_nor_the_end():
     silent = Chip(max_in_flight=1)
-    silent.behave = lambda call: call < 1 or silent.released.wait()
+    silent.session.behave = lambda call: call < 1 or silent.released.wait()
     chips = [silent, Chip(lambda call: time.sleep(0.002), max_in_flight=1)]
     start = time.monotonic()
     with pool_of(*chips, patience_s=0.2) as pool:

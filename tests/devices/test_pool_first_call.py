@@ -7,28 +7,30 @@ import time
 
 import numpy as np
 
-from helpers.devices import Device, TensorSpec
+from helpers.devices.base import SessionDevice
 from helpers.devices.pool import DevicePool
+from tests.devices.fake_session import FakeSession
 
 
 def test_a_chip_that_never_answers_its_first_call_holds_nothing_up():
-    class Chip(Device):
+    class Answering(FakeSession):
         def __init__(self, silent):
-            super().__init__()
-            self.inputs = self.outputs = (TensorSpec("x", "float32", (None, 3)),)
-            self.batches, self.max_in_flight = None, 1
+            tensors = [("x", "float32", [None, 3])]
+            super().__init__(tensors, tensors)
             self.silent, self.released = silent, threading.Event()
 
-        def _run(self, feeds):
+        def answer(self, feeds):
             if self.silent:
                 self.released.wait(30)
             return {"x": feeds["x"] + 1}
 
-        def abandon(self):
-            self.released.set()
+    class Chip(SessionDevice):
+        def __init__(self, silent):
+            self.session = Answering(silent)
+            super().__init__(self.session)
 
-        def _close(self):
-            pass
+        def abandon(self):
+            self.session.released.set()
 
     chips = [Chip(True), Chip(False)]
     start = time.monotonic()

@@ -14,7 +14,7 @@ with open_device(sys.argv[1], "ascend310p3", devices={devices}) as device:
 """
 
 
-@pytest.mark.parametrize(("devices", "kind"), [("None", "LocalDevice"), ("[0, 1]", "DevicePool")])
+@pytest.mark.parametrize(("devices", "kind"), [("None", "SessionDevice"), ("[0, 1]", "DevicePool")])
 def test_a_device_on_the_double_of_acl_says_so(static_om, on_double, devices, kind):
     ran = on_double(OPENED.format(devices=devices), static_om)
     assert ran.code == 0, ran.output

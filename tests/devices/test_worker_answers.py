@@ -19,7 +19,7 @@ from tests.devices.fake_worker import batch, check
 def test_answers_are_right_while_the_batch_grows_and_shrinks(open_worker):
     device = open_worker()
     assert [(t.name, t.shape) for t in device.inputs] == [("x", (None, 2, 4, 5))]
-    assert device.interpreter.startswith(f"Python {sys.version.split()[0]}, numpy")
+    assert device.worker.interpreter.startswith(f"Python {sys.version.split()[0]}, numpy")
     for count in (1, 7, 2, 64, 3, 300, 1):
         check(device, batch(count))
 
@@ -68,7 +68,7 @@ def test_our_own_environment_does_not_reach_the_worker(open_worker, monkeypatch,
 
 
 def test_a_feed_that_does_not_fit_never_reaches_the_worker(open_worker):
-    with pytest.raises(CookbookError, match="wrong input names"):
+    with pytest.raises(CookbookError, match="unknown or missing inputs"):
         open_worker().infer({"z": batch(1)})
 
 
@@ -105,4 +105,4 @@ def test_onnxruntime_in_another_python_answers_as_here(tmp_path, version):
     if not python:
         pytest.skip(f"{variable} names no interpreter with numpy and onnxruntime")
     device = same_as_here(python, relu_model(tmp_path / "model.onnx"))
-    assert device.interpreter.startswith(f"Python {version}.")
+    assert device.worker.interpreter.startswith(f"Python {version}.")

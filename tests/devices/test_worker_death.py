@@ -57,7 +57,7 @@ def test_a_killed_worker_fails_every_call_that_waits_and_every_later_one(open_wo
     check(device, batch(1))
     futures = [device.submit({"x": batch(1, -3)}) for _ in range(4)]
     time.sleep(0.3)
-    os.kill(device._process.pid, signal.SIGKILL)
+    os.kill(device.worker.process.pid, signal.SIGKILL)
     for future in futures:
         error = within(20, future.result)
         assert isinstance(error, DeviceError), error
@@ -72,8 +72,8 @@ def test_a_killed_worker_fails_every_call_that_waits_and_every_later_one(open_wo
 def test_a_worker_killed_while_memory_grows_is_an_error(open_worker):
     device = open_worker()
     check(device, batch(1))
-    os.kill(device._process.pid, signal.SIGSTOP)
-    timer = threading.Timer(0.5, lambda: os.kill(device._process.pid, signal.SIGKILL))
+    os.kill(device.worker.process.pid, signal.SIGSTOP)
+    timer = threading.Timer(0.5, lambda: os.kill(device.worker.process.pid, signal.SIGKILL))
     timer.start()
     assert isinstance(within(20, lambda: device.infer({"x": batch(200)})), DeviceError)
     for count in (1, 200, 1):
@@ -83,7 +83,7 @@ def test_a_worker_killed_while_memory_grows_is_an_error(open_worker):
 def test_an_interrupt_of_the_whole_process_group_leaves_the_worker_alive(open_worker):
     device = open_worker()
     check(device, batch(1))
-    os.kill(device._process.pid, signal.SIGINT)
+    os.kill(device.worker.process.pid, signal.SIGINT)
     time.sleep(0.2)
     check(device, batch(2))
 
@@ -92,7 +92,7 @@ def test_the_worker_ends_when_its_parent_is_killed(fake_session_file, tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from helpers.devices.worker import WorkerDevice\n"
         f"d = WorkerDevice(sys.executable, Path({str(fake_session_file)!r}), Path('model'), {{}})\n"
-        "print(d._process.pid, flush=True); time.sleep(60)"
+        "print(d.worker.process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout.readline())

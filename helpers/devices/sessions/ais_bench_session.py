@@ -1,4 +1,4 @@
-"""Ascend, through the Python interface of ais_bench (Ascend/tools), where that is installed."""
+"""Ascend, through the Python interface of ais_bench (Ascend/tools), if that is installed."""
 
 import os
 import re
@@ -6,23 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-_FULL_NAME = re.compile(r"[^:]*:\d+:(.+)")  # node:index:tensor, as compiled models name their outputs
+_FULL_NAME = re.compile(r"[^:]*:\d+:(.+)")  # node:index:tensor, the names of a compiled model's outputs
 _FLOATS = {4: "float32", 2: "float16"}
 
 
 class AisBenchSession:
-    """One model of one static batch on one chip.
+    """One model of one static batch size on one device.
 
     Args:
         path: the .om.
-        device_id: the chip.
-        device, precision: of the target; both are in the .om already.
+        device_id: number of the device.
+        device, precision: of the target; the .om has both already.
     """
+
+    notes = ()
+    torch_network = None
 
     def __init__(self, path, device_id=0, device="NPU", precision="f16"):
         self.max_in_flight = 1
         self._session = None
-        # pyACL binds a context to a thread, and the documents do not say who sets it: every call is made from one.
+        # pyACL binds a context to a thread, and it is not documented who sets it: all calls share one thread.
         self._home = ThreadPoolExecutor(1, "ais-bench")
         try:
             self._home.submit(self._open, os.fspath(path), device_id).result()
@@ -30,10 +33,10 @@ class AisBenchSession:
             self.close()
             raise
 
-    def run(self, feeds):
-        """Runs one batch."""
+    def run(self, feeds, allocate=np.empty):
+        """Runs one batch; ais_bench allocates the outputs itself."""
         answers = self._home.submit(self._infer, [feeds[name] for name, _, _ in self.inputs]).result()
-        return {name: answer for (name, _, _), answer in zip(self.outputs, answers)}  # noqa: B905
+        return {name: answer for (name, _, _), answer in zip(self.outputs, answers)}, {}  # noqa: B905
 
     def close(self):
         """Frees the session, which ends with its last reference."""
@@ -48,8 +51,8 @@ class AisBenchSession:
         self._session = InferSession(device_id, path)
         self.inputs = [_describe(tensor) for tensor in self._session.get_inputs()]
         if any(axis is None for _, _, shape in self.inputs for axis in shape):
-            raise ValueError("ais_bench runs models of one static batch; compile without gears")
-        # The interface tells sizes and no types of outputs: the answer to zeros shows them.
+            raise ValueError("ais_bench runs models of one static batch size; compile without gears")
+        # The interface reports the sizes of outputs but not their types: the answer to zeros shows them.
         answers = self._infer([np.zeros(shape, dtype) for _, dtype, shape in self.inputs])
         names = [_own_name(tensor.name) for tensor in self._session.get_outputs()]
         self.outputs = [(name, a.dtype.name, list(a.shape)) for name, a in zip(names, answers)]  # noqa: B905
@@ -68,7 +71,7 @@ def _describe(tensor):
         return tensor.name, "float32", shape
     itemsize = tensor.realsize // int(np.prod(shape, dtype=np.int64))
     if itemsize not in _FLOATS:
-        raise ValueError(f"input {tensor.name} has {itemsize} bytes a value; float32 or float16 is expected")
+        raise ValueError(f"input {tensor.name} has {itemsize} bytes per value; float32 or float16 is expected")
     return tensor.name, _FLOATS[itemsize], shape
 
 

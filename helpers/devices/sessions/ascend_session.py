@@ -10,31 +10,31 @@ import numpy as np
 
 from .ascend.calls import AclError
 from .ascend.model import Model
-from .ascend.process import Chip, start_acl
+from .ascend.process import AclDevice, start_acl
 from .ascend.slot import Slot
 
 
 class AscendSession:
-    """A model on one chip, run through a pipeline of slots: one copies in or out while another executes.
+    """A model on one device, run through a pipeline of slots: one copies in or out while another executes.
 
     Everything is opened and freed on a thread of the session's own, which no KeyboardInterrupt reaches.
 
     Args:
         path: the .om.
-        device_id: the chip.
-        max_in_flight: slots; fewer when the chip's memory is too small, which `notes` says.
+        device_id: number of the device.
+        max_in_flight: slots; fewer, with a line in `notes`, if the device's memory is too small.
         timeout_s: when a task that does not end counts as lost.
-        device, precision: of the target; both are in the .om already.
+        device, precision: of the target; the .om has both already.
 
     Raises:
         AclError: acl refused; nothing is left behind.
     """
 
-    fills_memory = True
+    torch_network = None
 
     def __init__(self, path, device_id=0, max_in_flight=2, timeout_s=600.0, device="NPU", precision="f16"):
         self.notes, self.max_in_flight = [], 0
-        self._timeout_s, self._chip, self._lost = timeout_s, None, None
+        self._timeout_s, self._device, self._lost = timeout_s, None, None
         self._execute_lock = threading.Lock()
         self._slots = queue.Queue()
         self._stack = contextlib.ExitStack()
@@ -53,8 +53,8 @@ class AscendSession:
             allocate: called with (shape, dtype) for the memory of each output.
 
         Raises:
-            ValueError: the shapes are those of no gear.
-            AclError: the call failed; its `kind` says what that means for the next one.
+            ValueError: no gear has these shapes.
+            AclError: the call failed; `kind` says what that means for the next one.
         """
         if self._lost is not None:
             raise self._lost
@@ -63,7 +63,7 @@ class AscendSession:
         try:
             if slot is None:
                 raise RuntimeError("the session is closed")
-            self._chip.enter()
+            self._device.enter()
             return slot.run(feeds, gear, self._execute_lock, allocate)
         except AclError as error:
             if error.kind == "lost":
@@ -73,7 +73,7 @@ class AscendSession:
             self._slots.put(slot)
 
     def close(self):
-        """Frees everything, in reverse order; every step is tried, also on a chip that answers no more."""
+        """Frees everything, in reverse order; every step is tried, even on a device that does not answer."""
         if self._home is None:
             return
         home, self._home = self._home, None
@@ -84,16 +84,16 @@ class AscendSession:
     def _open(self, path, device_id, max_in_flight):
         calls = start_acl()
         self.simulated = bool(getattr(calls.module, "__double__", False))
-        # For a session that nobody closes. It runs before acl is finalised, since it is registered after that.
+        # For a session that is never closed. It runs before acl is finalised, since it is registered after that.
         atexit.register(self._free)
-        self._chip = Chip(calls, device_id, self._stack)
+        self._device = AclDevice(calls, device_id, self._stack)
         self._model = Model(calls, path, self._stack)
         self._open_slots(calls, max_in_flight)
         self.inputs = [tensor.describe() for tensor in self._model.inputs]
         self.outputs = [tensor.describe() for tensor in self._model.outputs]
 
     def _open_slots(self, calls, wanted):
-        """As many slots, and as large, as the chip's memory holds."""
+        """As many slots, and as large, as fit in the device's memory."""
         gears = sorted(range(len(self._model.gears)), key=lambda gear: _feed_bytes(self._model, gear))
         plans = [(gears[:kept], count) for kept in range(len(gears), 0, -1) for count in sorted({wanted, 1})[::-1]]
         refused = None
@@ -101,7 +101,7 @@ class AscendSession:
             with contextlib.ExitStack() as trial:
                 try:
                     slots = [
-                        Slot(calls, self._chip, self._model, allowed, self._timeout_s, trial) for _ in range(count)
+                        Slot(calls, self._device, self._model, allowed, self._timeout_s, trial) for _ in range(count)
                     ]
                 except AclError as error:
                     if error.kind != "memory":
@@ -121,20 +121,20 @@ class AscendSession:
         if refused is not None:
             largest = max(shape[0] for shape in self._model.inputs[0].shapes)
             self.notes.append(
-                f"the chip's memory is too small for {wanted} calls in flight with batches of {largest} ({refused}):"
-                f" runs {len(slots)} with batches up to {self.batches[-1]}"
+                f"the device's memory is too small for {wanted} calls in flight with batches of {largest}"
+                f" ({refused}): using {len(slots)} with batches of up to {self.batches[-1]}"
             )
 
     def _free(self):
         atexit.unregister(self._free)
-        # A call may still run: an interrupted caller knows nothing of a thread that was about to start.
+        # A call may still be running: an interrupted caller does not know of a thread that was about to start.
         for _ in range(self.max_in_flight):
             self._slots.get()
         self.max_in_flight = 0
         self._slots.put(None)
-        if self._chip is not None:
+        if self._device is not None:
             with contextlib.suppress(AclError):
-                self._chip.enter()
+                self._device.enter()
         self._stack.close()
 
 
@@ -148,5 +148,5 @@ def open_session(path, **options):
 
 
 def count_devices():
-    """Chips that this machine shows to acl."""
+    """Devices that acl finds on this machine."""
     return start_acl()("rt.get_device_count")

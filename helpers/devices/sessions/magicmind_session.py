@@ -1,4 +1,4 @@
-"""Cambricon MagicMind on an MLU, from a model of `helpers.compile.magicmind` with its interface beside it."""
+"""Cambricon MagicMind on an MLU, from a model of `helpers.compile.magicmind` with its interface file next to it."""
 
 import contextlib
 import json
@@ -10,11 +10,14 @@ import numpy as np
 
 
 class MagicMindSession:
-    """A built model on one MLU with a context, a queue and inputs a slot.
+    """A built model on one MLU; each slot has its own context, queue and inputs.
 
     The thread rules of contexts and queues are not public: a slot serves one call at a time, and every call
-    makes the device active in its own thread first.
+    activates the device in its own thread first.
     """
+
+    notes = ()
+    torch_network = None
 
     def __init__(self, path, precision=None, device="MLU", device_id=0, max_in_flight=1):
         import magicmind
@@ -36,12 +39,12 @@ class MagicMindSession:
             self.close()
             raise
 
-    def run(self, feeds):
+    def run(self, feeds, allocate=np.empty):
         """Runs one batch on a free slot."""
         slot = self._slots.get()
         try:
             _require(self._device.active(), "activating the device")
-            return self._run_slot(slot, feeds)
+            return self._run_slot(slot, feeds, allocate)
         finally:
             self._slots.put(slot)
 
@@ -57,7 +60,7 @@ class MagicMindSession:
     def _open(self, path, device_type, device_id):
         count = self._system.device_count()
         if not 0 <= device_id < count:
-            raise ValueError(f"there is no MLU {device_id}; {count} found")
+            raise ValueError(f"no MLU {device_id}; {count} found")
         mm = self._mm
         self._model = mm.Model()
         _require(self._model.deserialize_from_file(os.fspath(path)), "reading the model")
@@ -68,7 +71,7 @@ class MagicMindSession:
         config.device_type = device_type
         self._engine = self._model.create_i_engine(config)
         if self._engine is None:
-            raise RuntimeError("MagicMind gave no engine for this model")
+            raise RuntimeError("MagicMind returned no engine for this model")
         for _ in range(self.max_in_flight):
             context = self._engine.create_i_context()
             self._slots.put(_Slot(context, self._device.create_queue(), context.create_inputs()))
@@ -86,9 +89,9 @@ class MagicMindSession:
             for have, wanted in zip(actual, expected)  # noqa: B905 (Python 3.8)
         )
         if not agree:
-            raise ValueError(f"the model takes {actual}, the file beside it says {expected}")
+            raise ValueError(f"the model takes {actual}, its interface file says {expected}")
 
-    def _run_slot(self, slot, feeds):
+    def _run_slot(self, slot, feeds, allocate):
         started = time.perf_counter()
         (array,) = [feeds[name] for name, _, _ in self.inputs]
         if self._feed_axes is not None:
@@ -96,27 +99,23 @@ class MagicMindSession:
         slot.inputs[0].from_numpy(array)
         slot.inputs[0].to(self._device)
         fed = time.perf_counter()
-        outputs = []  # a new list a call: tensors of the last one would be written over
+        outputs = []  # a new list per call: the tensors of the last one would be overwritten
         _require(slot.context.enqueue(slot.inputs, outputs, slot.queue), "enqueue")
         _require(slot.queue.sync(), "waiting for the device")
         done = time.perf_counter()
         answer = np.asarray(outputs[0].asnumpy())
         if self._answer_axes is not None:
             answer = answer.transpose(self._answer_axes)
-        # A copy: the tensor's memory goes with the list.
-        result = _Outputs({self.outputs[0][0]: np.array(answer, order="C")})
-        result.seconds = {"h2d": fed - started, "execute": done - fed, "d2h": time.perf_counter() - done}
-        return result
+        output = allocate(answer.shape, answer.dtype)
+        np.copyto(output, answer)  # the tensor's memory goes with the list
+        seconds = {"h2d": fed - started, "execute": done - fed, "d2h": time.perf_counter() - done}
+        return {self.outputs[0][0]: output}, seconds
 
 
 class MagicMindError(RuntimeError):
-    """A status that is not good; the same call may succeed next time."""
+    """A status other than OK; the same call may succeed next time."""
 
     kind = "failed"
-
-
-class _Outputs(dict):
-    seconds = None
 
 
 class _Slot:
@@ -125,7 +124,7 @@ class _Slot:
 
 
 def count_devices():
-    """How many MLUs this interpreter finds."""
+    """Number of MLUs that this interpreter finds."""
     import magicmind.python.runtime as mm
 
     with mm.System() as system:
@@ -133,7 +132,7 @@ def count_devices():
 
 
 def _orders(layout):
-    """How to transpose from the graph's layout to the model's, and back; None where they agree."""
+    """Transpositions from the graph's layout to the model's and back; None if they agree."""
     if layout is None:
         return None, None
     outside, inside = layout

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU, CUDA or, in the package onnxruntime-cann, an Ascend chip."""
+"""ONNX Runtime, on the CPU, on CUDA, or on an Ascend device with the package onnxruntime-cann."""
 
 import os
 
@@ -15,12 +15,16 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _PROVIDERS = {"CPU": "CPUExecutionProvider", "CUDA": "CUDAExecutionProvider", "CANN": "CANNExecutionProvider"}
-# CANN compiles the graph itself, by default in f16; ATC's names of the precisions.
+# CANN compiles the graph itself, in f16 by default; precisions have ATC's names.
 _CANN_PRECISION = {"f16": "force_fp16", "f32": "must_keep_origin_dtype"}
 
 
 class OnnxRuntimeSession:
-    """An ONNX Runtime session on one named provider, never on another one silently."""
+    """An ONNX Runtime session on one named provider, never silently on another one."""
+
+    simulated = False
+    notes = ()
+    torch_network = None
 
     def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=2, device_id=0):
         import onnxruntime
@@ -34,8 +38,8 @@ class OnnxRuntimeSession:
             options.intra_op_num_threads = threads
         chosen = (provider, _provider_options(device, device_id, precision))
         self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=[chosen])
-        # The runtime falls back to the CPU with no more than a warning, and onnxruntime-cann lists its provider as
-        # available on a machine without CANN: what the session has is all that counts.
+        # The runtime falls back to the CPU with just a warning, and onnxruntime-cann lists its provider as available
+        # on a machine without CANN: only the session's own list counts.
         actual = self._session.get_providers()[0]
         if actual != provider:
             raise RuntimeError(f"ONNX Runtime fell back to {actual}; asked for {provider}")
@@ -45,10 +49,10 @@ class OnnxRuntimeSession:
         self.batches = None if first is None else [first]
         self.max_in_flight = max_in_flight
 
-    def run(self, feeds):
-        """Runs one batch."""
+    def run(self, feeds, allocate=np.empty):
+        """Runs one batch; ONNX Runtime allocates the outputs itself."""
         names = [name for name, _, _ in self.outputs]
-        return dict(zip(names, self._session.run(names, dict(feeds))))  # noqa: B905 (Python 3.8)
+        return dict(zip(names, self._session.run(names, dict(feeds)))), {}  # noqa: B905 (Python 3.8)
 
     def close(self):
         """Frees the session."""

@@ -5,13 +5,17 @@ import queue
 
 import numpy as np
 
-# OpenVINO's own default is silently bf16 on CPUs that have it, so the precision is always named.
-# What int8 leaves out, norms above all, stays f32.
+# OpenVINO's own default is silently bf16 on CPUs that support it, so the precision is always named.
+# What int8 does not cover, norms above all, stays f32.
 _PRECISION = {"f32": "f32", "f16": "f16", "bf16": "bf16", "f16_weights": "f32", "int8": "f32"}
 
 
 class OpenVinoSession:
-    """A compiled OpenVINO model with one infer request a slot."""
+    """A compiled OpenVINO model with one infer request per slot."""
+
+    simulated = False
+    notes = ()
+    torch_network = None
 
     def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=2, cache_folder=""):
         import openvino
@@ -32,16 +36,17 @@ class OpenVinoSession:
         for _ in range(max_in_flight):
             self._requests.put(self._model.create_infer_request())
 
-    def run(self, feeds):
+    def run(self, feeds, allocate=np.empty):
         """Runs one batch on a free request."""
         request = self._requests.get()
         try:
             request.infer(dict(feeds), share_inputs=True)
-            # Copied, because the request's own tensors are overwritten by its next call.
-            return {
-                name: np.array(request.get_output_tensor(index).data)
-                for index, (name, _, _) in enumerate(self.outputs)
-            }
+            outputs = {}
+            for index, (name, _, _) in enumerate(self.outputs):
+                data = request.get_output_tensor(index).data
+                outputs[name] = allocate(data.shape, data.dtype)
+                np.copyto(outputs[name], data)  # the request's own tensors are overwritten by its next call
+            return outputs, {}
         finally:
             self._requests.put(request)
 

@@ -1,11 +1,16 @@
-"""PyTorch, on the CPU or CUDA, from a TorchScript file with its tensor names beside it."""
+"""PyTorch, on the CPU or CUDA, from a TorchScript file that also holds its tensor names."""
 
 import json
 import os
 
+import numpy as np
+
 
 class TorchSession:
     """A traced network; f16 and bf16 run under autocast, so that norms keep float32."""
+
+    simulated = False
+    notes = ()
 
     def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=1):
         import torch
@@ -25,19 +30,19 @@ class TorchSession:
         self.batches = None
         self.max_in_flight = max_in_flight
         self._autocast = {"f32": None, "f16": torch.float16, "bf16": torch.bfloat16}[precision]
-        # On a GPU the windows are cut and summed there; a CPU has nothing to save by that.
+        # On a GPU the windows are cut and summed there; on a CPU that would save nothing.
         on_gpu = self._device.type == "cuda"
         self.torch_network = (self._module, str(self._device), self._autocast) if on_gpu else None
 
-    def run(self, feeds):
-        """Runs one batch."""
+    def run(self, feeds, allocate=np.empty):
+        """Runs one batch; torch allocates the output itself."""
         torch = self._torch
         tensors = [torch.from_numpy(feeds[name]).to(self._device) for name, _, _ in self.inputs]
         autocast = torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
         with torch.inference_mode(), autocast:
             result = self._module(*tensors)
         name, dtype, _ = self.outputs[0]
-        return {name: result.float().cpu().numpy() if dtype == "float32" else result.cpu().numpy()}
+        return {name: result.float().cpu().numpy() if dtype == "float32" else result.cpu().numpy()}, {}
 
     def close(self):
         """Frees the network."""

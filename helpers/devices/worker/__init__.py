@@ -1,4 +1,4 @@
-"""A device in another interpreter: requests over pipes, arrays over shared memory."""
+"""A session in another interpreter: requests over pipes, arrays over shared memory."""
 
 from helpers.devices.worker.parent import WorkerDevice, count_devices
 

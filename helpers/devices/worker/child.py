@@ -1,8 +1,8 @@
 """The worker's program: standard library and numpy only, Python 3.8 or newer; never imports `helpers`.
 
-Started as `python child.py`. Reads one JSON request a line from standard input and writes one JSON
-answer a line to what was standard output; the runtime's own prints go to standard error. Arrays lie in a file
-that both processes map.
+Started as `python child.py`. Reads one JSON request per line from standard input and writes one JSON answer per line
+to the original standard output; whatever the runtime prints goes to standard error. Arrays are in a file that both
+processes map.
 
 Requests: {"open": {...}} once, then {"run": slot, "feeds": [...]} and {"close": true}; or {"count": file} alone.
 """
@@ -24,7 +24,7 @@ def main():
     """Serves requests until the pipe closes."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    # Stopping a cell interrupts the whole process group; the worker ends when its parent says so or goes.
+    # Stopping a notebook cell interrupts the whole process group; the worker ends with its parent or on request.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lock = threading.Lock()
 
@@ -63,7 +63,7 @@ def main():
 
 
 class Server:
-    """A session and the memory it is fed from."""
+    """A session and the shared memory of its feeds and outputs."""
 
     def __init__(self, session_file, model, options):
         self.session = load_session_module(session_file).open_session(model, **options)
@@ -71,14 +71,14 @@ class Server:
         self.memory = None
 
     def description(self):
-        """What the parent needs to know of the session."""
+        """The session's description for the parent."""
         return {
             "inputs": self.session.inputs,
             "outputs": self.session.outputs,
             "batches": self.session.batches,
             "max_in_flight": self.session.max_in_flight,
-            "notes": list(getattr(self.session, "notes", ())),
-            "simulated": bool(getattr(self.session, "simulated", False)),
+            "notes": list(self.session.notes),
+            "simulated": self.session.simulated,
             "python": sys.version.split()[0],
             "numpy": np.__version__,
         }
@@ -93,17 +93,14 @@ class Server:
         self.pool.submit(self.run, request, answer)
 
     def run(self, request, answer):
-        """Runs one slot: feeds are read where they lie, outputs are written behind them."""
+        """Runs one slot: feeds are read in place, outputs are written behind them."""
         slot = request["run"]
         try:
             feeds = {name: self.view(dtype, shape, at) for name, dtype, shape, at in request["feeds"]}
             room = OutputRoom(self.view, request["outputs_at"], request["outputs_room"])
-            if getattr(self.session, "fills_memory", False):
-                outputs = self.session.run(feeds, allocate=room.allocate)
-            else:
-                outputs = self.session.run(feeds)
+            outputs, seconds = self.session.run(feeds, room.allocate)
             placed = [room.place(name, array) for name, array in outputs.items()]
-            answer({"done": slot, "outputs": placed, "seconds": getattr(outputs, "seconds", {})})
+            answer({"done": slot, "outputs": placed, "seconds": seconds})
         except BaseException as error:
             answer(dict(describe(error), failed=slot))
 
@@ -119,7 +116,7 @@ class Server:
 
 
 class OutputRoom:
-    """The shared memory that one call's outputs go to."""
+    """The shared memory for the outputs of one call."""
 
     def __init__(self, view, at, room):
         self._view, self._at, self._room = view, at, room
@@ -138,7 +135,7 @@ class OutputRoom:
         return array
 
     def place(self, name, array):
-        """[name, dtype, shape, offset] of an output, copied into shared memory unless it was made there."""
+        """[name, dtype, shape, offset] of an output, copied into shared memory unless it was allocated there."""
         if id(array) not in self._given:
             source, array = array, self.allocate(array.shape, array.dtype)
             array[...] = source
@@ -146,7 +143,7 @@ class OutputRoom:
 
 
 def load_session_module(session_file):
-    """A session module by its path, as part of a package, so that it can import the files beside it."""
+    """A session module by its path, as part of a package, so that it can import the files next to it."""
     folder, name = os.path.split(os.path.abspath(session_file))
     package = types.ModuleType("worker_sessions")
     package.__path__ = [folder]
@@ -155,7 +152,7 @@ def load_session_module(session_file):
 
 
 def describe(error):
-    """An error as one line, and how bad it is where the session says so."""
+    """An error as one line, with the kind that a session's own errors carry; others have none."""
     text = " ".join(str(error).split())
     name = type(error).__name__
     return {"error": f"{name}: {text}" if text else name, "kind": getattr(error, "kind", None)}

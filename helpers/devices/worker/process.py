@@ -1,4 +1,4 @@
-"""The worker's process: started with a clean environment, spoken to line by line, ended in order."""
+"""The worker's process: starts with a clean environment, talks in lines of JSON, ends in order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from helpers.devices.base import DeviceFault, device_error
 from helpers.errors import DeviceError, ResourceError
 
 _CHILD = Path(__file__).with_name("child.py")
-# Variables of this environment that would lead another interpreter to our packages.
+# Variables of this environment that would make another interpreter import our packages.
 _SCRUBBED = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONPATH")
 _END_S = 30.0
 
@@ -60,8 +61,8 @@ class WorkerProcess:
     def ended(self) -> bool:
         return self._process.poll() is not None
 
-    def ask(self, request: dict) -> dict | int:
-        """The answer to the first request.
+    def ask(self, request: dict) -> Any:
+        """Sends the first request and returns the value of its answer.
 
         Raises:
             DeviceError: the worker refuses, or dies.
@@ -92,7 +93,7 @@ class WorkerProcess:
                 raise self.explain_death() from None
 
     def answers(self) -> Iterator[dict]:
-        """Answers as they come, until the worker says that it closed, or hangs up, or talks nonsense."""
+        """Answers as they come, until the worker reports its end, closes the pipe or sends invalid JSON."""
         with contextlib.suppress(ValueError, OSError):
             for line in self._process.stdout:
                 answer = json.loads(line)
@@ -101,10 +102,10 @@ class WorkerProcess:
                 yield answer
 
     def explain_death(self) -> DeviceFault:
-        """The error of a worker that hung up: its exit code and its last words."""
+        """The error of a worker that closed the pipe: its exit code and its last line of standard error."""
         try:
             code = self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # it hung up but lives on
+        except subprocess.TimeoutExpired:  # it closed the pipe but is still running
             self._process.kill()
             code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -118,7 +119,7 @@ class WorkerProcess:
         self._process.kill()
 
     def end(self) -> None:
-        """Lets the worker free its device and end; kills it when that takes too long."""
+        """Asks the worker to free its device and end; kills it if that takes too long."""
         with contextlib.suppress(DeviceError):
             self.send({"close": True})
         try:
@@ -129,23 +130,23 @@ class WorkerProcess:
 
     def free(self) -> None:
         """Closes the pipes of a worker that ended."""
-        with contextlib.suppress(BrokenPipeError):  # what a dead worker never read
+        with contextlib.suppress(BrokenPipeError):  # a request that a dead worker never read
             self._process.stdin.close()
         self._process.stdout.close()
         self._stderr.close()
 
 
-def reserve_shared_file(size: int):
-    """A named temporary file of `size` bytes: in shared memory, or on disk where that is too small.
+def reserve_shared_file(size: int) -> IO[bytes]:
+    """A named temporary file of `size` bytes: in shared memory, or on disk if that is too small.
 
     Raises:
-        ResourceError: neither has the room. Containers often give shared memory 64 MB.
+        ResourceError: neither has enough room. Containers often limit shared memory to 64 MB.
     """
-    problem = None
+    problem: OSError | None = None
     for folder in filter(os.path.isdir, ("/dev/shm", tempfile.gettempdir())):  # noqa: S108
         stream = tempfile.NamedTemporaryFile(prefix="cookbook-", dir=folder)  # noqa: SIM115
         try:
-            # Reserved now, because a write into a file that only pretends its size ends in SIGBUS, not in an error.
+            # Reserved now: a write into a sparse file on a full disk ends in SIGBUS, not in an exception.
             os.posix_fallocate(stream.fileno(), 0, size)
         except OSError as error:
             stream.close()
@@ -154,7 +155,7 @@ def reserve_shared_file(size: int):
             return stream
     raise ResourceError(
         "no room to pass arrays to the worker",
-        received=problem.strerror,
+        received=problem.strerror if problem else "no folder for temporary files",
         expected=f"{size >> 20} MB in /dev/shm or {tempfile.gettempdir()}",
         remedy="Lower batch_size, or give the container more shared memory.",
     )

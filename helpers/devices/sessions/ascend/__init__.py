@@ -1,1 +1,1 @@
-"""The parts of the Ascend session, each on `acl` alone; `acl` comes with CANN and is imported when a model opens."""
+"""Parts of the Ascend session, on `acl` alone, which comes with CANN and is imported when a model is opened."""

@@ -1,18 +1,18 @@
 """Calls of `acl`: a return code that is not 0 becomes an error with the function's name and the code."""
 
-# Codes of acl's headers (acl_base_rt.h, rt_error_codes.h) that decide what can still be done.
+# Codes of acl's headers (acl_base_rt.h, rt_error_codes.h) that decide whether the device can still be used.
 OUT_OF_MEMORY = frozenset({200000, 207001, 207018, 245000, 245002})
-# The chip or its driver is gone, or a task never came back: nothing more can be run in this context.
+# The device or its driver is gone, or a task never came back: nothing more can be run in this context.
 LOST = frozenset({107001, 107019, 107020, 507046, 507899})
 
 
 class AclError(RuntimeError):
-    """`acl.<api> returned <code>`, with acl's own last message behind it where there is one.
+    """`acl.<api> returned <code>`, followed by acl's own last message if there is one.
 
     Attributes:
         api: the function, `acl.mdl.execute_async`.
-        code: what it returned.
-        kind: "memory", "lost" (the chip cannot be used any more) or "failed" (this call failed; another may not).
+        code: its return code.
+        kind: "memory", "lost" (the device cannot be used any more) or "failed" (this call failed; another may not).
     """
 
     def __init__(self, api, code, message=""):
@@ -23,7 +23,7 @@ class AclError(RuntimeError):
 
 
 class Calls:
-    """`acl`'s functions by name. `calls("rt.malloc", size, 0)` gives the value, or raises AclError.
+    """`acl`'s functions by name. `calls("rt.malloc", size, 0)` returns the value or raises AclError.
 
     acl returns `code`, or `(value, code)`, or `(value, value, code)`. Functions that return a value without a code
     (`acl.mdl.create_desc`) are called on `module` itself.

@@ -1,12 +1,12 @@
-"""A loaded .om: its tensors as its description gives them, and the gears it was compiled with."""
+"""A loaded .om: its tensors and the gears it was compiled with."""
 
 import os
 import re
 
 import numpy as np
 
-GEAR_INPUT = "ascend_mbatch_shape_data"  # the last input of a model with gears; acl writes it, the user never does
-# aclDataType -> numpy. The model decides: an int64 of the ONNX graph is often an int32 here.
+GEAR_INPUT = "ascend_mbatch_shape_data"  # the last input of a model with gears; written by acl, never by the user
+# aclDataType -> numpy. The compiled model decides: an int64 of the ONNX graph is often an int32 here.
 _DTYPES = {
     0: "float32",
     1: "float16",
@@ -28,30 +28,30 @@ class Tensor:
     """One input or output.
 
     Attributes:
-        name: of the ONNX graph's tensor where the model keeps it (`node:index:tensor`), else as the model has it.
+        name: of the ONNX graph's tensor if the model keeps it (`node:index:tensor`), else the model's own name.
         dtype: numpy's.
-        shapes: one a gear, in the order of `Model.gears`; one alone in a model without gears.
-        nbytes: acl's size of the largest gear.
+        shapes: one per gear, in the order of `Model.gears`; a single one in a model without gears.
+        nbytes: acl's size for the largest gear.
     """
 
     def __init__(self, name, code, shapes, nbytes):
         if code not in _DTYPES:
-            raise ValueError(f"tensor {name} has acl data type {code}, which numpy has not")
+            raise ValueError(f"tensor {name} has acl data type {code}, which numpy does not have")
         self.name = name
         self.dtype = np.dtype(_DTYPES[code])
         self.shapes, self.nbytes = shapes, nbytes
 
     def describe(self):
-        """(name, dtype name, shape); an axis that gears change is None."""
+        """(name, dtype name, shape); an axis that differs between gears is None."""
         axes = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*self.shapes)]  # noqa: B905 (Python 3.8)
         return self.name, self.dtype.name, axes
 
 
 class Model:
-    """A model in the chip's memory.
+    """A model in the device's memory.
 
     Args:
-        calls: of `start_acl`; the thread has entered the chip's context.
+        calls: of `start_acl`; the thread has entered the device's context.
         path: the .om.
         stack: a contextlib.ExitStack that unloads it.
 
@@ -59,7 +59,7 @@ class Model:
         id, desc: acl's.
         gears: batch sizes, [height, width] or flat lists of dims, as acl lists them; [None] for a static model.
         inputs, outputs: tensors; the gear input is not among them.
-        gear_index: where the gear input is, or None.
+        gear_index: index of the gear input, or None.
     """
 
     def __init__(self, calls, path, stack):
@@ -79,7 +79,7 @@ class Model:
         self.inputs = [
             self._tensor("input", index, [shapes[place] for shapes in by_gear]) for place, index in enumerate(indices)
         ]
-        self.outputs = []  # their shapes are known once each gear was set: see `read_outputs`
+        self.outputs = []  # their shapes are known once each gear has been set: see `read_outputs`
 
     def read_outputs(self, dataset):
         """Reads the outputs' shapes, gear by gear, with an input dataset that has its buffers."""
@@ -94,7 +94,7 @@ class Model:
         ]
 
     def set_gear(self, dataset, gear):
-        """Sets the gear of an input dataset; without it a model runs its largest gear on whatever is in memory."""
+        """Sets the gear of an input dataset; without it a model runs its largest gear, on stale memory."""
         value = self.gears[gear]
         where = (self.id, dataset, self.gear_index)
         if self._kind == "batch":
@@ -108,16 +108,16 @@ class Model:
         """The gear whose inputs have these shapes.
 
         Raises:
-            ValueError: no gear has; they are listed.
+            ValueError: no gear has them; the message lists those there are.
         """
         for gear in range(len(self.gears)):
             if all(tuple(t.shapes[gear]) == tuple(shapes[t.name]) for t in self.inputs):
                 return gear
         known = ", ".join(f"{t.name} {[tuple(shape) for shape in t.shapes]}" for t in self.inputs)
-        raise ValueError(f"no gear of the model has the shapes {shapes}; it has {known}")
+        raise ValueError(f"no gear of the model has the shapes {shapes}; available: {known}")
 
     def gear_bytes(self):
-        """Size of the gear input."""
+        """Bytes of the gear input."""
         return self._calls.module.mdl.get_input_size_by_index(self.desc, self.gear_index)
 
     def _read_gears(self):
@@ -144,7 +144,7 @@ class Model:
 
 
 def _fill(kind, gear, dims):
-    """The inputs' shapes at a gear: the -1s of a batch or an image size filled in, or all dims as a dims gear has."""
+    """The inputs' shapes at a gear: -1 filled in with its batch or image size, or all dims of a dims gear."""
     if kind is None:
         return dims
     if kind == "dims":

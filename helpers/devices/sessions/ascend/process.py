@@ -1,4 +1,4 @@
-"""acl once a process: initialised by the first chip that is opened, finalised when the process ends."""
+"""acl once per process: initialised when the first device is opened, finalised when the process ends."""
 
 import atexit
 import os
@@ -6,7 +6,7 @@ import threading
 
 from .calls import Calls
 
-REPEATED_INIT = 100002  # documented as ignorable: somebody else in this process initialised acl, and finalises it
+REPEATED_INIT = 100002  # documented as ignorable: other code in this process initialised acl, and finalises it
 
 _lock = threading.Lock()
 _calls = None
@@ -16,7 +16,7 @@ def start_acl():
     """The process's `Calls`, with acl initialised.
 
     Raises:
-        ImportError: there is no `acl` in this interpreter.
+        ImportError: this interpreter has no `acl`.
         AclError: acl cannot be initialised.
     """
     global _calls
@@ -38,13 +38,13 @@ def _finalise(calls, process):
         calls("finalize")
 
 
-class Chip:
-    """One chip, with a context of its own that any thread may enter.
+class AclDevice:
+    """One device, with a context of its own that any thread may enter.
 
     Args:
         calls: of `start_acl`.
-        number: the chip, counted from 0 among those that ASCEND_RT_VISIBLE_DEVICES shows.
-        stack: a contextlib.ExitStack that ends the context and lets go of the chip.
+        number: of the device, from 0 among those that ASCEND_RT_VISIBLE_DEVICES shows.
+        stack: a contextlib.ExitStack that destroys the context and releases the device.
     """
 
     def __init__(self, calls, number, stack):
@@ -53,7 +53,7 @@ class Chip:
         stack.callback(calls, "rt.reset_device", number)
         self._context = calls("rt.create_context", number)
         stack.callback(calls, "rt.destroy_context", self._context)
-        # Where host and device are one machine (200I, RC mode) a "host" copy is one within device memory.
+        # If host and device are one machine (200I, RC mode), a "host" copy is one within device memory.
         self.shares_memory = calls("rt.get_run_mode") == 0
 
     def enter(self):

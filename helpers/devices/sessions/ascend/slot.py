@@ -1,4 +1,4 @@
-"""One place in the pipeline: buffers on the chip, pinned memory beside them, and a stream that works on both."""
+"""One slot of the pipeline: buffers on the device, pinned host memory for each, and a stream that copies between."""
 
 import contextlib
 import ctypes
@@ -10,27 +10,21 @@ HUGE_PAGES_FIRST = 0  # aclrtMemMallocPolicy
 HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3  # aclrtMemcpyKind
 
 
-class Outputs(dict):
-    """Arrays by name, and the seconds of the call's three steps: `h2d`, `execute`, `d2h`."""
-
-    seconds = {}  # noqa: RUF012 (replaced by each call, never changed)
-
-
 class Slot:
     """Buffers for one call, reused by every call.
 
     Args:
-        calls: of `start_acl`; the thread has entered the chip's context.
-        chip: of `process`.
+        calls: of `start_acl`; the thread has entered the device's context.
+        device: the `AclDevice` of `process`.
         model: a loaded model.
         gears: indices of the gears that the buffers must hold.
         timeout_s: when a task that does not end counts as lost.
         stack: a contextlib.ExitStack that frees everything, in reverse order.
     """
 
-    def __init__(self, calls, chip, model, gears, timeout_s, stack):
+    def __init__(self, calls, device, model, gears, timeout_s, stack):
         self._calls, self._model, self._stack = calls, model, stack
-        self._shares_memory, self._timeout_ms = chip.shares_memory, int(timeout_s * 1000)
+        self._shares_memory, self._timeout_ms = device.shares_memory, int(timeout_s * 1000)
         self._has_timeout = calls.offers("rt.synchronize_stream_with_timeout")
         self._stream = calls("rt.create_stream")
         stack.callback(calls, "rt.destroy_stream", self._stream)
@@ -45,16 +39,16 @@ class Slot:
         self._views = {}
 
     def run(self, feeds, gear, execute_lock, allocate):
-        """Copies in, executes and copies out; other slots do the same meanwhile, but for executing.
+        """Copies in, executes and copies out, while other slots copy too; returns (outputs, seconds of the steps).
 
         Args:
             feeds: arrays by name, in the gear's shapes.
             gear: its index.
-            execute_lock: the model's work memory is one, so one slot executes at a time.
+            execute_lock: the model has one work memory, so one slot executes at a time.
             allocate: called with (shape, dtype) for the memory of each output.
 
         Raises:
-            AclError: a call failed; nothing of this slot is in flight any more, unless the chip is lost.
+            AclError: a call failed; nothing of this slot is in flight any more, unless the device is lost.
         """
         inputs, outputs = self._find_views(gear)
         for tensor, view in zip(self._model.inputs, inputs):  # noqa: B905 (Python 3.8)
@@ -64,12 +58,11 @@ class Slot:
         except Exception:
             self._drain()
             raise
-        answer = Outputs()
+        answer = {}
         for tensor, view in zip(self._model.outputs, outputs):  # noqa: B905 (Python 3.8)
             answer[tensor.name] = allocate(view.shape, view.dtype)
             np.copyto(answer[tensor.name], view)
-        answer.seconds = seconds
-        return answer
+        return answer, seconds
 
     def _run_steps(self, gear, inputs, outputs, execute_lock):
         # The host waits for each step, so an error belongs to this call and needs no events between streams.
@@ -103,7 +96,7 @@ class Slot:
 
     def _drain(self):
         """Waits for what a failed call left on the stream, so that its buffers can be used or freed."""
-        with contextlib.suppress(Exception):  # the first error is the one to tell
+        with contextlib.suppress(Exception):  # the first error is the one to report
             self._synchronise()
 
     def _find_views(self, gear):
@@ -140,7 +133,7 @@ class Slot:
 
 
 class _Pair:
-    """A buffer on the chip and its pinned twin."""
+    """A buffer on the device and its pinned twin on the host."""
 
     def __init__(self, device, host, size):
         self.device, self.host, self.size = device, host, size
@@ -153,7 +146,7 @@ class _Pair:
 
 
 def _room(tensor, gears):
-    """Bytes that a tensor needs at the largest of some gears; acl's own figure where that is the largest of all."""
+    """Bytes that a tensor needs at the largest of some gears; acl's own figure if these are all gears."""
     if len(gears) == len(tensor.shapes):
         return tensor.nbytes
     return max(int(np.prod(tensor.shapes[gear], dtype=np.int64)) * tensor.dtype.itemsize for gear in gears)

@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 
 from helpers.qa.review import Review, ReviewCase
-from helpers.view.tables import Shown, html_table
+from helpers.view.tables import RichText, html_table
 
 _HERE = Path(__file__).parent
 KEYS = {
@@ -53,7 +53,7 @@ class CaseTable(anywidget.AnyWidget):
         self.on_msg(lambda _, content, __: react(str(content.get("key", ""))))
 
 
-def show_review(review: Review) -> Shown:
+def show_review(review: Review) -> RichText:
     """The table without a front end: worst first, flags with their figures."""
     names = review.run.recipe.score_names if review.run.scores else ()
     header = ("case", *names, "flags", "why", "verdicts")
@@ -68,7 +68,7 @@ def show_review(review: Review) -> Shown:
         for case in review.cases
     ]
     text = "\n".join("  ".join(str(cell) for cell in row) for row in (header, *rows))
-    return Shown(html_table(header, rows), text)
+    return RichText(html_table(header, rows), text)
 
 
 def _widget_row(review: Review, case: ReviewCase, names: Sequence[str]) -> dict:

@@ -13,7 +13,7 @@ from helpers.qa.finished import find_run
 from helpers.qa.journal import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts, rejected
 from helpers.qa.review import Review, open_review
 from helpers.view.progress import is_interactive
-from helpers.view.tables import Shown, html_table
+from helpers.view.tables import RichText, html_table
 
 _HEADLESS = "Headless run: the table and the pictures stand for the desk; open this notebook in JupyterLab to judge."
 
@@ -48,13 +48,13 @@ def start_review(
 def open_desk(review: Review, viewer: str | None = None, interactive: bool | None = None):
     """The desk when someone is there, else a line that says where it is."""
     if not is_interactive(interactive):
-        return Shown(f"<i>{_HEADLESS}</i>", _HEADLESS)
+        return RichText(f"<i>{_HEADLESS}</i>", _HEADLESS)
     from helpers.qa.desk import Desk
 
     return Desk(review, viewer or "auto")
 
 
-def export_review(review: Review) -> Shown:
+def export_review(review: Review) -> RichText:
     """Writes `qa.csv` and `rejected.csv` of all readers and runs into the outputs folder; says what is in them."""
     review.refresh()
     verdicts = review.verdicts
@@ -71,10 +71,10 @@ def export_review(review: Review) -> Shown:
     if verdicts.torn_lines:
         rows.append(("lines that a crash tore", verdicts.torn_lines, "left out; never acknowledged"))
     text = "\n".join(f"{what}: {count} ({where})" for what, count, where in rows)
-    return Shown(html_table(("", "count", "where"), rows), text)
+    return RichText(html_table(("", "count", "where"), rows), text)
 
 
-def export_for_editing(review: Review, cases: Sequence[str] | str | None) -> Shown:
+def export_for_editing(review: Review, cases: Sequence[str] | str | None) -> RichText:
     """Copies cases with masks and label names to `<outputs>/edit/<recipe>/<run>/` for ITK-SNAP or another editor.
 
     Raises:
@@ -85,12 +85,12 @@ def export_for_editing(review: Review, cases: Sequence[str] | str | None) -> Sho
     rows = [(name, *(path.name for path in copy_for_editing(review.run, name, folder))) for name in names]
     if not rows:
         text = "Nothing to correct: name cases in `edit`."
-        return Shown(f"<i>{text}</i>", text)
+        return RichText(f"<i>{text}</i>", text)
     text = "\n".join("  ".join(row) for row in rows)
-    return Shown(f"<code>{folder}</code><br>" + html_table(("case", "image", "mask", "labels"), rows), text)
+    return RichText(f"<code>{folder}</code><br>" + html_table(("case", "image", "mask", "labels"), rows), text)
 
 
-def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str] | str | None) -> Shown:
+def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str] | str | None) -> RichText:
     """Reads corrected masks back, each checked against its case's grid and labels.
 
     Args:
@@ -111,9 +111,9 @@ def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str
         rows.append((name, f"{correction.changed_voxels:,}", _show_dice(correction.dice), correction.path))
     if not rows:
         text = "No mask to read back: name cases in `corrected`."
-        return Shown(f"<i>{text}</i>", text)
+        return RichText(f"<i>{text}</i>", text)
     header = ("case", "changed", "Dice with the run's mask", "kept as")
-    return Shown(html_table(header, rows), "\n".join("  ".join(map(str, row)) for row in rows))
+    return RichText(html_table(header, rows), "\n".join("  ".join(map(str, row)) for row in rows))
 
 
 def edit_folder(review: Review) -> Path:

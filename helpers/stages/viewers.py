@@ -9,7 +9,7 @@ from helpers.stages.graph import FINAL
 from helpers.stages.infer import mask_name
 from helpers.view.netron_frame import offer_netron
 from helpers.view.progress import is_interactive
-from helpers.view.viewer import headless_line, no_volume_line, volume
+from helpers.view.viewer import headless_note, no_volume_note, volume
 from helpers.view.windows import load_window
 
 
@@ -28,10 +28,10 @@ def open_case(recipe: Recipe, run: Run, case_id: str | None = None):
     cases = {case.id: case for case in selected_cases(recipe, run)}
     files = cases[case_id] if case_id else next(iter(cases.values()))
     if not is_interactive(run.params.interactive):
-        return headless_line()
+        return headless_note()
     case = recipe.read_case(files, run.params)
     if case.geometry is None:
-        return no_volume_line()
+        return no_volume_note()
     return volume(
         case.image[recipe.shown_channel],
         case.truth,

@@ -21,7 +21,7 @@ from helpers.scoring.bootstrap import mean_interval
 from helpers.scoring.dice import dice
 from helpers.stages.parity import check_model_parity
 from helpers.view import figures
-from helpers.view.tables import Shown, html_table
+from helpers.view.tables import RichText, table
 from helpers.view.windows import load_window
 
 STEPS = ("read", "open", "infer", "write")
@@ -93,8 +93,8 @@ class Comparison:
             versions = {f"version of {name}": version for name, version in packages.items()}
             rows.append({**record["params"], **versions, **{f"machine: {name}": v for name, v in machine.items()}})
         names = dict.fromkeys(name for row in rows for name in row)
-        table = [(name, *(str(row.get(name)) for row in rows)) for name in names if name != "outputs"]
-        return [row for row in table if len(set(row[1:])) > 1]
+        listed = [(name, *(str(row.get(name)) for row in rows)) for name in names if name != "outputs"]
+        return [row for row in listed if len(set(row[1:])) > 1]
 
     def differences(self, other: FinishedRun) -> list[PairedDifference]:
         """Every score's paired differences between a run and the first."""
@@ -203,22 +203,22 @@ def _mean(values: Sequence[float]) -> float:
 _FOLDER = "comparisons"
 
 
-def show_runs(comparison: Comparison) -> Shown:
+def show_runs(comparison: Comparison) -> RichText:
     """The runs, the first of them is what the others are compared with."""
     rows = [
         (index, run.name, record["params"]["target"], record["params"]["precision"], len(run.cases))
         for index, (run, record) in enumerate(zip(comparison.runs, comparison.records, strict=True), start=1)
     ]
-    return _table(("", "run", "target", "precision", "masks"), rows)
+    return table(("", "run", "target", "precision", "masks"), rows)
 
 
-def show_differing_parameters(comparison: Comparison) -> Shown:
+def show_differing_parameters(comparison: Comparison) -> RichText:
     """Parameters and versions that are not the same in all runs."""
     rows = comparison.differing_parameters() or [("nothing differs", *("" for _ in comparison.runs))]
-    return _table(("parameter", *(run.name for run in comparison.runs)), rows)
+    return table(("parameter", *(run.name for run in comparison.runs)), rows)
 
 
-def show_scores(comparison: Comparison) -> Shown:
+def show_scores(comparison: Comparison) -> RichText:
     """Means of each run and the paired difference with its interval."""
     rows = [
         (row.score, run.name, *(f"{mean:.4f}" for mean in row.means), f"{row.mean:+.4f}",
@@ -227,26 +227,26 @@ def show_scores(comparison: Comparison) -> Shown:
         for row in comparison.differences(run)
     ]  # fmt: skip
     header = ("score", "run", "first run", "this run", "difference", "95 % interval", "cases", "")
-    return _table(header, rows or [("no score in common", *("" for _ in header[1:]))])
+    return table(header, rows or [("no score in common", *("" for _ in header[1:]))])
 
 
-def show_disagreements(comparison: Comparison) -> Shown:
+def show_disagreements(comparison: Comparison) -> RichText:
     """Each case's masks against the first run's, worst first."""
     rows = [
         (run.name, row.case, f"{row.differing:,}", _percent(row.share), _score(row.dice))
         for run in comparison.runs[1:]
         for row in comparison.disagreements(run)
     ]
-    return _table(("run", "case", "differing", "of all labelled", "Dice of the masks"), rows)
+    return table(("run", "case", "differing", "of all labelled", "Dice of the masks"), rows)
 
 
-def show_times(comparison: Comparison) -> Shown:
+def show_times(comparison: Comparison) -> RichText:
     """Mean seconds of a case by step."""
     rows = [
         (name, *(f"{steps[step]:.3f}" for step in STEPS), f"{sum(steps.values()):.3f}")
         for name, steps in comparison.mean_seconds().items()
     ]
-    return _table(("run", *(f"{step} s" for step in STEPS), "sum s"), rows)
+    return table(("run", *(f"{step} s" for step in STEPS), "sum s"), rows)
 
 
 def picture_of_scores(comparison: Comparison):
@@ -304,8 +304,3 @@ def _score(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f} %"
-
-
-def _table(header: tuple, rows: list[tuple]) -> Shown:
-    text = "\n".join("  ".join(str(cell) for cell in row) for row in (header, *rows))
-    return Shown(html_table(header, rows), text)

@@ -1,4 +1,4 @@
-"""Pictures and tables: static ones always, interactive ones when someone is there."""
+"""Pictures, tables and viewers: static ones in every run, interactive ones in an open notebook."""
 
 from helpers.view.tables import show_case_table, show_published
 from helpers.view.viewer import volume

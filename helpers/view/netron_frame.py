@@ -1,4 +1,4 @@
-"""netron in the notebook, opened by a click, so that "Run all" asks nothing of the network."""
+"""netron in a notebook, opened by a click, so that "Run All Cells" makes no network request."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from helpers.run.environment import package_version
 from helpers.view.progress import is_interactive
-from helpers.view.tables import Shown
+from helpers.view.tables import RichText, note
 
-LIFE_DAYS = 180
+if TYPE_CHECKING:
+    import ipywidgets
+
+LIFETIME_DAYS = 180
+_HEADLESS = "Headless run: the picture above shows the graph; open model.onnx in netron to explore it."
+
+# Addresses of the servers of this kernel; opening a model again closes its previous server.
+_SERVERS: dict[Path, tuple[str, int]] = {}
 
 
 def describe_netron(today: datetime.date | None = None) -> str:
-    """netron's age, counted from its build date, because a build stops opening files after 180 days."""
+    """Describes the installed build by its age, because a build stops opening files 180 days after its date."""
     spec = importlib.util.find_spec("netron")
     if spec is None or spec.origin is None:
         return "not installed"
@@ -26,38 +34,24 @@ def describe_netron(today: datetime.date | None = None) -> str:
     if built is None:
         return f"{package_version('netron')}: build date not found"
     age = ((today or datetime.date.today()) - built).days
-    left = LIFE_DAYS - age
+    left = LIFETIME_DAYS - age
     if left < 0:
-        return f"built {built}, {age} days old: it no longer opens files; the static graph picture still does"
+        return f"built {built}, {age} days old: it no longer opens files; the static picture of the graph remains"
     return f"built {built}, {age} days old, opens files for {left} more days"
 
 
-def _build_date(folder: Path) -> datetime.date | None:
-    page = folder / "index.html"
-    if not page.is_file():
-        return None
-    text = page.read_text(encoding="utf-8", errors="replace")
-    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', text)
-    return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None
+def offer_netron(model: Path, interactive: bool | None = None) -> ipywidgets.VBox | RichText:
+    """Offers a button that opens a graph in netron; in a headless run, a line that explains its absence.
 
-
-# The server that shows a model in this kernel: opened again, the one before is closed.
-_OPEN: dict[Path, tuple[str, int]] = {}
-
-
-def offer_netron(model: Path, interactive: bool | None = None):
-    """A button that opens the graph in netron, or a line that says why there is none.
-
-    netron's page asks for consent once, and a build stops opening files 180 days after its date; the static
-    picture of the graph needs neither.
+    netron's page asks for consent once, and a build stops opening files 180 days after its date. The static picture
+    of the graph needs neither.
     """
     if not is_interactive(interactive):
-        reason = "Headless run: the picture above shows the graph; open model.onnx in netron yourself to walk it."
-        return Shown(f"<i>{reason}</i>", reason)
+        return note(_HEADLESS)
     import ipywidgets
 
     button = ipywidgets.Button(description="Open in netron", tooltip="asks for consent once, then shows the graph")
-    note = ipywidgets.HTML(f"<span style='color:#5b6675'>{html.escape(_note())}</span>")
+    hint = ipywidgets.HTML(f"<span style='color:#5b6675'>{html.escape(_hint())}</span>")
     output = ipywidgets.Output()
 
     def open_frame(_: object) -> None:
@@ -69,41 +63,53 @@ def offer_netron(model: Path, interactive: bool | None = None):
             display(IFrame(address, width="100%", height=600))
 
     button.on_click(open_frame)
-    return ipywidgets.VBox([button, note, output])
+    return ipywidgets.VBox([button, hint, output])
 
 
 def frame_address(host: str, port: int) -> str:
-    """Where the reader's browser finds a server of this machine.
+    """The address at which the user's browser finds a server of this machine.
 
-    Through JupyterLab's own address where jupyter-server-proxy is installed, which works from another machine too;
-    else on loopback.
+    With jupyter-server-proxy it goes through JupyterLab's own address, which works from another machine too; without,
+    it is on loopback.
     """
     prefix = _proxy_prefix()
     return f"http://{host}:{port}" if prefix is None else f"{quote(prefix)}proxy/{port}/"
 
 
+def _build_date(folder: Path) -> datetime.date | None:
+    page = folder / "index.html"
+    if not page.is_file():
+        return None
+    text = page.read_text(encoding="utf-8", errors="replace")
+    match = re.search(r'name="date" content="(\d{4})-(\d{2})-(\d{2})', text)
+    return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
 def _serve(model: Path) -> tuple[str, int]:
     import netron
 
-    if model in _OPEN:
-        netron.stop(_OPEN.pop(model))
-    # Port 0 lets the system choose: a fixed one may be another program's.
-    _OPEN[model] = netron.start(str(model), address=("127.0.0.1", 0), browse=False)
-    return _OPEN[model]
+    if model in _SERVERS:
+        netron.stop(_SERVERS.pop(model))
+    # Port 0 lets the system choose: a fixed port may belong to another program.
+    _SERVERS[model] = netron.start(str(model), address=("127.0.0.1", 0), browse=False)
+    return _SERVERS[model]
 
 
-def _note() -> str:
+def _hint() -> str:
     parts = [
-        "netron's page asks for consent once and then reports its use to its author;"
-        f" a build opens files for {LIFE_DAYS} days after its date. This one: {describe_netron()}."
+        "netron's page asks for consent once and then sends usage data to its author;"
+        f" a build opens files for {LIFETIME_DAYS} days after its date. The installed one: {describe_netron()}."
     ]
     if _proxy_prefix() is None:
-        parts.append("JupyterLab on another machine: `pip install jupyter-server-proxy` there, then restart it.")
+        parts.append(
+            "If JupyterLab runs on another machine, install jupyter-server-proxy there"
+            " (`pip install jupyter-server-proxy`) and restart it."
+        )
     return " ".join(parts)
 
 
 def _proxy_prefix() -> str | None:
-    """The base address of the server that started this kernel, or None where it has no proxy."""
+    """The base address of the server that started this kernel; None if it has no proxy."""
     if importlib.util.find_spec("jupyter_server_proxy") is None:
         return None
     if "JUPYTERHUB_SERVICE_PREFIX" in os.environ:

@@ -114,7 +114,7 @@ def precision_html(
         published: the source's speeds.
     """
     shown = [row.cells() for row in rows]
-    columns = list(max(shown, key=len)) if shown else []
+    columns = max((list(row) for row in shown), key=len, default=[])
     parts = [f"<h1>{html.escape(title)}: precisions compared</h1>"]
     parts.append(html_table(columns, [[row.get(name, "") for name in columns] for row in shown]))
     parts.append("<h2>Speed on this machine</h2>" + html_table(_SPEED_HEADER, _speed_rows(speeds)))
@@ -135,7 +135,7 @@ def _draw_changes(axis: Axes, rows: Sequence[CellRow]) -> None:
     axis.axvline(0, color=GRID, linewidth=1, zorder=0)
     axis.set_xlabel("change of the score, 95 % interval", fontsize=9)
     axis.locator_params(axis="x", nbins=5)  # tick labels of tiny changes are long
-    axis.xaxis.get_offset_text().set_size(8)
+    axis.xaxis.get_offset_text().set_fontsize(8)
     _name_rows(axis, [str(row.cell) for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""One progress bar a long stage when someone is there, plain log lines when not."""
+"""Progress of long work: a bar in an open notebook, plain log lines in a headless run."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+_LOG = logging.getLogger("cookbook")
+_LOG_INTERVAL_S = 10.0
+T = TypeVar("T")
+
 
 def is_interactive(override: bool | None = None) -> bool:
-    """True in a JupyterLab kernel, False under papermill; `override` (the parameter `interactive`) decides first.
+    """Whether a user is present: True in a JupyterLab kernel, False under papermill.
 
-    Jupyter sets JPY_SESSION_NAME for kernels that belong to an open notebook; headless runners do not.
+    Jupyter sets JPY_SESSION_NAME for kernels of an open notebook; headless runners do not.
+
+    Args:
+        override: the parameter `interactive`, which takes precedence.
     """
     return "JPY_SESSION_NAME" in os.environ if override is None else override
 
 
-T = TypeVar("T")
-_LOG = logging.getLogger("cookbook")
-_LOG_EVERY_S = 10.0
-
-
 def show_progress(items: Sequence[T], name: str, interactive: bool | None = None) -> Iterator[T]:
-    """Yields the items; a widget's frozen "0 %" would stay in a headless notebook, so none is made there."""
+    """Yields the items with a progress bar, or a log line each; a saved headless notebook would keep a bar at 0 %."""
     if not is_interactive(interactive):
         for index, item in enumerate(items, start=1):
             _LOG.info("%s %d of %d", name, index, len(items))
@@ -37,9 +39,9 @@ def show_progress(items: Sequence[T], name: str, interactive: bool | None = None
 
 @contextlib.contextmanager
 def report_progress(name: str, interactive: bool | None = None) -> Iterator[Callable[[str], None]]:
-    """Gives a function that shows one line at a time: in place when someone is there, in the log when not."""
+    """Yields a function that reports one line: always in the same place in a notebook, at intervals in the log."""
     if not is_interactive(interactive):
-        yield _every(_LOG_EVERY_S, lambda line: _LOG.info("%s: %s", name, line))
+        yield _limit_rate(_LOG_INTERVAL_S, lambda line: _LOG.info("%s: %s", name, line))
         return
     from tqdm.auto import tqdm
 
@@ -47,14 +49,14 @@ def report_progress(name: str, interactive: bool | None = None) -> Iterator[Call
         yield lambda line: shown.set_description_str(f"{name}: {line}")
 
 
-def _every(seconds: float, show: Callable[[str], None]) -> Callable[[str], None]:
-    """The function, called at most once in so many seconds."""
+def _limit_rate(interval_s: float, report: Callable[[str], None]) -> Callable[[str], None]:
+    """Drops lines that come less than `interval_s` after the last one that was reported."""
     last = time.monotonic()
 
-    def show_now_and_then(line: str) -> None:
+    def report_if_due(line: str) -> None:
         nonlocal last
-        if time.monotonic() - last >= seconds:
+        if time.monotonic() - last >= interval_s:
             last = time.monotonic()
-            show(line)
+            report(line)
 
-    return show_now_and_then
+    return report_if_due

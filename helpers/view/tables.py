@@ -1,16 +1,49 @@
-"""Small tables: HTML that reads well in JupyterLab and in a saved notebook, and text for a terminal."""
+"""Tables of a run: HTML for JupyterLab and saved notebooks, and plain text for a terminal or a log."""
 
 from __future__ import annotations
 
 import html
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
 from helpers.run.measure import label_step
 from helpers.run.result import StageResult, mark_simulated
+
+if TYPE_CHECKING:
+    from IPython.display import Image
+
+_CASE_STEPS = ("read", "open", "infer", "write")
+_SPEED_HEADER = ("batch", "latency ms", "published fps", "batch / latency, per chip", "per card of 4 chips")
+
+
+@dataclass(frozen=True)
+class RichText:
+    """The value of a notebook cell: HTML in the notebook, plain text in a log."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def note(text: str) -> RichText:
+    """One line in italics."""
+    return RichText(f"<i>{html.escape(text)}</i>", text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> RichText:
+    """A table with a header, aligned in both forms."""
+    lines = text_table([header, *(tuple(map(str, row)) for row in rows)])
+    return RichText(html_table(header, rows), "\n".join(lines))
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -25,9 +58,95 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table whose columns are as wide as their widest cell; the first row is the header."""
+    """The lines of a table whose columns are as wide as their widest cell; the first row is the header.
+
+    >>> text_table([("case", "WT"), ("a", "0.912")])
+    ['case  WT', 'a     0.912']
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def show_score(value: float | None) -> str:
+    """A score for a table; None, where a case has nothing to score, is a dash."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def show_case_table(
+    inferred: Sequence[StageResult], scores: Mapping[str, Mapping[str, float | None]], names: Sequence[str]
+) -> RichText:
+    """Shows one row per case: seconds of each step, peak memory, scores.
+
+    The seconds of a reused mask are those of when it was made; those of a device's double are called simulated.
+
+    Args:
+        inferred: the results of `infer_cases`.
+        scores: case to score name to value.
+        names: of the scores to show.
+    """
+    simulated = any(result.simulated for result in inferred)
+    seconds = (f"{label_step(step, simulated)} s" for step in _CASE_STEPS)
+    rows = [_case_row(result, scores, names) for result in inferred]
+    return table(("case", "status", *seconds, "peak RSS MB", *names), rows)
+
+
+def show_published(recipe_name: str) -> RichText:
+    """Shows a recipe's entry in `params/published.yaml`: source, scores, speeds (also recomputed) and notes."""
+    content = read_yaml_mapping(PARAMS_FOLDER / "published.yaml").get(recipe_name, {})
+    scores = [
+        (entry["name"], entry["value"], "proves nothing" if entry.get("void") else "", entry.get("note", ""))
+        for entry in content.get("scores", [])
+    ]
+    speeds = [_published_speed(entry) for entry in content.get("latency_ms", [])]
+    notes = content.get("notes", [])
+    source = f"Source: {content['source']}" if "source" in content else "No source is named."
+    page = f"<p>{html.escape(source)}</p>" + html_table(("published score", "value", "", "note"), scores)
+    if speeds:
+        page += "<br>" + html_table(_SPEED_HEADER, speeds)
+    page += "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in notes) + "</ul>"
+    lines = [f"{name}: {value} {void}".rstrip() for name, value, void, _ in scores]
+    return RichText(page, "\n".join([source, *lines, *notes]))
+
+
+def show_run(folder: Path) -> RichText:
+    """Shows the stages of a finished run in the order in which they ended."""
+    stages = sorted(_read_stages(folder).values(), key=lambda stage: stage["ended"])
+    rows = [
+        (
+            stage["title"],
+            stage["status"],
+            f"{stage['seconds']:.1f}{mark_simulated(stage.get('simulated', False))}",
+            len(stage.get("checks", [])) or "–",
+        )
+        for stage in stages
+    ]
+    return table(("stage", "status", "seconds", "checks passed"), rows)
+
+
+def show_first_picture(folder: Path) -> Image:
+    """Shows the first picture of a finished run's masks: slices of its worst case, if cases have scores."""
+    from IPython.display import Image
+
+    files = _read_stages(folder)["draw_results"]["files"]
+    return Image(filename=str(folder / next(name for name in files if name.endswith(".png"))))
+
+
+def _read_stages(folder: Path) -> dict[str, dict[str, Any]]:
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))["stages"]
+
+
+def _case_row(
+    result: StageResult, scores: Mapping[str, Mapping[str, float | None]], names: Sequence[str]
+) -> tuple[str, ...]:
+    case = result.stage.partition("/")[2]
+    seconds = (f"{result.timings.get(step, 0.0):.2f}" for step in _CASE_STEPS)
+    memory = f"{result.timings.get('peak_rss_mb', 0):.0f}"
+    return case, result.status, *seconds, memory, *(show_score(scores.get(case, {}).get(name)) for name in names)
+
+
+def _published_speed(entry: Mapping[str, object]) -> tuple[object, ...]:
+    recomputed = ("void", "void") if entry.get("void") else (entry["per_chip_fps"], entry["per_card_fps"])
+    return entry["batch"], entry["value"], entry["published_fps"], *recomputed
 
 
 def _cell(tag: str, value: object, right: bool) -> str:
@@ -42,91 +161,3 @@ def _is_number(value: object) -> bool:
     except ValueError:
         return str(value) in {"–", ""}
     return True
-
-
-class Shown:
-    """HTML for a notebook that reads as plain text in a log."""
-
-    def __init__(self, html_text: str, text: str):
-        self._html, self._text = html_text, text
-
-    def _repr_html_(self) -> str:
-        return self._html
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-def show_case_table(
-    inferred: Sequence[StageResult], scores: Mapping[str, Mapping[str, float | None]], names: Sequence[str]
-) -> Shown:
-    """One row a case: seconds of each step, peak memory, scores; a reused mask shows when it was made.
-
-    Seconds of a double of a device are called simulated.
-    """
-    steps = ("read", "open", "infer", "write")
-    simulated = any(result.simulated for result in inferred)
-    header = ("case", "status", *(f"{label_step(step, simulated)} s" for step in steps), "peak RSS MB", *names)
-    rows = []
-    for result in inferred:
-        case = result.stage.partition("/")[2]
-        seconds = [f"{result.timings.get(step, 0.0):.2f}" for step in steps]
-        values = [_show(scores.get(case, {}).get(name)) for name in names]
-        rows.append((case, result.status, *seconds, f"{result.timings.get('peak_rss_mb', 0):.0f}", *values))
-    text = "\n".join("  ".join(str(cell) for cell in row) for row in (header, *rows))
-    return Shown(html_table(header, rows), text)
-
-
-def _show(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def show_published(recipe_name: str) -> Shown:
-    """A recipe's entry in `params/published.yaml`: source, scores, speeds as printed and as recomputed, notes."""
-    content = read_yaml_mapping(PARAMS_FOLDER / "published.yaml").get(recipe_name, {})
-    scores = [
-        (entry["name"], entry["value"], "proves nothing" if entry.get("void") else "", entry.get("note", ""))
-        for entry in content.get("scores", [])
-    ]
-    speeds = [_speed(entry) for entry in content.get("latency_ms", [])]
-    notes = content.get("notes", [])
-    source = f"The source: {content['source']}" if "source" in content else "No source is named."
-    page = f"<p>{html.escape(source)}</p>" + html_table(("published score", "value", "", "note"), scores)
-    if speeds:
-        header = ("batch", "latency ms", "published fps", "batch / latency, a chip", "a card of 4 chips")
-        page += "<br>" + html_table(header, speeds)
-    page += "<ul>" + "".join(f"<li>{note}</li>" for note in notes) + "</ul>"
-    lines = [f"{name}: {value} {void}" for name, value, void, _ in scores]
-    return Shown(page, "\n".join([source, *lines, *notes]))
-
-
-def _speed(entry: dict) -> tuple:
-    if entry.get("void"):
-        return (entry["batch"], entry["value"], entry["published_fps"], "void", "void")
-    return tuple(entry[key] for key in ("batch", "value", "published_fps", "per_chip_fps", "per_card_fps"))
-
-
-def show_run(folder: Path) -> Shown:
-    """The steps in `run.json`, in the order they ended: title, status, seconds, checks."""
-    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    rows = [
-        (stage["title"], stage["status"], _seconds(stage), len(stage.get("checks", [])) or "–")
-        for stage in sorted(content["stages"].values(), key=lambda stage: stage["ended"])
-    ]
-    text = "\n".join("  ".join(str(cell) for cell in row) for row in rows)
-    return Shown(html_table(("step", "status", "seconds", "checks passed"), rows), text)
-
-
-def _seconds(stage: dict) -> str:
-    return f"{stage['seconds']:.1f}{mark_simulated(stage.get('simulated', False))}"
-
-
-def show_first_picture(folder: Path):
-    """The slices of the case that the run lists first; the worst one where there are scores."""
-    from IPython.display import Image
-
-    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    pictures = [name for name in content["stages"]["draw_results"]["files"] if name.endswith(".png")]
-    first = content["stages"]["draw_results"]["facts"]["worst first"].split(", ")[0]
-    chosen = next((name for name in pictures if first in name), pictures[0])
-    return Image(filename=str(folder / chosen))

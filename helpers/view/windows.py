@@ -1,4 +1,4 @@
-"""Grey-value windows by modality and organ, kept in `params/windows.yaml`."""
+"""Grey-value windows by modality and organ, from `params/windows.yaml`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class GreyWindow(BaseModel):
-    """Which grey values become black and white: a width and a level, or percentiles of what is not exactly zero."""
+    """Which grey values become black and white: a width and a level, or percentiles of the non-zero values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,31 +25,40 @@ class GreyWindow(BaseModel):
     percentiles: tuple[Percent, Percent] | None = None
 
     @model_validator(mode="after")
-    def _is_one_of_both(self) -> GreyWindow:
-        fixed = self.width is not None and self.level is not None
-        halved = (self.width is None) != (self.level is None)
-        if halved or fixed == (self.percentiles is not None):
+    def _check_one_kind(self) -> GreyWindow:
+        given = (self.width is not None, self.level is not None, self.percentiles is not None)
+        if given not in {(True, True, False), (False, False, True)}:
             raise ValueError("either width and level, or percentiles")
         return self
 
     def limits(self, channel: np.ndarray) -> tuple[float, float]:
-        """The grey values that become black and white in a channel (any shape)."""
-        return self.fixed_limits() or window_of(channel, self.percentiles)
+        """The grey values that become black and white in a channel of any shape."""
+        return self.fixed_limits() or percentile_limits(channel, self.percentiles or (0.5, 99.5))
 
     def fixed_limits(self) -> tuple[float, float] | None:
-        """The limits where they do not depend on the channel, else None."""
-        return None if self.percentiles else (self.level - self.width / 2, self.level + self.width / 2)
+        """The limits if they do not depend on the channel, else None.
+
+        >>> GreyWindow(title="CT liver", width=150, level=30).fixed_limits()
+        (-45.0, 105.0)
+        """
+        if self.width is None or self.level is None:
+            return None
+        return self.level - self.width / 2, self.level + self.width / 2
 
     def caption(self, channel: np.ndarray) -> str:
-        """The window in words, with its limits in this channel."""
-        low, high = self.limits(channel)
+        """Describes the window and its limits in this channel."""
         if self.percentiles is None:
             return f"{self.title}: width {self.width:g}, level {self.level:g}"
+        low, high = self.limits(channel)
         return f"{self.title}: grey {low:.4g} to {high:.4g}"
 
 
-def window_of(channel: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
-    """Grey limits: percentiles of the voxels that are not exactly zero."""
+def percentile_limits(channel: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
+    """Grey limits from percentiles of the voxels that are not exactly zero, which leaves out masked air.
+
+    >>> percentile_limits(np.array([0, 0, 10, 20, 30]), (0, 100))
+    (10.0, 30.0)
+    """
     inside = channel[channel != 0]
     if inside.size == 0:
         return 0.0, 1.0
@@ -58,17 +67,19 @@ def window_of(channel: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.5
 
 
 def load_window(name: str) -> GreyWindow:
-    """One window of `params/windows.yaml`.
+    """Reads one window of `params/windows.yaml`.
 
     Raises:
-        ParameterError: there is no such window, or the file has a wrong entry.
+        ParameterError: unknown window, or an invalid entry in the file.
     """
     presets = read_yaml_mapping(PARAMS_FOLDER / "windows.yaml")
     if name not in presets:
         raise unknown_name_error("grey window", name, presets)
     try:
         return GreyWindow(**presets[name])
-    except (ValidationError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"msg": "no mapping"}
-        where = ".".join(map(str, first.get("loc", ())))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
         raise ParameterError(f"windows.yaml: {name} {where}".rstrip(), received=first["msg"]) from None
+    except TypeError:
+        raise ParameterError(f"windows.yaml: {name} is not a mapping", received=repr(presets[name])) from None

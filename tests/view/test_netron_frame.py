@@ -75,7 +75,7 @@ class TestFrame:
         monkeypatch.setattr(netron, "start", lambda *a, **k: starts.append(real(*a, **k)) or starts[-1])
         monkeypatch.setattr(IPython.display, "display", frames.append)
         monkeypatch.setattr(netron_frame, "_proxy_prefix", lambda: None)
-        monkeypatch.setattr(netron_frame, "_OPEN", {})
+        monkeypatch.setattr(netron_frame, "_SERVERS", {})
         yield SimpleNamespace(starts=starts, frames=frames)
         for address in starts:
             netron.stop(address)

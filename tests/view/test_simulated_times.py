@@ -61,7 +61,7 @@ def test_the_steps_of_a_finished_run_keep_it(tmp_path):
     stage = {"title": "Mask of a", "status": "made", "seconds": 1.25, "ended": 1.0}
     content = {"stages": {"a": {**stage, "simulated": True}, "b": {**stage, "ended": 2.0, "simulated": False}}}
     (tmp_path / "run.json").write_text(json.dumps(content), encoding="utf-8")
-    first, second = repr(show_run(tmp_path)).splitlines()
+    _, first, second = repr(show_run(tmp_path)).splitlines()
     assert "1.2 simulated" in first and "simulated" not in second
 
 

@@ -45,7 +45,7 @@ class TestCaseTable:
 class TestPublished:
     def test_the_source_stands_above_its_figures(self):
         text, page = repr(show_published("nnunet_heart")), show_published("nnunet_heart")._repr_html_()
-        assert text.splitlines()[0].startswith("The source: Cambricon/magicmind_cloud, ")
+        assert text.splitlines()[0].startswith("Source: Cambricon/magicmind_cloud, ")
         assert page.index("Cambricon/magicmind_cloud") < page.index("<table")
 
 
@@ -101,4 +101,4 @@ class TestFinishedRun:
             record.set_stage(title.lower(), {"title": title, "status": "made", "seconds": 1.0, "checks": [{}]})
             time.sleep(0.002)
         record.end("passed")
-        assert [line.split()[0] for line in repr(show_run(tmp_path)).splitlines()] == ["Zebra", "Ant"]
+        assert [line.split()[0] for line in repr(show_run(tmp_path)).splitlines()] == ["stage", "Zebra", "Ant"]

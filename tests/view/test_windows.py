@@ -7,17 +7,17 @@ import pytest
 
 from helpers.errors import ParameterError
 from helpers.view import windows
-from helpers.view.windows import GreyWindow, load_window, window_of
+from helpers.view.windows import GreyWindow, load_window, percentile_limits
 
 
 def test_grey_limits_leave_out_air_and_outliers():
     channel = np.zeros((10, 10, 10), np.float32)
     channel[:5] = np.linspace(100, 200, 500).reshape(5, 10, 10)
     channel[0, 0, 0] = 1e6
-    low, high = window_of(channel)
+    low, high = percentile_limits(channel)
     assert 100 <= low <= 102 and 198 <= high <= 200
-    assert window_of(np.zeros((2, 2, 2))) == (0.0, 1.0)
-    low, high = window_of(np.full((2, 2, 2), 7.0))
+    assert percentile_limits(np.zeros((2, 2, 2))) == (0.0, 1.0)
+    low, high = percentile_limits(np.full((2, 2, 2), 7.0))
     assert high > low
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -195,7 +195,7 @@ def _thin(picture: np.ndarray, longest: int) -> np.ndarray:
 
 def _shown_box(shown: np.ndarray) -> Box:
     """The part of the slices (Z, Y, X) where something is brighter than black, with a margin of four pixels."""
-    return bounding_box(shown.any(axis=0), margin=4) or tuple(slice(0, side) for side in shown.shape[1:])
+    return bounding_box(np.any(shown, axis=0), margin=4) or tuple(slice(0, side) for side in shown.shape[1:])
 
 
 def _write_letters(axis: Axes, geometry: Geometry) -> None:
@@ -253,12 +253,14 @@ def _add_legend(
         _add_key(figure, errors, _column_titles(compared)["errors"], "right")
 
 
-def _add_key(figure: Figure, patches: list[Patch], title: str, side: str) -> None:
+def _add_key(figure: Figure, patches: list[Patch], title: str, side: Literal["left", "right"]) -> None:
+    from matplotlib.font_manager import FontProperties
+
     if not patches:
         return
     legend = figure.legend(
         handles=patches,
-        loc=f"lower {side}",
+        loc="lower left" if side == "left" else "lower right",
         bbox_to_anchor=(0.01 if side == "left" else 0.99, 0.0),
         ncols=min(6, len(patches)),
         alignment="left",
@@ -268,4 +270,4 @@ def _add_key(figure: Figure, patches: list[Patch], title: str, side: str) -> Non
         handlelength=1.6,
         columnspacing=1.4,
     )
-    legend.set_title(title, prop={"size": 8, "weight": "bold"})
+    legend.set_title(title, prop=FontProperties(size=8, weight="bold"))

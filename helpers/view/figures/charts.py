@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _DOT_SPREAD = 0.16  # half the width of a strip of dots
 _ERROR_KINDS = (("largest", "D", "maximum", 1), ("p999", "s", "99.9th percentile", 2), ("mean", "o", "mean", 4))
-_BESIDE_POINT = {"textcoords": "offset points", "fontsize": 8, "va": "center"}
 _SMALLEST_ERROR, _LARGEST_NODE_ERROR = 1e-9, 10.0  # a logarithmic axis shows neither zero nor infinity
 
 
@@ -151,12 +150,13 @@ def draw_errors(rows: Mapping[str, Mapping[str, float]], limits: Mapping[str, fl
                 color=label_colour(colour),
                 markeredgecolor=INK,
                 markeredgewidth=0.4,
-                label=None if place else label,
+                label="" if place else label,
             )
         largest = max(row["largest"], _SMALLEST_ERROR)
-        axis.annotate(f"{row['largest']:.1e}", (largest, place), (9, 0), **_BESIDE_POINT)
-        label = None if place else "limit"
-        axis.vlines(limits[name], place - 0.35, place + 0.35, color=FAILED, linewidth=1.6, label=label)
+        _write_next_to(axis, (largest, place), f"{row['largest']:.1e}", 9)
+        axis.vlines(
+            limits[name], place - 0.35, place + 0.35, color=FAILED, linewidth=1.6, label="" if place else "limit"
+        )
     axis.set_xscale("log")
     axis.set_yticks(range(len(rows)), list(rows))
     axis.set_ylim(len(rows) - 0.5, -0.5)
@@ -237,13 +237,25 @@ def _draw_strip(axis: Axes, place: int, values: np.ndarray, form: str) -> None:
     # Equal pictures must be equal bytes: dots are spread by their rank, not at random.
     order = values.argsort(kind="stable").argsort(kind="stable")
     side = ((order * 0.618) % 1 - 0.5) * 2 * _DOT_SPREAD if values.size > 1 else np.zeros(1)
-    style = {"color": label_colour(place + 1), "edgecolors": INK, "linewidths": 0.4}
-    axis.scatter(place - 0.1 + side, values, s=26, alpha=0.9, zorder=2, **style)
+    axis.scatter(
+        place - 0.1 + side,
+        values,
+        s=26,
+        color=label_colour(place + 1),
+        edgecolors=INK,
+        linewidths=0.4,
+        alpha=0.9,
+        zorder=2,
+    )
     mean, interval, right = float(values.mean()), mean_interval(values), place + 0.24
     if interval is not None:
         axis.vlines(right, *interval, color=INK, linewidth=2, zorder=3)
     axis.plot([right], [mean], marker="D", markersize=5, color=INK, zorder=4)
-    axis.annotate(f"{mean:{form}}".replace("-", "\N{MINUS SIGN}"), (right, mean), (6, 0), **_BESIDE_POINT)
+    _write_next_to(axis, (right, mean), f"{mean:{form}}".replace("-", "\N{MINUS SIGN}"), 6)
+
+
+def _write_next_to(axis: Axes, point: tuple[float, float], text: str, distance_pt: float) -> None:
+    axis.annotate(text, point, (distance_pt, 0), textcoords="offset points", fontsize=8, va="center")
 
 
 def _style_strips(axis: Axes, names: Sequence[str]) -> None:

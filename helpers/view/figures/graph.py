@@ -117,8 +117,8 @@ def _add_legend(axis: Axes, nodes: Sequence[onnx.NodeProto], refused: Collection
     from matplotlib.lines import Line2D
 
     def dot(label: str, colour: str, edge: str | None = None) -> Line2D:
-        style = {"marker": "o", "linestyle": "", "markersize": 7}
-        return Line2D([], [], color=colour, markeredgecolor=edge or colour, label=label, **style)
+        edge = edge or colour
+        return Line2D([], [], color=colour, markeredgecolor=edge, marker="o", linestyle="", markersize=7, label=label)
 
     counts = Counter(node.op_type for node in nodes)
     handles = [dot(f"{op} {count}", OP_COLOURS.get(op, OTHER_OP)) for op, count in counts.most_common()]

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.view.proxy import proxy_geometry, shrink_image
-from helpers.view.viewer.planes import colour_table, edges_of
 from helpers.view.viewer.scene import ViewState, VolumeScene
-
-
-def nifti_bytes(array: np.ndarray, geometry: Geometry) -> bytes:
-    """An uncompressed NIfTI-1 file whose axes run to the right, to the front and up (RAS), at the same place.
-
-    Args:
-        array: (Z, Y, X); floats are stored as 16-bit integers with a scale, which is more than a screen shows.
-        geometry: of the array.
-    """
-    import nibabel
-
-    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front, SimpleITK to left and back
-    affine = np.eye(4)
-    matrix = np.array(geometry.direction, float).reshape(3, 3)
-    affine[:3, :3] = matrix * np.array(geometry.spacing_mm_zyx[::-1])
-    affine[:3, 3] = geometry.origin_mm_xyz
-    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(array.transpose(2, 1, 0), to_ras @ affine))
-    if array.dtype.kind == "f":
-        image.set_data_dtype(np.int16)
-    return image.to_bytes()
-
+from helpers.view.viewer.slices import colour_table, edges_of
 
 _HEIGHT_PX = 620
-_CROSSHAIR = (1.0, 0.87, 0.34, 0.7)
+_CROSSHAIR_RGBA = (1.0, 0.87, 0.34, 0.7)
 
 
 class NiivuePanel:
-    """The NiiVue canvas of a scene, listening to its state; `widget` is what to show.
+    """The NiiVue canvas of a scene, which follows its state; `widget` is what to display.
 
-    All masks travel as one label volume for fills and one for outlines. A voxel's code stands for what every mode
-    shows there, so that a change of mode, opacity or ticks sends a few colours and no voxel. They are two volumes
-    because NiiVue's label tables know no opacity, only volumes do.
+    All masks are sent as one label volume for fills and one for outlines. A voxel's code stands for its label in
+    every mode, so that a change of mode, opacity or visibility sends a few colours and no voxels. There are two
+    volumes because NiiVue's label tables have no opacity, only volumes do.
 
     Raises:
         ImportError: ipyniivue is not installed.
@@ -57,39 +38,40 @@ class NiivuePanel:
             multiplanar_show_render=ShowRender.ALWAYS,
             multiplanar_layout=MultiplanarType.GRID,
             multiplanar_pad_pixels=6,
-            crosshair_color=list(_CROSSHAIR),
+            crosshair_color=list(_CROSSHAIR_RGBA),
             crosshair_width=1.0,
             sagittal_nose_left=True,
         )
-        self._tables, volumes = [], [self._image(grid)]
-        layers = [scene.small_labels(mode) for mode in scene.modes]
+        self._load(grid)
+        self._paint()
+        self._set_opacities()
+        self._move_crosshair()
+        state.observe(self._paint, names=["mode", "hidden"])
+        state.observe(self._set_opacities, names=["fill_opacity", "outline_opacity"])
+        state.observe(self._move_crosshair, names="position")
+        state.observe(self._set_window, names="window")
+        state.observe(self._set_convention, names="radiological")
+        self.widget.on_location_change(self._follow_click)
+
+    def set_active(self, active: bool) -> None:
+        """Shows or hides the canvas."""
+        self.widget.layout.display = None if active else "none"
+
+    def _load(self, grid: Geometry) -> None:
+        layers = [self._scene.small_labels(mode) for mode in self._scene.modes]
         outlines = [np.where(edges_of(layer), layer, 0) for layer in layers]
+        self._tables, volumes = [], [self._image_volume(grid)]
         for name, members in (("fill", layers), ("outline", outlines)):
             codes, table = combine_layers(members)
             self._tables.append(table)
             volumes.append({"data": nifti_bytes(codes, grid), "name": f"{name}.nii"})
         self.widget.load_volumes(volumes)
-        self._paint()
-        self._fade()
-        self._go()
-        state.observe(self._paint, names=["mode", "hidden"])
-        state.observe(self._fade, names=["fill_opacity", "outline_opacity"])
-        state.observe(self._go, names="position")
-        state.observe(self._set_window, names="window")
-        state.observe(self._set_convention, names="radiological")
-        self.widget.on_location_change(self._moved)
 
-    def _image(self, grid: Geometry) -> dict[str, object]:
+    def _image_volume(self, grid: Geometry) -> dict[str, object]:
         low, high = self._state.window
         data = nifti_bytes(shrink_image(self._scene.image, self._scene.blocks), grid)
-        return {
-            "data": data,
-            "name": "image.nii",
-            "colormap": "gray",
-            "cal_min": low,
-            "cal_max": high,
-            "opacity": 1.0,
-        }
+        shown = {"colormap": "gray", "cal_min": low, "cal_max": high, "opacity": 1.0}
+        return {"data": data, "name": "image.nii", **shown}
 
     def _paint(self, _: object = None) -> None:
         mode = self._state.mode
@@ -99,16 +81,15 @@ class NiivuePanel:
             red, green, blue, alpha = np.rint(255 * shown).astype(int).T.tolist()
             volume.set_colormap_label({"R": red, "G": green, "B": blue, "A": alpha, "I": list(range(len(table)))})
 
-    def _fade(self, _: object = None) -> None:
+    def _set_opacities(self, _: object = None) -> None:
         _, fill, outline = self.widget.volumes
         fill.opacity, outline.opacity = self._state.fill_opacity, self._state.outline_opacity
 
-    def _go(self, _: object = None) -> None:
+    def _move_crosshair(self, _: object = None) -> None:
         z, y, x = ((at + 0.5) / covered for at, covered in zip(self._state.position, self._covered, strict=True))
         self.widget.scene.crosshair_pos = [1 - x, 1 - y, z]
 
-    def _moved(self, location: dict) -> None:
-        """Follows a click in the canvas."""
+    def _follow_click(self, location: dict[str, Any]) -> None:
         right, front, up = location["frac"][:3]
         found = [
             min(side - 1, max(0, int(fraction * covered)))
@@ -118,7 +99,7 @@ class NiivuePanel:
         ]
         now = self._state.position
         near = all(abs(one - other) < block for one, other, block in zip(found, now, self._scene.blocks, strict=True))
-        if not near:  # what the sliders asked for comes back rounded to the proxy's voxels
+        if not near:  # a position set by the sliders comes back rounded to the proxy's voxels
             self._state.position = tuple(found)
 
     def _set_window(self, _: object) -> None:
@@ -129,13 +110,17 @@ class NiivuePanel:
 
 
 def combine_layers(layers: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """One volume that says what all layers say.
+    """Combines label volumes into one whose codes stand for the labels of all of them.
 
     Args:
-        layers: small integers of one shape.
+        layers: small non-negative integers of one shape.
 
     Returns:
-        Codes (Z, Y, X), uint8 or int16, and a table (codes, layers) of what each stands for.
+        The codes, uint8 or int16 of the same shape, and a table (codes, layers) of the labels that each stands for.
+
+    >>> codes, table = combine_layers([np.array([0, 1, 1]), np.array([0, 0, 2])])
+    >>> codes.tolist(), table.tolist()
+    ([0, 1, 2], [[0, 0], [1, 0], [1, 2]])
     """
     codes = np.zeros(layers[0].shape, np.int32)
     table = np.zeros((1, 0), np.int32)
@@ -148,3 +133,23 @@ def combine_layers(layers: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         codes = compact[codes]
         table = np.concatenate([table[present // base], (present % base)[:, None]], axis=1)
     return codes.astype(np.uint8 if len(table) <= 256 else np.int16), table
+
+
+def nifti_bytes(array: np.ndarray, geometry: Geometry) -> bytes:
+    """Encodes a volume as an uncompressed NIfTI-1 file in RAS order (axes to the right, to the front and up).
+
+    Args:
+        array: (Z, Y, X); floats are stored as scaled 16-bit integers, more than a screen can show.
+        geometry: of the array.
+    """
+    import nibabel
+
+    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine = np.eye(4)
+    matrix = np.array(geometry.direction, float).reshape(3, 3)
+    affine[:3, :3] = matrix * np.array(geometry.spacing_mm_zyx[::-1])
+    affine[:3, 3] = geometry.origin_mm_xyz
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(array.transpose(2, 1, 0), lps_to_ras @ affine))
+    if array.dtype.kind == "f":
+        image.set_data_dtype(np.int16)
+    return image.to_bytes()

@@ -1,4 +1,4 @@
-"""What a viewer shows of one case: its image, its masks, and what can be derived from them."""
+"""What a viewer shows of one case, its image and masks and what follows from them, and the state of the view."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from helpers.view import comparison
 from helpers.view.orientation import LpsOrder
 from helpers.view.palette import label_colour
 from helpers.view.proxy import block_sizes, shrink_labels
-from helpers.view.windows import window_of
+from helpers.view.windows import percentile_limits
 
+FILL_OPACITY, OUTLINE_OPACITY = 0.35, 0.9
 _SAMPLED_VOXELS = 2_000_000
-_COMPARED = {"errors": "truth", "difference": "other run"}  # mode -> the mask that the prediction is compared with
+_REFERENCES = {"errors": "truth", "difference": "other run"}  # mode -> the mask that the prediction is compared with
+
+Position = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class VolumeScene:
-    """One case for the interactive views. All arrays are views in LPS order (X to the left, Y to the back, Z up).
+    """One case in the interactive viewers. All arrays are views in LPS order (X to the left, Y to the back, Z up).
+
+    A mode is what is laid over the image: a mask by its name, or "errors" or "difference", which compare the
+    prediction with the truth or with another run.
 
     Attributes:
         case_id: for captions.
         image: grey values (Z, Y, X).
-        masks: class indices (Z, Y, X) uint8 under "prediction", "truth" and "other run", as far as there are any.
+        masks: class indices (Z, Y, X) uint8 under "prediction" and, if present, "truth" and "other run".
         geometry: of the arrays.
-        class_names: of the class indices.
+        class_names: by class index.
         window: grey values shown black and white.
-        order: how the file's own axes were put in order.
+        order: how the file's own axes were reordered.
     """
 
     case_id: str
@@ -45,66 +51,69 @@ class VolumeScene:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """What can be laid over the image, the prediction first."""
-        derived = [mode for mode, reference in _COMPARED.items() if {"prediction", reference} <= set(self.masks)]
-        return (*self.masks, *derived)
+        """The modes of this case, the prediction first."""
+        compared = [mode for mode, reference in _REFERENCES.items() if {"prediction", reference} <= set(self.masks)]
+        return (*self.masks, *compared)
 
-    def labels(self, mode: str, where: tuple | slice) -> np.ndarray:
+    def labels(self, mode: str, where: int | slice | tuple[int | slice, ...]) -> np.ndarray:
         """The codes of a mode in a part of the volume: class indices, or the codes of a comparison."""
-        if mode in _COMPARED:
-            return comparison.compare_labels(self.masks["prediction"][where], self.masks[_COMPARED[mode]][where])
+        if mode in _REFERENCES:
+            return comparison.compare_labels(self.masks["prediction"][where], self.masks[_REFERENCES[mode]][where])
         labels = self.masks[mode][where]
         return np.where(labels == comparison.IGNORED, 0, labels).astype(np.uint8, copy=False)
 
     def entries(self, mode: str) -> dict[int, tuple[str, str]]:
-        """Name and colour of each code of a mode, without the background."""
-        if mode in _COMPARED:
+        """The name and colour of each code of a mode, without the background."""
+        if mode in _REFERENCES:
             names = comparison.ERROR_NAMES if mode == "errors" else comparison.DIFFERENCE_NAMES
             return {code: (names[code], colour) for code, colour in comparison.COLOURS.items()}
         return {index: (name, label_colour(index)) for index, name in enumerate(self.class_names) if index}
 
     @cached_property
     def blocks(self) -> tuple[int, int, int]:
-        """Voxels along each axis that the display proxy makes one of."""
+        """The number of voxels along each axis that become one voxel of the display proxy."""
         return block_sizes(self.image.shape)
 
     def small_labels(self, mode: str) -> np.ndarray:
-        """The codes of a mode on the proxy's grid."""
+        """The codes of a mode on the grid of the display proxy."""
         return shrink_labels(lambda where: self.labels(mode, where), self.image.shape, self.blocks)
 
-    def start_position(self) -> tuple[int, int, int]:
-        """The middle of the worst slice: the most error where there is a truth, else the most foreground."""
-        worst = self.worst_slice()
-        if worst is None:
-            worst = comparison.fullest_slice(self.masks["prediction"])
-        centre = self._centre_of(worst)
-        return (worst, *centre)
+    def start_position(self) -> Position:
+        """The centre of what is marked in the worst slice, or in the one with the most foreground if none differs."""
+        index = self.worst_slice()
+        if index is None:
+            index = comparison.fullest_slice(self.masks["prediction"])
+        mode = self._comparing_mode
+        marked = self.labels("prediction", index) > 0 if mode is None else self._differs(mode, index)
+        where = np.argwhere(marked)
+        if not len(where):
+            return index, self.image.shape[1] // 2, self.image.shape[2] // 2
+        row, column = comparison.central_point(where)
+        return index, int(row), int(column)
 
     def worst_slice(self) -> int | None:
-        """The slice with the most error, or difference where there is no truth; None where there is none."""
+        """The slice with the most errors, or the largest difference if there is no truth; None if nothing differs."""
         for reference in ("truth", "other run"):
             if reference in self.masks:
                 return comparison.worst_slice(self.masks["prediction"], self.masks[reference])
         return None
 
-    def largest_error(self) -> tuple[int, int, int] | None:
-        """The middle of the largest connected error, found on the proxy's grid."""
-        mode = next((mode for mode in self.modes if mode in _COMPARED), None)
+    def largest_error(self) -> Position | None:
+        """The centre of the largest connected error, found on the proxy's grid; None if nothing differs."""
+        mode = self._comparing_mode
         found = comparison.largest_error(self.small_labels(mode)) if mode else None
         if found is None:
             return None
-        middle = [at * block + block // 2 for at, block in zip(found, self.blocks, strict=True)]
-        return tuple(min(at, side - 1) for at, side in zip(middle, self.image.shape, strict=True))
+        centre = (at * block + block // 2 for at, block in zip(found, self.blocks, strict=True))
+        z, y, x = (min(at, side - 1) for at, side in zip(centre, self.image.shape, strict=True))
+        return z, y, x
 
-    def _centre_of(self, index: int) -> tuple[int, int]:
-        mode = next((mode for mode in self.modes if mode in _COMPARED), "prediction")
-        marked = self.labels(mode, index)
-        marked = marked >= comparison.EXTRA if mode in _COMPARED else marked > 0
-        where = np.argwhere(marked)
-        if not len(where):
-            return self.image.shape[1] // 2, self.image.shape[2] // 2
-        nearest = where[((where - where.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        return int(nearest[0]), int(nearest[1])
+    @property
+    def _comparing_mode(self) -> str | None:
+        return next((mode for mode in self.modes if mode in _REFERENCES), None)
+
+    def _differs(self, mode: str, index: int) -> np.ndarray:
+        return self.labels(mode, index) >= comparison.EXTRA
 
 
 def make_scene(
@@ -119,11 +128,11 @@ def make_scene(
     """Checks sizes and puts everything in LPS order without copying it.
 
     Raises:
-        DataError: no prediction, or an array of another size than the geometry.
+        DataError: no prediction, or an array whose size is not the geometry's.
     """
     given = {name: mask for name, mask in masks.items() if mask is not None}
     if "prediction" not in given:
-        raise DataError("nothing to look at: no prediction", received=", ".join(given) or "no mask")
+        raise DataError("no prediction to show", received=", ".join(given) or "no mask")
     for name, array in {"image": image, **given}.items():
         if array.shape != tuple(geometry.size_zyx):
             raise DataError(f"the {name} has another size", received=array.shape, expected=geometry.size_zyx)
@@ -139,16 +148,8 @@ def make_scene(
     )
 
 
-def _sampled_window(image: np.ndarray) -> tuple[float, float]:
-    every = max(1, round((image.size / _SAMPLED_VOXELS) ** (1 / 3)))
-    return window_of(image[::every, ::every, ::every])
-
-
-FILL_OPACITY, OUTLINE_OPACITY = 0.35, 0.9  # no opacity suits everyone: both are sliders
-
-
 class ViewState(traitlets.HasTraits):
-    """Position (z, y, x) in the scene's arrays, mode, window, opacities, hidden codes and convention."""
+    """What the user chooses: position (z, y, x), mode, grey window, opacities, hidden labels and convention."""
 
     position = traitlets.Tuple(traitlets.Int(), traitlets.Int(), traitlets.Int())
     mode = traitlets.Unicode()
@@ -160,14 +161,19 @@ class ViewState(traitlets.HasTraits):
 
     @classmethod
     def of(cls, scene: VolumeScene) -> ViewState:
-        """The state that a case opens with: the prediction at its worst slice."""
+        """The initial state of a case: the prediction in its worst slice."""
         return cls(position=scene.start_position(), mode="prediction", window=scene.window)
 
     def is_shown(self, mode: str, code: int) -> bool:
-        """Whether a code of a mode has its tick."""
+        """Whether a code of a mode is shown."""
         return code not in self.hidden.get(mode, ())
 
     def show_code(self, mode: str, code: int, shown: bool) -> None:
-        """Ticks or unticks one code."""
+        """Shows or hides one code."""
         hidden = set(self.hidden.get(mode, ())) - {code} | (set() if shown else {code})
         self.hidden = {**self.hidden, mode: tuple(sorted(hidden))}
+
+
+def _sampled_window(image: np.ndarray) -> tuple[float, float]:
+    every = max(1, round((image.size / _SAMPLED_VOXELS) ** (1 / 3)))
+    return percentile_limits(image[::every, ::every, ::every])

@@ -65,7 +65,7 @@ def test_itkwidgets_beside_new_ipywidgets_is_refused_by_name(monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.32.6")
     assert "needs ipywidgets 7 and the classic Notebook" in _texts(_open("itkwidgets"))
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.32.4")
-    assert "itkwidgets 0.32.4 is installed, 0.32.6 is the one to try" in _texts(_open("itkwidgets"))
+    assert "itkwidgets 0.32.4 is installed; use 0.32.6" in _texts(_open("itkwidgets"))
 
 
 def test_headless_there_is_a_line(monkeypatch):

@@ -9,9 +9,8 @@ from scenes import NAMES, directions, grid, make_case, to_sitk
 
 from helpers.view.palette import FALSE_NEGATIVE, label_colour, rgb
 from helpers.view.viewer.niivue import NiivuePanel, combine_layers
-from helpers.view.viewer.planes import AXIAL, CORONAL, SAGITTAL, encode_jpeg, plane_letters, render_plane
 from helpers.view.viewer.scene import ViewState, make_scene
-from helpers.view.viewer.slices import SlicePanel
+from helpers.view.viewer.slices import AXIAL, CORONAL, SAGITTAL, SlicePanel, encode_jpeg, plane_letters, render_plane
 
 
 @pytest.fixture
@@ -118,5 +117,5 @@ def test_a_click_in_niivue_moves_the_sliders_and_comes_back_the_same(scene):
     state.position = (3, 9, 11)
     right, front, up = panel.widget.scene.crosshair_pos
     assert (right, front, up) == pytest.approx((1 - 11.5 / 16, 1 - 9.5 / 14, 3.5 / 12))
-    panel._moved({"frac": [1 - 2.5 / 16, 1 - 4.5 / 14, 6.5 / 12]})
+    panel._follow_click({"frac": [1 - 2.5 / 16, 1 - 4.5 / 14, 6.5 / 12]})
     assert state.position == (6, 4, 2)

@@ -87,5 +87,5 @@ def _run_to_graph(recipe_name: str, given: Mapping[str, object]) -> tuple[Recipe
 
 STUDY_COMMANDS = {
     "sweep": Command("Compare precisions, targets and batch sizes.", _sweep, _add_sweep_arguments),
-    "bisect": Command("Find the first node that departs from the reference.", _bisect, _add_recipe_arguments),
+    "bisect": Command("Find the first node that diverges from the reference.", _bisect, _add_recipe_arguments),
 }

@@ -16,7 +16,7 @@ from helpers import recipes
 from helpers.graph.export import export_network
 from helpers.graph.spec import GraphSpec
 from helpers.study.bisect import bisect, find_culprit, out_nodes_arguments
-from helpers.study.trace import NodeError, OnnxForm, OpenVinoForm, compare_nodes
+from helpers.study.trace import NodeError, OnnxTracer, OpenVinoTracer, compare_nodes
 
 _SPEC = importlib.util.spec_from_file_location("planted_faults", Path(__file__).with_name("planted_faults.py"))
 planted = importlib.util.module_from_spec(_SPEC)
@@ -62,11 +62,11 @@ def _find(model, feeds, fault: str):
     reference, candidate, node = planted.FAULTS[fault](model)
     found = bisect(
         reference,
-        OnnxForm(reference),
-        OnnxForm(candidate),
+        OnnxTracer(reference),
+        OnnxTracer(candidate),
         feeds,
         tolerance=1e-3,
-        reopen=OnnxForm,
+        reopen=OnnxTracer,
         candidate_model=candidate,
     )
     return found, node
@@ -84,14 +84,14 @@ def test_names_the_planted_fault(small, fault):
 
 def test_an_equal_graph_has_no_culprit(small):
     model, feeds = small
-    found = bisect(model, OnnxForm(model), OpenVinoForm(model), feeds, tolerance=1e-3)
+    found = bisect(model, OnnxTracer(model), OpenVinoTracer(model), feeds, tolerance=1e-3)
     assert found.culprit is None and found.final_error < 1e-4
     assert len(found.rows) == sum(node.op_type != "Constant" for node in model.graph.node)
 
 
 def test_bf16_errs_everywhere_and_f32_nowhere(small):
     model, feeds = small
-    rows = compare_nodes(model, OnnxForm(model), OpenVinoForm(model, "bf16"), feeds)
+    rows = compare_nodes(model, OnnxTracer(model), OpenVinoTracer(model, "bf16"), feeds)
     layers = [row.error for row in rows if row.op in planted.LAYERS]
     assert all(1e-4 < error < 0.1 for error in layers)
 
@@ -99,8 +99,8 @@ def test_bf16_errs_everywhere_and_f32_nowhere(small):
 def test_small_chunks_give_the_same_rows(small):
     model, feeds = small
     _, candidate, _ = planted.perturb_weights(model)
-    at_once = compare_nodes(model, OnnxForm(model), OnnxForm(candidate), feeds)
-    one_by_one = compare_nodes(model, OnnxForm(model), OnnxForm(candidate), feeds, chunk_bytes=1)
+    at_once = compare_nodes(model, OnnxTracer(model), OnnxTracer(candidate), feeds)
+    one_by_one = compare_nodes(model, OnnxTracer(model), OnnxTracer(candidate), feeds, chunk_bytes=1)
     assert at_once == one_by_one
 
 

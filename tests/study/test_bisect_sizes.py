@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers.study.bisect import bisect
-from helpers.study.trace import OnnxForm
+from helpers.study.trace import OnnxTracer
 
 
 def test_a_culprit_with_a_computed_size_is_tried_alone():
@@ -24,6 +24,6 @@ def test_a_culprit_with_a_computed_size_is_tried_alone():
 
     good, bad = graph(mode="nearest"), graph(mode="linear")
     x = np.random.default_rng(0).standard_normal((1, 1, 4, 4)).astype(np.float32)
-    forms = (OnnxForm(good), OnnxForm(bad))
-    found = bisect(good, *forms, {"x": x}, tolerance=1e-3, reopen=OnnxForm, candidate_model=bad)
+    forms = (OnnxTracer(good), OnnxTracer(bad))
+    found = bisect(good, *forms, {"x": x}, tolerance=1e-3, reopen=OnnxTracer, candidate_model=bad)
     assert found.culprit.node == "up" and found.repaired_error < 1e-3 < found.final_error

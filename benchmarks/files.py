@@ -81,7 +81,7 @@ def prepare(name: str, folder: Path) -> None:
     write_volume(image, Volume(smooth_noise(shape), Geometry(shape, spacing, (0.0, 0.0, 0.0), AXES)))
     recipe = recipes.load(RECIPE)
     params = prepare_params(recipe, write_model(name, folder), folder)
-    network, spec = recipe.deployed_network(params), recipe.graph_spec(params)
+    network, spec = recipe.model.load_for_export(params), recipe.model.graph_spec(params)
     for precision in ("f32", "bf16"):
         compile_for_cpu(network, spec, precision, folder)
 
@@ -131,16 +131,16 @@ def run_ours(folder: Path, model: Path, precision: str) -> dict[str, float]:
 
     recipe = recipes.load(RECIPE)
     params = prepare_params(recipe, model, folder)
-    spec, (files,) = recipe.graph_spec(params), recipe.list_cases(folder / "Task02_Heart", params)
+    spec, (files,) = recipe.model.graph_spec(params), recipe.cases.list_cases(folder / "Task02_Heart", params)
     with open_device(folder / f"{precision}.xml", "cpu", precision=precision) as device:
         call = DevicePredictor(device, spec.input_name, spec.output_name)
-        call(np.zeros((1, 1, *recipe.plan(params).patch_size), np.float32))
+        call(np.zeros((1, 1, *recipe.model.plan(params).patch_size), np.float32))
         # The loops are compiled on first use, as the peer's libraries are loaded before the start.
         sliding_window(np.zeros((1, 8, 8, 8), np.float32), lambda batch: np.repeat(batch, 3, 1), (4, 4, 4), classes=3)
         start = time.perf_counter()
-        case = recipe.read_case(files, params)
-        labels = recipe.segment(case, call, params)
-        recipe.write_mask(labels, case, folder / f"ours {precision}.nii.gz")
+        case = recipe.cases.read_case(files, params)
+        labels = recipe.preparation.segment(case, call, params)
+        recipe.cases.write_mask(labels, case, folder / f"ours {precision}.nii.gz")
         return {"seconds": time.perf_counter() - start}
 
 

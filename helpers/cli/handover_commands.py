@@ -25,11 +25,11 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     from helpers import recipes, stages
-    from helpers.run import Run
     from helpers.stages.handover import pack_bundle
+    from helpers.stages.labels import open_run
 
     recipe = recipes.load(options.recipe)
-    run = Run(recipe.prepare_params(**read_given(options, recipe.params_model)))
+    run = open_run(recipe, recipe.prepare_params(**read_given(options, recipe.params_model)))
     for stage in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
         _print(stage(recipe, run))
     bundle = pack_bundle(recipe, run, Path(options.to))

@@ -66,7 +66,7 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     """
     recipe = recipes.load(recipe_name)
     params = recipe.prepare_params(**given)
-    recipe.checkpoint_path(params)
+    recipe.model.checkpoint_paths(params)
     folder = run_folder(params)
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"

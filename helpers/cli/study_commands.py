@@ -72,12 +72,12 @@ def _given_by_recipe(options: argparse.Namespace) -> dict[str, dict[str, object]
 def _run_to_graph(recipe_name: str, given: Mapping[str, object]) -> tuple[Recipe, Run]:
     """Carries a run from its data to its final graph, without a notebook."""
     from helpers import recipes, stages
-    from helpers.run import Run
+    from helpers.stages.labels import open_run
 
     recipe = recipes.load(recipe_name)
     params = recipe.prepare_params(**given)
-    recipe.checkpoint_path(params)
-    run = Run(params)
+    recipe.model.checkpoint_paths(params)
+    run = open_run(recipe, params)
     stages.prepare_data(recipe, run)
     stages.export_onnx(recipe, run)
     stages.simplify_onnx(recipe, run)

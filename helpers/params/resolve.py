@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -16,13 +17,13 @@ from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping
 P = TypeVar("P", bound=RunParams)
 
 
-def load_profile(recipe: str, profile: str) -> dict:
-    """The content of `params/<recipe>/<profile>.yaml`.
+def load_profile(recipe: str, profile: str, params_folder: Path | None = None) -> dict:
+    """The content of `<params_folder>/<recipe>/<profile>.yaml`; the project's own `params/` by default.
 
     Raises:
         ParameterError: there is no such profile, or the file names another profile.
     """
-    folder = PARAMS_FOLDER / recipe
+    folder = (params_folder or PARAMS_FOLDER) / recipe
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if profile not in known:
         raise unknown_name_error(f"profile of {recipe}", profile, known)
@@ -32,7 +33,9 @@ def load_profile(recipe: str, profile: str) -> dict:
     return content
 
 
-def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given: Mapping) -> P:
+def resolve_params(
+    model: type[P], recipe: str, recipe_defaults: Mapping, given: Mapping, params_folder: Path | None = None
+) -> P:
     """One run's parameters.
 
     Args:
@@ -40,6 +43,7 @@ def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given:
         recipe: its name.
         recipe_defaults: values the recipe sets for itself.
         given: values named for this run (papermill's -p and -f, the parameters cell); None means the default.
+        params_folder: holds `<recipe>/<profile>.yaml`; the project's own `params/` by default.
 
     Raises:
         ParameterError: an unknown name, a wrong type, or a value beyond the target's limits.
@@ -51,7 +55,7 @@ def resolve_params(model: type[P], recipe: str, recipe_defaults: Mapping, given:
     if given.get("recipe", recipe) != recipe:
         raise ParameterError("recipe names another recipe", received=given["recipe"], expected=recipe)
     profile_name = given.get("profile", model.model_fields["profile"].default)
-    profile = load_profile(recipe, str(profile_name))
+    profile = load_profile(recipe, str(profile_name), params_folder)
     layers = {**recipe_defaults, **profile, **given}
     target = load_target(str(layers.get("target", model.model_fields["target"].default)))
     merged = {**target.defaults, **layers, "recipe": recipe, "profile": profile_name, "target": target.name}

@@ -37,7 +37,7 @@ class CaseTable(anywidget.AnyWidget):
 
     def fill(self, review: Review) -> None:
         """Shows a review as it stands."""
-        names = review.run.recipe.score_names if review.run.scores else ()
+        names = review.run.score_names if review.run.scores else ()
         self.columns = [
             {"name": "case"},
             *({"name": name, "digits": 3} for name in names),
@@ -55,7 +55,7 @@ class CaseTable(anywidget.AnyWidget):
 
 def show_review(review: Review) -> RichText:
     """The table without a front end: worst first, flags with their figures."""
-    names = review.run.recipe.score_names if review.run.scores else ()
+    names = review.run.score_names if review.run.scores else ()
     header = ("case", *names, "flags", "why", "verdicts")
     rows = [
         (

@@ -22,17 +22,18 @@ def open_case_view(review: Review, case: ReviewCase, viewer: str = "auto") -> ip
     files = next(files for files in run.cases if files.id == case.id)
     read, mask, others = read_pair(run, review.other, files)
     if read.geometry is None:
-        figure = figures.draw_gallery(case.id, read.image, mask, read.truth, run.recipe.class_names, case.scores)
+        figure = figures.draw_gallery(case.id, read.image, mask, read.truth, run.labels.names, case.scores)
         return _picture(figure)
+    pictures = run.recipe.picture_settings(run.params)
     shown = volume(
-        read.image[run.recipe.shown_channel],
+        read.image[pictures.channel],
         read.truth,
         mask,
         geometry=read.geometry,
-        class_names=run.recipe.class_names,
+        class_names=run.labels.names,
         other_run=others,
         case_id=case.id,
-        window=load_window(run.params.grey_window or run.recipe.grey_window).fixed_limits(),
+        window=load_window(pictures.grey_window).fixed_limits(),
         viewer=viewer,
         interactive=True,
     )

@@ -55,8 +55,8 @@ def copy_for_editing(run: FinishedRun, case_id: str, folder: Path) -> list[Path]
     """
     files = _files(run, case_id)
     folder.mkdir(parents=True, exist_ok=True)
-    image = list(files.files.values())[run.recipe.shown_channel]
-    mask = folder / f"{case_id}_mask{run.recipe.mask_suffix}"
+    image = list(files.files.values())[run.recipe.picture_settings(run.params).channel]
+    mask = folder / f"{case_id}_mask{run.mask_suffix}"
     if mask.exists() and digest_file(mask) != digest_file(run.mask_path(case_id)):
         raise DataError(f"{mask} was edited already", remedy="Read it back, or remove it to begin anew.")
     copied = folder / f"{case_id}_image{''.join(image.suffixes[-2:]) if image.suffix == '.gz' else image.suffix}"
@@ -79,16 +79,14 @@ def read_corrected(run: FinishedRun, case_id: str, edited: Path, outputs: Path) 
     """
     files = _files(run, case_id)
     case, before, _ = read_pair(run, None, files)
-    after = run.recipe.read_mask(edited, case)
-    unknown = [int(index) for index in np.unique(after) if not 0 <= index < len(run.recipe.class_names)]
+    after = run.recipe.cases.read_mask(edited, case)
+    unknown = [int(index) for index in np.unique(after) if not 0 <= index < len(run.labels)]
     if unknown:
         raise DataError(f"{edited.name} holds labels that {run.recipe.title} does not have", received=unknown)
-    kept = outputs / "corrected" / run.recipe.name / run.name / f"{case_id}{run.recipe.mask_suffix}"
+    kept = outputs / "corrected" / run.recipe.name / run.name / f"{case_id}{run.mask_suffix}"
     with replace_when_whole(kept) as temporary:
-        run.recipe.write_mask(after.astype(np.uint8), case, temporary)
-    scores = {
-        name: dice(before == index, after == index) for index, name in enumerate(run.recipe.class_names) if index
-    }
+        run.recipe.cases.write_mask(after.astype(np.uint8), case, temporary)
+    scores = {name: dice(before == index, after == index) for name, index in run.labels.foreground.items()}
     return Correction(kept, digest_file(kept), int(np.count_nonzero(before != after)), scores)
 
 
@@ -105,20 +103,20 @@ def _snap_labels(run: FinishedRun, files: CaseFiles) -> str:
     for index, value in enumerate(_values_in_file(run, files)):
         if index:
             red, green, blue = (int(label_colour(index)[at : at + 2], 16) for at in (1, 3, 5))
-            lines.append(f'{value} {red} {green} {blue} 1 1 1 "{run.recipe.class_names[index]}"')
+            lines.append(f'{value} {red} {green} {blue} 1 1 1 "{run.labels.names[index]}"')
     return "\n".join(lines) + "\n"
 
 
 def _values_in_file(run: FinishedRun, files: CaseFiles) -> list[int]:
     """What the recipe writes for each class index: data sets have conventions of their own (BraTS has no label 3)."""
-    case = run.recipe.read_case(files, run.params)
+    case = run.recipe.cases.read_case(files, run.params)
     shape = case.image.shape[1:]
     classes = np.zeros(shape, np.uint8)
-    count = len(run.recipe.class_names)
+    count = len(run.labels)
     classes.ravel()[:count] = np.arange(count)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"probe{run.recipe.mask_suffix}"
-        run.recipe.write_mask(classes, case, path)
+        path = Path(folder) / f"probe{run.mask_suffix}"
+        run.recipe.cases.write_mask(classes, case, path)
         written = read_volume(path).array if case.geometry else _read_picture(path)
     return [int(value) for value in written.ravel()[:count]]
 

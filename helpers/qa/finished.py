@@ -15,9 +15,9 @@ from helpers import recipes
 from helpers.data.case import CaseFiles
 from helpers.errors import CookbookError, DataError
 from helpers.params.model import RunParams
-from helpers.recipes.base import Recipe
+from helpers.recipes.base import LabelSet, Recipe
 from helpers.run.record import read_run_status
-from helpers.stages.data import selected_cases
+from helpers.stages.data import selected_cases, write_demo_cases
 from helpers.stages.infer import mask_name
 
 _LOG = logging.getLogger("cookbook")
@@ -31,6 +31,8 @@ class FinishedRun:
     params: RunParams
     folder: Path
     started: float
+    labels: LabelSet
+    score_names: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -46,9 +48,19 @@ class FinishedRun:
         """A file of the run by its relative name."""
         return self.folder / name
 
+    @property
+    def mask_suffix(self) -> str:
+        """Of the mask files."""
+        return self.recipe.cases.mask_suffix(self.params)
+
     def mask_path(self, case_id: str) -> Path:
         """The mask of a case."""
-        return self.path(mask_name(self.recipe, case_id))
+        return self.path(mask_name(self.recipe, self, case_id))
+
+    def restore_demo_cases(self) -> None:
+        """Writes the demo cases that the run was made of, if they were deleted since."""
+        if self.params.data_root == "demo":
+            write_demo_cases(self.recipe, self)
 
     @cached_property
     def cases(self) -> list[CaseFiles]:
@@ -98,7 +110,10 @@ def _read_run(record: Path, outputs: Path) -> FinishedRun:
     # JSON has no tuples; the strict model takes its lists for them only when it reads JSON itself.
     params = recipe.params_model.model_validate_json(json.dumps(drop_none(content["params"])))
     moved = params.model_copy(update={"outputs": str(outputs)})
-    return FinishedRun(recipe, moved, record.parent, float(content["started"]))
+    # Runs of earlier versions did not record their labels.
+    labels = LabelSet.from_json(content["labels"]) if "labels" in content else recipe.labels(moved)
+    names = tuple(content.get("score_names") or recipe.score_names(moved))
+    return FinishedRun(recipe, moved, record.parent, float(content["started"]), labels, names)
 
 
 def drop_none(value: object) -> object:

@@ -107,6 +107,7 @@ def open_review(
 
     Cases with a score come by score, those without by the number of flags.
     """
+    run.restore_demo_cases()
     files = {case.id: case for case in run.cases}
     masks = {name: digest_file(run.mask_path(name)) for name in files}
     measures, agreements = {}, {}
@@ -114,7 +115,7 @@ def open_review(
         measures[name] = _measures(run, files[name], outputs, masks[name])
         if other is not None:
             agreements[name] = _agreement(run, other, files[name])
-    flags = flag_cases(measures, run.recipe.class_names, agreements)
+    flags = flag_cases(measures, run.labels.names, agreements)
     cases = [_row(run, name, tuple(flags[name]), masks[name]) for name in files]
     review = Review(run, other, outputs, Journal(outputs, reader), sorted(cases, key=_worst_first))
     review.refresh()
@@ -123,10 +124,10 @@ def open_review(
 
 def read_pair(run: FinishedRun, other: FinishedRun | None, files: CaseFiles) -> tuple[Case, object, object]:
     """A case with the run's mask and, where there is one on the same grid, the other run's."""
-    case = run.recipe.read_case(files, run.params)
-    mask = run.recipe.read_mask(run.mask_path(files.id), case)
+    case = run.recipe.cases.read_case(files, run.params)
+    mask = run.recipe.cases.read_mask(run.mask_path(files.id), case)
     there = other is not None and other.mask_path(files.id).is_file()
-    return case, mask, other.recipe.read_mask(other.mask_path(files.id), case) if there else None
+    return case, mask, other.recipe.cases.read_mask(other.mask_path(files.id), case) if there else None
 
 
 def _row(run: FinishedRun, name: str, flags: Sequence[Flag], mask_hash: str) -> ReviewCase:
@@ -139,14 +140,14 @@ def _worst_first(case: ReviewCase) -> tuple:
 
 
 def _measures(run: FinishedRun, files: CaseFiles, outputs: Path, mask_hash: str) -> MaskMeasures:
-    key = digest_value({"mask": mask_hash, "classes": run.recipe.class_names})[:32]
+    key = digest_value({"mask": mask_hash, "classes": run.labels.names})[:32]
     path = outputs / JOURNALS / "measures" / f"{key}.json"
     known = recall_measures(path)
     if known is not None:
         return known
     case, mask, _ = read_pair(run, None, files)
     spacing = case.geometry.spacing_mm_zyx if case.geometry else None
-    return remember_measures(path, measure_mask(mask, len(run.recipe.class_names), spacing))
+    return remember_measures(path, measure_mask(mask, len(run.labels), spacing))
 
 
 def _agreement(run: FinishedRun, other: FinishedRun, files: CaseFiles) -> float | None:
@@ -155,7 +156,7 @@ def _agreement(run: FinishedRun, other: FinishedRun, files: CaseFiles) -> float 
     if digest_file(other.mask_path(files.id)) == digest_file(run.mask_path(files.id)):
         return 1.0
     _, mask, others = read_pair(run, other, files)
-    return mean_of_known(list(_dice_of_labels(mask, others, len(run.recipe.class_names))))
+    return mean_of_known(list(_dice_of_labels(mask, others, len(run.labels))))
 
 
 def _dice_of_labels(mask, others, class_count: int) -> Iterable[float | None]:

@@ -101,7 +101,7 @@ def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str
         DataError: a mask on another grid, with other labels, or that is not there.
     """
     if not isinstance(corrected, Mapping):
-        suffix = review.run.recipe.mask_suffix
+        suffix = review.run.mask_suffix
         corrected = {name: str(edit_folder(review) / f"{name}_mask{suffix}") for name in _split(corrected)}
     rows = []
     for name, path in corrected.items():

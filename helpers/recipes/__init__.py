@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import unknown_name_error
 
-# Recipe name -> class; imported when asked for, so that listing them costs nothing.
+if TYPE_CHECKING:
+    from helpers.recipes.base import Recipe
+
+# Name -> location and folder of profiles; a recipe is imported when it is loaded, so that listing them costs nothing.
 _RECIPES = {
-    "unet3d_brats": "helpers.recipes.unet3d_brats:UNet3DBrats",
-    "unet_carvana": "helpers.recipes.unet_carvana:UNetCarvana",
-    "fcn_voc2012": "helpers.recipes.fcn_voc2012:FCNVoc2012",
-    "unetpp3d_liver": "helpers.recipes.unetpp3d_liver:UNetPlusPlus3DLiver",
-    "nnunet_heart": "helpers.recipes.nnunet_heart:NnunetHeart",
+    name: (f"helpers.recipes.{name}:RECIPE", PARAMS_FOLDER)
+    for name in ("unet3d_brats", "unet_carvana", "fcn_voc2012", "unetpp3d_liver", "nnunet_heart")
 }
 
 
@@ -21,7 +25,7 @@ def recipe_names() -> list[str]:
     return list(_RECIPES)
 
 
-def load(name: str):
+def load(name: str) -> Recipe:
     """A recipe by its name.
 
     Raises:
@@ -29,10 +33,18 @@ def load(name: str):
     """
     if name not in _RECIPES:
         raise unknown_name_error("recipe", name, _RECIPES)
-    module, _, class_name = _RECIPES[name].partition(":")
-    return getattr(importlib.import_module(module), class_name)()
+    location, params_folder = _RECIPES[name]
+    module, _, attribute = location.partition(":")
+    recipe = getattr(importlib.import_module(module), attribute)
+    return dataclasses.replace(recipe, params_folder=params_folder)
 
 
-def register(name: str, location: str) -> None:
-    """Adds a recipe from outside: `location` is `module:Class`."""
-    _RECIPES[name] = location
+def register(name: str, location: str, *, params_folder: Path = PARAMS_FOLDER) -> None:
+    """Adds a recipe from outside this package.
+
+    Args:
+        name: of the recipe.
+        location: `module:ATTRIBUTE` of the recipe.
+        params_folder: holds `<name>/<profile>.yaml`.
+    """
+    _RECIPES[name] = (location, params_folder)

@@ -1,28 +1,78 @@
-"""The base of every recipe: the questions that the stages ask about a model."""
+"""A recipe is a composition of four parts: a model source, a case source, a preparation and a scoring.
+
+Each part is a small abstract class with the methods that the stages call. All of them are generic over the recipe's
+parameters, and every method that depends on a run takes that run's parameters. `helpers.recipes.parts` holds
+implementations that several recipes share.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, infer_job
 from helpers.params.model import RunParams
-from helpers.params.paths import WEIGHTS_FOLDER, find_input
+from helpers.params.paths import PARAMS_FOLDER, find_input
+from helpers.params.resolve import resolve_params
+from helpers.run.result import Check
 from helpers.scoring.dice import mean_of_known
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
-    from helpers.networks.checkpoint import LoadReport
+P = TypeVar("P", bound=RunParams)
 
 Infer = Callable[[np.ndarray], np.ndarray]
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a run's masks.
+
+    Attributes:
+        names: of the class indices 0, 1, ...; the background first.
+        values: the number that a mask file holds for each class.
+
+    >>> labels = LabelSet(("background", "liver", "lesion"))
+    >>> labels.values
+    (0, 1, 2)
+    >>> labels.foreground
+    {'liver': 1, 'lesion': 2}
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            object.__setattr__(self, "values", tuple(range(len(self.names))))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def foreground(self) -> dict[str, int]:
+        """Class index by name, without the background."""
+        return {name: index for index, name in enumerate(self.names) if index}
+
+    def to_json(self) -> dict[str, list]:
+        """The labels as JSON values."""
+        return {"names": list(self.names), "values": list(self.values)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Sequence]) -> LabelSet:
+        """The labels from their JSON values."""
+        return cls(tuple(content["names"]), tuple(content["values"]))
 
 
 @dataclass(frozen=True)
@@ -33,186 +83,266 @@ class SourceScores:
     explanation: str
 
 
-class Recipe(ABC):
-    """One model: its network and checkpoint, its graph, how a case becomes a mask, and which scores count.
-
-    A subclass is one file. It sets the class attributes and answers the abstract methods; everything else
-    (caching, checks, devices, pictures, tables) belongs to the stages.
+@dataclass(frozen=True)
+class PictureSettings:
+    """How the image behind a mask is shown.
 
     Attributes:
-        name: also the name of the params folder.
-        title: as a reader sees it.
-        params_model: parameters with the recipe's own added.
-        defaults: parameter values of this recipe, over those of the target.
-        class_names: of the class indices 0, 1, ...
-        score_names: in the order of tables; larger is better.
-        headline_scores: those whose mean stands for a mask in a comparison; () means all.
-        has_nnunet_metrics: whether the source reports nnU-Net's thirteen metrics of each label.
-        rewrites: graph rewrites to offer, by name.
-        targets_to_lint: vendor targets whose objections are shown, the strictest first.
-        mask_suffix: of the mask files.
-        shown_channel: image channel behind the masks in pictures.
-        grey_window: of `params/windows.yaml`, for pictures of that channel.
+        channel: of the image.
+        grey_window: name in `params/windows.yaml`.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    params_model: ClassVar[type[RunParams]] = RunParams
-    defaults: ClassVar[Mapping[str, object]] = {}
-    class_names: ClassVar[tuple[str, ...]]
-    score_names: ClassVar[tuple[str, ...]]
-    headline_scores: ClassVar[tuple[str, ...]] = ()
-    has_nnunet_metrics: ClassVar[bool] = False
-    rewrites: ClassVar[tuple[str, ...]] = ()
-    targets_to_lint: ClassVar[tuple[str, ...]] = ("ascend310", "ascend310p3")
-    mask_suffix: ClassVar[str] = ".nii.gz"
-    shown_channel: ClassVar[int] = 0
-    grey_window: ClassVar[str] = "mr"
+    channel: int = 0
+    grey_window: str = "mr"
+
+
+class LoadedModel(ABC):
+    """A model with its weights in memory: the reference that every later form is compared with."""
+
+    @property
+    @abstractmethod
+    def check(self) -> Check:
+        """How its weights were loaded."""
 
     @abstractmethod
-    def network(self, variant: str | None = None) -> torch.nn.Module:
-        """The official-size network in eval mode, weights untrained."""
+    def export(self, spec: GraphSpec, path: Path) -> onnx.ModelProto:
+        """Writes the ONNX graph that `spec` describes, and returns it.
+
+        Raises:
+            GraphError: the graph is not as specified.
+        """
 
     @abstractmethod
-    def network_for(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
-        """The network whose widths fit a state dict (the demo weights are narrower than the official ones)."""
+    def output(self, batch: np.ndarray) -> np.ndarray:
+        """The output of the exported graph for a batch (N, C, ...)."""
 
-    def adapt_state(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """A state dict in the names that the network uses; for projects that renamed theirs between versions."""
-        return dict(state)
+    def scores(self, batch: np.ndarray) -> np.ndarray:
+        """Class scores (N, classes, ...): the output itself, or what is before the ArgMax that ends the graph."""
+        return self.output(batch)
 
-    def graph_network(self, network: torch.nn.Module, params: RunParams) -> torch.nn.Module:
-        """What is exported: the network itself, or with steps that the source keeps in its graph (an ArgMax)."""
-        return network
+
+class Part(ABC, Generic[P]):
+    """What the four parts of a recipe have in common."""
+
+    def check_params(self, params: P) -> None:
+        """Refuses parameters that this part cannot serve, before any work starts.
+
+        Raises:
+            CookbookError: in one line, what to change.
+        """
+
+
+class ModelSource(Part[P]):
+    """Where a run's network comes from, and the graph that it is exported to."""
+
+    def build(self, variant: str | None = None) -> torch.nn.Module:
+        """The official-size network in eval mode, weights untrained.
+
+        Raises:
+            ParameterError: this model has no official network.
+        """
+        raise ParameterError("this recipe has no network of its own", remedy="Its network comes from checkpoint.")
 
     @abstractmethod
-    def graph_spec(self, params: RunParams) -> GraphSpec:
+    def graph_spec(self, params: P) -> GraphSpec:
         """Names and shapes of the exported graph."""
 
     @abstractmethod
-    def list_cases(self, root: Path, params: RunParams) -> list[CaseFiles]:
+    def checkpoint_paths(self, params: P) -> tuple[Path, ...]:
+        """Every file that the weights come from; several for an ensemble."""
+
+    @abstractmethod
+    def load(self, params: P) -> LoadedModel:
+        """The model of a run with its weights.
+
+        Raises:
+            CheckpointError: the weights do not fit the network.
+        """
+
+    def load_for_export(self, params: P) -> torch.nn.Module:
+        """The network that is exported, as a torch module in eval mode, for compilers that trace it.
+
+        Raises:
+            ParameterError: the model does not come from PyTorch.
+        """
+        raise ParameterError(
+            "this model is not a PyTorch network", remedy="Choose a target that compiles ONNX, such as cpu."
+        )
+
+    def cache_key_extras(self, params: P) -> dict[str, object]:
+        """JSON values that decide a result and are neither in the weights nor in the parameters (a plan file)."""
+        return {}
+
+
+class CaseSource(Part[P]):
+    """The cases of a data set: where they are, how they are read, and how a mask is written back."""
+
+    @abstractmethod
+    def list_cases(self, root: Path, params: P) -> list[CaseFiles]:
         """The cases below a data root, sorted by id."""
 
     @abstractmethod
-    def read_case(self, case: CaseFiles, params: RunParams) -> Case:
+    def read_case(self, files: CaseFiles, params: P) -> Case:
         """Reads and checks one case."""
 
     @abstractmethod
-    def prepare_job(self, case: Case, params: RunParams) -> InferenceJob:
-        """What the network is asked about a case, and how its answer becomes a mask on the case's own grid."""
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """Writes class indices in the data set's own format, on the case's own grid."""
 
-    def segment(self, case: Case, infer: Infer, params: RunParams) -> np.ndarray:
+    @abstractmethod
+    def read_mask(self, path: Path, case: Case) -> np.ndarray:
+        """Class indices from a mask file.
+
+        Raises:
+            DataError: the mask is not on the case's grid.
+        """
+
+    @abstractmethod
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """Writes the demo cases that are missing, in the data set's own layout, and returns their ids."""
+
+    def mask_suffix(self, params: P) -> str:
+        """Of the mask files."""
+        return ".nii.gz"
+
+    def data_folder(self, params: P) -> Path:
+        """The user's data set."""
+        return find_input(params.data_root, parameter="data_root")
+
+    def held_out(self, root: Path, params: P) -> list[str] | None:
+        """Ids below a data root that the model was not trained on, which alone count in means; None: all count."""
+        return None
+
+    def picture_settings(self, params: P) -> PictureSettings:
+        """How a case is shown behind its masks, by default."""
+        return PictureSettings()
+
+
+class Preparation(Part[P]):
+    """How a case becomes input of the network, and the network's output a mask."""
+
+    @abstractmethod
+    def prepare_job(self, case: Case, params: P) -> InferenceJob:
+        """The prepared image, the windows to run the network on, and how their scores become a mask."""
+
+    @abstractmethod
+    def example_input(self, case: Case, params: P) -> np.ndarray:
+        """One prepared sample of a case (without batch axis), rich in foreground, for parity checks."""
+
+    def segment(self, case: Case, infer: Infer, params: P) -> np.ndarray:
         """Class indices on the case's own grid, uint8; `infer` maps a batch of inputs to the graph's output."""
         job = self.prepare_job(case, params)
         return job.restore(infer_job(job.image, infer, job.plan))
 
-    def segment_and_save(self, case: Case, infer: Infer, params: RunParams, path: Path) -> np.ndarray:
-        """As `segment`; what the run wants kept beside the mask at `path` is written there."""
+    def segment_and_save(self, case: Case, infer: Infer, params: P, path: Path) -> np.ndarray:
+        """As `segment`; what the run keeps next to the mask at `path` (probabilities) is written as well."""
         return self.segment(case, infer, params)
 
-    def cache_key_extras(self, params: RunParams) -> dict[str, object]:
-        """JSON values that decide a result and stand in neither the weights nor the parameters (a plan's file)."""
-        return {}
+
+class Scoring(Part[P]):
+    """The classes of a run, its scores per case, and the data set's scores.
+
+    Attributes:
+        has_nnunet_metrics: whether nnU-Net's thirteen metrics per label are reported.
+    """
+
+    has_nnunet_metrics: bool = False
 
     @abstractmethod
-    def example_input(self, case: Case, params: RunParams) -> np.ndarray:
-        """One prepared sample of a case (without batch axis), rich in foreground, for parity checks."""
+    def labels(self, params: P) -> LabelSet:
+        """The classes of the run's masks."""
 
     @abstractmethod
-    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
-        """Writes a mask in the data set's own form, on the case's own grid."""
+    def score_names(self, params: P) -> tuple[str, ...]:
+        """The scores in the order of tables; larger is better."""
+
+    def headline_scores(self, params: P) -> tuple[str, ...]:
+        """The scores whose mean represents a mask in a comparison."""
+        return self.score_names(params)
 
     @abstractmethod
-    def read_mask(self, path: Path, case: Case) -> np.ndarray:
-        """Class indices from a written mask.
+    def score(self, prediction: np.ndarray, truth: np.ndarray, params: P) -> Scores:
+        """The scores of one case by `score_names`; None if there is nothing to find."""
 
-        Raises:
-            DataError: the mask does not lie on the case's grid.
-        """
-
-    @abstractmethod
-    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-        """The recipe's scores of one case by `score_names`; None where there is nothing to find."""
-
-    def tally(self, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
-        """Counts of one case that a data set's score is summed from, or None where scores are averaged over cases."""
+    def tally(self, prediction: np.ndarray, truth: np.ndarray, params: P) -> np.ndarray | None:
+        """Counts of one case that the data set's score is summed from, or None if scores are averaged over cases."""
         return None
 
     def aggregate(
-        self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None]
-    ) -> dict[str, float | None]:
-        """The data set's scores: by default the mean over the cases where there is something to find."""
-        return {name: mean_of_known([values[name] for values in scores]) for name in self.score_names}
+        self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None], params: P
+    ) -> Scores:
+        """The data set's scores: by default the mean over the cases that have something to find."""
+        return {name: mean_of_known([values[name] for values in scores]) for name in self.score_names(params)}
 
-    def held_out(self, root: Path, params: RunParams) -> list[str] | None:
-        """Ids below a data root that the model was not trained on, which alone count in means; None: all count."""
-        return None
-
-    def describe_case(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, object]:
+    def describe_case(self, prediction: np.ndarray, truth: np.ndarray, params: P) -> dict[str, object]:
         """Further figures of one case, for `reports`."""
         return {}
 
-    def reports(self, figures: Mapping[str, Mapping], params: RunParams) -> dict[str, object]:
+    def reports(self, figures: Mapping[str, Mapping], params: P) -> dict[str, object]:
         """JSON files that a data set's own tools write, by name, from `describe_case` of each case that counts."""
         return {}
 
-    @abstractmethod
-    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        """Makes demo cases in the data set's own layout and returns their ids."""
-
-    def score_as_source(
-        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: RunParams
-    ) -> SourceScores | None:
-        """The source's own score beside the right one, or None where the source has no other.
+    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: P) -> SourceScores | None:
+        """The source's own score next to the correct one, or None if they are the same.
 
         Args:
-            cases: those with a truth; each is read when it is asked for, so that only one is in memory.
+            cases: those with a truth; each is read when it is accessed, so that only one is in memory.
             infer: the run's device.
-            untrained: the same network with fresh random weights.
             params: of the run.
         """
         return None
 
-    def prepare_params(self, **given: object) -> RunParams:
-        """Resolved parameters of this recipe."""
-        from helpers.params.resolve import resolve_params
 
-        return resolve_params(self.params_model, self.name, self.defaults, given)
+@dataclass(frozen=True)
+class Recipe(Generic[P]):
+    """One model: its four parts, its parameters, and what to offer for its graph.
 
-    def checkpoint_path(self, params: RunParams) -> Path:
-        """The checkpoint file: the shipped demo weights, or the user's; the first of several."""
-        return self.checkpoint_paths(params)[0]
+    Attributes:
+        name: also the name of its folder in `params/`.
+        title: as shown to the user.
+        params_model: the shared parameters with the recipe's own added.
+        defaults: parameter values of this recipe, over those of the target.
+        rewrites: graph rewrites to apply, by name.
+        targets_to_lint: vendor targets to check the graph against, the strictest first.
+        params_folder: holds `<name>/<profile>.yaml`.
+    """
 
-    def checkpoint_paths(self, params: RunParams) -> tuple[Path, ...]:
-        """Every checkpoint file of the network: several where it is an ensemble."""
-        if params.checkpoint == "demo":
-            return (WEIGHTS_FOLDER / f"{self.name}_demo.safetensors",)
-        return (find_input(params.checkpoint, parameter="checkpoint"),)
+    name: str
+    title: str
+    params_model: type[P]
+    model: ModelSource[P]
+    cases: CaseSource[P]
+    preparation: Preparation[P]
+    scoring: Scoring[P]
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
+    targets_to_lint: tuple[str, ...] = ("ascend310", "ascend310p3")
+    params_folder: Path = PARAMS_FOLDER
 
-    def data_folder(self, params: RunParams) -> Path:
-        """The user's data set."""
-        return find_input(params.data_root, parameter="data_root")
+    def network(self, variant: str | None = None) -> torch.nn.Module:
+        """The official-size network in eval mode, weights untrained."""
+        return self.model.build(variant)
 
-    def trained_network(self, params: RunParams) -> tuple[torch.nn.Module, LoadReport]:
-        """The network of a run with its checkpoint loaded strictly.
+    def prepare_params(self, **given: object) -> P:
+        """Resolved parameters of this recipe, checked by each of its parts.
 
         Raises:
-            CheckpointError: a key is missing, unexpected or of another shape; it is named.
+            CookbookError: a parameter is unknown, invalid, or cannot be served.
         """
-        return self.load_network(self.checkpoint_path(params))
+        params = resolve_params(self.params_model, self.name, self.defaults, given, self.params_folder)
+        for part in (self.model, self.cases, self.preparation, self.scoring):
+            part.check_params(params)
+        return params
 
-    def load_network(self, path: Path) -> tuple[torch.nn.Module, LoadReport]:
-        """The network that one checkpoint fits, loaded strictly.
+    def labels(self, params: P) -> LabelSet:
+        """The classes of a run's masks."""
+        return self.scoring.labels(params)
 
-        Raises:
-            CheckpointError: as `trained_network`.
-        """
-        from helpers.networks.checkpoint import load_checkpoint, load_state_dict
+    def score_names(self, params: P) -> tuple[str, ...]:
+        """The scores of a run, in the order of tables."""
+        return self.scoring.score_names(params)
 
-        network = self.network_for(self.adapt_state(load_state_dict(path)[0]))
-        return network.eval(), load_checkpoint(network, path, self.adapt_state)
-
-    def deployed_network(self, params: RunParams) -> torch.nn.Module:
-        """The trained network with what the graph adds to it: the truth that every later form is compared with."""
-        network, _ = self.trained_network(params)
-        return self.graph_network(network, params).eval()
+    def picture_settings(self, params: P) -> PictureSettings:
+        """How a run's cases are shown behind their masks: as its parameters say, else as the recipe does."""
+        settings = self.cases.picture_settings(params)
+        return replace(settings, grey_window=params.grey_window) if params.grey_window else settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,8 +16,12 @@ from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, Recipe, SourceScores
+from helpers.recipes.base import Infer, LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
+from helpers.recipes.parts import PhotographCases, TorchModel, run_network
 from helpers.scoring.confusion import ConfusionMatrix
+
+if TYPE_CHECKING:
+    import torch
 
 
 class VocParams(RunParams):
@@ -33,31 +37,22 @@ class VocParams(RunParams):
     """A second side, whose scores stand beside the first's."""
 
 
-class FCNVoc2012(Recipe):
-    """Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/FCN-8s; network of mmsegmentation."""
+class FCNModel(TorchModel[VocParams]):
+    """The network of mmsegmentation, with the tensor names of Ascend/ModelZoo-PyTorch."""
 
-    name = "fcn_voc2012"
-    title = "FCN-R50-D8 / VOC 2012"
-    params_model = VocParams
-    class_names = voc.CLASSES
-    score_names = ("mIoU", "mIoU_present", "mAcc", "aAcc")
-    headline_scores = ("mIoU_present",)
-    targets_to_lint = ("ascend310", "ascend310p3")
-    mask_suffix = ".png"
-
-    def network(self, variant: str | None = None):
+    def build(self, variant: str | None = None) -> torch.nn.Module:
         """The official network."""
         from helpers.networks.fcn import FCNResNet50D8
 
         return FCNResNet50D8().eval()
 
-    def network_for(self, state: Mapping):
+    def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The network with the widths and depths of a state dict."""
         from helpers.networks.fcn import FCNResNet50D8
 
         return FCNResNet50D8.from_state_dict(state).eval()
 
-    def graph_network(self, network, params: VocParams):
+    def wrap_for_export(self, network: torch.nn.Module, params: VocParams) -> torch.nn.Module:
         """With `graph_output: classes` the graph ends in softmax and ArgMax, as the source's does."""
         from helpers.networks.fcn import ClassMap
 
@@ -68,6 +63,10 @@ class FCNVoc2012(Recipe):
         axis = 1 if params.graph_output == "classes" else 0
         return GraphSpec.of_run(params, "input", "output", (3, params.size, params.size), axis)
 
+
+class VocCases(PhotographCases[VocParams]):
+    """Images of a split; masks are palette PNG files in VOC's own colours."""
+
     def list_cases(self, root: Path, params: VocParams) -> list[CaseFiles]:
         """The images of a split (`labelled`: all with a label)."""
         folder = voc.find_voc_folder(root)
@@ -77,13 +76,31 @@ class FCNVoc2012(Recipe):
             cases.append(CaseFiles(name, {"image": folder / voc.IMAGES / f"{name}.jpg"}, label))
         return cases
 
-    def read_case(self, case: CaseFiles, params: VocParams) -> Case:
+    def read_case(self, files: CaseFiles, params: VocParams) -> Case:
         """Reads and checks one image and its label."""
-        image, label = voc.read_image(case.files["image"]), voc.read_label(case.truth)
+        image, label = voc.read_image(files.files["image"]), voc.read_label(files.truth)
         if label.shape != image.shape[:2]:
-            what = f"image and label of {case.id} differ in size (height, width)"
+            what = f"image and label of {files.id} differ in size (height, width)"
             raise DataError(what, received=label.shape, expected=image.shape[:2])
-        return Case(case.id, np.ascontiguousarray(image.transpose(2, 0, 1)), label, None)
+        return Case(files.id, np.ascontiguousarray(image.transpose(2, 0, 1)), label, None)
+
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """A palette PNG in VOC's own colours."""
+        voc.write_label(path, classes)
+
+    def read_mask_file(self, path: Path) -> np.ndarray:
+        """Class numbers from a mask file."""
+        return voc.read_label(path)
+
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """Drawn scenes of textured objects."""
+        from helpers.demo.voc_scenes import write_demo_cases
+
+        return list(write_demo_cases(root, seeds))
+
+
+class VocPreparation(Preparation[VocParams]):
+    """The image letterboxed into a square; its class map is cut and scaled back."""
 
     def prepare_job(self, case: Case, params: VocParams) -> InferenceJob:
         """One sample, the letterboxed image; its class map is cut and scaled to the image's own size."""
@@ -94,64 +111,61 @@ class FCNVoc2012(Recipe):
         """The letterboxed image."""
         return _prepare(case, params.size).image
 
-    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
-        """A palette PNG in VOC's own colours."""
-        voc.write_label(path, classes)
 
-    def read_mask(self, path: Path, case: Case) -> np.ndarray:
-        """Class numbers from a written mask."""
-        mask = voc.read_label(path)
-        if mask.shape != case.image.shape[1:]:
-            raise DataError(f"{path.name} has another size", received=mask.shape, expected=case.image.shape[1:])
-        return mask
+class VocScoring(Scoring[VocParams]):
+    """IoU and accuracy over all pixels of all images, as mmsegmentation sums them."""
 
-    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    def __init__(self, model: FCNModel):
+        self._model = model
+
+    def labels(self, params: VocParams) -> LabelSet:
+        """VOC's 21 classes."""
+        return LabelSet(voc.CLASSES)
+
+    def score_names(self, params: VocParams) -> tuple[str, ...]:
+        """Mean IoU (over all classes, and over those present), mean and overall accuracy."""
+        return ("mIoU", "mIoU_present", "mAcc", "aAcc")
+
+    def headline_scores(self, params: VocParams) -> tuple[str, ...]:
+        """The mean IoU over the classes present."""
+        return ("mIoU_present",)
+
+    def score(self, prediction: np.ndarray, truth: np.ndarray, params: VocParams) -> Scores:
         """Scores of one image alone; the data set's are summed over all pixels first."""
         return _scores(_confusion(prediction, truth).counts)
 
-    def tally(self, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
+    def tally(self, prediction: np.ndarray, truth: np.ndarray, params: VocParams) -> np.ndarray | None:
         """The image's confusion matrix."""
         return _confusion(prediction, truth).counts
 
     def aggregate(
-        self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None]
-    ) -> dict[str, float | None]:
+        self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None], params: VocParams
+    ) -> Scores:
         """The scores over all pixels of all images, and IoU and accuracy of each class."""
         if not len(tallies):
-            return dict.fromkeys(self.score_names)
+            return dict.fromkeys(self.score_names(params))
         counts = np.sum(tallies, axis=0)
-        matrix = ConfusionMatrix(len(self.class_names))
+        matrix = ConfusionMatrix(len(voc.CLASSES))
         matrix.counts += counts
         result = matrix.scores()
         means = _scores(counts)
-        for name, iou, acc in zip(self.class_names, result.iou, result.acc, strict=True):
+        for name, iou, acc in zip(voc.CLASSES, result.iou, result.acc, strict=True):
             if not np.isnan(iou):
                 means |= {f"IoU {name}": iou, f"Acc {name}": _known(acc)}
         return means
 
-    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        """Drawn scenes of textured objects."""
-        from helpers.demo.voc_scenes import write_demo_cases
-
-        return list(write_demo_cases(root, seeds))
-
-    def score_as_source(
-        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: VocParams
-    ) -> SourceScores | None:
+    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: VocParams) -> SourceScores | None:
         """The same class maps restored as the source does and exactly, and another letterbox size in torch."""
-        import torch
-
-        network, _ = self.trained_network(params)
+        network, _ = self._model.load_trained(params)
         rows = ("exact", "as the source", f"exact, {params.other_size}² instead of {params.size}²")
-        totals = {row: ConfusionMatrix(len(self.class_names)) for row in rows}
+        totals = {row: ConfusionMatrix(len(voc.CLASSES)) for row in rows}
         for case in cases:
             boxed, other = _prepare(case, params.size), _prepare(case, params.other_size)
             classes = _class_map(infer(boxed.image[None]))
-            with torch.inference_mode():
-                others = _class_map(network(torch.from_numpy(other.image[None])).numpy())
+            others = _class_map(run_network(network, other.image[None]))
             answers = (restore_exact(classes, boxed), restore_as_source(classes, boxed), restore_exact(others, other))
             for row, answer in zip(rows, answers, strict=True):
-                totals[row].update(np.minimum(answer, len(self.class_names) - 1), case.truth)
+                totals[row].update(np.minimum(answer, len(voc.CLASSES) - 1), case.truth)
         return SourceScores(
             {row: _scores(matrix.counts) for row, matrix in totals.items()},
             "The source cuts the same margin from both sides, so an odd margin leaves a line of padding in, and then"
@@ -174,7 +188,7 @@ def _confusion(prediction: np.ndarray, truth: np.ndarray) -> ConfusionMatrix:
     return matrix
 
 
-def _scores(counts: np.ndarray) -> dict[str, float | None]:
+def _scores(counts: np.ndarray) -> Scores:
     matrix = ConfusionMatrix(counts.shape[0])
     matrix.counts += counts
     result = matrix.scores()
@@ -188,3 +202,17 @@ def _scores(counts: np.ndarray) -> dict[str, float | None]:
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+_MODEL = FCNModel("fcn_voc2012")
+
+# Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/FCN-8s; network of mmsegmentation.
+RECIPE = Recipe(
+    name="fcn_voc2012",
+    title="FCN-R50-D8 / VOC 2012",
+    params_model=VocParams,
+    model=_MODEL,
+    cases=VocCases(),
+    preparation=VocPreparation(),
+    scoring=VocScoring(_MODEL),
+)

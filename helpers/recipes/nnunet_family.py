@@ -1,15 +1,15 @@
-"""What the recipes of the nnU-Net family share: a plan decides how a case is prepared and brought back."""
+"""The parts of every nnU-Net recipe: a model folder's plan decides how a case is prepared and restored."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import json
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -22,15 +22,21 @@ from helpers.data.nnunet.plans import Plan, plan_of_v2
 from helpers.data.nnunet.postprocess import apply_postprocessing
 from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_labels, window_around_truth
 from helpers.data.nnunet.saved_softmax import write_softmax
-from helpers.data.volume import Volume, read_volume, write_volume
-from helpers.errors import DataError, ParameterError
+from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, WindowPlan, infer_scores, slab_to_labels
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
 from helpers.params.paths import PROJECT_ROOT, WEIGHTS_FOLDER, find_input
-from helpers.recipes.base import Infer, Recipe
+from helpers.recipes.base import Infer, LabelSet, PictureSettings, Preparation, Scores, Scoring
+from helpers.recipes.parts import TorchModel, VolumeCases
+from helpers.scoring.dice import dice_of_regions, mean_of_known
 from helpers.scoring.nnunet_metrics import metrics_of_case, summary_of_cases
+
+if TYPE_CHECKING:
+    import torch
+
+    from helpers.networks.checkpoint import LoadReport
 
 Folds = list[int | str] | None
 
@@ -147,94 +153,104 @@ class NnunetParams(RunParams):
         return [self.fold] if self.folds is None else list(self.folds)
 
 
-class HeartParams(NnunetParams):
-    """Adds the two forms of the heart's model, and the source's own passes."""
-
-    variant: Literal["2d", "3d"] | None = None
-    """Form of the model; null: its own. The demo weights are 2-D."""
-    passes: Literal["right", "source_python", "source_cpp"] = "right"
-    """How the four mirrored passes of a slice become a mask; the source's two programs do it wrongly."""
+N = TypeVar("N", bound=NnunetParams)
 
 
-class NnunetRecipe(Recipe):
-    """A recipe whose checkpoint may be a model folder of nnU-Net, version 1 or 2, one fold of it or several.
+@dataclass(frozen=True)
+class NnunetDemo:
+    """The shipped demo weights of a recipe, described as a model folder describes itself.
 
     Attributes:
-        task: the data set's folder as the Decathlon names it.
-        configuration: of the demo's plan.
-        demo_mirror_axes: mirrors that the demo weights were trained with.
+        name: of the recipe; the files are `<name>_demo.safetensors` and `<name>_demo_plans.json`.
+        configuration: of the plan.
+        class_names: the background first.
+        mirror_axes: that the weights were trained with.
     """
 
-    task: ClassVar[str]
-    configuration: ClassVar[str]
-    demo_mirror_axes: ClassVar[tuple[int, ...]] = ()
-    params_model = NnunetParams
-    has_nnunet_metrics = True
+    name: str
+    configuration: str
+    class_names: tuple[str, ...]
+    mirror_axes: tuple[int, ...] = ()
 
-    @abstractmethod
-    def network_of(self, state: Mapping):
-        """The network that a state dict of v1 names fits."""
+    def open(self) -> ModelFolder:
+        """The demo weights in the form of a model folder."""
+        weights = WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
+        return ModelFolder(WEIGHTS_FOLDER, self._plan(), (weights,), ("demo",), self.name, self.mirror_axes, ())
 
-    def network_for(self, state: Mapping):
-        """As `network_of`, with one output instead of one a resolution."""
-        network = self.network_of(state)
-        network.do_ds = False
-        return network.eval()
+    def _plan(self) -> Plan:
+        path = WEIGHTS_FOLDER / f"{self.name}_demo_plans.json"
+        labels = {name: index for index, name in enumerate(self.class_names)}
+        plan = plan_of_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
+        # The file has v2's form; the weights were trained on cases prepared in v1's order of steps.
+        return dataclasses.replace(plan, version=1)
 
-    def adapt_state(self, state: Mapping) -> dict:
+
+class NnunetModel(TorchModel[N]):
+    """A model folder of nnU-Net, version 1 or 2, one fold of it or several.
+
+    Attributes:
+        demo: the weights that `checkpoint: demo` means; None if the recipe ships none.
+    """
+
+    def __init__(self, demo: NnunetDemo | None):
+        self.demo = demo
+
+    def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+        """The UNet++ or plain U-Net that a state dict fits, with one output instead of one per resolution."""
+        from helpers.networks.nnunet import GenericUNet
+        from helpers.networks.unetpp import GenericUNetPlusPlus
+
+        is_nested = any(key.startswith("loc0.") for key in state)
+        return single_output((GenericUNetPlusPlus if is_nested else GenericUNet).from_state_dict(state))
+
+    def adapt_state(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """v1's names for a checkpoint of v2; others as they are."""
         from helpers.networks.nnunet import rename_v2_keys
 
         return rename_v2_keys(state)
 
-    def prepare_params(self, **given: object) -> NnunetParams:
-        """Resolved parameters; a model folder that cannot be used is refused here, before anything is started."""
-        params = super().prepare_params(**given)
-        model = self.model(params)
-        if params.split and (params.checkpoint == "demo" or params.data_root == "demo"):
-            raise ParameterError("split is of a model's own training set", remedy="Set checkpoint and data_root.")
-        if params.split and (len(model.folds) > 1 or model.folds[0] == "all"):
-            raise ParameterError(
-                "no case was held out from all of these folds", received=", ".join(model.folds), expected="one fold"
-            )
-        return params
+    def check_params(self, params: N) -> None:
+        """Opens the model folder, so that one that cannot be used is refused before anything is started."""
+        self.folder(params)
 
-    def wanted_configuration(self, params: NnunetParams) -> str:
+    def configuration(self, params: N) -> str:
         """nnU-Net's name of the model to look for below its own variables."""
-        return self.configuration
+        return self.demo.configuration if self.demo else "3d_fullres"
 
-    def model(self, params: NnunetParams) -> ModelFolder:
+    def folder(self, params: N) -> ModelFolder:
         """The chosen folds of the model folder, or the demo's weights in the same form."""
-        if params.checkpoint == "demo":
-            weights = WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
-            model = ModelFolder(
-                WEIGHTS_FOLDER, self._demo_plan(), (weights,), ("demo",), self.name, self.demo_mirror_axes, ()
-            )
+        if params.checkpoint == "demo" and self.demo:
+            model = self.demo.open()
         else:
-            model = find_model(params.checkpoint, self.wanted_configuration(params), params.wanted_folds)
+            model = find_model(params.checkpoint, self.configuration(params), params.wanted_folds)
         version = params.as_version or model.plan.version
         return dataclasses.replace(model, plan=dataclasses.replace(model.plan, version=version))
 
-    def plan(self, params: NnunetParams) -> Plan:
+    def plan(self, params: N) -> Plan:
         """The plan of the model folder, or the demo's."""
-        return self.model(params).plan
+        return self.folder(params).plan
 
-    def cache_key_extras(self, params: NnunetParams) -> dict[str, object]:
-        """What the model folder says beside its weights."""
-        model = self.model(params)
+    def activation(self, params: N) -> str | None:
+        """What is left to apply to the graph's output: nothing if it is the folds' mean already."""
+        model = self.folder(params)
+        return model.plan.activation if len(model.checkpoints) == 1 else None
+
+    def cache_key_extras(self, params: N) -> dict[str, object]:
+        """What the model folder says in addition to its weights."""
+        model = self.folder(params)
         rules = [dataclasses.asdict(rule) for rule in model.postprocessing]
         return {"plan": dataclasses.asdict(model.plan), "mirrors": model.mirror_axes, "postprocessing": rules}
 
-    def checkpoint_paths(self, params: NnunetParams) -> tuple[Path, ...]:
-        """One file a fold."""
-        return self.model(params).checkpoints
+    def checkpoint_paths(self, params: N) -> tuple[Path, ...]:
+        """One file per fold."""
+        return self.folder(params).checkpoints
 
-    def trained_network(self, params: NnunetParams):
+    def load_trained(self, params: N) -> tuple[torch.nn.Module, LoadReport]:
         """The network of the fold, or one network that averages several as their version of nnU-Net does."""
         from helpers.networks.checkpoint import LoadReport
         from helpers.networks.nnunet import FoldEnsemble
 
-        loaded = [self.load_network(path) for path in self.checkpoint_paths(params)]
+        loaded = [self.load_file(path) for path in self.checkpoint_paths(params)]
         if len(loaded) == 1:
             return loaded[0]
         members, reports = zip(*loaded, strict=True)
@@ -242,39 +258,131 @@ class NnunetRecipe(Recipe):
         wrapper = f"{len(reports)} folds, each {reports[0].wrapper}"
         return ensemble, LoadReport(sum(report.n_tensors for report in reports), reports[0].metadata, wrapper)
 
-    def graph_spec(self, params: NnunetParams) -> GraphSpec:
+    def graph_spec(self, params: N) -> GraphSpec:
         """One window of the plan in, class scores out."""
         plan = self.plan(params)
         return GraphSpec.of_run(params, "image", "class", (len(plan.channels), *plan.patch_size))
 
-    def data_folder(self, params: NnunetParams) -> Path:
+
+def single_output(network: torch.nn.Module) -> torch.nn.Module:
+    """The network in eval mode without the outputs of deep supervision."""
+    network.do_ds = False
+    return network.eval()
+
+
+class NnunetCases(VolumeCases[N]):
+    """Cases in the layout of the Decathlon or of nnU-Net.
+
+    Args:
+        model: whose fold says which cases were held out.
+        task: the data set's folder as the Decathlon names it; None: any.
+        write_demo: writes the demo cases of some seeds; None if the recipe ships none.
+        grey_window: of `params/windows.yaml`.
+    """
+
+    def __init__(
+        self,
+        model: NnunetModel[N],
+        task: str | None = None,
+        write_demo: Callable[[Path, Sequence[int]], list[str]] | None = None,
+        grey_window: str = "mr",
+    ):
+        self._model, self._task, self._write_demo, self._grey_window = model, task, write_demo, grey_window
+
+    def check_params(self, params: N) -> None:
+        """Refuses a `split` without a training set, or of folds that held no case out."""
+        if params.split is None:
+            return
+        if params.checkpoint == "demo" or params.data_root == "demo":
+            raise ParameterError(
+                "split applies to a model's own training set", remedy="Set checkpoint and data_root."
+            )
+        folds = self._model.folder(params).folds
+        if len(folds) > 1 or folds[0] == "all":
+            raise ParameterError(
+                "no case was held out from all of these folds", received=", ".join(folds), expected="one fold"
+            )
+
+    def data_folder(self, params: N) -> Path:
         """The user's folder, or the data set of that name or number below nnU-Net's variables."""
         return find_data(params.data_root)
 
-    def list_cases(self, root: Path, params: NnunetParams) -> list[CaseFiles]:
-        """Cases in the Decathlon's or nnU-Net's layout; only held-out ones where `split` asks for them."""
+    def list_cases(self, root: Path, params: N) -> list[CaseFiles]:
+        """The cases below a root; only the held-out ones if `split` asks for them."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
-        only = params.cases or (self.held_out(root, params) if params.split == "validation" else ())
-        return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference)
+        only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
+        return nnunet_cases.list_cases(root, only, task=self._task, ref_folder=reference)
 
-    def held_out(self, root: Path, params: NnunetParams) -> list[str] | None:
-        """The fold's held-out ids of the training set that the data root is said to be by `split`."""
+    def held_out(self, root: Path, params: N) -> list[str] | None:
+        """The fold's held-out ids, if `split` says that the data root is the training set."""
         if params.split is None:
             return None
-        ids = nnunet_cases.training_ids(root, task=self.task)
-        return split_fold(ids, int(self.model(params).folds[0]))[1]
+        ids = nnunet_cases.training_ids(root, task=self._task)
+        return split_fold(ids, int(self._model.folder(params).folds[0]))[1]
 
-    def read_case(self, case: CaseFiles, params: NnunetParams) -> Case:
+    def read_case(self, files: CaseFiles, params: N) -> Case:
         """Reads and checks one case."""
-        return nnunet_cases.read_case(case)
+        return nnunet_cases.read_case(files)
 
-    def prepare_job(self, case: Case, params: NnunetParams) -> InferenceJob:
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """Generated cases of known truth."""
+        if self._write_demo is None:
+            raise ParameterError("this recipe has no demo cases", remedy="Set data_root.")
+        return self._write_demo(root, seeds)
+
+    def picture_settings(self, params: N) -> PictureSettings:
+        """The first channel."""
+        return PictureSettings(grey_window=self._grey_window)
+
+
+class NnunetPreparation(Preparation[N]):
+    """Preparation and restoration as the model's plan says."""
+
+    def __init__(self, model: NnunetModel[N]):
+        self._model = model
+
+    def prepare_job(self, case: Case, params: N) -> InferenceJob:
         """Windows over the prepared case; scores are resampled to the case's grid and cleaned as the model asks."""
-        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, self.plan(params))
-        return self._job_of(prepared, case, params)
+        return self._job_of(self.prepare(case, params), case, params)
 
-    def _job_of(self, prepared: Prepared, case: Case, params: NnunetParams) -> InferenceJob:
-        model = self.model(params)
+    def prepare(self, case: Case, params: N) -> Prepared:
+        """The case cropped, resampled and normalised as the plan says."""
+        return prepare_case(case.image, case.geometry.spacing_mm_zyx, self._model.plan(params))
+
+    def example_input(self, case: Case, params: N) -> np.ndarray:
+        """The plan's window around the middle of what is marked, or of the case."""
+        return window_around_truth(case, self._model.plan(params))
+
+    def segment_and_save(self, case: Case, infer: Infer, params: N, path: Path) -> np.ndarray:
+        """As `segment`; with `save_softmax` the probabilities go next to the mask in the form of their version."""
+        if not params.save_softmax:
+            return self.segment(case, infer, params)
+        plan = self._model.plan(params)
+        prepared = self.prepare(case, params)
+        job = self._job_of(prepared, case, params)
+        labels = np.empty(prepared.cropped_shape, np.uint8)
+        to_probabilities = ACTIVATIONS["softmax" if plan.activation is None else None]
+
+        def planes():
+            for slab in infer_scores(job.image, infer, job.plan):
+                labels[slab.start : slab.stop] = slab_to_labels(slab.scores)
+                yield from to_probabilities(slab.scores[None])[0].swapaxes(0, 1)
+
+        stem = path.with_name(path.name.removesuffix(".nii.gz"))
+        write_softmax(stem, planes(), plan.n_classes, prepared, case.geometry, plan.version)
+        return job.restore(labels)
+
+    def window_plan(self, prepared: Prepared, params: N, **options: object) -> WindowPlan:
+        """How a prepared case becomes labels on its cropped grid; options override those of plan and run."""
+        plan = self._model.plan(params)
+        settings = {"classes": plan.n_classes, "tile_step_size": params.step, "gaussian": params.gaussian}
+        settings |= {"activation": self._model.activation(params), "batch_size": params.batch_size}
+        settings |= {"reuse_constant": params.reuse_constant_windows, **options}
+        shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
+        return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
+
+    def _job_of(self, prepared: Prepared, case: Case, params: N) -> InferenceJob:
+        model = self._model.folder(params)
 
         def restore(labels: np.ndarray) -> np.ndarray:
             classes = restore_labels(labels, prepared)
@@ -285,68 +393,69 @@ class NnunetRecipe(Recipe):
         mirrors = model.mirror_axes if params.mirror_axes is None else params.mirror_axes
         return InferenceJob(prepared.image, self.window_plan(prepared, params, mirror_axes=tuple(mirrors)), restore)
 
-    def segment_and_save(self, case: Case, infer: Infer, params: NnunetParams, path: Path) -> np.ndarray:
-        """As `segment`; with `save_softmax` the probabilities go beside the mask in the form of their version."""
-        if not params.save_softmax:
-            return self.segment(case, infer, params)
-        plan = self.plan(params)
-        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
-        job = self._job_of(prepared, case, params)
-        labels = np.empty(prepared.cropped_shape, np.uint8)
-        to_probabilities = ACTIVATIONS["softmax" if plan.activation is None else None]
 
-        def planes():
-            for slab in infer_scores(job.image, infer, job.plan):
-                labels[slab.start : slab.stop] = slab_to_labels(slab.scores)
-                yield from to_probabilities(slab.scores[None])[0].swapaxes(0, 1)
+class NnunetScoring(Scoring[N]):
+    """Dice of each foreground label under the model folder's own names, and nnU-Net's `summary.json`.
 
-        stem = path.with_name(path.name.removesuffix(self.mask_suffix))
-        write_softmax(stem, planes(), plan.n_classes, prepared, case.geometry, plan.version)
-        return job.restore(labels)
+    Args:
+        model: whose folder names the labels.
+        preparation: for the source's own score.
+        title: of the recipe, for `summary.json`.
+        task: likewise.
+        class_names: of a model folder that names none, the background first.
+        score_names: score name by label name, for labels whose score is called otherwise.
+    """
 
-    def window_plan(self, prepared: Prepared, params: NnunetParams, **options: object) -> WindowPlan:
-        """How a prepared case becomes labels on its cropped grid; options go over those of plan and run."""
-        plan = self.plan(params)
-        settings = {"classes": plan.n_classes, "tile_step_size": params.step, "gaussian": params.gaussian}
-        settings |= {"activation": self.activation(params), "batch_size": params.batch_size}
-        settings |= {"reuse_constant": params.reuse_constant_windows, **options}
-        shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
-        return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
+    has_nnunet_metrics = True
 
-    def activation(self, params: NnunetParams) -> str | None:
-        """What is left to apply to the graph's answer: nothing where it is the folds' mean already."""
-        model = self.model(params)
-        return model.plan.activation if len(model.checkpoints) == 1 else None
+    def __init__(
+        self,
+        model: NnunetModel[N],
+        preparation: NnunetPreparation[N],
+        *,
+        title: str,
+        task: str,
+        class_names: tuple[str, ...] = (),
+        score_names: Mapping[str, str] | None = None,
+    ):
+        self._model, self._preparation = model, preparation
+        self._title, self._task = title, task
+        self._class_names, self._score_names = class_names, score_names or {}
 
-    def example_input(self, case: Case, params: NnunetParams) -> np.ndarray:
-        """The plan's window around the middle of what is marked, or of the case."""
-        return window_around_truth(case, self.plan(params))
+    def labels(self, params: N) -> LabelSet:
+        """The folder's labels; a plan of v1 may number them only, and then the recipe's names are used."""
+        names = self._model.plan(params).class_names
+        are_numbers = names[1:] == tuple(str(index) for index in range(1, len(names)))
+        return LabelSet(self._class_names if are_numbers and len(names) == len(self._class_names) else names)
 
-    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
-        """NIfTI on the case's grid."""
-        write_volume(path, Volume(classes[None], case.geometry))
+    def score_names(self, params: N) -> tuple[str, ...]:
+        """One score per foreground label."""
+        return tuple(self._labels_of_scores(params))
 
-    def read_mask(self, path: Path, case: Case) -> np.ndarray:
-        """Class indices of a written mask that lies on the case's grid."""
-        mask = read_volume(path)
-        differences = mask.geometry.differences_from(case.geometry)
-        if differences:
-            raise DataError(f"{path.name} lies on another grid than its case", received="; ".join(differences))
-        return mask.array[0]
+    def score(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> Scores:
+        """Dice of each foreground label, as nnU-Net reports it."""
+        return dice_of_regions(prediction, truth, self._labels_of_scores(params))
 
-    def describe_case(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, object]:
+    def describe_case(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> dict[str, object]:
         """nnU-Net's thirteen metrics of every label, background included."""
-        return metrics_of_case(prediction, truth, {str(label): label for label in range(len(self.class_names))})
+        return metrics_of_case(prediction, truth, {str(label): label for label in self.labels(params).values})
 
-    def reports(self, figures: Mapping[str, Mapping], params: NnunetParams) -> dict[str, object]:
+    def reports(self, figures: Mapping[str, Mapping], params: N) -> dict[str, object]:
         """`summary.json` as nnU-Net v1 writes it."""
         now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-        header = {"name": self.title, "task": self.task, "author": "segmentation deployment cookbook"}
+        header = {"name": self._title, "task": self._task, "author": "segmentation deployment cookbook"}
         return {"summary.json": summary_of_cases(figures, **header, timestamp=now)}
 
-    def _demo_plan(self) -> Plan:
-        path = WEIGHTS_FOLDER / f"{self.name}_demo_plans.json"
-        labels = {name: index for index, name in enumerate(self.class_names)}
-        plan = plan_of_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
-        # The file has v2's form; the weights were trained on cases prepared in v1's order of work.
-        return dataclasses.replace(plan, version=1)
+    def _labels_of_scores(self, params: N) -> dict[str, tuple[int, ...]]:
+        foreground = self.labels(params).foreground
+        renamed = {self._score_names.get(name, name): (label,) for name, label in foreground.items()}
+        # Two labels must not share a score: then each keeps its own name.
+        same = len(renamed) == len(foreground)
+        return renamed if same else {name: (label,) for name, label in foreground.items()}
+
+
+def mean_rows(rows: Mapping[str, Sequence[Scores]]) -> dict[str, Scores]:
+    """The mean of each figure over the cases, by row."""
+    return {
+        row: {name: mean_of_known([case[name] for case in found]) for name in found[0]} for row, found in rows.items()
+    }

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from helpers.data.case import Case
-from helpers.data.nnunet.preprocess import prepare_case, restore_labels
+from helpers.data.nnunet.preprocess import restore_labels
+from helpers.demo.heart import write_demo_cases
 from helpers.errors import ParameterError
 from helpers.inference import InferenceJob, as_predictor, infer_job
 from helpers.inference.scores import ACTIVATIONS
-from helpers.recipes.base import Infer, SourceScores
-from helpers.recipes.nnunet_family import HeartParams, NnunetRecipe
-from helpers.scoring.dice import dice, mean_of_known
+from helpers.recipes.base import Infer, Recipe, Scores, SourceScores
+from helpers.recipes.nnunet_family import (
+    NnunetCases,
+    NnunetDemo,
+    NnunetModel,
+    NnunetParams,
+    NnunetPreparation,
+    NnunetScoring,
+    mean_rows,
+    single_output,
+)
+from helpers.scoring.dice import dice
+
+if TYPE_CHECKING:
+    import torch
 
 # Axes of a batch of slices (N, C, Y, X) that each mirrored pass is flipped on, and how the source turns it back.
 _MIRRORS = ((), (3,), (2,), (3, 2))
@@ -23,106 +36,79 @@ _CPP_WEIGHTS = (0.0078125, 0.015625, 0.0625, 0.25)
 _ROWS = ("right", "the source's Python", "the source's C++", "an empty answer")
 
 
-class NnunetHeart(NnunetRecipe):
-    """Source: Cambricon/magicmind_cloud, buildin/cv/segmentation/nnUNet_pytorch; network of nnU-Net v1."""
+class HeartParams(NnunetParams):
+    """Adds the two forms of the heart's model, and the source's own passes."""
 
-    name = "nnunet_heart"
-    title = "nnU-Net / MSD Heart"
-    task = "Task02_Heart"
-    configuration = "2d"
-    params_model = HeartParams
-    demo_mirror_axes = (0, 1)
-    class_names = ("background", "left atrium")
-    score_names = ("atrium",)
-    targets_to_lint = ("ascend310", "ascend310p3", "mlu370")
+    variant: Literal["2d", "3d"] | None = None
+    """Form of the model; null: its own. The demo weights are 2-D."""
+    passes: Literal["right", "source_python", "source_cpp"] = "right"
+    """How the four mirrored passes of a slice become a mask; the source's two programs do it wrongly."""
 
-    def network(self, variant: str | None = None):
+
+class HeartModel(NnunetModel[HeartParams]):
+    """A 2-D or 3-D model of nnU-Net v1 or v2."""
+
+    def build(self, variant: str | None = None) -> torch.nn.Module:
         """The official 2-D network, 320 x 256; variant "3d" is the 3-D one, 80 x 192 x 160."""
         from helpers.networks.nnunet import GenericUNet
 
-        network = GenericUNet.heart_3d_fullres() if variant == "3d" else GenericUNet.heart_2d()
-        network.do_ds = False
-        return network.eval()
+        return single_output(GenericUNet.heart_3d_fullres() if variant == "3d" else GenericUNet.heart_2d())
 
-    def network_of(self, state: Mapping):
-        """The U-Net that fits a state dict."""
-        from helpers.networks.nnunet import GenericUNet
+    def configuration(self, params: HeartParams) -> str:
+        """nnU-Net's name of the variant."""
+        return "3d_fullres" if params.variant == "3d" else "2d"
 
-        return GenericUNet.from_state_dict(state)
-
-    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-        """Dice of the atrium."""
-        return {"atrium": dice(prediction == 1, truth == 1)}
-
-    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        """Generated chests with known atria."""
-        from helpers.demo.heart import write_demo_cases
-
-        return write_demo_cases(root, seeds)
-
-    def prepare_params(self, **given: object) -> HeartParams:
-        """Resolved parameters; a variant that the model is not, or passes that it cannot make, are refused here."""
-        params = super().prepare_params(**given)
-        form = "2d" if len(self.plan(params).patch_size) == 2 else "3d"
+    def check_params(self, params: HeartParams) -> None:
+        """Refuses a variant that the model is not."""
+        form = self.form(params)
         if params.variant not in (None, form):
             raise ParameterError(
                 "the model is of the other variant",
                 received=f"variant {params.variant}, a model of {form}",
                 remedy="The demo weights are 2-D; set checkpoint to a model folder of the 3-D configuration.",
             )
+
+    def form(self, params: HeartParams) -> str:
+        """ "2d" or "3d", by the plan's patch."""
+        return "2d" if len(self.plan(params).patch_size) == 2 else "3d"
+
+
+class HeartPreparation(NnunetPreparation[HeartParams]):
+    """As the plan says, or with the mirrored passes of one of the source's programs."""
+
+    def __init__(self, model: HeartModel):
+        super().__init__(model)
+        self._heart = model
+
+    def check_params(self, params: HeartParams) -> None:
+        """Refuses passes that the model cannot make."""
+        form = self._heart.form(params)
         if params.passes != "right" and (form == "3d" or params.save_softmax):
             raise ParameterError(
                 "the source's passes are of 2-D slices and keep no softmax",
                 received=f"passes {params.passes}, a model of {form}, save_softmax {params.save_softmax}",
             )
-        return params
-
-    def wanted_configuration(self, params: HeartParams) -> str:
-        """nnU-Net's name of the variant."""
-        return "3d_fullres" if params.variant == "3d" else "2d"
 
     def prepare_job(self, case: Case, params: HeartParams) -> InferenceJob:
-        """As the family's; the source's passes need the network beside them, so they are no job."""
+        """As the family's; the source's passes need the network at hand, so they are not a job."""
         if params.passes != "right":
-            raise ParameterError("the source's passes run beside the device only", received=f"passes {params.passes}")
+            raise ParameterError(
+                "the source's passes need the device in the same process", received=f"passes {params.passes}"
+            )
         return super().prepare_job(case, params)
 
     def segment(self, case: Case, infer: Infer, params: HeartParams) -> np.ndarray:
         """Class indices on the case's own grid, by the passes that the run asks for."""
         if params.passes == "right":
             return super().segment(case, infer, params)
-        return self._segment_as(params.passes, case, infer, params)
+        return self.segment_as_source(params.passes, case, infer, params)
 
-    def score_as_source(
-        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: HeartParams
-    ) -> SourceScores | None:
-        """The right mirrors and window weights beside those of the source's Python and C++ programs."""
-        if not len(cases) or len(self.plan(params).patch_size) != 2:
-            return None
-        rows: dict[str, list[dict[str, float | None]]] = {row: [] for row in _ROWS}
-        right = params.model_copy(update={"passes": "right"})
-        for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
-            rows["right"].append(_figures(self.segment(case, infer, right), case.truth))
-            for row, passes in (("the source's Python", "source_python"), ("the source's C++", "source_cpp")):
-                rows[row].append(_figures(self._segment_as(passes, case, infer, params), case.truth))
-            rows["an empty answer"].append(_figures(np.zeros_like(case.truth), case.truth))
-        means = {
-            row: {name: mean_of_known([case[name] for case in found]) for name in found[0]}
-            for row, found in rows.items()
-        }
-        return SourceScores(
-            means,
-            "The source's Python turns the second mirror back on the wrong axis; its C++ turns none back and weighs"
-            " the last, doubly mirrored pass with three quarters, which is how a Dice of 0.06 came to be published."
-            " Accuracy, which the source prints first, counts the background: an empty answer has nearly all of it.",
-        )
-
-    def _segment_as(self, passes: str, case: Case, infer: Infer, params: HeartParams) -> np.ndarray:
+    def segment_as_source(self, passes: str, case: Case, infer: Infer, params: HeartParams) -> np.ndarray:
         """Class indices from windows of equal weight and passes put together as one of the source's programs does."""
-        model = self.model(params)
+        model = self._model.folder(params)
         averaged = len(model.checkpoints) > 1 and model.plan.activation == "softmax"
         activate = ACTIVATIONS[None if averaged else "softmax"]
-        prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, self.plan(params))
+        prepared = self.prepare(case, params)
         windows = self.window_plan(prepared, params, gaussian=False, activation=None)
         put_together = {"source_python": _as_python, "source_cpp": _as_cpp}[passes]
         passes_of = as_predictor(lambda batch: put_together(_passes(infer, batch, activate)))
@@ -130,8 +116,41 @@ class NnunetHeart(NnunetRecipe):
         return restore_labels(answer, prepared)
 
 
-def _figures(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-    return {"Dice": dice(prediction == 1, truth == 1), "Accuracy": float(np.mean((prediction == 1) == (truth == 1)))}
+class HeartScoring(NnunetScoring[HeartParams]):
+    """Adds the scores that the source's two programs reach."""
+
+    def __init__(self, model: HeartModel, preparation: HeartPreparation, **names: Any):
+        super().__init__(model, preparation, **names)
+        self._heart, self._passes = model, preparation
+
+    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: HeartParams) -> SourceScores | None:
+        """The correct mirrors and window weights next to those of the source's Python and C++ programs."""
+        if not len(cases) or self._heart.form(params) != "2d":
+            return None
+        labels = self.labels(params).foreground
+        rows: dict[str, list[Scores]] = {row: [] for row in _ROWS}
+        right = params.model_copy(update={"passes": "right"})
+        for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
+            rows["right"].append(_figures(self._passes.segment(case, infer, right), case.truth, labels))
+            for row, passes in (("the source's Python", "source_python"), ("the source's C++", "source_cpp")):
+                mask = self._passes.segment_as_source(passes, case, infer, params)
+                rows[row].append(_figures(mask, case.truth, labels))
+            rows["an empty answer"].append(_figures(np.zeros_like(case.truth), case.truth, labels))
+        return SourceScores(
+            mean_rows(rows),
+            "The source's Python turns the second mirror back on the wrong axis; its C++ turns none back and weighs"
+            " the last, doubly mirrored pass with three quarters, which is how a Dice of 0.06 came to be published."
+            " Accuracy, which the source prints first, counts the background: an empty answer has nearly all of it.",
+        )
+
+
+def _figures(prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, int]) -> Scores:
+    """Dice and accuracy of each label; a single one is not named."""
+    figures: Scores = {}
+    for name, label in labels.items():
+        ours, theirs, of = prediction == label, truth == label, f" {name}" if len(labels) > 1 else ""
+        figures |= {f"Dice{of}": dice(ours, theirs), f"Accuracy{of}": float(np.mean(ours == theirs))}
+    return figures
 
 
 def _passes(infer: Infer, batch: np.ndarray, activate: Infer) -> list[np.ndarray]:
@@ -146,3 +165,27 @@ def _as_python(passes: Sequence[np.ndarray]) -> np.ndarray:
 def _as_cpp(passes: Sequence[np.ndarray]) -> np.ndarray:
     weighted = [weight * scores for weight, scores in zip(_CPP_WEIGHTS, passes, strict=True)]
     return (np.sum(weighted, axis=0) / sum(_CPP_WEIGHTS)).astype(np.float32)
+
+
+_TITLE, _TASK, _CLASSES = "nnU-Net / MSD Heart", "Task02_Heart", ("background", "left atrium")
+_MODEL = HeartModel(NnunetDemo("nnunet_heart", "2d", _CLASSES, mirror_axes=(0, 1)))
+_PREPARATION = HeartPreparation(_MODEL)
+
+# Source: Cambricon/magicmind_cloud, buildin/cv/segmentation/nnUNet_pytorch; network of nnU-Net v1.
+RECIPE = Recipe(
+    name="nnunet_heart",
+    title=_TITLE,
+    params_model=HeartParams,
+    model=_MODEL,
+    cases=NnunetCases(_MODEL, _TASK, write_demo_cases),
+    preparation=_PREPARATION,
+    scoring=HeartScoring(
+        _MODEL,
+        _PREPARATION,
+        title=_TITLE,
+        task=_TASK,
+        class_names=_CLASSES,
+        score_names={"left atrium": "atrium"},
+    ),
+    targets_to_lint=("ascend310", "ascend310p3", "mlu370"),
+)

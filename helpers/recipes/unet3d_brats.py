@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from helpers.data import brats
 from helpers.data.case import Case, CaseFiles
-from helpers.data.volume import read_volume, write_volume
-from helpers.errors import DataError
+from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, WindowPlan
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, Recipe, SourceScores
+from helpers.recipes.base import (
+    Infer,
+    LabelSet,
+    PictureSettings,
+    Preparation,
+    Recipe,
+    Scores,
+    Scoring,
+    SourceScores,
+)
+from helpers.recipes.parts import TorchModel, VolumeCases, read_mask_on_grid
 from helpers.scoring.dice import dice_of_regions, mean_of_known, soft_dice_of_source
+
+if TYPE_CHECKING:
+    import torch
 
 
 class BratsParams(RunParams):
@@ -41,50 +53,68 @@ class BratsParams(RunParams):
     """Draws those crops."""
 
 
-class UNet3DBrats(Recipe):
-    """Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/detection/3DUnet; network of MedicalZooPytorch."""
+class UNet3DModel(TorchModel[BratsParams]):
+    """The network of MedicalZooPytorch, with the tensor names of Ascend/ModelZoo-PyTorch."""
 
-    name = "unet3d_brats"
-    title = "3D U-Net / BraTS 2018"
-    params_model = BratsParams
-    class_names = brats.CLASS_NAMES
-    score_names = tuple(brats.REGIONS)
-    rewrites = ("resize_5d_to_4d",)
-    shown_channel = 3  # FLAIR shows oedema best
-
-    def network(self, variant: str | None = None):
+    def build(self, variant: str | None = None) -> torch.nn.Module:
         """The official network: base_n_filter 8."""
-        from helpers.networks.unet3d import UNet3D
+        return self._of_width(8)
 
-        return UNet3D(in_channels=4, n_classes=4, base_n_filter=8).eval()
-
-    def network_for(self, state: Mapping):
+    def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The network as wide as a state dict's first convolution."""
-        from helpers.networks.unet3d import UNet3D
-
         first = state.get("conv3d_c1_1.weight")
-        width = 8 if first is None or first.ndim != 5 else int(first.shape[0])
-        return UNet3D(in_channels=4, n_classes=4, base_n_filter=width).eval()
+        return self._of_width(8 if first is None or first.ndim != 5 else int(first.shape[0]))
 
     def graph_spec(self, params: BratsParams) -> GraphSpec:
         """The source's names: `image` in, `class` out."""
         return GraphSpec.of_run(params, "image", "class", (4, *params.window))
 
+    def _of_width(self, width: int) -> torch.nn.Module:
+        from helpers.networks.unet3d import UNet3D
+
+        return UNet3D(in_channels=4, n_classes=len(brats.CLASS_NAMES), base_n_filter=width).eval()
+
+
+class BratsCases(VolumeCases[BratsParams]):
+    """Cases in any of the challenge's layouts; masks hold the labels of the case's own year."""
+
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
-        """Cases in any of the challenge's layouts."""
+        """The cases below a root, or those that the run names."""
         return brats.list_brats_cases(root, params.cases)
 
-    def read_case(self, case: CaseFiles, params: BratsParams) -> Case:
+    def read_case(self, files: CaseFiles, params: BratsParams) -> Case:
         """Reads and checks one case."""
-        return brats.read_brats_case(case)
+        return brats.read_brats_case(files)
+
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """NIfTI with the labels of the case's own year."""
+        write_volume(path, brats.volume_of_mask(classes, case))
+
+    def read_mask(self, path: Path, case: Case) -> np.ndarray:
+        """Class indices of a mask on the case's grid."""
+        return brats.mask_to_classes(path, read_mask_on_grid(path, case), str(case.notes["convention"]))
+
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """MNI anatomy with planted tumours."""
+        from helpers.demo.brats import write_demo_cases
+
+        return write_demo_cases(root, seeds)
+
+    def picture_settings(self, params: BratsParams) -> PictureSettings:
+        """FLAIR, which shows oedema best."""
+        return PictureSettings(channel=3)
+
+
+class BratsPreparation(Preparation[BratsParams]):
+    """Windows over the brain; the air around it is background without running the network."""
 
     def prepare_job(self, case: Case, params: BratsParams) -> InferenceJob:
-        """Windows over the brain; air around it is background without asking the network."""
+        """Windows over the brain's bounding box."""
         prepared = brats.prepare_brats(case.image)
         box = brats.brain_box(case.image) if params.crop_to_brain else (slice(None),) * 3
         plan = WindowPlan(
             tuple(params.window),
-            len(self.class_names),
+            len(brats.CLASS_NAMES),
             tile_step_size=params.step,
             gaussian=params.gaussian,
             mirror_axes=tuple(params.mirror_axes),
@@ -109,37 +139,33 @@ class UNet3DBrats(Recipe):
         ]
         return _crop(brats.prepare_brats(case.image), starts, params.window)
 
-    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
-        """NIfTI with the labels of the case's own year."""
-        write_volume(path, brats.volume_of_mask(classes, case))
 
-    def read_mask(self, path: Path, case: Case) -> np.ndarray:
-        """Class indices of a written mask that lies on the case's grid."""
-        mask = read_volume(path)
-        differences = mask.geometry.differences_from(case.geometry)
-        if differences:
-            raise DataError(f"{path.name} lies on another grid than its case", received="; ".join(differences))
-        return brats.mask_to_classes(path, mask.array[0], str(case.notes["convention"]))
+class BratsScoring(Scoring[BratsParams]):
+    """Dice of the regions WT, TC and ET on hard labels, as the challenge defines them."""
 
-    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-        """Dice of the regions WT, TC and ET on hard labels, as the challenge defines them."""
+    def __init__(self, model: UNet3DModel):
+        self._model = model
+
+    def labels(self, params: BratsParams) -> LabelSet:
+        """The classes, with the label values of 2018."""
+        return LabelSet(brats.CLASS_NAMES, (0, 1, 2, 4))
+
+    def score_names(self, params: BratsParams) -> tuple[str, ...]:
+        """The regions."""
+        return tuple(brats.REGIONS)
+
+    def score(self, prediction: np.ndarray, truth: np.ndarray, params: BratsParams) -> Scores:
+        """Dice of each region."""
         return dice_of_regions(prediction, truth, brats.REGIONS)
 
-    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        """MNI anatomy with planted tumours."""
-        from helpers.demo.brats import write_demo_cases
-
-        return write_demo_cases(root, seeds)
-
-    def score_as_source(
-        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: BratsParams
-    ) -> SourceScores | None:
+    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: BratsParams) -> SourceScores | None:
         """The source's soft score on seeded crops, for our network, an empty answer and an untrained network."""
         tumours = brats.PackedMasks()
         for case in cases:
             tumours.append(case.truth > 0)
         if not any(tumour.any() for tumour in tumours):
             return None
+        untrained = self._model.load_untrained(params)
         starts: dict[int, list[tuple[int, ...]]] = {}
         for index, start in brats.draw_crops(tumours, params.source_crops, min(params.window), params.source_seed):
             starts.setdefault(index, []).append(start)
@@ -152,7 +178,7 @@ class UNet3DBrats(Recipe):
                 sample = _crop(prepared, start, params.window)[None]
                 truth = _crop(case.truth[None], start, params.window)
                 logits = infer(sample)
-                hard.append(self.score(logits.argmax(axis=1), truth))
+                hard.append(self.score(logits.argmax(axis=1), truth, params))
                 soft["our network"].append(soft_dice_of_source(logits, truth))
                 soft["all-zero logits"].append(soft_dice_of_source(np.zeros_like(logits), truth))
                 soft["untrained network"].append(soft_dice_of_source(untrained(sample), truth))
@@ -179,3 +205,18 @@ def _source_table(soft: Mapping[str, list[float]], hard: list[dict[str, float | 
         " contains nothing scores about what the source publishes (0.2543 and 0.2560). Dice on hard labels tells them"
         " apart.",
     )
+
+
+_MODEL = UNet3DModel("unet3d_brats")
+
+# Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/detection/3DUnet; network of MedicalZooPytorch.
+RECIPE = Recipe(
+    name="unet3d_brats",
+    title="3D U-Net / BraTS 2018",
+    params_model=BratsParams,
+    model=_MODEL,
+    cases=BratsCases(),
+    preparation=BratsPreparation(),
+    scoring=BratsScoring(_MODEL),
+    rewrites=("resize_5d_to_4d",),
+)

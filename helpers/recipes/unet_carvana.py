@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,14 +12,17 @@ from pydantic import Field
 from helpers.data import carvana
 from helpers.data.case import Case, CaseFiles
 from helpers.data.picture import write_picture
-from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob
 from helpers.inference.scores import sigmoid
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, Recipe, SourceScores
+from helpers.recipes.base import Infer, LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
+from helpers.recipes.parts import PhotographCases, TorchModel
 from helpers.scoring.dice import dice
 from helpers.scoring.iou import foreground_iou, mean_iou, source_eval_value, source_mean_iou
+
+if TYPE_CHECKING:
+    import torch
 
 
 class CarvanaParams(RunParams):
@@ -31,37 +34,32 @@ class CarvanaParams(RunParams):
     """Photographs with masks (train) or without (test)."""
 
 
-class UNetCarvana(Recipe):
-    """Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/UNet; network of Pytorch-UNet."""
+class UNetModel(TorchModel[CarvanaParams]):
+    """The network of Pytorch-UNet, with the tensor names of Ascend/ModelZoo-PyTorch."""
 
-    name = "unet_carvana"
-    title = "UNet / Carvana"
-    params_model = CarvanaParams
-    class_names = ("background", "car")
-    score_names = ("IoU", "Dice")
-    headline_scores = ("Dice",)
-    rewrites = ("drop_empty_pad",)
-    targets_to_lint = ("ascend310p3", "ascend310b1")
-    mask_suffix = ".png"
-
-    def network(self, variant: str | None = None):
+    def build(self, variant: str | None = None) -> torch.nn.Module:
         """The official network; variant "bilinear" has the layout of the project's own released checkpoint."""
-        from helpers.networks.unet import UNet
+        return self._of_width(64, bilinear=variant == "bilinear")
 
-        return UNet(n_channels=3, n_classes=1, bilinear=variant == "bilinear").eval()
-
-    def network_for(self, state: Mapping):
+    def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The network as wide as a state dict's first convolution; without transposed convolutions it is bilinear."""
-        from helpers.networks.unet import UNet
-
         first = state.get("inc.double_conv.0.weight")
         width = 64 if first is None or first.ndim != 4 else int(first.shape[0])
         bilinear = bool(state) and "up1.up.weight" not in state and "up1.conv.double_conv.0.weight" in state
-        return UNet(n_channels=3, n_classes=1, bilinear=bilinear, base_channels=width).eval()
+        return self._of_width(width, bilinear=bilinear)
 
     def graph_spec(self, params: CarvanaParams) -> GraphSpec:
         """The source's names. Its table says 388 x 388 x 3; the padded convolutions keep 572 x 572, one channel."""
         return GraphSpec.of_run(params, "actual_input_1", "output1", (3, params.size, params.size))
+
+    def _of_width(self, width: int, *, bilinear: bool) -> torch.nn.Module:
+        from helpers.networks.unet import UNet
+
+        return UNet(n_channels=3, n_classes=1, bilinear=bilinear, base_channels=width).eval()
+
+
+class CarvanaCases(PhotographCases[CarvanaParams]):
+    """Photographs of cars; masks are grey PNG files of 0 and 255."""
 
     def list_cases(self, root: Path, params: CarvanaParams) -> list[CaseFiles]:
         """Photographs of one split; those of `test` have no masks."""
@@ -69,10 +67,28 @@ class UNetCarvana(Recipe):
         cases = carvana.find_cases(root, params.split, masks)
         return [CaseFiles(case.case_id, {"image": case.image}, case.mask) for case in cases]
 
-    def read_case(self, case: CaseFiles, params: CarvanaParams) -> Case:
+    def read_case(self, files: CaseFiles, params: CarvanaParams) -> Case:
         """Reads and checks one photograph and its mask."""
-        image, mask = carvana.read_case(carvana.CarvanaCase(case.id, case.files["image"], case.truth))
-        return Case(case.id, image, mask, None)
+        image, mask = carvana.read_case(carvana.CarvanaCase(files.id, files.files["image"], files.truth))
+        return Case(files.id, image, mask, None)
+
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """A grey PNG of 0 and 255, which any viewer shows."""
+        write_picture(path, classes * np.uint8(255))
+
+    def read_mask_file(self, path: Path) -> np.ndarray:
+        """0 and 1 from a mask file."""
+        return carvana.read_mask(path)
+
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        """Drawn cars in cluttered showrooms."""
+        from helpers.demo.cars import write_demo_cases
+
+        return write_demo_cases(root, seeds)
+
+
+class CarvanaPreparation(Preparation[CarvanaParams]):
+    """The photograph scaled to a square; the probability scaled back."""
 
     def prepare_job(self, case: Case, params: CarvanaParams) -> InferenceJob:
         """One sample; the mask on the photograph's own grid is the probability scaled up, then cut at one half."""
@@ -85,36 +101,33 @@ class UNetCarvana(Recipe):
         """The prepared photograph."""
         return carvana.prepare_image(case.image, params.size)
 
-    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
-        """A grey PNG of 0 and 255, which any viewer shows."""
-        write_picture(path, classes * np.uint8(255))
 
-    def read_mask(self, path: Path, case: Case) -> np.ndarray:
-        """0 and 1 from a written mask."""
-        mask = carvana.read_mask(path)
-        if mask.shape != case.image.shape[1:]:
-            raise DataError(f"{path.name} has another size", received=mask.shape, expected=case.image.shape[1:])
-        return mask
+class CarvanaScoring(Scoring[CarvanaParams]):
+    """IoU and Dice of the car at the photograph's own size."""
 
-    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-        """IoU and Dice of the car at the photograph's own size."""
+    def labels(self, params: CarvanaParams) -> LabelSet:
+        """Background and car."""
+        return LabelSet(("background", "car"), (0, 255))
+
+    def score_names(self, params: CarvanaParams) -> tuple[str, ...]:
+        """IoU and Dice."""
+        return ("IoU", "Dice")
+
+    def headline_scores(self, params: CarvanaParams) -> tuple[str, ...]:
+        """Dice alone."""
+        return ("Dice",)
+
+    def score(self, prediction: np.ndarray, truth: np.ndarray, params: CarvanaParams) -> Scores:
+        """IoU and Dice of the car."""
         return {"IoU": foreground_iou(prediction, truth), "Dice": dice(prediction > 0, truth > 0)}
 
-    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        """Drawn cars in cluttered showrooms."""
-        from helpers.demo.cars import write_demo_cases
-
-        return write_demo_cases(root, seeds)
-
-    def score_as_source(
-        self, cases: Sequence[Case], infer: Infer, untrained: Infer, params: CarvanaParams
-    ) -> SourceScores | None:
+    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: CarvanaParams) -> SourceScores | None:
         """The source's mean, which drops failed images, and its row-wise value, beside the right means."""
         if not len(cases):
             return None
         small, truths, rows, full = [], [], [], []
         for case in cases:
-            probability = self._probability(case, infer, params)
+            probability = _probability(case, infer, params)
             small.append(probability > 0.5)
             truths.append(carvana.prepare_mask(case.truth, params.size))
             rows.append(source_eval_value(small[-1], truths[-1]))
@@ -134,5 +147,21 @@ class UNetCarvana(Recipe):
             " scores every row of pixels by itself. Its 0.9863 is also measured on training images.",
         )
 
-    def _probability(self, case: Case, infer: Infer, params: CarvanaParams) -> np.ndarray:
-        return sigmoid(infer(carvana.prepare_image(case.image, params.size)[None]))[0, 0]
+
+def _probability(case: Case, infer: Infer, params: CarvanaParams) -> np.ndarray:
+    """The probability of the car, (size, size)."""
+    return sigmoid(infer(carvana.prepare_image(case.image, params.size)[None]))[0, 0]
+
+
+# Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/UNet; network of Pytorch-UNet.
+RECIPE = Recipe(
+    name="unet_carvana",
+    title="UNet / Carvana",
+    params_model=CarvanaParams,
+    model=UNetModel("unet_carvana"),
+    cases=CarvanaCases(),
+    preparation=CarvanaPreparation(),
+    scoring=CarvanaScoring(),
+    rewrites=("drop_empty_pad",),
+    targets_to_lint=("ascend310p3", "ascend310b1"),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageOutput, StageResult
-from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases
+from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases, write_demo_cases
 
 WINDOWS, BINS = "calibration/windows.npz", "calibration/bins"
 _MOST_CASES = 8
@@ -35,6 +36,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     Of each case one window around what is marked, and, where the network sees windows of a volume,
     `calibration_windows` - 1 more at seeded places that hold more than air.
     """
+    write_calibration_cases(recipe, run)
     cases = calibration_cases(recipe, run)
     scored = {case.id for case in selected_cases(recipe, run)}
     again = [case.id for case in cases if case.id in scored]
@@ -49,7 +51,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
         facts: dict[str, object] = {"windows": f"{len(drawn.ids)} of {len(cases)} cases", "ids": ", ".join(drawn.ids)}
         facts["range"] = f"{low:.3g} to {high:.3g}"
         if amct:
-            spec = recipe.graph_spec(run.params)
+            spec = recipe.model.graph_spec(run.params)
             _write_bins(drawn, folder / BINS)
             facts["for Ascend's AMCT"] = amct_command("model.onnx", BINS, "compiled/model", spec)
         if again:
@@ -57,14 +59,50 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
         return StageOutput((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
     inputs = {**calibration_inputs(recipe, run), "amct": amct, "also_scored": again}
-    return run.perform("calibration", "Calibration set", inputs=inputs, make=make, code=(recipe,))
+    return run.perform(
+        "calibration", "Calibration set", inputs=inputs, make=make, code=(recipe.cases, recipe.preparation)
+    )
 
 
-def load_calibration(recipe: Recipe, run: Run) -> CalibrationSet:
-    """The run's calibration set, made when it is not there."""
-    prepare_calibration(recipe, run)
-    with np.load(run.path(WINDOWS), allow_pickle=False) as content:
-        return CalibrationSet(content["windows"], tuple(content["ids"].tolist()))
+class Calibration(Protocol):
+    """The samples that a compiler calibrates with, made when they are asked for."""
+
+    def windows(self) -> np.ndarray:
+        """Windows (N, C, *window) float32 as the network sees them."""
+
+    def inputs(self) -> Mapping[str, object]:
+        """What decides the windows, as JSON; `cases` maps case ids to hashes."""
+
+    def code(self) -> tuple[object, ...]:
+        """The parts of a recipe that make the windows."""
+
+
+class RunCalibration:
+    """The calibration set of a run."""
+
+    def __init__(self, recipe: Recipe, run: Run):
+        self._recipe, self._run = recipe, run
+
+    def windows(self) -> np.ndarray:
+        """Windows (N, C, *window) float32, made by `prepare_calibration`."""
+        prepare_calibration(self._recipe, self._run)
+        with np.load(self._run.path(WINDOWS), allow_pickle=False) as content:
+            return content["windows"]
+
+    def inputs(self) -> Mapping[str, object]:
+        """As `calibration_inputs`, of cases that are written first if they are missing."""
+        write_calibration_cases(self._recipe, self._run)
+        return calibration_inputs(self._recipe, self._run)
+
+    def code(self) -> tuple[object, ...]:
+        """How cases are read and prepared."""
+        return self._recipe.cases, self._recipe.preparation
+
+
+def write_calibration_cases(recipe: Recipe, run: Run) -> None:
+    """Writes the generated cases that the demo is calibrated with, as far as they are missing."""
+    if run.params.data_root == "demo":
+        write_demo_cases(recipe, run, run.params.calibration_seeds)
 
 
 def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
@@ -75,12 +113,13 @@ def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
 
     Raises:
         DataError: a named case is not there.
+        StepOrderError: the demo's cases are not written yet (`write_calibration_cases`).
     """
     params = run.params
     if params.data_root == "demo":
         root = demo_root(recipe, run, params.calibration_seeds)
-        return recipe.list_cases(root, params.model_copy(update={"cases": []}))
-    every = recipe.list_cases(recipe.data_folder(params), params.model_copy(update={"cases": []}))
+        return recipe.cases.list_cases(root, params.model_copy(update={"cases": []}))
+    every = recipe.cases.list_cases(recipe.cases.data_folder(params), params.model_copy(update={"cases": []}))
     if params.calibration_cases:
         return pick_cases(every, params.calibration_cases)
     scored = {case.id for case in selected_cases(recipe, run)}
@@ -95,7 +134,7 @@ def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
         "cases": {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
         "windows": params.calibration_windows,
         "seed": params.calibration_seed,
-        "rules": recipe.cache_key_extras(params),
+        "rules": recipe.model.cache_key_extras(params),
         "params": params.model_dump(mode="json", include=own),
     }
 
@@ -110,11 +149,11 @@ def _write_bins(drawn: CalibrationSet, folder: Path) -> None:
 def _draw_windows(recipe: Recipe, run: Run, cases: list[CaseFiles]) -> CalibrationSet:
     windows, ids = [], []
     for index, files in enumerate(cases):
-        case = recipe.read_case(files, run.params)
-        windows.append(recipe.example_input(case, run.params))
+        case = recipe.cases.read_case(files, run.params)
+        windows.append(recipe.preparation.example_input(case, run.params))
         ids.append(f"{files.id}[foreground]")
         random = np.random.default_rng([run.params.calibration_seed, index])
-        job = recipe.prepare_job(case, run.params)
+        job = recipe.preparation.prepare_job(case, run.params)
         for _ in range(run.params.calibration_windows - 1 if job.plan else 0):
             window, start = _draw_window(job, random)
             windows.append(window)

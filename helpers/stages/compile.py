@@ -10,11 +10,11 @@ from helpers.compile.base import CompiledModel, CompileJob, compiler_for
 from helpers.graph.read import load_graph
 from helpers.graph.surgery import Rewrite, rewrite_and_prove, rewrite_named
 from helpers.params.targets import Precision, Target, load_target
-from helpers.recipes.base import Recipe
+from helpers.recipes.base import ModelSource, Recipe
 from helpers.run import Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
 from helpers.stages.artifact import FOLDER, CompiledManifest, write_manifest
-from helpers.stages.calibration import WINDOWS, calibration_inputs, load_calibration, prepare_calibration
+from helpers.stages.calibration import WINDOWS, Calibration, RunCalibration
 from helpers.stages.graph import FINAL
 from helpers.view.progress import report_progress
 
@@ -32,23 +32,29 @@ def compile_model(recipe: Recipe, run: Run) -> StageResult:
     Raises:
         CompileError: the compiler refuses the graph, or is not on this machine and nothing stands in for it.
     """
+    return compile_graph(recipe.model, run, RunCalibration(recipe, run))
+
+
+def compile_graph(model: ModelSource, run: Run, calibration: Calibration) -> StageResult:
+    """As `compile_model`, from the parts of a recipe that a compiler needs."""
     target = load_target(run.params.target)
     if compiler_for(target.runtime).identity(target) is not None or target.fallback is None:
-        return _compile(recipe, run, target, run.params.precision)
+        return _compile(model, run, calibration, target, run.params.precision)
     fallback = load_target(target.fallback)
-    result = _show_command(recipe, run, target, fallback)
-    _compile(recipe, run, fallback, _FALLBACK_PRECISION)
+    result = _show_command(model, run, calibration, target, fallback)
+    _compile(model, run, calibration, fallback, _FALLBACK_PRECISION)
     return result
 
 
 def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
     """The exact compiler's command for each vendor target, to copy to a machine that has it. Nothing is run here."""
     targets = [load_target(name) for name in recipe.targets_to_lint]
+    calibration = RunCalibration(recipe, run)
     jobs = {}
     for target in targets:
         precision = target.defaults.get("precision", target.precisions[0])
         output = f"{FOLDER}/{recipe.name}_{target.name}_bs{run.params.batch_size}"
-        job = _job(recipe, run, target, precision, output)
+        job = _job(recipe.model, run, calibration, target, precision, output)
         jobs[target.name] = job if target.name == run.params.target else _without_chip(job)
 
     def make(folder: Path) -> StageOutput:
@@ -72,12 +78,14 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
     return run.perform("vendor", "Commands for vendors' machines", inputs=inputs, make=make)
 
 
-def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) -> StageResult:
+def _show_command(
+    model: ModelSource, run: Run, calibration: Calibration, target: Target, fallback: Target
+) -> StageResult:
     compiler = compiler_for(target.runtime)
-    job = _job(recipe, run, target, run.params.precision, _OUTPUT)
+    job = _job(model, run, calibration, target, run.params.precision, _OUTPUT)
     source = run.require_file(FINAL)
     if job.is_calibrated:
-        prepare_calibration(recipe, run)
+        calibration.windows()  # written for the command to read
 
     def make(folder: Path) -> StageOutput:
         _, facts = _rewrite_for_target(job, source, folder)
@@ -91,9 +99,11 @@ def _show_command(recipe: Recipe, run: Run, target: Target, fallback: Target) ->
     return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make)
 
 
-def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> StageResult:
+def _compile(
+    model: ModelSource, run: Run, calibration: Calibration, target: Target, precision: Precision
+) -> StageResult:
     compiler = compiler_for(target.runtime)
-    job = _job(recipe, run, target, precision, _OUTPUT)
+    job = _job(model, run, calibration, target, precision, _OUTPUT)
     source = run.require_file(FINAL)
 
     def make(folder: Path) -> StageOutput:
@@ -116,7 +126,8 @@ def _compile(recipe: Recipe, run: Run, target: Target, precision: Precision) -> 
     stage = "compile" if target.name == run.params.target else "compile_fallback"
     inputs = {**_inputs(job, source), "compiler": compiler.identity(target), "asked": run.params.target}
     inputs["precision"] = precision
-    return run.perform(stage, f"Compile for {target.title}", inputs=inputs, make=make, code=(recipe,))
+    code = (model, *(calibration.code() if job.is_calibrated else ()))
+    return run.perform(stage, f"Compile for {target.title}", inputs=inputs, make=make, code=code)
 
 
 def _inputs(job: CompileJob, source: Path) -> dict[str, object]:
@@ -124,19 +135,21 @@ def _inputs(job: CompileJob, source: Path) -> dict[str, object]:
     return {"graph": digest_file(source), "target": target, **compiler_for(job.target.runtime).inputs(job)}
 
 
-def _job(recipe: Recipe, run: Run, target: Target, precision: Precision, output: str) -> CompileJob:
+def _job(
+    model: ModelSource, run: Run, calibration: Calibration, target: Target, precision: Precision, output: str
+) -> CompileJob:
     return CompileJob(
         graph_name=_REWRITTEN if rewrites_for(target, precision) else FINAL,
         output_name=output,
-        spec=recipe.graph_spec(run.params),
+        spec=model.graph_spec(run.params),
         target=target,
         precision=precision,
         params=run.params,
-        network=lambda: recipe.deployed_network(run.params),
-        checkpoints=recipe.checkpoint_paths(run.params),
-        samples=lambda: load_calibration(recipe, run).windows,
+        network=lambda: model.load_for_export(run.params),
+        checkpoints=model.checkpoint_paths(run.params),
+        samples=calibration.windows,
         samples_file=WINDOWS,
-        sample_inputs=lambda: calibration_inputs(recipe, run),
+        sample_inputs=calibration.inputs,
     )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.errors import DataError
+from helpers.errors import DataError, StepOrderError
 from helpers.params.paths import PACKAGE_FOLDER, place_output
 from helpers.params.yaml_file import nearest_name
-from helpers.recipes.base import Recipe
+from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file, digest_value
+from helpers.stages.labels import run_labels
 
 
 def prepare_data(recipe: Recipe, run: Run) -> StageResult:
@@ -24,11 +27,14 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     Raises:
         DataError: no case, an unknown id in `cases`, or a file that is missing, damaged or of another grid.
     """
+    if run.params.data_root == "demo":
+        write_demo_cases(recipe, run)
     cases = selected_cases(recipe, run)
+    labels = run_labels(recipe, run)
     digests = {case.id: digest_case(case) for case in cases}
 
     def make(folder: Path) -> StageOutput:
-        rows = {case.id: _describe(recipe, run, case) for case in cases}
+        rows = {case.id: _describe(recipe, run, case, labels) for case in cases}
         labelled = sum(case.truth is not None for case in cases)
         return StageOutput(
             checks=(Check("readable, complete, on one grid", True, f"{len(cases)} of {len(cases)} cases"),),
@@ -41,7 +47,8 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
             next_step="Export the network.",
         )
 
-    return run.perform("data", "Data", inputs={"cases": digests, "recipe": recipe.name}, make=make, code=(recipe,))
+    inputs = {"cases": digests, "recipe": recipe.name, "labels": labels.names}
+    return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases,))
 
 
 def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
@@ -49,10 +56,11 @@ def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
 
     Raises:
         DataError: a named case is not there.
+        StepOrderError: the demo cases are not written yet.
     """
     params = run.params
     root = data_root(recipe, run)
-    cases = recipe.list_cases(root, params)
+    cases = recipe.cases.list_cases(root, params)
     return pick_cases(cases, params.cases) if params.cases else cases
 
 
@@ -75,11 +83,21 @@ def pick_cases(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFil
 
 
 def data_root(recipe: Recipe, run: Run) -> Path:
-    """The folder with the run's cases: the demo's, or the user's."""
-    return demo_root(recipe, run) if run.params.data_root == "demo" else recipe.data_folder(run.params)
+    """The folder with the run's cases: the demo's, or the user's.
+
+    Raises:
+        StepOrderError: the demo cases are not written yet.
+    """
+    return demo_root(recipe, run) if run.params.data_root == "demo" else recipe.cases.data_folder(run.params)
 
 
-class CasesOnDemand(Sequence):
+def example_input(recipe: Recipe, run: Run, files: CaseFiles) -> np.ndarray:
+    """One prepared sample of a case, without batch axis."""
+    case = recipe.cases.read_case(files, run.params)
+    return recipe.preparation.example_input(case, run.params)
+
+
+class CasesOnDemand(Sequence[Case]):
     """Cases that are read each time they are asked for, so that a large data set needs the memory of one."""
 
     def __init__(self, recipe: Recipe, run: Run, files: Sequence[CaseFiles]):
@@ -89,22 +107,48 @@ class CasesOnDemand(Sequence):
         return len(self._files)
 
     def __getitem__(self, index: int) -> Case:
-        return self._recipe.read_case(self._files[index], self._run.params)
+        return self._recipe.cases.read_case(self._files[index], self._run.params)
 
 
 def demo_root(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> Path:
-    """The folder with the demo cases of this run (or of other seeds), made when it is not there.
+    """The folder with the demo cases of this run, or of other seeds.
 
-    Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator.
+    Raises:
+        StepOrderError: they are not written yet.
     """
+    root = _demo_folder(recipe, run, seeds)
+    if not root.is_dir():
+        raise StepOrderError(
+            "the demo cases are not written yet", remedy="Run the cells in order, or stages.prepare_data first."
+        )
+    return root
+
+
+def write_demo_cases(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> Path:
+    """Writes the demo cases of this run, or of other seeds, as far as they are missing; returns their folder."""
+    root = _demo_folder(recipe, run, seeds)
+    seeds = run.params.demo_seeds if seeds is None else seeds
+    if root.is_dir():
+        recipe.cases.write_demo_cases(root, seeds)
+        return root
+    # The folder appears when it is complete: whoever finds it may rely on it.
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=root.parent) as work:
+        made = Path(work) / root.name
+        made.mkdir()
+        recipe.cases.write_demo_cases(made, seeds)
+        with contextlib.suppress(OSError):  # another process wrote the same cases in the meantime
+            made.rename(root)
+    return demo_root(recipe, run, seeds)
+
+
+def _demo_folder(recipe: Recipe, run: Run, seeds: Sequence[int] | None) -> Path:
+    """Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator."""
     folder = PACKAGE_FOLDER / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
-    seeds = run.params.demo_seeds if seeds is None else list(seeds)
+    seeds = list(run.params.demo_seeds if seeds is None else seeds)
     key = digest_value({"sources": sources, "seeds": seeds})[:8]
-    root = place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
-    root.mkdir(parents=True, exist_ok=True)
-    recipe.write_demo_cases(root, seeds)
-    return root
+    return place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
 
 
 def digest_case(case: CaseFiles) -> str:
@@ -115,16 +159,16 @@ def digest_case(case: CaseFiles) -> str:
     return digest_value({"id": case.id, "files": digests})
 
 
-def _describe(recipe: Recipe, run: Run, files: CaseFiles) -> str:
-    case = recipe.read_case(files, run.params)
+def _describe(recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet) -> str:
+    case = recipe.cases.read_case(files, run.params)
     size = " × ".join(str(axis) for axis in case.image.shape)
     parts = [size]
     if case.geometry is not None:
         parts.append("spacing " + " × ".join(f"{mm:.3g}" for mm in case.geometry.spacing_mm_zyx) + " mm")
     if case.truth is not None:
-        counts = np.bincount(case.truth.ravel(), minlength=len(recipe.class_names))[: len(recipe.class_names)]
-        named = zip(recipe.class_names[1:], counts[1:], strict=False)
-        parts.append(", ".join(f"{name} {count:,}" for name, count in named if count) or "empty truth")
+        counts = np.bincount(case.truth.ravel(), minlength=len(labels))
+        found = {name: counts[label] for name, label in labels.foreground.items() if counts[label]}
+        parts.append(", ".join(f"{name} {count:,}" for name, count in found.items()) or "empty truth")
     else:
         parts.append("no truth")
     return "; ".join(parts)

@@ -51,7 +51,11 @@ def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
     # Nothing of an exchange lies in the store, so that writing one is never reused.
     inputs = {"written": exchange.stamp or uuid.uuid4().hex, "answers": exchange.answers_listing()}
     return run.perform(
-        "device_tool", f"Device by hand with {exchange.tool.name}", inputs=inputs, make=make, code=(recipe,)
+        "device_tool",
+        f"Device by hand with {exchange.tool.name}",
+        inputs=inputs,
+        make=make,
+        code=(recipe.model, recipe.cases, recipe.preparation),
     )
 
 
@@ -60,7 +64,7 @@ def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:
     params = run.params
     if params.device_tool is None:
         return None
-    ports = ports_of_graph(run.path(FINAL), recipe.graph_spec(params), params.batch_size)
+    ports = ports_of_graph(run.path(FINAL), recipe.model.graph_spec(params), params.batch_size)
     own = set(type(params).model_fields) - set(RunParams.model_fields)
     key = {
         "graph": digest_file(run.path(FINAL)),
@@ -79,7 +83,7 @@ def answered_exchange(recipe: Recipe, run: Run) -> Exchange | None:
 
 def _prepared(recipe: Recipe, run: Run) -> Iterator[tuple[str, np.ndarray, WindowPlan | None]]:
     for files in selected_cases(recipe, run):
-        job = recipe.prepare_job(recipe.read_case(files, run.params), run.params)
+        job = recipe.preparation.prepare_job(recipe.cases.read_case(files, run.params), run.params)
         yield files.id, job.image, job.plan
 
 

@@ -22,6 +22,7 @@ from helpers.stages.artifact import compiled_path
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import mask_name
+from helpers.stages.labels import run_labels
 from helpers.view import figures
 from helpers.view.figures.cases import pick_slices
 from helpers.view.windows import GreyWindow, load_window
@@ -69,7 +70,7 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {"cases": {case.id: digest_case(case) for case in cases}, "window": window.model_dump(mode="json")}
     return run.perform(
-        "draw_data", "Pictures of the cases", inputs=inputs, make=make, code=(recipe,), essential=False
+        "draw_data", "Pictures of the cases", inputs=inputs, make=make, code=(recipe.cases,), essential=False
     )
 
 
@@ -123,7 +124,7 @@ def draw_graph(recipe: Recipe, run: Run) -> StageResult:
 def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
     """The sizes of the checkpoint, of each form of the graph and of the compiled model."""
     compiled = compiled_path(run)
-    sizes = {"checkpoint": sum(path.stat().st_size for path in recipe.checkpoint_paths(run.params))}
+    sizes = {"checkpoint": sum(path.stat().st_size for path in recipe.model.checkpoint_paths(run.params))}
     sizes |= {form: run.path(name).stat().st_size for form, name in _FORMS.items()}
     # A runtime may split a model into its graph and its weights: files with the same stem belong together.
     parts = compiled.parent.glob(f"{compiled.stem}.*")
@@ -198,11 +199,12 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
-        "masks": {case.id: digest_file(run.require_file(mask_name(recipe, case.id))) for case in cases},
+        "masks": {case.id: digest_file(run.require_file(mask_name(recipe, run, case.id))) for case in cases},
         "scores": scores,
+        "labels": run_labels(recipe, run).names,
         "window": window.model_dump(mode="json"),
     }
-    return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe,))
+    return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe.cases,))
 
 
 def draw_times(run: Run) -> Path:
@@ -218,7 +220,7 @@ def draw_times(run: Run) -> Path:
 
 
 def _grey_window(recipe: Recipe, run: Run) -> GreyWindow:
-    return load_window(run.params.grey_window or recipe.grey_window)
+    return load_window(recipe.picture_settings(run.params).grey_window)
 
 
 def _digest_forms(run: Run, *forms: str) -> dict[str, str]:
@@ -234,10 +236,10 @@ def _preview(
     recipe: Recipe, run: Run, files: CaseFiles, window: GreyWindow
 ) -> tuple[str, np.ndarray, np.ndarray | None, float]:
     """The case's id, a slice in 0 to 1, its labels, and the pixel's height over its width."""
-    case = recipe.read_case(files, run.params)
+    case = recipe.cases.read_case(files, run.params)
     if case.geometry is None:
         return case.id, case.image.transpose(1, 2, 0) / 255.0, case.truth, 1.0
-    channel = case.image[recipe.shown_channel]
+    channel = case.image[recipe.picture_settings(run.params).channel]
     index = channel.shape[0] // 2
     if case.truth is not None:
         index = pick_slices(case.truth, None, count=1)[0][0]
@@ -255,19 +257,20 @@ def _draw_case(
     window: GreyWindow,
 ) -> dict[str, Figure]:
     """The slices and the 3-D view of a volume, or the one picture of a photograph, by the suffix of their files."""
-    case = recipe.read_case(files, run.params)
-    prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
+    case = recipe.cases.read_case(files, run.params)
+    prediction = recipe.cases.read_mask(run.path(mask_name(recipe, run, files.id)), case)
+    names = run_labels(recipe, run).names
     if case.geometry is None:
-        gallery = figures.draw_gallery(files.id, case.image, prediction, case.truth, recipe.class_names, scores)
+        gallery = figures.draw_gallery(files.id, case.image, prediction, case.truth, names, scores)
         return {"picture": gallery}
-    channel = case.image[recipe.shown_channel]
+    channel = case.image[recipe.picture_settings(run.params).channel]
     montage = figures.draw_montage(
         files.id,
         channel,
         prediction,
         case.truth,
         geometry=case.geometry,
-        class_names=recipe.class_names,
+        class_names=names,
         window=window,
         scores=scores,
     )

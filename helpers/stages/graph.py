@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.graph.export import check_contract, export_network
+from helpers.graph.export import check_contract
 from helpers.graph.inspect import summarize_graph
 from helpers.graph.lint import Objection, lint
 from helpers.graph.read import load_graph, opset_of, run_reference
@@ -15,7 +15,7 @@ from helpers.graph.spec import GraphSpec
 from helpers.graph.surgery import rewrite_and_prove, rewrite_named
 from helpers.inference.scores import class_map_errors
 from helpers.params.targets import load_target
-from helpers.recipes.base import Recipe
+from helpers.recipes.base import LoadedModel, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
 from helpers.run.environment import package_version
@@ -30,36 +30,34 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         CheckpointError: the checkpoint does not fit.
         GraphError, GateError: the file is not what was asked for, or computes something else.
     """
-    spec = recipe.graph_spec(run.params)
+    spec = recipe.model.graph_spec(run.params)
 
     def make(folder: Path) -> StageOutput:
-        trained, loaded = recipe.trained_network(run.params)
-        network = recipe.graph_network(trained, run.params)
+        loaded = recipe.model.load(run.params)
         path = folder / EXPORTED
         path.parent.mkdir()
-        model = export_network(network, spec, path)
-        checks = [Check("checkpoint loaded strictly", True, f"{loaded.n_tensors} tensors ({loaded.wrapper})")]
-        checks.append(Check("opset read back from the file", True, str(opset_of(model))))
+        model = loaded.export(spec, path)
+        checks = [loaded.check, Check("opset read back from the file", True, str(opset_of(model)))]
         for batch in spec.batches_to_prove():
-            error = _export_error(trained, network, path, spec, batch)
+            error = _export_error(loaded, path, spec, batch)
             passed = error <= run.params.parity_tolerance
             checks.append(Check(f"ONNX Runtime against torch, batch {batch}", passed, f"{error:.1e} of range"))
         facts = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
         return StageOutput(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
 
     inputs = {
-        "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
-        "rules": recipe.cache_key_extras(run.params),
+        "checkpoints": [digest_file(path) for path in recipe.model.checkpoint_paths(run.params)],
+        "rules": recipe.model.cache_key_extras(run.params),
         "spec": spec.__dict__,
         "torch": package_version("torch"),
         "tolerance": run.params.parity_tolerance,
     }
-    return run.perform("export", "Export to ONNX", inputs=inputs, make=make, code=(recipe,))
+    return run.perform("export", "Export to ONNX", inputs=inputs, make=make, code=(recipe.model,))
 
 
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
     """Runs onnxsim in a guarded child; when that fails the exported graph goes on and the result says so."""
-    spec = recipe.graph_spec(run.params)
+    spec = recipe.model.graph_spec(run.params)
     source = run.require_file(EXPORTED)
 
     def make(folder: Path) -> StageOutput:
@@ -90,7 +88,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
     """
     import onnx
 
-    spec = recipe.graph_spec(run.params)
+    spec = recipe.model.graph_spec(run.params)
     source = run.require_file(SIMPLIFIED)
     names = list(dict.fromkeys((*recipe.rewrites, *_offered(run))))
 
@@ -161,27 +159,19 @@ def _offered(run: Run) -> list[str]:
     return [item.rewrite for item in objections if item.rewrite]
 
 
-def _export_error(trained, network, path: Path, spec: GraphSpec, batch: int) -> float:
-    """Largest difference of ONNX Runtime from torch, relative to torch's range, for random input.
+def _export_error(loaded: LoadedModel, path: Path, spec: GraphSpec, batch: int) -> float:
+    """Largest difference of ONNX Runtime from the loaded model, relative to the model's range, for random input.
 
     A graph that ends in an ArgMax is judged by the scores before it (`class_map_errors`).
     """
     sample = np.random.default_rng(batch).standard_normal(spec.batch_shape(batch), dtype=np.float32)
-    expected = _in_torch(network, sample)
+    expected = loaded.output(sample)
     actual = run_reference(path, {spec.input_name: sample})[spec.output_name]
     if np.issubdtype(expected.dtype, np.integer):
-        scores = _in_torch(trained, sample)
+        scores = loaded.scores(sample)
         return float(class_map_errors(scores, actual[0], max(np.ptp(scores), np.finfo(np.float32).tiny)).max())
     difference = np.abs(actual.astype(np.float64) - expected).max()
     return float(difference / max(np.ptp(expected), np.finfo(np.float32).tiny))
-
-
-def _in_torch(network, sample: np.ndarray) -> np.ndarray:
-    import torch
-
-    with torch.inference_mode():
-        answer = network.eval()(torch.from_numpy(sample))
-    return (answer[0] if isinstance(answer, (tuple, list)) else answer).numpy()
 
 
 def _count(objections: list[Objection]) -> str:

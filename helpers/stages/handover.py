@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,14 +22,18 @@ from helpers.params.model import RunParams
 from helpers.params.resolve import check_limits
 from helpers.params.targets import load_target
 from helpers.params.yaml_file import explain_validation_error
-from helpers.recipes.base import Recipe
+from helpers.recipes.base import LoadedModel, ModelSource, Recipe
 from helpers.run import Run, StageResult
 from helpers.run.atomic import copy_file, write_json
 from helpers.run.digest import digest_file, digest_value
 from helpers.stages.artifact import FOLDER, read_manifest
-from helpers.stages.compile import compile_model
+from helpers.stages.compile import compile_graph
 from helpers.stages.data import selected_cases
 from helpers.stages.graph import FINAL
+from helpers.stages.labels import open_run
+
+if TYPE_CHECKING:
+    import torch
 
 # Parameters that name a place on one machine, or who looks there; each machine has its own.
 _PLACES = RunParams.NOT_HASHED | {"checkpoint", "data_root", "ref_folder"}
@@ -52,10 +57,10 @@ def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
     for name in held:
         shutil.rmtree(folder / name, ignore_errors=True)
     copy_file(run.path(FINAL), folder / GRAPH)
-    spec = recipe.graph_spec(run.params)
+    spec = recipe.model.graph_spec(run.params)
     cases = []
     for index, files in enumerate(selected_cases(recipe, run)):
-        job = recipe.prepare_job(recipe.read_case(files, run.params), run.params)
+        job = recipe.preparation.prepare_job(recipe.cases.read_case(files, run.params), run.params)
         cases.append(BundleCase(files.id, f"cases/{index:04d}.npy", job.plan, _digest_sources(recipe, run, files)))
         save_array(folder / cases[-1].image, job.image)
     ports = ports_of_graph(folder / GRAPH, spec, run.params.batch_size)
@@ -80,7 +85,7 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
         shared |= load_target(str(given["target"])).defaults
     run = Run(_check(RunParams, {**shared, "cases": []}, given))
     copy_file(bundle.checked(GRAPH), run.path(FINAL))
-    result = compile_model(_BundleRecipe(bundle, run.params), run)
+    result = compile_graph(_BundleModel(bundle), run, _NoCalibration())
     if result.status == "not run here":
         names = list(result.facts)
         error = CompileError(
@@ -112,7 +117,7 @@ def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe
     """
     recipe = recipes.load(bundle.recipe)
     cases = [case.id for case in bundle.cases]
-    return recipe, Run(_check(recipe.params_model, {**bundle.params, "cases": cases}, given))
+    return recipe, open_run(recipe, _check(recipe.params_model, {**bundle.params, "cases": cases}, given))
 
 
 class BundleAnswers(contextlib.nullcontext):
@@ -153,30 +158,53 @@ class BundleAnswers(contextlib.nullcontext):
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
         """The mask of a case from its answer."""
-        job = self._recipe.prepare_job(case, self._run.params)
+        job = self._recipe.preparation.prepare_job(case, self._run.params)
         return job.restore(self._bundle.load(self._cases[case.id].answer))
 
 
-class _BundleRecipe:
-    """What the compile stage asks a recipe, answered by a bundle."""
+class _BundleModel(ModelSource[RunParams]):
+    """The graph of a bundle, as far as a compiler needs the model that it came from."""
 
-    def __init__(self, bundle: Bundle, params: RunParams):
-        spec = {**bundle.spec, "batch_size": params.batch_size}
-        self.name, self._path = bundle.recipe, bundle.path(GRAPH)
-        self._spec = GraphSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()})
+    def __init__(self, bundle: Bundle):
+        self._bundle = bundle
 
     def graph_spec(self, params: RunParams) -> GraphSpec:
-        return self._spec
+        """The bundle's, with the batch size of the compiled model."""
+        spec = {**self._bundle.spec, "batch_size": params.batch_size}
+        return GraphSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()})
 
     def checkpoint_paths(self, params: RunParams) -> tuple[Path, ...]:
-        return (self._path,)
+        """The graph itself."""
+        return (self._bundle.path(GRAPH),)
 
-    def __getattr__(self, name: str):
-        raise CompileError(
-            "a bundle holds a graph and prepared cases only",
-            received=f"the compiler asks for {name}",
-            remedy="Compile for this target where the checkpoint and the cases are.",
-        )
+    def load(self, params: RunParams) -> LoadedModel:
+        """Raises: a bundle holds no weights in a form of their own."""
+        raise _not_in_bundle("the trained network")
+
+    def load_for_export(self, params: RunParams) -> torch.nn.Module:
+        """Raises: likewise."""
+        raise _not_in_bundle("the network in PyTorch")
+
+
+class _NoCalibration:
+    """A bundle holds prepared cases of the run, but none to calibrate with."""
+
+    def windows(self) -> np.ndarray:
+        raise _not_in_bundle("cases to calibrate with")
+
+    def inputs(self) -> Mapping[str, object]:
+        raise _not_in_bundle("cases to calibrate with")
+
+    def code(self) -> tuple[object, ...]:
+        return ()
+
+
+def _not_in_bundle(what: str) -> CompileError:
+    return CompileError(
+        "a bundle holds a graph and prepared cases only",
+        received=f"the compiler needs {what}",
+        remedy="Compile for this target where the checkpoint and the cases are.",
+    )
 
 
 def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping[str, object]) -> RunParams:
@@ -190,4 +218,4 @@ def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping
 
 def _digest_sources(recipe: Recipe, run: Run, files: CaseFiles) -> str:
     digests = {role: digest_file(path) for role, path in files.files.items()}
-    return digest_value({"files": digests, "rules": recipe.cache_key_extras(run.params)})
+    return digest_value({"files": digests, "rules": recipe.model.cache_key_extras(run.params)})

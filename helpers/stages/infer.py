@@ -21,6 +21,7 @@ from helpers.run.measure import Stopwatch, peak_memory
 from helpers.stages.artifact import compiled_path, digest_compiled, running_precision, running_target
 from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
+from helpers.stages.labels import run_labels
 from helpers.view.progress import show_progress
 
 
@@ -71,7 +72,7 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
 
 def open_run_device(recipe: Recipe, run: Run) -> Device:
     """The compiled model of a run on the target that runs it."""
-    spec = recipe.graph_spec(run.params)
+    spec = recipe.model.graph_spec(run.params)
     target, precision = running_target(run), running_precision(run)
     # What stands in for the asked target has no chips to choose from.
     devices = run.params.devices if target.name == run.params.target else None
@@ -87,33 +88,35 @@ def open_run_device(recipe: Recipe, run: Run) -> Device:
 @contextlib.contextmanager
 def open_predictor(recipe: Recipe, run: Run) -> Iterator[DevicePredictor]:
     """The run's device as a predictor."""
-    spec = recipe.graph_spec(run.params)
+    spec = recipe.model.graph_spec(run.params)
     with open_run_device(recipe, run) as device:
         yield DevicePredictor(device, spec.input_name, spec.output_name)
 
 
-def mask_name(recipe: Recipe, case_id: str) -> str:
+def mask_name(recipe: Recipe, run: Run, case_id: str) -> str:
     """A mask's file in the run's folder."""
-    return f"masks/{case_id}{recipe.mask_suffix}"
+    return f"masks/{case_id}{recipe.cases.mask_suffix(run.params)}"
 
 
 def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) -> StageResult:
+    labels = run_labels(recipe, run)
+
     def make(folder: Path) -> StageOutput:
         watch = Stopwatch()
         with peak_memory() as memory:
             with watch.time("read"):
-                case = recipe.read_case(files, run.params)
+                case = recipe.cases.read_case(files, run.params)
             with watch.time("open"):
                 source.open()
-            path = folder / mask_name(recipe, files.id)
+            path = folder / mask_name(recipe, run, files.id)
             path.parent.mkdir()
             with watch.time("infer"):
                 classes = source.segment(case, path)
             with watch.time("write"):
-                recipe.write_mask(classes, case, path)
-            same = np.array_equal(recipe.read_mask(path, case), classes)
-        counts = np.bincount(classes.ravel(), minlength=len(recipe.class_names))
-        found = {name: int(count) for name, count in zip(recipe.class_names[1:], counts[1:], strict=False)}
+                recipe.cases.write_mask(classes, case, path)
+            same = np.array_equal(recipe.cases.read_mask(path, case), classes)
+        counts = np.bincount(classes.ravel(), minlength=len(labels))
+        found = {name: int(counts[label]) for name, label in labels.foreground.items()}
         checks = (Check("mask read back on the case's grid", same, "equal" if same else "differs"),)
         facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
         if not any(found.values()) or max(counts) == counts[1:].max():
@@ -126,11 +129,18 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
 
     inputs = {
         "case": digest_case(files),
+        "labels": labels.names,
         "model": source.digest(files.id),
-        "rules": recipe.cache_key_extras(run.params),
+        "rules": recipe.model.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
-    return run.perform(f"infer/{files.id}", f"Mask of {files.id}", inputs=inputs, make=make, code=(recipe, source))
+    return run.perform(
+        f"infer/{files.id}",
+        f"Mask of {files.id}",
+        inputs=inputs,
+        make=make,
+        code=(recipe.cases, recipe.preparation, source),
+    )
 
 
 def _deciding_fields(run: Run) -> set[str]:
@@ -167,7 +177,7 @@ class _DeviceWhenNeeded:
             self._predictor = self._stack.enter_context(open_predictor(self._recipe, self._run))
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.segment_and_save(case, self._predictor, self._run.params, path)
+        return self._recipe.preparation.segment_and_save(case, self._predictor, self._run.params, path)
 
 
 class _ToolAnswers(contextlib.nullcontext):
@@ -191,4 +201,5 @@ class _ToolAnswers(contextlib.nullcontext):
         pass
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.segment_and_save(case, self._exchange.predictor(case.id), self._run.params, path)
+        predictor = self._exchange.predictor(case.id)
+        return self._recipe.preparation.segment_and_save(case, predictor, self._run.params, path)

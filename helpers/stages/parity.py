@@ -15,7 +15,7 @@ from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
 from helpers.stages.artifact import digest_compiled, running_precision
-from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import open_predictor
 
@@ -141,7 +141,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
             forms = {"exported": _graph(run, EXPORTED), "simplified": _graph(run, SIMPLIFIED)}
             forms |= {"repaired": _graph(run, FINAL), "device": device}
             margin = _CLEAR * _tolerance(run, "device")
-            rows = check_parity(torch_reference(recipe, run), forms, inputs, margin=margin)
+            rows = check_parity(recipe.model.load(run.params).scores, forms, inputs, margin=margin)
         checks = [check for row in rows for check in _judge(row, run)]
         facts = {
             row.name: f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
@@ -154,12 +154,18 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
     inputs = {
         "graphs": {name: digest_file(run.require_file(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
         "compiled": digest_compiled(run),
-        "checkpoints": [digest_file(path) for path in recipe.checkpoint_paths(run.params)],
-        "rules": recipe.cache_key_extras(run.params),
+        "checkpoints": [digest_file(path) for path in recipe.model.checkpoint_paths(run.params)],
+        "rules": recipe.model.cache_key_extras(run.params),
         "cases": {case.id: digest_case(case) for case in cases},
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
-    return run.perform("parity", "Parity from torch to the device", inputs=inputs, make=make, code=(recipe,))
+    return run.perform(
+        "parity",
+        "Parity from torch to the device",
+        inputs=inputs,
+        make=make,
+        code=(recipe.model, recipe.cases, recipe.preparation),
+    )
 
 
 def _tolerance(run: Run, form: str) -> float:
@@ -184,31 +190,12 @@ def _inputs(recipe: Recipe, run: Run, cases) -> list[np.ndarray]:
 
     int8 is calibrated with images and cannot be expected to hold noise, so there it is left out.
     """
-    samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
+    samples = [example_input(recipe, run, files) for files in cases]
     noise = np.random.default_rng(0).standard_normal(samples[0].shape, dtype=np.float32)
     count = 1 if run.params.dynamic_batch else run.params.batch_size
     samples += [] if running_precision(run) == "int8" else [noise]
     batches = [np.repeat(sample[None], count, axis=0) for sample in samples]
     return [np.ascontiguousarray(batch, np.float32) for batch in batches]
-
-
-def torch_reference(recipe: Recipe, run: Run) -> Callable[[np.ndarray], np.ndarray]:
-    """The deployed network; without the ArgMax that ends it, if one does: a map of classes has no margin."""
-    import torch
-
-    network, _ = recipe.trained_network(run.params)
-    deployed = recipe.graph_network(network, run.params).eval()
-
-    def answer(module: torch.nn.Module, batch: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            scores = module(torch.from_numpy(batch))
-        return (scores[0] if isinstance(scores, (tuple, list)) else scores).numpy()
-
-    def call(batch: np.ndarray) -> np.ndarray:
-        scores = answer(deployed, batch)
-        return answer(network, batch) if np.issubdtype(scores.dtype, np.integer) else scores
-
-    return call
 
 
 def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:

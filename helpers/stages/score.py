@@ -17,6 +17,7 @@ from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
 from helpers.stages.artifact import digest_compiled
 from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_cases
 from helpers.stages.infer import mask_name, open_predictor
+from helpers.stages.labels import run_score_names
 
 # Dice with a flip undone from which on the flip is an error and not a coincidence.
 _SURE_DICE = 0.7
@@ -34,14 +35,14 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
     """
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
     minimum = _minimum_scores(recipe, run)
-    held_out = recipe.held_out(data_root(recipe, run), run.params)
+    held_out = recipe.cases.held_out(data_root(recipe, run), run.params)
 
     def make(folder: Path) -> StageOutput:
         scored = {case.id: _score_case(recipe, run, case) for case in cases}
-        counted, values = _sum_up(recipe, scored, held_out)
+        counted, values = _sum_up(recipe, run, scored, held_out)
         write_json(folder / "metrics.json", {"recipe": recipe.name, **values})
         figures = {name: case.figures for name, case in counted.items() if case.figures}
-        for name, content in recipe.reports(figures, run.params).items() if figures else ():
+        for name, content in recipe.scoring.reports(figures, run.params).items() if figures else ():
             write_json(folder / name, content)
         checks = [_judge(name, values["mean"][name], least, len(counted)) for name, least in minimum.items()]
         # A score below its limit is told with every suspicion; a sure flip or order of axes fails by itself.
@@ -56,18 +57,23 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
-        "masks": {case.id: digest_file(run.require_file(mask_name(recipe, case.id))) for case in cases},
+        "masks": {case.id: digest_file(run.require_file(mask_name(recipe, run, case.id))) for case in cases},
         "minimum": minimum,
+        "scores": run_score_names(recipe, run),
         "held_out": held_out,
     }
-    return run.perform("score", "Scores", inputs=inputs, make=make, code=(recipe,))
+    return run.perform("score", "Scores", inputs=inputs, make=make, code=(recipe.cases, recipe.scoring))
 
 
 def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
     minimum = run.params.scores_to_reach()
+    known = run_score_names(recipe, run)
+    if run.params.minimum_scores is None:
+        # The demo's own scores do not judge a model that names other labels.
+        return {name: least for name, least in minimum.items() if name in known}
     for name in minimum:
-        if name not in recipe.score_names:
-            raise unknown_name_error("score in minimum_scores", name, recipe.score_names)
+        if name not in known:
+            raise unknown_name_error("score in minimum_scores", name, known)
     return minimum
 
 
@@ -78,7 +84,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
     def make(folder: Path) -> StageOutput:
         with open_predictor(recipe, run) as call:
             read = CasesOnDemand(recipe, run, cases)
-            result = recipe.score_as_source(read, call, _untrained(recipe, run), run.params)
+            result = recipe.scoring.score_as_source(read, call, run.params)
         if result is None:
             return StageOutput((), {"source's score": "none for these cases"}, {}, simulated=call.simulated)
         facts = {
@@ -92,29 +98,16 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
         "model": digest_compiled(run),
-        "rules": recipe.cache_key_extras(run.params),
+        "rules": recipe.model.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
     }
-    return run.perform("source_score", "The source's own score", inputs=inputs, make=make, code=(recipe,))
-
-
-def _untrained(recipe: Recipe, run: Run):
-    """The run's network with fresh random weights of a fixed seed, on the CPU in torch."""
-    import torch
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network, _ = recipe.trained_network(run.params)
-        for module in network.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-        network = recipe.graph_network(network, run.params).eval()
-
-    def infer(batch):
-        with torch.inference_mode():
-            return network(torch.from_numpy(batch)).numpy()
-
-    return infer
+    return run.perform(
+        "source_score",
+        "The source's own score",
+        inputs=inputs,
+        make=make,
+        code=(recipe.cases, recipe.preparation, recipe.scoring),
+    )
 
 
 @dataclass(frozen=True)
@@ -132,24 +125,25 @@ class _ScoredCase:
 
 
 def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> _ScoredCase:
-    case = recipe.read_case(files, run.params)
-    prediction = recipe.read_mask(run.path(mask_name(recipe, files.id)), case)
-    scores = {name: _rounded(value) for name, value in recipe.score(prediction, case.truth).items()}
+    case = recipe.cases.read_case(files, run.params)
+    prediction = recipe.cases.read_mask(run.path(mask_name(recipe, run, files.id)), case)
+    scores = recipe.scoring.score(prediction, case.truth, run.params)
+    scores = {name: _rounded(value) for name, value in scores.items()}
     suspicion = suspect_geometry(prediction, case.truth) if case.geometry is not None else None
-    figures = recipe.describe_case(prediction, case.truth)
-    return _ScoredCase(scores, recipe.tally(prediction, case.truth), suspicion, figures)
+    figures = recipe.scoring.describe_case(prediction, case.truth, run.params)
+    return _ScoredCase(scores, recipe.scoring.tally(prediction, case.truth, run.params), suspicion, figures)
 
 
 def _sum_up(
-    recipe: Recipe, scored: dict[str, _ScoredCase], held_out: list[str] | None
+    recipe: Recipe, run: Run, scored: dict[str, _ScoredCase], held_out: list[str] | None
 ) -> tuple[dict[str, _ScoredCase], dict]:
     """The cases that count in the means, and the content of `metrics.json`."""
     known = set(scored if held_out is None else held_out)
     counted = {name: case for name, case in scored.items() if name in known}
-    values = {"cases": {name: case.scores for name, case in scored.items()}, "mean": _means(recipe, counted)}
+    values = {"cases": {name: case.scores for name, case in scored.items()}, "mean": _means(recipe, run, counted)}
     if held_out is not None:
         seen = {name: case for name, case in scored.items() if name not in known}
-        values |= {"held_out": list(counted), "trained_on": _means(recipe, seen)}
+        values |= {"held_out": list(counted), "trained_on": _means(recipe, run, seen)}
     return counted, values
 
 
@@ -162,8 +156,9 @@ def _facts_of(values: dict, count: int) -> dict[str, object]:
     return {**facts, "cases with truth": count}
 
 
-def _means(recipe: Recipe, scored: dict[str, _ScoredCase]) -> dict[str, float | None]:
-    means = recipe.aggregate([case.scores for case in scored.values()], [case.tally for case in scored.values()])
+def _means(recipe: Recipe, run: Run, scored: dict[str, _ScoredCase]) -> dict[str, float | None]:
+    scores, tallies = [case.scores for case in scored.values()], [case.tally for case in scored.values()]
+    means = recipe.scoring.aggregate(scores, tallies, run.params)
     return {name: _rounded(value) for name, value in means.items()}
 
 

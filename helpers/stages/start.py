@@ -9,6 +9,7 @@ from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import Recipe
 from helpers.run import Run
 from helpers.stages.figures import illustrations
+from helpers.stages.labels import open_run
 from helpers.view.progress import is_interactive
 
 # Names that IPython puts into every notebook's namespace.
@@ -42,9 +43,8 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
     if is_interactive():
         given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
     params = recipe.prepare_params(**given)
-    run = Run(params)
+    run = open_run(recipe, params)
     run.illustrations = illustrations(recipe, run)
-    run.record.update(title=recipe.title, score_names=list(recipe.score_names))
     return recipe, run
 
 

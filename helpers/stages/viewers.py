@@ -7,6 +7,7 @@ from helpers.run import Run
 from helpers.stages.data import selected_cases
 from helpers.stages.graph import FINAL
 from helpers.stages.infer import mask_name
+from helpers.stages.labels import run_labels
 from helpers.view.netron_frame import offer_netron
 from helpers.view.progress import is_interactive
 from helpers.view.viewer import headless_note, no_volume_note, volume
@@ -29,17 +30,18 @@ def open_case(recipe: Recipe, run: Run, case_id: str | None = None):
     files = cases[case_id] if case_id else next(iter(cases.values()))
     if not is_interactive(run.params.interactive):
         return headless_note()
-    case = recipe.read_case(files, run.params)
+    case = recipe.cases.read_case(files, run.params)
     if case.geometry is None:
         return no_volume_note()
+    pictures = recipe.picture_settings(run.params)
     return volume(
-        case.image[recipe.shown_channel],
+        case.image[pictures.channel],
         case.truth,
-        recipe.read_mask(run.path(mask_name(recipe, files.id)), case),
+        recipe.cases.read_mask(run.path(mask_name(recipe, run, files.id)), case),
         geometry=case.geometry,
-        class_names=recipe.class_names,
+        class_names=run_labels(recipe, run).names,
         case_id=files.id,
-        window=load_window(run.params.grey_window or recipe.grey_window).fixed_limits(),
+        window=load_window(pictures.grey_window).fixed_limits(),
         viewer=run.params.viewer,
         interactive=True,
     )

@@ -16,7 +16,7 @@ from helpers.run import Run, StageOutput, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
 from helpers.stages.artifact import digest_compiled, read_manifest
-from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import FINAL
 from helpers.study.trace import (
     NodeError,
@@ -86,13 +86,15 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
             facts = {f"--out_nodes, model {index}": value for index, value in enumerate(marks, start=1)}
             next_step = "Compile a model with each, and compare its outputs with the reference."
             return StageOutput((), facts, {"culprit": None}, next_step, "not run here")
-        sample = recipe.example_input(recipe.read_case(case, run.params), run.params)
-        feeds = {recipe.graph_spec(run.params).input_name: np.ascontiguousarray(sample[None], np.float32)}
+        sample = example_input(recipe, run, case)
+        feeds = {recipe.model.graph_spec(run.params).input_name: np.ascontiguousarray(sample[None], np.float32)}
         return _report(recipe, _bisect_run(run, model, feeds), folder)
 
     inputs = {"graph": digest_file(run.path(FINAL)), "compiled": digest_compiled(run), "case": digest_case(case)}
-    inputs["rules"] = recipe.cache_key_extras(run.params)
-    return run.perform("bisect", "First node that diverges", inputs=inputs, make=make, code=(recipe,))
+    inputs["rules"] = recipe.model.cache_key_extras(run.params)
+    return run.perform(
+        "bisect", "First node that diverges", inputs=inputs, make=make, code=(recipe.cases, recipe.preparation)
+    )
 
 
 def _bisect_run(run: Run, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> Bisection:

@@ -99,7 +99,7 @@ class Comparison:
     def differences(self, other: FinishedRun) -> list[PairedDifference]:
         """Every score's paired differences between a run and the first."""
         found = []
-        for name in self.first.recipe.score_names:
+        for name in self.first.score_names:
             pairs = {
                 case: (self.first.scores[case][name], other.scores[case][name])
                 for case in self.cases
@@ -116,8 +116,8 @@ class Comparison:
     def read(self, case_id: str, other: FinishedRun) -> tuple[Case, np.ndarray, np.ndarray]:
         """A case with the first run's mask and another's, class indices of the same shape."""
         files = next(case for case in self.first.cases if case.id == case_id)
-        case = self.first.recipe.read_case(files, self.first.params)
-        masks = [run.recipe.read_mask(run.mask_path(case_id), case) for run in (self.first, other)]
+        case = self.first.recipe.cases.read_case(files, self.first.params)
+        masks = [run.recipe.cases.read_mask(run.mask_path(case_id), case) for run in (self.first, other)]
         return case, masks[0], masks[1]
 
     def disagreements(self, other: FinishedRun) -> list[Disagreement]:
@@ -163,6 +163,8 @@ def choose_runs(recipe_name: str, names: Sequence[str] | str | None, outputs: st
             received=", ".join(run.name for run in chosen) or "none",
             remedy=f"Run `python -m helpers run {recipe_name}` with another parameter, such as `-p precision bf16`.",
         )
+    for run in chosen:
+        run.restore_demo_cases()
     comparison = Comparison(chosen)
     if not comparison.cases:
         raise DataError("the runs have no case in common", received=", ".join(run.name for run in chosen))
@@ -264,12 +266,13 @@ def picture_of_worst(comparison: Comparison):
     disagreement, run = max(worst, key=lambda pair: pair[0].share or 0.0)
     recipe, case_id = comparison.first.recipe, disagreement.case
     case, first, other = comparison.read(case_id, run)
-    style = {"class_names": recipe.class_names, "compared": (comparison.first.name, run.name)}
+    style = {"class_names": comparison.first.labels.names, "compared": (comparison.first.name, run.name)}
     if case.geometry is None:
         figure = figures.draw_gallery(case_id, case.image, other, first, **style)
     else:
-        window = load_window(comparison.first.params.grey_window or recipe.grey_window)
-        channel = case.image[recipe.shown_channel]
+        pictures = recipe.picture_settings(comparison.first.params)
+        window = load_window(pictures.grey_window)
+        channel = case.image[pictures.channel]
         figure = figures.draw_montage(case_id, channel, other, first, geometry=case.geometry, window=window, **style)
     return _picture(comparison, figure, "worst.png")
 

@@ -24,11 +24,12 @@ from helpers.scoring.bootstrap import paired_interval
 from helpers.scoring.dice import mean_of_known
 from helpers.scoring.nnunet_metrics import mean_metrics, metrics_of_case
 from helpers.stages.artifact import FOLDER, compiled_path, read_manifest
-from helpers.stages.calibration import calibration_inputs
-from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.calibration import calibration_inputs, write_calibration_cases
+from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import FINAL
 from helpers.stages.infer import mask_name, open_predictor
-from helpers.stages.parity import Agreement, compare_outputs, torch_reference
+from helpers.stages.labels import run_labels
+from helpers.stages.parity import Agreement, compare_outputs
 from helpers.study.latency import published_speeds
 from helpers.study.speed_program import time_in_own_process
 from helpers.study.trace import rank_layers
@@ -106,11 +107,12 @@ def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> Stage
 
     inputs: dict[str, object] = {"requested": requested, "cells": [str(cell) for cell in cells]}
     if requested:
+        write_calibration_cases(recipe, run)
         inputs |= {
             "graph": digest_file(run.path(FINAL)),
             "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
             "calibration": calibration_inputs(recipe, run),
-            "rules": recipe.cache_key_extras(run.params),
+            "rules": recipe.model.cache_key_extras(run.params),
             "compilers": {cell.target: _identify_compiler(cell.target) for cell in cells},
             "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
         }
@@ -129,9 +131,9 @@ class _Study:
     def __init__(self, recipe: Recipe, run: Run, folder: Path):
         self.recipe, self.run, self.folder = recipe, run, folder
         cases = selected_cases(recipe, run)[:_WINDOWS]
-        samples = [recipe.example_input(recipe.read_case(files, run.params), run.params) for files in cases]
+        samples = [example_input(recipe, run, files) for files in cases]
         self.windows = [np.ascontiguousarray(sample[None], np.float32) for sample in samples]
-        reference = torch_reference(recipe, run)
+        reference = recipe.model.load(run.params).scores
         self.expected = [reference(window) for window in self.windows]
         self.runs: dict[str, Run] = {}
         self.speeds: dict[str, list[dict]] = {}
@@ -164,7 +166,7 @@ class _Study:
         pair = {self.base: self.runs[self.base], str(cell): cell_run}
         masks = compare_masks(self.recipe, self.run, pair, self.base)
         ours = masks[str(cell)]
-        change, interval = score_change(self.recipe, ours, masks[self.base])
+        change, interval = score_change(self.recipe, self.run, ours, masks[self.base])
         agreement = self._compare_with_torch(str(cell), cell_run)
         return PrecisionRow(
             cell,
@@ -173,8 +175,8 @@ class _Study:
             error=agreement.largest,
             window_flips=agreement.flips,
             window_positions=agreement.positions,
-            scores=self.recipe.aggregate(ours.scores, ours.tallies) if ours.scores else {},
-            headline=headline(self.recipe, ours) if ours.scores else None,
+            scores=self.recipe.scoring.aggregate(ours.scores, ours.tallies, self.run.params) if ours.scores else {},
+            headline=headline(self.recipe, self.run, ours) if ours.scores else None,
             change=change,
             interval=interval,
             changed_labels=ours.changed_labels,
@@ -257,7 +259,7 @@ def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -
         sample: one batch (1, C, *window).
         folder: for a temporary file.
     """
-    spec, manifest = recipe.graph_spec(cell_run.params), read_manifest(cell_run)
+    spec, manifest = recipe.model.graph_spec(cell_run.params), read_manifest(cell_run)
     batches = [size for size in cell_run.params.study_batches if not manifest.batches or size in manifest.batches]
     path = folder / "sample.npy"
     np.save(path, sample)
@@ -294,39 +296,40 @@ def compare_masks(recipe: Recipe, run: Run, cells: Mapping[str, Run], base: str)
     """Reads every case once and compares each cell's mask with the truth and with the base's mask."""
     found = {name: CellMasks() for name in cells}
     for files in selected_cases(recipe, run):
-        case = recipe.read_case(files, run.params) if files.truth is not None else None
+        case = recipe.cases.read_case(files, run.params) if files.truth is not None else None
         if case is None or case.truth is None:
             continue
-        base_mask = recipe.read_mask(cells[base].path(mask_name(recipe, files.id)), case)
+        base_mask = recipe.cases.read_mask(cells[base].path(mask_name(recipe, run, files.id)), case)
         for name, cell_run in cells.items():
-            mask = recipe.read_mask(cell_run.path(mask_name(recipe, files.id)), case)
+            mask = recipe.cases.read_mask(cell_run.path(mask_name(recipe, cell_run, files.id)), case)
             row = found[name]
-            row.scores.append(recipe.score(mask, case.truth))
-            row.tallies.append(recipe.tally(mask, case.truth))
+            row.scores.append(recipe.scoring.score(mask, case.truth, run.params))
+            row.tallies.append(recipe.scoring.tally(mask, case.truth, run.params))
             row.changed_labels += int(np.count_nonzero(mask != base_mask))
             row.labels += mask.size
             if np.ptp(mask) == 0 and np.ptp(case.truth) > 0:
                 row.degenerate.append(files.id)
-            if recipe.has_nnunet_metrics:
-                labels = {label: index for index, label in enumerate(recipe.class_names) if index}
+            if recipe.scoring.has_nnunet_metrics:
+                labels = run_labels(recipe, run).foreground
                 row.metrics.append(metrics_of_case(mask, case.truth, labels))
     return found
 
 
-def headline(recipe: Recipe, masks: CellMasks, indices: Sequence[int] | None = None) -> float | None:
+def headline(recipe: Recipe, run: Run, masks: CellMasks, indices: Sequence[int] | None = None) -> float | None:
     """The mean of the recipe's headline scores over all cases, or over some of them."""
     chosen = range(len(masks.scores)) if indices is None else indices
-    total = recipe.aggregate([masks.scores[i] for i in chosen], [masks.tallies[i] for i in chosen])
-    return mean_of_known([total[name] for name in recipe.headline_scores or recipe.score_names])
+    scores, tallies = [masks.scores[i] for i in chosen], [masks.tallies[i] for i in chosen]
+    total = recipe.scoring.aggregate(scores, tallies, run.params)
+    return mean_of_known([total[name] for name in recipe.scoring.headline_scores(run.params)])
 
 
 def score_change(
-    recipe: Recipe, masks: CellMasks, base: CellMasks
+    recipe: Recipe, run: Run, masks: CellMasks, base: CellMasks
 ) -> tuple[float | None, tuple[float, float] | None]:
     """The change of the headline score from the base, and its paired bootstrap interval over cases."""
 
     def change(indices: Sequence[int] | None) -> float | None:
-        ours, theirs = headline(recipe, masks, indices), headline(recipe, base, indices)
+        ours, theirs = headline(recipe, run, masks, indices), headline(recipe, run, base, indices)
         return None if ours is None or theirs is None else ours - theirs
 
     if not masks.scores:

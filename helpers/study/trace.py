@@ -196,7 +196,7 @@ def rank_layers(recipe: Recipe, base: Run, quantised: Run, windows: Sequence[np.
         windows: batches (1, C, *window).
     """
     graph = base.path(FINAL)
-    model, spec = load_graph(graph), recipe.graph_spec(base.params)
+    model, spec = load_graph(graph), recipe.model.graph_spec(base.params)
     growth: dict[str, float] = {}
     for window in windows:
         for row in compare_nodes(model, OnnxTracer(model), open_tracer(quantised), {spec.input_name: window}):

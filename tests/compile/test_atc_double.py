@@ -34,8 +34,8 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
     recipe = recipes.load(name)
     torch.manual_seed(0)
     params = recipe.prepare_params(**options)
-    spec = recipe.graph_spec(params)
-    network = recipe.graph_network(recipe.network(variant), params).eval()
+    spec = recipe.model.graph_spec(params)
+    network = recipe.model.wrap_for_export(recipe.network(variant), params).eval()
     export_network(network, spec, tmp_path / "exported.onnx")
     done = run_onnxsim(
         tmp_path / "exported.onnx", tmp_path / "simple.onnx", {spec.input_name: spec.batch_shape(1)}, timeout_s=300
@@ -65,7 +65,7 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
 
 def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path, run_atc):
     recipe = recipes.load("unet3d_brats")
-    spec = recipe.graph_spec(recipe.prepare_params())
+    spec = recipe.model.graph_spec(recipe.prepare_params())
     export_network(recipe.network(), spec, tmp_path / "before.onnx")
     objections = lint(load_graph(tmp_path / "before.onnx"), load_target("ascend310"))
     assert [(item.op, item.rewrite) for item in objections] == [("Resize", "resize_5d_to_4d")] * 6

@@ -85,7 +85,7 @@ def _spread(key: str, value: torch.Tensor) -> torch.Tensor:
 def demo(name: str) -> Model:
     """The demo weights of a recipe."""
     recipe = recipes.load(name)
-    plan = recipe.plan(recipe.prepare_params())
+    plan = recipe.model.plan(recipe.prepare_params())
     state = load_file(WEIGHTS_FOLDER / f"{name}_demo.safetensors")
     return Model(name, plan, [state], UNETPP if name == "unetpp3d_liver" else PLAIN)
 
@@ -111,14 +111,14 @@ def mask_of(folder: Path, task: Path, name: str, case: int = 0, **given: object)
     """The mask that a recipe makes of a task's case with the model folder's network in torch."""
     recipe = recipes.load(name)
     params = recipe.prepare_params(profile="cpu", checkpoint=str(folder), data_root=str(task), **given)
-    network = recipe.deployed_network(params)
+    network = recipe.model.load_for_export(params)
 
     def infer(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return network(torch.from_numpy(batch)).numpy()
 
-    files = recipe.list_cases(recipe.data_folder(params), params)[case]
-    return recipe.segment(recipe.read_case(files, params), as_predictor(infer), params)
+    files = recipe.cases.list_cases(recipe.cases.data_folder(params), params)[case]
+    return recipe.preparation.segment(recipe.cases.read_case(files, params), as_predictor(infer), params)
 
 
 def without_resampling(model: Model, spacing_mm=(2.5, 1.0, 1.3)) -> Model:

@@ -73,15 +73,15 @@ def test_saved_probabilities_are_read_by_nnunet_v2_s_ensembling(tmp_path, in_flo
     task, folder = write_task(tmp_path, model.recipe), model.write(tmp_path / "model", 2)
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", checkpoint=str(folder), data_root=str(task), save_softmax=True)
-    network = recipe.deployed_network(params)
-    case = recipe.read_case(recipe.list_cases(task, params)[0], params)
+    network = recipe.model.load_for_export(params)
+    case = recipe.cases.read_case(recipe.cases.list_cases(task, params)[0], params)
 
     def infer(batch):
         return network(torch.from_numpy(batch)).numpy()
 
     with torch.inference_mode():
-        labels = recipe.segment_and_save(case, as_predictor(infer), params, tmp_path / "case_0.nii.gz")
-        np.testing.assert_array_equal(labels, recipe.segment(case, as_predictor(infer), params))
+        labels = recipe.preparation.segment_and_save(case, as_predictor(infer), params, tmp_path / "case_0.nii.gz")
+        np.testing.assert_array_equal(labels, recipe.preparation.segment(case, as_predictor(infer), params))
     theirs = answer_of(folder, task)[1]
     ours = np.load(tmp_path / "case_0.npz")["probabilities"]
     assert np.abs(ours - theirs).max() < 1e-4

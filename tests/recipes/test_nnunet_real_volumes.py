@@ -30,18 +30,20 @@ def test_the_mask_lies_on_the_image_s_grid_and_nothing_else_is_written(kind, tmp
     folder = model.write(tmp_path / "model", 1)
     given = {"checkpoint": str(folder), "data_root": str(Path(root, "msd-like", task)), "mirror_axes": []}
     params = recipe.prepare_params(profile="cpu", step=1.0, **given)
-    (files,) = [case for case in recipe.list_cases(recipe.data_folder(params), params) if case.id == case_id]
-    case, network = recipe.read_case(files, params), recipe.deployed_network(params)
+    (files,) = [
+        case for case in recipe.cases.list_cases(recipe.cases.data_folder(params), params) if case.id == case_id
+    ]
+    case, network = recipe.cases.read_case(files, params), recipe.model.load_for_export(params)
 
     def infer(batch):
         with torch.inference_mode():
             return network(torch.from_numpy(batch)).numpy()
 
     before = written_bytes()
-    classes = recipe.segment(case, as_predictor(infer), params)
+    classes = recipe.preparation.segment(case, as_predictor(infer), params)
     assert written_bytes() - before < 1000  # not a byte of a patch; a log line may pass
     mask = tmp_path / f"{case_id}.nii.gz"
-    recipe.write_mask(classes, case, mask)
+    recipe.cases.write_mask(classes, case, mask)
     image = files.files["0000"]
     ours, theirs = sitk.ReadImage(str(mask)), sitk.ReadImage(str(image))
     for part in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):

@@ -57,7 +57,7 @@ def test_only_held_out_cases_count_and_the_others_stand_beside(tmp_path):
     assert [row["test"] for row in rows] == held_out
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", split="validation", **given)
-    assert [case.id for case in recipe.list_cases(task, params)] == held_out
+    assert [case.id for case in recipe.cases.list_cases(task, params)] == held_out
 
 
 def test_a_data_set_s_name_is_found_below_nnunet_s_variables(tmp_path, monkeypatch):
@@ -71,8 +71,8 @@ def test_a_data_set_s_name_is_found_below_nnunet_s_variables(tmp_path, monkeypat
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", checkpoint="Dataset003_Liver", data_root="3")
-    assert recipe.checkpoint_path(params).parent.parent == folder
-    assert [case.id for case in recipe.list_cases(recipe.data_folder(params), params)] == ["case_0"]
+    assert recipe.model.checkpoint_paths(params).parent.parent == folder
+    assert [case.id for case in recipe.cases.list_cases(recipe.cases.data_folder(params), params)] == ["case_0"]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_postprocessing_is_part_of_what_decides_a_mask(tmp_path):
     folder = model.write(tmp_path, 1)
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", checkpoint=str(folder))
-    before = recipe.cache_key_extras(params)
+    before = recipe.model.cache_key_extras(params)
     (folder / "postprocessing.json").write_text(json.dumps({"for_which_classes": [1]}))
-    assert recipe.cache_key_extras(params) != before
+    assert recipe.model.cache_key_extras(params) != before
 
 
 @pytest.mark.slow
@@ -110,17 +110,20 @@ def test_postprocessing_is_part_of_what_decides_a_mask(tmp_path):
 def test_the_demo_weights_as_folders_of_both_versions_give_the_same_masks(name, least, tmp_path):
     """By their own rules they differ at the rim, where windows and mirrors disagree (liver: Dice 0.986)."""
     model, recipe = demo(name), recipes.load(name)
-    recipe.write_demo_cases(tmp_path / "data", [9001])
+    recipe.cases.write_demo_cases(tmp_path / "data", [9001])
     masks = {}
     for version, rules in ((1, None), (2, 1), (2, None)):
         folder = tmp_path / f"v{version}"
-        folder = next(folder.glob("*"), None) or model.write(folder, version, recipe.demo_mirror_axes)
+        folder = next(folder.glob("*"), None) or model.write(folder, version, recipe.model.demo.mirror_axes)
         given = {"checkpoint": str(folder), "data_root": str(tmp_path / "data"), "mirror_axes": [0], **QUICK}
         run = walk(name, tmp_path / "outputs", as_version=rules, **given)
         (path,) = run.path("masks").glob("*.nii.gz")
         masks[version, rules] = read_volume(path).array[0]
         assert (
-            json.loads(run.path("metrics.json").read_text(encoding="utf-8"))["mean"][recipe.score_names[0]] >= least
+            json.loads(run.path("metrics.json").read_text(encoding="utf-8"))["mean"][
+                recipe.score_names(run.params)[0]
+            ]
+            >= least
         )
     np.testing.assert_array_equal(masks[1, None], masks[2, 1])
     assert 0.98 < dice(masks[1, None] > 0, masks[2, None] > 0) < 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from helpers import recipes, stages
-from helpers.params.paths import PARAMS_FOLDER
 
 HERE = Path(__file__).parent
 
@@ -20,13 +18,10 @@ HERE = Path(__file__).parent
 def blob(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(HERE))
     params = tmp_path / "params"
-    shutil.copytree(PARAMS_FOLDER / "targets", params / "targets")
-    (params / "blob").mkdir()
+    (params / "blob").mkdir(parents=True)
     (params / "blob" / "demo.yaml").write_text("demo_seeds: [1, 2]\n")
-    for name in ("resolve", "targets"):
-        monkeypatch.setattr(f"helpers.params.{name}.PARAMS_FOLDER", params)
-    monkeypatch.setitem(recipes._RECIPES, "blob", "")
-    recipes.register("blob", "blob_recipe:BlobRecipe")
+    monkeypatch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
+    recipes.register("blob", "blob_recipe:RECIPE", params_folder=params)
     yield recipes.load("blob")
     for module in ("blob_recipe", "basic_unet"):
         sys.modules.pop(module, None)

@@ -42,10 +42,9 @@ def tiny(tmp_path_factory):
         f"checkpoint: {folder / 'trained.safetensors'}\ndemo_seeds: [1, 2, 3]\ndemo_minimum_scores: {{cube: 0.9}}\n"
     )
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("resolve", "targets"):
-            patch.setattr(f"helpers.params.{name}.PARAMS_FOLDER", params)
-        patch.setitem(recipes._RECIPES, "tiny", "tiny_recipe:TinyRecipe")
-        recipes.register("tiny", "tiny_recipe:TinyRecipe")
+        patch.setattr("helpers.params.targets.PARAMS_FOLDER", params)  # some tests add targets of their own
+        patch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
+        recipes.register("tiny", "tiny_recipe:RECIPE", params_folder=params)
         patch.delenv("JPY_SESSION_NAME", raising=False)
         yield SimpleNamespace(module=module, folder=folder)
     sys.modules.pop("tiny_recipe")

@@ -86,11 +86,11 @@ def test_the_masks_are_those_of_f32_but_for_near_ties_and_the_chip_was_used_with
     assert run.reports and all(report["ok"] for report in run.reports)
     assert sum(device["count"] for report in run.reports for device in report["executes"].values()) > 0
     near = _NearTies(name, run.folder.parents[1], _cut_of(run.record))
-    mask = near.recipe.read_mask(next(run.folder.glob("masks/*")), near.case)
+    mask = near.recipe.cases.read_mask(next(run.folder.glob("masks/*")), near.case)
     assert _lowest_dice(mask, near.exact) >= 0.999
     assert not near.unexcused(mask).any()
     assert not near.unexcused(near.exact).any()
-    wrong = (near.exact + 1) % len(near.recipe.class_names)
+    wrong = (near.exact + 1) % len(near.recipe.labels(near.params))
     assert near.unexcused(wrong.astype(np.uint8)).mean() > 0.8
 
 
@@ -104,8 +104,8 @@ class _NearTies:
     def __init__(self, name: str, outputs: Path, cut: dict):
         self.recipe = recipes.load(name)
         self.params = self.recipe.prepare_params(profile="demo", demo_seeds=[SEED], **cut)
-        self.case = self.recipe.read_case(self._files(outputs), self.params)
-        self.network, _ = self.recipe.trained_network(self.params)
+        self.case = self.recipe.cases.read_case(self._files(outputs), self.params)
+        self.network, _ = self.recipe.model.load_trained(self.params)
         self.answers: dict[int, np.ndarray] = {}
         self.exact = self._segment(None, 0.0)
         span = max(np.ptp(scores) for scores in self.answers.values())
@@ -130,11 +130,11 @@ class _NearTies:
                 scores[:, channel] += push
             return scores
 
-        return self.recipe.segment(self.case, as_predictor(infer), self.params)
+        return self.recipe.preparation.segment(self.case, as_predictor(infer), self.params)
 
     def _files(self, outputs: Path) -> CaseFiles:
         (root,) = (outputs / ".demo").glob(f"{self.recipe.name}-*")
-        (files,) = self.recipe.list_cases(root, self.params)
+        (files,) = self.recipe.cases.list_cases(root, self.params)
         return files
 
 

@@ -32,7 +32,7 @@ def test_windows_of_every_case_with_their_places(start):
     assert windows.shape == (6, 1, 16, 16, 16) and windows.dtype == np.float32
     assert [name.split("[")[0] for name in ids] == ["case_11"] * 3 + ["case_12"] * 3
     assert result.values == {"ids": ids, "also_scored": []}
-    case = recipe.read_case(stages.calibration.calibration_cases(recipe, run)[0], run.params)
+    case = recipe.cases.read_case(stages.calibration.calibration_cases(recipe, run)[0], run.params)
     z, y, x = map(int, ids[1].removesuffix("]").split("[")[1].split(":"))
     np.testing.assert_array_equal(windows[1, 0], case.image[0, z : z + 16, y : y + 16, x : x + 16])
 
@@ -57,7 +57,7 @@ def test_another_seed_draws_other_windows(start):
 def test_own_data_is_calibrated_with_cases_that_are_not_scored(start, tiny, tmp_path):
     root = tmp_path / "data"
     root.mkdir()
-    tiny.module.TinyRecipe().write_demo_cases(root, [1, 2, 3])
+    tiny.module.RECIPE.cases.write_demo_cases(root, [1, 2, 3])
     recipe, run = start(data_root=str(root), cases=["case_2"])
     assert stages.prepare_calibration(recipe, run).values["also_scored"] == []
     assert {name.split("[")[0] for name in _content(run)[1]} == {"case_1", "case_3"}
@@ -72,8 +72,8 @@ def test_own_data_is_where_the_recipe_finds_it(start, tiny, tmp_path, monkeypatc
     """nnU-Net's data set number names no folder."""
     root = tmp_path / "data"
     root.mkdir()
-    tiny.module.TinyRecipe().write_demo_cases(root, [1, 2])
-    monkeypatch.setattr(tiny.module.TinyRecipe, "data_folder", lambda self, params: {"3": root}[params.data_root])
+    tiny.module.RECIPE.cases.write_demo_cases(root, [1, 2])
+    monkeypatch.setattr(tiny.module.TinyCases, "data_folder", lambda self, params: {"3": root}[params.data_root])
     recipe, run = start(data_root="3", cases=["case_1"])
     stages.prepare_calibration(recipe, run)
     assert {name.split("[")[0] for name in _content(run)[1]} == {"case_2"}

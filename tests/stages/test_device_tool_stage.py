@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from helpers import recipes
 from helpers.errors import DeviceError, ParameterError, ResourceError
 from helpers.inference import as_predictor
 from helpers.stages.data import selected_cases
@@ -36,10 +37,10 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
     session = onnxruntime.InferenceSession(str(done.run.path("model.onnx")), providers=["CPUExecutionProvider"])
     masks = {}
     for files in selected_cases(done.recipe, done.run):
-        case = done.recipe.read_case(files, done.run.params)
+        case = done.recipe.cases.read_case(files, done.run.params)
         predictor = as_predictor(lambda batch: session.run(None, {"image": batch})[0])
-        classes = done.recipe.segment(case, predictor, done.run.params)
-        done.recipe.write_mask(classes, case, folder / f"{files.id}.nii.gz")
+        classes = done.recipe.preparation.segment(case, predictor, done.run.params)
+        done.recipe.cases.write_mask(classes, case, folder / f"{files.id}.nii.gz")
         masks[files.id] = (folder / f"{files.id}.nii.gz").read_bytes()
     return masks
 
@@ -125,9 +126,9 @@ def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, o
         (-np.fromfile(path, np.float32)).tofile(path)
     turned = walk(outputs, until="infer", **given)
     assert {mask.status for mask in turned.made["infer"]} == {"made"}
-    mask = turned.recipe.read_mask(
+    mask = turned.recipe.cases.read_mask(
         turned.run.path("masks/case_1.nii.gz"),
-        turned.recipe.read_case(selected_cases(turned.recipe, turned.run)[0], turned.run.params),
+        turned.recipe.cases.read_case(selected_cases(turned.recipe, turned.run)[0], turned.run.params),
     )
     assert mask.mean() > 0.5
     path.write_bytes(b"short")
@@ -166,4 +167,4 @@ def test_without_a_tool_nothing_is_written(walk, outputs, tmp_path):
 )
 def test_what_a_tool_cannot_do_is_refused_before_anything(tiny, given, telling):
     with pytest.raises(ParameterError, match=telling):
-        tiny.module.TinyRecipe().prepare_params(device_tool="msame", **given)
+        recipes.load("tiny").prepare_params(device_tool="msame", **given)

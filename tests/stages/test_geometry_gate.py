@@ -10,9 +10,9 @@ from helpers.errors import GateError
 
 
 def change_masks(recipe, monkeypatch, change):
-    read = type(recipe).read_mask
+    read = type(recipe.cases).read_mask
     changed = lambda self, path, case: np.ascontiguousarray(change(read(self, path, case)))  # noqa: E731
-    monkeypatch.setattr(type(recipe), "read_mask", changed)
+    monkeypatch.setattr(type(recipe.cases), "read_mask", changed)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

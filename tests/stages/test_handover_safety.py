@@ -33,7 +33,7 @@ def test_answers_are_not_brought_back_by_another_plan(walk, tmp_path, monkeypatc
     bundle = infer_bundle(bundle)
     recipe, run = open_bundle_run(bundle, {"outputs": str(tmp_path / "score")})
     stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
-    monkeypatch.setattr(type(recipe), "cache_key_extras", lambda self, params: {"plan": "another"})
+    monkeypatch.setattr(type(recipe.model), "cache_key_extras", lambda self, params: {"plan": "another"})
     with pytest.raises(DataError, match="another plan"):
         stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
 

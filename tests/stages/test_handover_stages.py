@@ -51,10 +51,10 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
     session = onnxruntime.InferenceSession(str(done.run.path("model.onnx")), providers=["CPUExecutionProvider"])
     masks = {}
     for files in selected_cases(done.recipe, done.run):
-        case = done.recipe.read_case(files, done.run.params)
+        case = done.recipe.cases.read_case(files, done.run.params)
         predictor = as_predictor(lambda batch: session.run(None, {"image": batch})[0])
-        classes = done.recipe.segment(case, predictor, done.run.params)
-        done.recipe.write_mask(classes, case, folder / f"{files.id}.nii.gz")
+        classes = done.recipe.preparation.segment(case, predictor, done.run.params)
+        done.recipe.cases.write_mask(classes, case, folder / f"{files.id}.nii.gz")
         masks[files.id] = (folder / f"{files.id}.nii.gz").read_bytes()
     return masks
 
@@ -152,7 +152,7 @@ class TestRefused:
         bundle = infer_bundle(bundle)
         other = tmp_path / "mine"
         other.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(other, [7, 8])
+        tiny.module.RECIPE.cases.write_demo_cases(other, [7, 8])
         for seed, name in ((7, 1), (8, 3)):
             for role in ("image", "truth"):
                 (other / f"case_{seed}_{role}.nii.gz").rename(other / f"case_{name}_{role}.nii.gz")

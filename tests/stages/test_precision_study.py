@@ -99,13 +99,12 @@ from pathlib import Path
 tests, folder, outputs = sys.argv[1:]
 sys.path.insert(0, tests)
 from helpers import recipes, stages, study
-from helpers.params import resolve, targets
-resolve.PARAMS_FOLDER = targets.PARAMS_FOLDER = Path(folder) / "params"
-recipes.register("tiny", "tiny_recipe:TinyRecipe")
+recipes.register("tiny", "tiny_recipe:RECIPE", params_folder=Path(folder) / "params")
 given = {"cache": False, "simplify_timeout_s": 0.001, "calibration_seeds": [11], "study_seconds": 0.01}
 given |= {"study_targets": "onnxruntime", "study_precisions": "f32,int8", "study_batches": "1,2"}
 recipe, run = stages.start_run("tiny", {"outputs": outputs, **given})
-stages.export_onnx(recipe, run), stages.simplify_onnx(recipe, run), stages.apply_surgery(recipe, run)
+for stage in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
+    stage(recipe, run)
 study.study_precisions(recipe, run, always=True)
 run.finish()
 """

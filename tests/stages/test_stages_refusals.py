@@ -36,7 +36,7 @@ class TestGates:
     def test_scores_on_somebodys_data_are_reported_and_not_judged(self, walk, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(root, [7])
+        tiny.module.RECIPE.cases.write_demo_cases(root, [7])
         weights = str(tiny.folder / "untrained.safetensors")
         done = walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, **QUICK)
         assert "none" in done.made["score"].facts["gate"]
@@ -46,7 +46,7 @@ class TestGates:
     def test_cases_without_truth_get_masks_and_no_score(self, first, walk, outputs, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(root, [7])
+        tiny.module.RECIPE.cases.write_demo_cases(root, [7])
         (root / "case_7_truth.nii.gz").unlink()
         done = walk(outputs, data_root=str(root), until="score", **QUICK)
         assert done.made["score"].values["mean"] == {"cube": None}
@@ -88,7 +88,7 @@ class TestBadInput:
     def test_a_truncated_file_ends_the_run_before_any_work(self, walk, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
-        tiny.module.TinyRecipe().write_demo_cases(root, [7, 8])
+        tiny.module.RECIPE.cases.write_demo_cases(root, [7, 8])
         path = root / "case_8_image.nii.gz"
         path.write_bytes(path.read_bytes()[:-200])
         with pytest.raises(DataError) as caught:

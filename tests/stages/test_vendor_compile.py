@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_tool_by_hand_is_told_the_name_that_atc_gave(walk, tmp_path, cann, mon
 def test_a_chip_without_5d_resize_gets_the_rewrite_that_the_recipe_does_not_ask_for(
     walk, tmp_path, cann, tiny, monkeypatch
 ):
-    monkeypatch.setattr(tiny.module.TinyRecipe, "rewrites", ())
+    monkeypatch.setattr(tiny.module, "RECIPE", replace(tiny.module.RECIPE, rewrites=()))
     plain = walk(tmp_path, **QUICK)
     assert plain.made["surgery"].values["rewritten"] == 0
     done = walk(tmp_path, target="ascend310", **QUICK)

@@ -17,7 +17,8 @@ from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, WindowPlan
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, Recipe, SourceScores
+from helpers.recipes.base import Infer, LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
+from helpers.recipes.parts import TorchModel, VolumeCases
 from helpers.scoring.dice import dice
 
 SIZE = 24
@@ -71,24 +72,21 @@ class TinyParams(RunParams):
     step: float = Field(0.5, gt=0, le=1)
 
 
-class TinyRecipe(Recipe):
-    """Bright cubes."""
+class TinyModel(TorchModel[TinyParams]):
+    """Weights come from a file only."""
 
-    name = "tiny"
-    title = "Tiny"
-    params_model = TinyParams
-    class_names = ("background", "cube")
-    score_names = ("cube",)
-    rewrites = ("resize_5d_to_4d",)
-
-    def network(self, variant: str | None = None) -> TinyNet:
+    def build(self, variant: str | None = None) -> TinyNet:
         return TinyNet().eval()
 
-    def network_for(self, state: Mapping) -> TinyNet:
+    def build_for_state(self, state: Mapping) -> TinyNet:
         return TinyNet().eval()
 
     def graph_spec(self, params: TinyParams) -> GraphSpec:
         return GraphSpec("image", "class", (1, *params.window), params.opset, params.dynamic_batch, params.batch_size)
+
+
+class TinyCases(VolumeCases[TinyParams]):
+    """Images `<case>_image.nii.gz` with truths `<case>_truth.nii.gz`."""
 
     def list_cases(self, root: Path, params: TinyParams) -> list[CaseFiles]:
         cases = []
@@ -100,10 +98,21 @@ class TinyRecipe(Recipe):
             raise DataError(f"no case below {root}")
         return cases
 
-    def read_case(self, case: CaseFiles, params: TinyParams) -> Case:
-        image = read_volume(case.files["image"])
-        truth = read_volume(case.truth).array[0] if case.truth else None
-        return Case(case.id, image.array.astype(np.float32), truth, image.geometry)
+    def read_case(self, files: CaseFiles, params: TinyParams) -> Case:
+        image = read_volume(files.files["image"])
+        truth = read_volume(files.truth).array[0] if files.truth else None
+        return Case(files.id, image.array.astype(np.float32), truth, image.geometry)
+
+    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
+        for seed in seeds:
+            for role, array in zip(("image", "truth"), make_volume(seed), strict=True):
+                if not (path := root / f"case_{seed}_{role}.nii.gz").exists():
+                    write_volume(path, Volume(array[None], GEOMETRY))
+        return [f"case_{seed}" for seed in seeds]
+
+
+class TinyPreparation(Preparation[TinyParams]):
+    """Windows over the whole image."""
 
     def prepare_job(self, case: Case, params: TinyParams) -> InferenceJob:
         plan = WindowPlan(tuple(params.window), 2, tile_step_size=params.step, batch_size=params.batch_size)
@@ -113,26 +122,37 @@ class TinyRecipe(Recipe):
         box = tuple(slice(0, side) for side in params.window)
         return np.ascontiguousarray(case.image[(slice(None), *box)])
 
-    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
-        write_volume(path, Volume(classes[None], case.geometry))
 
-    def read_mask(self, path: Path, case: Case) -> np.ndarray:
-        mask = read_volume(path)
-        if differences := mask.geometry.differences_from(case.geometry):
-            raise DataError(f"{path.name} lies on another grid", received="; ".join(differences))
-        return mask.array[0]
+class TinyScoring(Scoring[TinyParams]):
+    """Dice of the cube."""
 
-    def score(self, prediction: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    def __init__(self, model: TinyModel, preparation: TinyPreparation):
+        self._model, self._preparation = model, preparation
+
+    def labels(self, params: TinyParams) -> LabelSet:
+        return LabelSet(("background", "cube"))
+
+    def score_names(self, params: TinyParams) -> tuple[str, ...]:
+        return ("cube",)
+
+    def score(self, prediction: np.ndarray, truth: np.ndarray, params: TinyParams) -> Scores:
         return {"cube": dice(prediction > 0, truth > 0)}
 
-    def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
-        for seed in seeds:
-            for role, array in zip(("image", "truth"), make_volume(seed), strict=True):
-                if not (path := root / f"case_{seed}_{role}.nii.gz").exists():
-                    write_volume(path, Volume(array[None], GEOMETRY))
-        return [f"case_{seed}" for seed in seeds]
-
-    def score_as_source(self, cases, infer: Infer, untrained: Infer, params: TinyParams) -> SourceScores:
-        sample = self.example_input(cases[0], params)[None]
-        rows = {name: {"sum": float(call(sample).sum())} for name, call in (("ours", infer), ("fresh", untrained))}
+    def score_as_source(self, cases, infer: Infer, params: TinyParams) -> SourceScores:
+        sample = self._preparation.example_input(cases[0], params)[None]
+        calls = {"ours": infer, "fresh": self._model.load_untrained(params)}
+        rows = {name: {"sum": float(call(sample).sum())} for name, call in calls.items()}
         return SourceScores(rows, "The sum of all scores.")
+
+
+_MODEL, _PREPARATION = TinyModel("tiny"), TinyPreparation()
+RECIPE = Recipe(
+    name="tiny",
+    title="Tiny",
+    params_model=TinyParams,
+    model=_MODEL,
+    cases=TinyCases(),
+    preparation=_PREPARATION,
+    scoring=TinyScoring(_MODEL, _PREPARATION),
+    rewrites=("resize_5d_to_4d",),
+)

@@ -134,8 +134,8 @@ def official(tmp_path_factory):
         if name not in made:
             recipe = recipes.load(name)
             params = recipe.prepare_params()
-            spec = recipe.graph_spec(params)
-            model = _export(recipe.deployed_network(params), spec, tmp_path_factory.mktemp(name))
+            spec = recipe.model.graph_spec(params)
+            model = _export(recipe.model.load_for_export(params), spec, tmp_path_factory.mktemp(name))
             made[name] = model, _sample(spec)
         return made[name]
 

@@ -35,7 +35,8 @@ def test_every_recipe_names_a_window_that_exists():
     from helpers import recipes
 
     for name in recipes.recipe_names():
-        load_window(recipes.load(name).grey_window)
+        recipe = recipes.load(name)
+        load_window(recipe.picture_settings(recipe.prepare_params()).grey_window)
 
 
 def test_an_mr_window_names_its_grey_limits():

@@ -1,8 +1,7 @@
-"""What tests of several folders share: the strict doubles of MagicMind, and of CANN with its tools."""
+"""Fixtures shared by several folders: the strict doubles of MagicMind, and of CANN with its tools."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from dataclasses import dataclass
@@ -10,23 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.cann_doubles import CannDoubles
+
 MAGICMIND = Path(__file__).parent / "doubles" / "magicmind"
 
 
 @dataclass
 class MagicMindDouble:
-    """An interpreter as a vendor's would be: MagicMind is in it, our packages' path is not."""
+    """An interpreter like a vendor's: it has MagicMind, and none of our import paths."""
 
     python: str
     bin: Path
     reports: Path
 
     def read_reports(self) -> list[dict]:
-        """What each process that used the double did."""
+        """One report per process that used the double."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.reports.glob("*.json"))]
 
     def assert_clean(self) -> None:
-        """Fails unless the double was used, and never wrongly."""
+        """Fails unless the double was used, and used correctly."""
         reports = self.read_reports()
         assert reports
         assert all(report["ok"] for report in reports), reports
@@ -48,12 +49,8 @@ def magicmind_double(tmp_path) -> MagicMindDouble:
 
 
 @pytest.fixture
-def cann_doubles(tmp_path):
-    """The doubles of ATC, pyACL and the vendor's tools as programs, on a machine with four simulated chips."""
-    spec = importlib.util.spec_from_file_location("cann_doubles", Path(__file__).with_name("cann_doubles.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cann_doubles"] = module
-    spec.loader.exec_module(module)
+def cann_doubles(tmp_path) -> CannDoubles:
+    """The doubles of ATC, pyACL and the vendor's tools as programs, with four simulated devices."""
     reports = tmp_path / "acl-reports"
     reports.mkdir()
-    return module.CannDoubles(reports)
+    return CannDoubles(reports)

@@ -1,4 +1,4 @@
-"""JupyterLab as `make lab` starts it: on loopback, with a token, without news, with what the project ships."""
+"""JupyterLab as started by `make lab`: on loopback, with a token, without news, with the project's settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_S = 60
 
 
 def make_lab_command() -> list[str]:
-    """The command of the Makefile, without a browser, on a free port."""
+    """The Makefile's command, without a browser and on a free port."""
     done = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "lab", "LAB_OPTIONS=--no-browser --port=0"],
         capture_output=True, text=True, cwd=ROOT, check=True,
@@ -30,7 +30,7 @@ def make_lab_command() -> list[str]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """(address, token, log) of a running server."""
+    """The address, token and log of a running server."""
     setting, *command = make_lab_command()
     name, _, value = setting.partition("=")
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -56,16 +56,16 @@ def wait_for_address(server, log: Path) -> tuple[str, str]:
     pytest.fail(f"JupyterLab did not start: {log.read_text(encoding='utf-8')[-800:]}")
 
 
-def ask(address: str, path: str, token: str | None = None) -> dict:
+def get_json(address: str, path: str, token: str | None = None) -> dict:
     request = urllib.request.Request(f"{address}{path}")
     if token:
         request.add_header("Authorization", f"token {token}")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
 
 
 def defaults(lab, plugin: str) -> dict:
-    properties = ask(lab[0], f"/lab/api/settings/{plugin}", lab[1])["schema"]["properties"]
+    properties = get_json(lab[0], f"/lab/api/settings/{plugin}", lab[1])["schema"]["properties"]
     return {name: content.get("default") for name, content in properties.items()}
 
 
@@ -75,17 +75,17 @@ class TestLab:
         assert lab[0].startswith("http://127.0.0.1:") or lab[0].startswith("http://localhost:")
         assert "127.0.0.1" in lab[2].read_text(encoding="utf-8")
 
-    def test_asks_for_its_token(self, lab):
+    def test_requires_its_token(self, lab):
         with pytest.raises(urllib.error.HTTPError, match="403"):
-            ask(lab[0], "/api/contents")
-        assert any(item["name"] == "notebooks" for item in ask(lab[0], "/api/contents", lab[1])["content"])
+            get_json(lab[0], "/api/contents")
+        assert any(item["name"] == "notebooks" for item in get_json(lab[0], "/api/contents", lab[1])["content"])
 
-    def test_asks_for_no_news_and_no_update(self, lab):
+    def test_checks_for_neither_news_nor_updates(self, lab):
         shown = defaults(lab, "@jupyterlab/apputils-extension:notification")
         assert (shown["fetchNews"], shown["checkForUpdates"]) == ("false", False)
         assert "Extension Manager is 'readonly'" in lab[2].read_text(encoding="utf-8")
 
-    def test_shows_notebooks_first_and_opens_the_first_one(self, lab):
+    def test_sorts_notebooks_first_and_opens_the_first_one(self, lab):
         assert defaults(lab, "@jupyterlab/filebrowser-extension:browser")["sortNotebooksFirst"] is True
         assert "/lab/tree/notebooks/00_start_here.ipynb" in lab[2].read_text(encoding="utf-8")
 

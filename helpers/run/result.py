@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 Status = Literal["made", "reused", "not run here", "failed"]
 
@@ -58,7 +58,7 @@ class StageOutput:
 
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
-    values: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     next_step: str = ""
     status: Literal["made", "not run here"] = "made"
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class StageResult:
     files: tuple[str, ...]
     checks: tuple[Check, ...]
     facts: Mapping[str, object]
-    values: Mapping[str, object]
+    values: Mapping[str, Any]
     seconds: float
     bytes: int
     next_step: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from helpers.recipes.base import Recipe
 from helpers.run import Run
 from helpers.stages.data import selected_cases
@@ -10,16 +12,20 @@ from helpers.stages.infer import mask_name
 from helpers.stages.labels import run_labels
 from helpers.view.netron_frame import offer_netron
 from helpers.view.progress import is_interactive
+from helpers.view.tables import RichText
 from helpers.view.viewer import headless_note, no_volume_note, volume
 from helpers.view.windows import load_window
 
+if TYPE_CHECKING:
+    from ipywidgets import Widget
 
-def open_graph(run: Run):
+
+def open_graph(run: Run) -> RichText | Widget:
     """A button that opens the final graph in netron; a line of text in a headless run."""
     return offer_netron(run.require_file(FINAL), run.params.interactive)
 
 
-def open_case(recipe: Recipe, run: Run, case_id: str | None = None):
+def open_case(recipe: Recipe, run: Run, case_id: str | None = None) -> RichText | Widget:
     """A case with its masks in the interactive viewer; a line of text in a headless run or for a photograph.
 
     Args:

@@ -66,6 +66,6 @@ def run_shown(cann_doubles):
     def run(lines: list[str], folder: Path, **settings: str) -> None:
         for line in lines:
             cann_doubles.run(line, folder, **settings)
-        cann_doubles.assert_clean(least=len(lines))
+        cann_doubles.assert_clean(at_least=len(lines))
 
     return run

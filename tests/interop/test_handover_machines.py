@@ -123,7 +123,7 @@ def test_masks_are_those_of_the_whole_run(recipe, tmp_path, cann_doubles):
     vendor = vendor_python(tmp_path / "vendor-python")
     copy = Path(shutil.move(copy, other.folder / "bundle"))
     other.run("-m", "helpers", "infer", "bundle", "--python", str(vendor), environment=cann)
-    cann_doubles.assert_clean(least=3)
+    cann_doubles.assert_clean(at_least=3)
     answers = [{path.name: path.read_bytes() for path in (place / "answers").iterdir()} for place in (bundle, copy)]
     assert answers[0] == answers[1] != {}
 

@@ -96,7 +96,7 @@ def test_masks_are_those_of_pyacl_on_the_same_model(tool, walk, outputs, tmp_pat
     for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
         assert again.run.path(name).read_bytes() == device.run.path(name).read_bytes()
     assert {mask.status for mask in again.made["infer"]} == {"made"} and executed > 0
-    cann.assert_clean(least=2)
+    cann.assert_clean(at_least=2)
 
 
 def test_the_target_ais_bench_gives_the_masks_of_pyacl(walk, outputs, tmp_path, tiny, cann):
@@ -113,7 +113,7 @@ def test_the_target_ais_bench_gives_the_masks_of_pyacl(walk, outputs, tmp_path, 
     device = walk(outputs, target="ascend_here", **given)
     for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
         assert ours.run.path(name).read_bytes() == device.run.path(name).read_bytes()
-    cann.assert_clean(least=2)
+    cann.assert_clean(at_least=2)
 
 
 def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, outputs, tmp_path, cann_doubles):

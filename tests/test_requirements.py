@@ -53,7 +53,7 @@ def test_no_package_is_pinned_twice():
 def test_the_peers_are_installed_as_pinned_so_that_no_comparison_is_skipped():
     from importlib import metadata
 
-    pins = dict(line.split("==") for line in _requirements("requirements-peers.txt", "requirements-itkwidgets.txt"))
+    pins = dict(line.split("==") for line in _requirements("requirements-peers.txt"))
     assert {name: metadata.version(name) for name in pins} == pins
     assert not {"torch", "torchvision", "numpy"} & set(pins)  # installed without dependencies: no other build comes
 

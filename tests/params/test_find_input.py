@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from helpers.errors import ParameterError
-from helpers.params.paths import PROJECT_ROOT, find_input, place_output
+from helpers.params.paths import PROJECT_ROOT, SOURCE_ROOT, _choose_root, find_input, place_output
 
 
 def _refusal(path: str) -> str:
@@ -40,3 +42,11 @@ def test_outputs_are_below_the_project_unless_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert place_output("outputs") == PROJECT_ROOT / "outputs"
     assert place_output(str(tmp_path / "x")) == tmp_path / "x"
+
+
+@pytest.mark.parametrize(
+    ("environment", "installed", "expected"),
+    [({}, False, SOURCE_ROOT), ({}, True, Path.cwd()), ({"COOKBOOK_HOME": "/srv/runs"}, True, Path("/srv/runs"))],
+)
+def test_relative_paths_start_at_the_home_the_clone_or_the_working_folder(environment, installed, expected):
+    assert _choose_root(environment, installed=installed) == expected

@@ -21,8 +21,9 @@ from options import read_options, training_parser
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from helpers.data.case import Case
 from helpers.data.letterbox import letterbox, restore_exact
-from helpers.data.voc import CLASSES, IGNORE_INDEX, VocCase, read_case
+from helpers.data.voc import CLASSES, IGNORE_INDEX, list_voc_cases, read_voc_case
 from helpers.demo.voc_scenes import SCENE_CLASSES, generate_scene, write_demo_cases
 from helpers.networks.fcn import FCNResNet50D8
 from helpers.scoring.confusion import ConfusionMatrix, SegmentationScores
@@ -90,7 +91,7 @@ def loss_of(network: FCNResNet50D8, images: torch.Tensor, labels: torch.Tensor) 
     return loss + 0.4 * functional.cross_entropy(auxiliary, coarse, ignore_index=IGNORE_INDEX)
 
 
-def train(network: FCNResNet50D8, options: argparse.Namespace, held_out: list[VocCase]) -> None:
+def train(network: FCNResNet50D8, options: argparse.Namespace, held_out: list[Case]) -> None:
     """Crops first, then whole letterboxed images, under one cycle of the learning rate."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -117,18 +118,18 @@ def train(network: FCNResNet50D8, options: argparse.Namespace, held_out: list[Vo
 
 
 @torch.no_grad()
-def evaluate(network: FCNResNet50D8, cases: list[VocCase]) -> SegmentationScores:
+def evaluate(network: FCNResNet50D8, cases: list[Case]) -> SegmentationScores:
     """Scores on whole images, prepared and restored as the recipe does."""
     network.eval()
     matrix = ConfusionMatrix(len(CLASSES))
     for case in cases:
-        prepared = letterbox(case.image, SIZE)
+        prepared = letterbox(case.image.transpose(1, 2, 0), SIZE)
         classes = network(torch.from_numpy(prepared.image)[None]).argmax(dim=1)[0].numpy()
-        matrix.update(restore_exact(classes, prepared), case.label)
+        matrix.update(restore_exact(classes, prepared), case.truth)
     return matrix.scores()
 
 
-def threshold_oracle(cases: list[VocCase], levels: int = 32) -> dict[int, float]:
+def threshold_oracle(cases: list[Case], levels: int = 32) -> dict[int, float]:
     """For each class the IoU of the best interval of any single channel, chosen with the labels in hand.
 
     Channels are red, green, blue, brightness, saturation and hue in `levels` steps; this is what colour alone
@@ -138,11 +139,12 @@ def threshold_oracle(cases: list[VocCase], levels: int = 32) -> dict[int, float]
 
     pixels, labels = [], []
     for case in cases:
-        hsv = np.asarray(Image.fromarray(case.image).convert("HSV"))
-        kept = case.label != IGNORE_INDEX
-        channels = np.concatenate([case.image, hsv[..., :2], case.image.mean(axis=2, keepdims=True)], axis=2)
+        image = np.ascontiguousarray(case.image.transpose(1, 2, 0))
+        hsv = np.asarray(Image.fromarray(image).convert("HSV"))
+        kept = case.truth != IGNORE_INDEX
+        channels = np.concatenate([image, hsv[..., :2], image.mean(axis=2, keepdims=True)], axis=2)
         pixels.append(channels[kept])
-        labels.append(case.label[kept])
+        labels.append(case.truth[kept])
     bins = (np.concatenate(pixels) * (levels / 256)).astype(np.int64)
     label = np.concatenate(labels)
     best = {}
@@ -179,7 +181,8 @@ def main() -> None:
     torch.manual_seed(options.seed)
     network = FCNResNet50D8(**ARGUMENTS).to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as folder:
-        cases = [read_case(folder, case_id) for case_id in write_demo_cases(folder, range(options.held_out))]
+        write_demo_cases(folder, range(options.held_out))
+        cases = [read_voc_case(case) for case in list_voc_cases(folder)]
     train(network, options, cases)
     save(network, options.output)
     scores, oracle = evaluate(network, cases), threshold_oracle(cases)

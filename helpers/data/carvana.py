@@ -1,4 +1,4 @@
-"""Reading and preparing cases of the Kaggle Carvana layout: car photographs and one mask for each.
+"""Cases in the layout of Kaggle's Carvana: found, read, prepared for the network, and their masks written.
 
 Data set: Carvana Image Masking Challenge (Kaggle, 2017). Preparation as the Ascend recipe for UNet on it
 (ascend/ModelZoo-PyTorch, contrib/cv/segmentation/UNet, preprocess_unet_pth.py).
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from helpers.data.case import Case, CaseFiles
+from helpers.data.picture import open_picture, write_png
 from helpers.errors import DataError
 
 IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
@@ -21,93 +22,85 @@ SIZE = 572
 _log = logging.getLogger("cookbook")
 
 
-@dataclass(frozen=True)
-class CarvanaCase:
-    """The files of one case; `mask` is None where a folder without masks was asked for."""
-
-    case_id: str
-    image: Path
-    mask: Path | None
-
-
-def find_cases(
+def list_carvana_cases(
     data_root: str | os.PathLike,
     images: str = IMAGES,
     masks: str | None = MASKS,
-) -> list[CarvanaCase]:
-    """Finds the pairs `train/<id>.jpg` and `train_masks/<id>_mask.gif`, sorted by id.
+) -> list[CaseFiles]:
+    """Lists the pairs `train/<id>.jpg` and `train_masks/<id>_mask.gif`, sorted by id.
 
     Args:
         data_root: the data set's folder.
         images: name of the folder with the photographs.
-        masks: name of the folder with the masks, or None for photographs that have none (Kaggle's `test`).
+        masks: name of the folder with the masks, or None for photographs without masks (Kaggle's `test`).
 
     Raises:
-        DataError: there is no such folder, it holds no photograph, or a photograph has no mask.
+        DataError: a folder is missing, there are no photographs, or a photograph has no mask.
     """
     root = Path(data_root)
     for folder in filter(None, (images, masks)):
         if not (root / folder).is_dir():
             raise DataError(
-                f"{root} holds no folder {folder}",
+                f"{root} has no folder {folder}",
                 expected=f"{images}/<id>.jpg" + (f" and {masks}/<id>{MASK_SUFFIX}" if masks else ""),
                 remedy="Point data_root at the folder that holds them.",
             )
     photographs = [path for path in (root / images).glob("*.jpg") if not path.name.startswith(".")]
     if not photographs:
-        raise DataError(f"{root / images} holds no photograph", expected="<id>.jpg")
-    cases = [
-        CarvanaCase(path.stem, path, root / masks / f"{path.stem}{MASK_SUFFIX}" if masks else None)
+        raise DataError(f"{root / images} has no photographs", expected="<id>.jpg")
+    truths = {path.stem: root / masks / f"{path.stem}{MASK_SUFFIX}" for path in photographs} if masks else {}
+    if masks:
+        _check_masks(list(truths.values()), root / masks)
+    return [
+        CaseFiles(path.stem, {"image": path}, truths.get(path.stem))
         for path in sorted(photographs, key=lambda path: path.stem)
     ]
-    if masks:
-        _check_masks(cases, root / masks)
-    return cases
 
 
-def read_case(case: CarvanaCase) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads both files of a case.
+def read_carvana_case(case: CaseFiles) -> Case:
+    """Reads the photograph of a case, and its mask if there is one.
 
     Returns:
-        The image (3, H, W) uint8 and the mask (H, W) uint8, 0 or 1, or None without a mask.
+        The image (3, H, W) uint8 RGB and the truth (H, W) uint8, 0 or 1, or None.
 
     Raises:
         DataError: a file cannot be used, or the two differ in size.
     """
-    image = read_image(case.image)
-    if case.mask is None:
-        return image, None
-    mask = read_mask(case.mask)
-    if mask.shape != image.shape[1:]:
+    image = read_image(case.files["image"])
+    truth = None if case.truth is None else read_mask(case.truth)
+    if truth is not None and truth.shape != image.shape[1:]:
         raise DataError(
-            f"image and mask of {case.case_id} differ in size (height, width)",
-            received=f"mask {mask.shape}",
+            f"image and mask of {case.id} differ in size (height, width)",
+            received=f"mask {truth.shape}",
             expected=image.shape[1:],
         )
-    return image, mask
+    return Case(case.id, image, truth, None)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a photograph as (3, H, W) uint8 RGB, whatever its EXIF says about turning it.
+    """Reads a photograph as (3, H, W) uint8 RGB, ignoring the orientation in its EXIF data.
 
     Raises:
-        DataError: the file is missing, empty, truncated or no image.
+        DataError: the file is missing, empty, truncated or not an image.
     """
-    pixels, _ = _read_pixels(Path(path), as_rgb=True)
+    with open_picture(path) as image:
+        pixels = np.array(image.convert("RGB"))
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask as (H, W) uint8, 0 or 1, from palette numbers or grey levels 0/1 or 0/255, or from bits.
+    """Reads a mask as (H, W) uint8, 0 or 1, from palette indices or grey levels 0/1 or 0/255, or from bits.
 
     Raises:
-        DataError: the file is missing, empty, truncated or no image, has colours, or holds other values.
+        DataError: the file is missing, empty, truncated or not an image, is in colour, or has other values.
     """
-    path = Path(path)
-    pixels, mode = _read_pixels(path)
+    with open_picture(path) as image:
+        pixels, mode = np.array(image), image.mode
+        if mode == "P" and not pixels.any() and min((image.getpalette() or [0])[:3]) > 127:
+            pixels += 1  # writers of GIF drop unused colours: the only one left here is white
     if mode not in ("P", "L", "1"):
         raise DataError(
-            f"{path} is no mask",
+            f"{path} is not a mask",
             received=f"image mode {mode}",
             expected="palette (P), 8-bit grey (L) or bits (1)",
             remedy="Convert its colours to 0 and 255 first.",
@@ -115,12 +108,17 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     values = set(np.unique(pixels).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):
         raise DataError(
-            f"{path} holds more than background and car",
+            f"{path} has more values than background and car",
             received=f"values {sorted(values)[:8]}",
             expected="0 and 1, or 0 and 255",
-            remedy="A mask that was resized or stored as JPEG has lost its two values: take the original.",
+            remedy="Use the original: a mask that was resized or stored as JPEG has lost its two values.",
         )
     return (pixels != 0).astype(np.uint8)
+
+
+def write_mask(path: str | os.PathLike, mask: np.ndarray) -> Path:
+    """Writes a mask (H, W) of 0 and 1 as a grey PNG of 0 and 255, which any viewer shows."""
+    return write_png(path, mask * np.uint8(255))
 
 
 def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
@@ -131,16 +129,16 @@ def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
         size: side of the square in pixels.
 
     Returns:
-        (3, size, size) float32 in 0..1, C-contiguous: bit for bit what the source feeds.
+        (3, size, size) float32 in 0..1, C-contiguous: bit for bit the source's input.
 
     Raises:
-        DataError: the array is no (3, H, W) uint8 image.
+        DataError: the array is not a (3, H, W) uint8 image.
     """
     from PIL import Image
 
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != np.uint8:
         raise DataError(
-            "this array is no RGB image", received=f"{image.shape} {image.dtype}", expected="(3, H, W) uint8"
+            "the array is not an RGB image", received=f"{image.shape} {image.dtype}", expected="(3, H, W) uint8"
         )
     square = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     square = square.resize((size, size), Image.Resampling.BICUBIC)
@@ -148,17 +146,17 @@ def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
 
 
 def prepare_mask(mask: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Scales a mask (H, W) uint8 to (size, size) by the nearest pixel, which is how the source scores."""
+    """Scales a mask (H, W) uint8 to (size, size) by the nearest pixel, as the source does to score."""
     from PIL import Image
 
     return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
 
 
 def restore_mask(probability: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Brings a prediction back to its photograph's grid: bilinear on the probabilities, then above one half.
+    """Brings a prediction back to the photograph's grid: bilinear on the probabilities, then a threshold of 0.5.
 
     Args:
-        probability: (S, S) float32, the foreground's probability.
+        probability: (S, S) float32, of the foreground.
         height: of the photograph, in pixels.
         width: of the photograph, in pixels.
 
@@ -171,36 +169,15 @@ def restore_mask(probability: np.ndarray, height: int, width: int) -> np.ndarray
     return (np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)) > 0.5).astype(np.uint8)
 
 
-def _check_masks(cases: list[CarvanaCase], folder: Path) -> None:
-    missing = [case.mask.name for case in cases if not case.mask.is_file()]
+def _check_masks(masks: list[Path], folder: Path) -> None:
+    missing = sorted(path.name for path in masks if not path.is_file())
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(
-            f"{len(missing)} of {len(cases)} photographs have no mask in {folder}",
+            f"{len(missing)} of {len(masks)} photographs have no mask in {folder}",
             received=f"no {', '.join(missing[:3])}{more}",
-            remedy="Copy the masks, or take the photographs out.",
+            remedy="Copy the masks, or remove the photographs.",
         )
-    orphans = {path.name for path in folder.glob(f"*{MASK_SUFFIX}")} - {case.mask.name for case in cases}
+    orphans = {path.name for path in folder.glob(f"*{MASK_SUFFIX}")} - {path.name for path in masks}
     if orphans:
         _log.warning("%d masks in %s have no photograph, the first is %s", len(orphans), folder, min(orphans))
-
-
-def _read_pixels(path: Path, as_rgb: bool = False) -> tuple[np.ndarray, str]:
-    from PIL import Image
-
-    if not path.is_file():
-        raise DataError(f"{path} does not exist", remedy="Check data_root and the case ids.")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty", received="0 bytes", expected="an image", remedy="Copy it again.")
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB") if as_rgb else image)
-            if image.mode == "P" and not as_rgb and not pixels.any() and min(image.getpalette()[:3]) > 127:
-                pixels += 1  # writers of GIF drop unused colours: here the only one left is white
-            return pixels, image.mode
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} cannot be read as an image",
-            received=f"{path.stat().st_size} bytes ({error})",
-            remedy="Copy or download it again.",
-        ) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.case import CaseFiles
 from helpers.data.volume import Volume, read_volume
 from helpers.errors import CookbookError, DataError, ParameterError
 from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Item, find_sources, load_catalogue
@@ -46,10 +47,7 @@ def check_brats(root: Path) -> Iterator[CheckedCase]:
             yield CheckedCase(folder.name, (error.line(),))
             continue
         for case in cases:
-            problems = _first_or_all(
-                lambda case=case: read_brats_case(case),
-                lambda case=case: read_together(case.all_paths())[0],
-            )
+            problems = _first_or_all(partial(read_brats_case, case), partial(_problems_of, case.all_paths()))
             place = folder.resolve().relative_to(root.resolve().parent)
             if case.truth is None and "validation" not in str(place).lower():
                 problems.append(f"case {case.id} has no seg in {folder}")
@@ -65,14 +63,14 @@ def check_carvana(root: Path) -> Iterator[CheckedCase]:
     from helpers.data import carvana
 
     root = root / "carvana" if (root / "carvana").is_dir() else root
-    cases = carvana.find_cases(root, masks=None)
+    cases = carvana.list_carvana_cases(root, masks=None)
     for found in cases:
-        mask = root / carvana.MASKS / f"{found.case_id}{carvana.MASK_SUFFIX}"
-        case = carvana.CarvanaCase(found.case_id, found.image, mask)
-        readers = (lambda c=case: carvana.read_image(c.image), lambda c=case: carvana.read_mask(c.mask))
-        problems = _first_or_all(lambda c=case: carvana.read_case(c), lambda r=readers: _lines_of(r))
-        yield CheckedCase(case.case_id, tuple(problems))
-    known = {f"{case.case_id}{carvana.MASK_SUFFIX}" for case in cases}
+        mask = root / carvana.MASKS / f"{found.id}{carvana.MASK_SUFFIX}"
+        case = CaseFiles(found.id, found.files, mask)
+        readers = (partial(carvana.read_image, found.files["image"]), partial(carvana.read_mask, mask))
+        problems = _first_or_all(partial(carvana.read_carvana_case, case), partial(_lines_of, readers))
+        yield CheckedCase(case.id, tuple(problems))
+    known = {f"{case.id}{carvana.MASK_SUFFIX}" for case in cases}
     for mask in sorted((root / carvana.MASKS).glob(f"*{carvana.MASK_SUFFIX}")):
         if mask.name not in known and not mask.name.startswith("."):
             yield CheckedCase(mask.name, (f"{mask} has no photograph",))
@@ -86,13 +84,11 @@ def check_voc(root: Path) -> Iterator[CheckedCase]:
     """
     from helpers.data import voc
 
-    folder = voc.find_voc_folder(root)
-    for case_id in voc.list_cases(root, "val"):
-        image = folder / voc.IMAGES / f"{case_id}.jpg"
-        label = folder / voc.LABELS / f"{case_id}.png"
-        readers = (lambda path=image: voc.read_image(path), lambda path=label: voc.read_label(path))
-        problems = _first_or_all(lambda c=case_id: voc.read_case(root, c), lambda r=readers: _lines_of(r))
-        yield CheckedCase(case_id, tuple(problems))
+    for case in voc.list_voc_cases(root, "val"):
+        readers = [partial(voc.read_image, case.files["image"])]
+        readers += [partial(voc.read_label, case.truth)] if case.truth else []
+        problems = _first_or_all(partial(voc.read_voc_case, case), partial(_lines_of, readers))
+        yield CheckedCase(case.id, tuple(problems))
 
 
 def read_together(paths: Iterable[Path]) -> tuple[list[str], dict[Path, Volume]]:
@@ -109,6 +105,10 @@ def read_together(paths: Iterable[Path]) -> tuple[list[str], dict[Path, Volume]]
         if differences:
             problems.append(f"{path} lies on another grid than {first.name}: {'; '.join(differences)}")
     return problems, volumes
+
+
+def _problems_of(paths: Iterable[Path]) -> list[str]:
+    return read_together(paths)[0]
 
 
 def _first_or_all(read: Callable[[], object], list_all: Callable[[], list[str]]) -> list[str]:

@@ -12,7 +12,6 @@ from pydantic import Field
 from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
 from helpers.data.letterbox import Letterboxed, letterbox, restore_as_source, restore_exact
-from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob
 from helpers.params.model import RunParams
@@ -69,20 +68,11 @@ class VocCases(PhotographCases[VocParams]):
 
     def list_cases(self, root: Path, params: VocParams) -> list[CaseFiles]:
         """The images of a split (`labelled`: all with a label)."""
-        folder = voc.find_voc_folder(root)
-        cases = []
-        for name in voc.list_cases(root, params.split):
-            label = folder / voc.LABELS / f"{name}.png"
-            cases.append(CaseFiles(name, {"image": folder / voc.IMAGES / f"{name}.jpg"}, label))
-        return cases
+        return voc.list_voc_cases(root, params.split)
 
     def read_case(self, files: CaseFiles, params: VocParams) -> Case:
         """Reads and checks one image and its label."""
-        image, label = voc.read_image(files.files["image"]), voc.read_label(files.truth)
-        if label.shape != image.shape[:2]:
-            what = f"image and label of {files.id} differ in size (height, width)"
-            raise DataError(what, received=label.shape, expected=image.shape[:2])
-        return Case(files.id, np.ascontiguousarray(image.transpose(2, 0, 1)), label, None)
+        return voc.read_voc_case(files)
 
     def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
         """A palette PNG in VOC's own colours."""

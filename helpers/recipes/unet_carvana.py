@@ -11,7 +11,6 @@ from pydantic import Field
 
 from helpers.data import carvana
 from helpers.data.case import Case, CaseFiles
-from helpers.data.picture import write_picture
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob
 from helpers.inference.scores import sigmoid
@@ -64,17 +63,15 @@ class CarvanaCases(PhotographCases[CarvanaParams]):
     def list_cases(self, root: Path, params: CarvanaParams) -> list[CaseFiles]:
         """Photographs of one split; those of `test` have no masks."""
         masks = carvana.MASKS if params.split == "train" else None
-        cases = carvana.find_cases(root, params.split, masks)
-        return [CaseFiles(case.case_id, {"image": case.image}, case.mask) for case in cases]
+        return carvana.list_carvana_cases(root, params.split, masks)
 
     def read_case(self, files: CaseFiles, params: CarvanaParams) -> Case:
         """Reads and checks one photograph and its mask."""
-        image, mask = carvana.read_case(carvana.CarvanaCase(files.id, files.files["image"], files.truth))
-        return Case(files.id, image, mask, None)
+        return carvana.read_carvana_case(files)
 
     def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
         """A grey PNG of 0 and 255, which any viewer shows."""
-        write_picture(path, classes * np.uint8(255))
+        carvana.write_mask(path, classes)
 
     def read_mask_file(self, path: Path) -> np.ndarray:
         """0 and 1 from a mask file."""

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from helpers.data.carvana import (
-    find_cases,
+    list_carvana_cases,
     prepare_image,
     prepare_mask,
-    read_case,
+    read_carvana_case,
     read_image,
     read_mask,
     restore_mask,
+    write_mask,
 )
 from helpers.errors import DataError
 
@@ -48,20 +49,20 @@ def test_cases_are_paired_and_sorted_by_id(tmp_path):
     for case_id in ("b_02", "a_10", "b_01"):
         make_case(tmp_path, case_id)
     (tmp_path / "train" / "._b_01.jpg").write_bytes(b"left by a file manager")
-    cases = find_cases(tmp_path)
-    assert [case.case_id for case in cases] == ["a_10", "b_01", "b_02"]
-    assert cases[0].image == tmp_path / "train" / "a_10.jpg"
-    assert cases[0].mask == tmp_path / "train_masks" / "a_10_mask.gif"
-    image, mask = read_case(cases[0])
-    assert (image.shape, image.dtype) == ((3, 40, 61), np.uint8)
-    np.testing.assert_array_equal(mask, TRUTH)
+    cases = list_carvana_cases(tmp_path)
+    assert [case.id for case in cases] == ["a_10", "b_01", "b_02"]
+    assert cases[0].files["image"] == tmp_path / "train" / "a_10.jpg"
+    assert cases[0].truth == tmp_path / "train_masks" / "a_10_mask.gif"
+    case = read_carvana_case(cases[0])
+    assert (case.image.shape, case.image.dtype) == ((3, 40, 61), np.uint8)
+    np.testing.assert_array_equal(case.truth, TRUTH)
 
 
 def test_folder_without_masks_is_read_without(tmp_path):
     make_case(tmp_path, "a_01")
-    (case,) = find_cases(tmp_path, masks=None)
-    assert case.mask is None
-    assert read_case(case)[1] is None
+    (case,) = list_carvana_cases(tmp_path, masks=None)
+    assert case.truth is None
+    assert read_carvana_case(case).truth is None
 
 
 def test_missing_mask_is_named(tmp_path):
@@ -69,26 +70,26 @@ def test_missing_mask_is_named(tmp_path):
         make_case(tmp_path, case_id)
     (tmp_path / "train_masks" / "a_02_mask.gif").unlink()
     with pytest.raises(DataError, match=r"1 of 2 photographs.*a_02_mask\.gif"):
-        find_cases(tmp_path)
+        list_carvana_cases(tmp_path)
 
 
-def test_mask_without_photograph_is_told_and_not_a_case(tmp_path, caplog):
+def test_a_mask_without_a_photograph_is_reported_and_not_a_case(tmp_path, caplog):
     make_case(tmp_path, "a_01")
     save_mask(tmp_path / "train_masks" / "z_01_mask.gif", TRUTH, "P", 1)
     with caplog.at_level(logging.WARNING, logger="cookbook"):
-        assert len(find_cases(tmp_path)) == 1
+        assert len(list_carvana_cases(tmp_path)) == 1
     assert "z_01_mask.gif" in caplog.text
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no folder train"):
-        find_cases(tmp_path)
+    with pytest.raises(DataError, match="no folder train:"):
+        list_carvana_cases(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(DataError, match="no folder train_masks"):
-        find_cases(tmp_path)
+        list_carvana_cases(tmp_path)
     (tmp_path / "train_masks").mkdir()
-    with pytest.raises(DataError, match="holds no photograph"):
-        find_cases(tmp_path)
+    with pytest.raises(DataError, match="has no photographs"):
+        list_carvana_cases(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png"])
@@ -97,6 +98,13 @@ def test_mask_of_every_encoding_reads_as_0_and_1(tmp_path, suffix, mode, high):
     mask = read_mask(save_mask(tmp_path / f"mask.{suffix}", TRUTH, mode, high))
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, TRUTH)
+
+
+def test_a_written_mask_is_a_grey_png_and_reads_back(tmp_path):
+    path = write_mask(tmp_path / "mask.png", TRUTH)
+    np.testing.assert_array_equal(read_mask(path), TRUTH)
+    with Image.open(path) as image:
+        assert (image.mode, image.getextrema()) == ("L", (0, 255))
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -108,10 +116,10 @@ def test_mask_of_one_value_keeps_its_meaning(tmp_path, value):
 def test_masks_with_other_values_or_colours_are_refused(tmp_path):
     path = tmp_path / "mask.png"
     Image.fromarray(np.array([[0, 128, 255]], np.uint8)).save(path)
-    with pytest.raises(DataError, match=r"more than background and car.*128"):
+    with pytest.raises(DataError, match=r"more values than background and car.*128"):
         read_mask(path)
     Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(path)
-    with pytest.raises(DataError, match="more than background and car"):
+    with pytest.raises(DataError, match="more values than background and car"):
         read_mask(path)
     Image.fromarray(PICTURE).save(path)
     with pytest.raises(DataError, match="mode RGB"):
@@ -138,7 +146,7 @@ def test_image_and_mask_of_different_size_are_refused(tmp_path):
     make_case(tmp_path, "a_01")
     save_mask(tmp_path / "train_masks" / "a_01_mask.gif", TRUTH[:-1], "P", 1)
     with pytest.raises(DataError, match=r"a_01 differ.*\(39, 61\).*\(40, 61\)"):
-        read_case(find_cases(tmp_path)[0])
+        read_carvana_case(list_carvana_cases(tmp_path)[0])
 
 
 def test_grey_photograph_becomes_three_channels(tmp_path):
@@ -165,7 +173,7 @@ def test_prepared_mask_is_the_sources_resized_gif(tmp_path):
 
 
 @pytest.mark.parametrize("array", [np.zeros((40, 61, 3), np.uint8), np.zeros((3, 4, 4), np.float32)])
-def test_arrays_that_are_no_image_are_refused(array):
+def test_arrays_that_are_not_images_are_refused(array):
     with pytest.raises(DataError, match=r"\(3, H, W\) uint8"):
         prepare_image(array)
 
@@ -183,14 +191,14 @@ def test_real_photographs_can_be_read_and_prepared():
     if not root:
         pytest.skip("COOKBOOK_DATA is not set")
     folder = Path(root) / "carvana-like"
-    cases = find_cases(folder) + find_cases(folder, images="test", masks=None)[:3]
+    cases = list_carvana_cases(folder) + list_carvana_cases(folder, images="test", masks=None)[:3]
     assert len(cases) >= 6
     for case in cases:
-        image, mask = read_case(case)
-        assert image.shape == (3, 1280, 1918)
-        prepared = prepare_image(image)
+        read = read_carvana_case(case)
+        assert read.image.shape == (3, 1280, 1918)
+        prepared = prepare_image(read.image)
         assert prepared.shape == (3, 572, 572)
         assert 0 <= prepared.min() < 0.3 < 0.9 < prepared.max() <= 1
-        if mask is not None:
-            assert 0.1 < mask.mean() < 0.3
-            assert abs(prepare_mask(mask).mean() - mask.mean()) < 0.005
+        if read.truth is not None:
+            assert 0.1 < read.truth.mean() < 0.3
+            assert abs(prepare_mask(read.truth).mean() - read.truth.mean()) < 0.005

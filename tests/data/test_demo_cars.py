@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from helpers.data.carvana import find_cases, prepare_image, prepare_mask, read_case
+from helpers.data.carvana import list_carvana_cases, prepare_image, prepare_mask, read_carvana_case
 from helpers.demo.car_model import CarBody, car_faces
 from helpers.demo.cars import SIZE_PX, case_id, generate_image, write_demo_cases
 
@@ -119,12 +119,12 @@ def test_side_views_are_wider_than_front_views():
 def test_written_cases_come_back_through_the_reader(tmp_path, cases):
     ids = write_demo_cases(tmp_path, SEEDS[:2])
     assert ids == [case_id(seed) for seed in SEEDS[:2]]
-    found = find_cases(tmp_path)
-    assert [case.case_id for case in found] == sorted(ids)
-    for case in found:
-        image, mask = read_case(case)
-        original, truth = cases[ids.index(case.case_id)]
-        np.testing.assert_array_equal(np.array(Image.open(case.mask).convert("L")), 255 * truth)
-        np.testing.assert_array_equal(mask, truth)
-        assert np.abs(image.astype(int) - original).mean() < 4  # what JPEG costs
-        assert prepare_image(image).shape == (3, *prepare_mask(mask).shape)
+    found = list_carvana_cases(tmp_path)
+    assert [case.id for case in found] == sorted(ids)
+    for files in found:
+        case = read_carvana_case(files)
+        original, truth = cases[ids.index(files.id)]
+        np.testing.assert_array_equal(np.array(Image.open(files.truth).convert("L")), 255 * truth)
+        np.testing.assert_array_equal(case.truth, truth)
+        assert np.abs(case.image.astype(int) - original).mean() < 4  # what JPEG costs
+        assert prepare_image(case.image).shape == (3, *prepare_mask(case.truth).shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.data.voc import CLASSES, IGNORE_INDEX, list_cases, read_case
+from helpers.data.voc import CLASSES, IGNORE_INDEX, list_voc_cases, read_voc_case
 from helpers.demo.voc_scenes import OBJECTS, SCENE_CLASSES, SIZES, generate_scene, lookalike, write_demo_cases
 
 SEEDS = range(7000, 7024)
@@ -75,9 +75,10 @@ def test_mean_colour_does_not_tell_the_classes_apart(scenes):
 def test_written_cases_are_voc_cases(tmp_path):
     ids = write_demo_cases(tmp_path, [3, 1])
     assert ids == ("2012_000003", "2012_000001")
-    assert list_cases(tmp_path) == ids
-    for case_id, seed in zip(ids, (3, 1), strict=True):
-        case, scene = read_case(tmp_path, case_id), generate_scene(seed)
-        assert (case.label == scene.label).all()
-        assert np.abs(case.image.astype(int) - scene.image).mean() < 4  # JPEG
+    cases = list_voc_cases(tmp_path)
+    assert tuple(case.id for case in cases) == ids
+    for files, seed in zip(cases, (3, 1), strict=True):
+        case, scene = read_voc_case(files), generate_scene(seed)
+        assert (case.truth == scene.label).all()
+        assert np.abs(case.image.astype(int) - scene.image.transpose(2, 0, 1)).mean() < 4  # JPEG
     assert not list(tmp_path.rglob(".part-*"))

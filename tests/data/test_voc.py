@@ -1,4 +1,4 @@
-"""The VOC reader reads the layout as VOC wrote it and names what is wrong with a copy of it."""
+"""The VOC reader reads VOC's own layout and names what a copy of it lacks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.data.case import Case, CaseFiles
 from helpers.data.letterbox import letterbox, restore_as_source, restore_exact
 from helpers.data.voc import (
     CLASSES,
     IGNORE_INDEX,
     find_voc_folder,
-    list_cases,
+    list_voc_cases,
     palette,
-    read_case,
     read_label,
+    read_voc_case,
     write_label,
 )
 from helpers.errors import DataError
@@ -41,6 +42,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def ids(cases: list[CaseFiles]) -> list[str]:
+    return [case.id for case in cases]
+
+
+def read_first(root: Path) -> Case:
+    """The case 2007_000033."""
+    return read_voc_case(list_voc_cases(root)[0])
+
+
 def folder_of(root: Path) -> Path:
     return root / "VOCdevkit" / "VOC2012"
 
@@ -62,41 +72,40 @@ def test_there_are_21_classes_in_vocs_order():
 def test_the_folder_is_found_from_above_and_from_itself(root):
     for start in (root, root / "VOCdevkit", folder_of(root)):
         assert find_voc_folder(start) == folder_of(root)
-    with pytest.raises(DataError, match="no VOC data set"):
+    with pytest.raises(DataError, match="does not hold a VOC data set"):
         find_voc_folder(root / "elsewhere")
 
 
 def test_split_keeps_the_files_order_and_labelled_is_sorted(root):
-    assert list_cases(root) == ("2007_000033", "2007_000001")
-    assert list_cases(root, "labelled") == ("2007_000001", "2007_000033")
+    assert ids(list_voc_cases(root)) == ["2007_000033", "2007_000001"]
+    assert ids(list_voc_cases(root, "labelled")) == ["2007_000001", "2007_000033"]
 
 
 def test_unknown_split_names_the_known_ones(root):
     with pytest.raises(DataError, match="one of val, labelled"):
-        list_cases(root, "minival")
+        list_voc_cases(root, "minival")
 
 
 def test_empty_split_is_refused(root):
     (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text("\n")
-    with pytest.raises(DataError, match="names no case"):
-        list_cases(root)
+    with pytest.raises(DataError, match="is empty"):
+        list_voc_cases(root)
 
 
 @pytest.mark.parametrize("line", ["../../secret", "a/b", "2007_000033 1", "..", "/etc/passwd"])
 def test_ids_cannot_lead_out_of_the_data_set(root, line):
     (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{line}\n")
-    with pytest.raises(DataError, match="no VOC id"):
-        list_cases(root)
-    with pytest.raises(DataError, match="no VOC id"):
-        read_case(root, line)
+    with pytest.raises(DataError, match="not a VOC id"):
+        list_voc_cases(root)
 
 
 def test_case_is_read_as_stored(root):
-    case = read_case(root, "2007_000033")
-    assert case.image.shape == (12, 20, 3) and case.image.dtype == np.uint8
-    assert case.label.shape == (12, 20) and case.label.dtype == np.uint8
-    assert set(np.unique(case.label)) == {0, 7, 20, IGNORE_INDEX}
-    assert read_case(root, "2007_000033", with_label=False).label is None
+    case = read_first(root)
+    assert case.image.shape == (3, 12, 20) and case.image.dtype == np.uint8
+    assert case.truth.shape == (12, 20) and case.truth.dtype == np.uint8
+    assert set(np.unique(case.truth)) == {0, 7, 20, IGNORE_INDEX}
+    files = list_voc_cases(root)[0]
+    assert read_voc_case(CaseFiles(files.id, files.files)).truth is None
 
 
 def test_written_label_is_a_palette_png_in_vocs_colours(tmp_path):
@@ -113,46 +122,48 @@ def test_written_label_is_a_palette_png_in_vocs_colours(tmp_path):
 def test_missing_truncated_and_foreign_files_are_named(root, kind):
     path = folder_of(root) / kind
     whole = path.read_bytes()
-    for content in (b"", b"version https://git-lfs.github.com/spec/v1\n", whole[: len(whole) // 2]):
+    for content in (b"version https://git-lfs.github.com/spec/v1\n", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"{path.name} cannot be read as an image"):
-            read_case(root, "2007_000033")
+            read_first(root)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"{path.name} is empty"):
+        read_first(root)
     path.unlink()
     with pytest.raises(DataError, match=rf"{path.name} does not exist"):
-        read_case(root, "2007_000033")
+        read_first(root)
 
 
 def test_labels_of_colours_or_of_unknown_classes_are_refused(root):
     path = folder_of(root) / "SegmentationClass" / "2007_000033.png"
     Image.fromarray(palette()[np.zeros((12, 20), np.uint8)]).save(path)
     with pytest.raises(DataError, match="image mode RGB"):
-        read_case(root, "2007_000033")
+        read_first(root)
     write_label(path, np.full((12, 20), 21, np.uint8))
     with pytest.raises(DataError, match=r"received \[21\]"):
-        read_case(root, "2007_000033")
+        read_first(root)
 
 
 def test_label_of_another_size_is_refused(root):
     write_label(folder_of(root) / "SegmentationClass" / "2007_000033.png", np.zeros((20, 12), np.uint8))
     with pytest.raises(DataError, match=r"label \(20, 12\), expected \(12, 20\)"):
-        read_case(root, "2007_000033")
+        read_first(root)
 
 
 def test_grey_photographs_become_rgb(root):
     Image.fromarray(np.full((12, 20), 90, np.uint8)).save(folder_of(root) / "JPEGImages" / "2007_000033.jpg")
-    assert read_case(root, "2007_000033").image.shape == (12, 20, 3)
+    assert read_first(root).image.shape == (3, 12, 20)
 
 
 @pytest.mark.skipif(REAL is None, reason="COOKBOOK_DATA names no folder of reference data")
 def test_real_voc_cases_survive_the_way_into_the_square_and_back():
     root = Path(REAL) / "voc-like"
-    ids = list_cases(root, "labelled")
-    assert set(list_cases(root, "val")) <= set(ids)
-    for case_id in ids:
-        case = read_case(root, case_id)
-        prepared = letterbox(case.image)
+    cases = list_voc_cases(root, "labelled")
+    assert set(ids(list_voc_cases(root, "val"))) <= set(ids(cases))
+    for case in map(read_voc_case, cases):
+        prepared = letterbox(case.image.transpose(1, 2, 0))
         square = np.zeros((500, 500), np.uint8)
         rows = slice(prepared.top, prepared.top + prepared.height)
-        square[rows, prepared.left : prepared.left + prepared.width] = case.label
-        assert (restore_exact(square, prepared) == case.label).all()
-        assert restore_as_source(square, prepared).shape == case.label.shape
+        square[rows, prepared.left : prepared.left + prepared.width] = case.truth
+        assert (restore_exact(square, prepared) == case.truth).all()
+        assert restore_as_source(square, prepared).shape == case.truth.shape

@@ -128,7 +128,7 @@ def test_voc_names_ids_without_photograph_or_label(tmp_path):
     problems = verify("fcn_voc2012", tmp_path).problems
     assert len(problems) == 3
     assert "2007_000001.jpg does not exist" in problems[0]
-    assert "2007_000001.png cannot be read as an image" in problems[1]
+    assert "2007_000001.png is empty" in problems[1]
     assert "2007_000003.png does not hold class numbers" in problems[2]
 
 

@@ -39,7 +39,7 @@ def write_model(name: str, folder: Path) -> Path:
     """A v2 model folder of seeded random weights."""
     import torch
 
-    from helpers.data.nnunet.plans import ChannelNorm, Plan
+    from helpers.data.nnunet.plan import ChannelNorm, Plan
     from helpers.networks.nnunet import GenericUNet
     from tests.recipes.nnunet_models import Model
 

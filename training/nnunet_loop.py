@@ -15,7 +15,7 @@ import torch
 from nnunet_plan import TrainingCase
 from torch.nn import functional
 
-from helpers.data.nnunet.plans import Plan
+from helpers.data.nnunet.plan import Plan
 from helpers.demo.decathlon import DemoCase
 
 _logger = logging.getLogger("cookbook")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.data.nnunet.plans import ChannelNorm, Plan
+from helpers.data.nnunet.plan import ChannelNorm, Plan
 from helpers.data.nnunet.preprocess import Prepared, prepare_case
 from helpers.data.nnunet.resample import resample_image, resampled_shape, separate_axis
 from helpers.demo.decathlon import DecathlonTask, DemoCase

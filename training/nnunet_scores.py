@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from nnunet_plan import TrainingCase, prepare
 
-from helpers.data.nnunet.plans import Plan
+from helpers.data.nnunet.plan import Plan
 from helpers.data.nnunet.preprocess import restore_labels
 from helpers.data.nnunet.resample import resample_image
 from helpers.demo.decathlon import DemoCase

@@ -243,7 +243,7 @@ class Scoring(Part[P]):
     """The classes of a run, its scores per case, and the data set's scores.
 
     Attributes:
-        has_nnunet_metrics: whether nnU-Net's thirteen metrics per label are reported.
+        has_nnunet_metrics: whether nnU-Net's metrics per label are reported.
     """
 
     has_nnunet_metrics: bool = False

@@ -18,7 +18,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.data.nnunet import cases as nnunet_cases
 from helpers.data.nnunet.cases import raw_folder, split_fold
 from helpers.data.nnunet.model_folder import ModelFolder, is_model_folder, open_model_folder, results_folder
-from helpers.data.nnunet.plans import Plan, plan_of_v2
+from helpers.data.nnunet.plan import Plan, plan_from_v2
 from helpers.data.nnunet.postprocess import apply_postprocessing
 from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_labels, window_around_truth
 from helpers.data.nnunet.saved_softmax import write_softmax
@@ -180,7 +180,7 @@ class NnunetDemo:
     def _plan(self) -> Plan:
         path = WEIGHTS_FOLDER / f"{self.name}_demo_plans.json"
         labels = {name: index for index, name in enumerate(self.class_names)}
-        plan = plan_of_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
+        plan = plan_from_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
         # The file has v2's form; the weights were trained on cases prepared in v1's order of steps.
         return dataclasses.replace(plan, version=1)
 

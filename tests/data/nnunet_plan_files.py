@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from helpers.data.nnunet.plans import Plan
+from helpers.data.nnunet.plan import Plan
 
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 LIVER_STATISTICS = {"mean": 99.4, "sd": 39.4, "percentile_00_5": -17.0, "percentile_99_5": 201.0}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_fill_holes, zoom
 
-from helpers.data.nnunet.plans import ChannelNorm, Plan
+from helpers.data.nnunet.plan import ChannelNorm, Plan
 from helpers.data.nnunet.preprocess import normalise, prepare_case, restore_labels
 from helpers.errors import DataError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from helpers.data.nnunet.plans import ChannelNorm, Plan
+from helpers.data.nnunet.plan import ChannelNorm, Plan
 from helpers.data.nnunet.preprocess import prepare_case, restore_labels
 from helpers.inference.resample import resample_to_labels
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from helpers import recipes
 from helpers.data.geometry import Geometry
-from helpers.data.nnunet.plans import ChannelNorm, Plan
+from helpers.data.nnunet.plan import ChannelNorm, Plan
 from helpers.data.volume import Volume, write_volume
 from helpers.inference import as_predictor
 from helpers.networks.nnunet import GenericUNet

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.data.nnunet.cases import numbered_folders
-from helpers.data.nnunet.plans import Plan, plan_of_v1, plan_of_v2
+from helpers.data.nnunet.plan import Plan, plan_from_v1, plan_from_v2
 from helpers.data.nnunet.postprocess import KeepLargest, read_postprocessing
 from helpers.errors import DataError
 
@@ -145,7 +145,7 @@ def _read_v1(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
     arguments = about.get("init") or ()
     stage = arguments[_STAGE] if len(arguments) > _STAGE else None
     trainer = about.get("name") or root.name.split("__")[0]
-    plan = plan_of_v1(read_plain_pickle(root / "plans.pkl"), stage)
+    plan = plan_from_v1(read_plain_pickle(root / "plans.pkl"), stage)
     return plan, str(trainer), tuple(range(len(plan.patch_size)))
 
 
@@ -155,7 +155,7 @@ def _read_v2(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
     content = read_torch_pickle(checkpoint)
     content = content if isinstance(content, Mapping) else {}
     configuration = (content.get("init_args") or {}).get("configuration") or root.name.split("__")[-1]
-    plan = plan_of_v2(_read_json(root / "plans.json"), _read_json(root / "dataset.json"), str(configuration))
+    plan = plan_from_v2(_read_json(root / "plans.json"), _read_json(root / "dataset.json"), str(configuration))
     trainer = content.get("trainer_name") or root.name.split("__")[0]
     mirrors = content.get("inference_allowed_mirroring_axes", tuple(range(len(plan.patch_size))))
     return plan, str(trainer), tuple(int(axis) for axis in mirrors or ())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.data.case import Case
-from helpers.data.nnunet.plans import ChannelNorm, Plan
+from helpers.data.nnunet.plan import ChannelNorm, Plan
 from helpers.data.nnunet.resample import resample_image, resampled_shape, separate_axis
 from helpers.data.regions import Box, bounding_box
 from helpers.errors import DataError

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from helpers.data.nnunet.plans import ChannelNorm, plan_of_v1, plan_of_v2
+from helpers.data.nnunet.plan import ChannelNorm, plan_from_v1, plan_from_v2
 from helpers.errors import DataError
 from helpers.networks.nnunet import GenericUNet
 from tests.data.nnunet_plan_files import v1_plans, v2_dataset, v2_plans
@@ -16,7 +16,7 @@ CT = ChannelNorm("ct", False, 99.4, 39.4, -17.0, 201.0)
 
 
 def test_v1_gives_patch_spacing_intensities_and_network():
-    plan = plan_of_v1(v1_plans())
+    plan = plan_from_v1(v1_plans())
     assert (plan.version, plan.configuration, plan.activation) == (1, "3d_fullres", "softmax")
     assert (plan.patch_size, plan.spacing_mm) == ((32, 48, 40), (1.5, 0.8, 0.8))
     assert plan.channels == (CT,)
@@ -27,15 +27,15 @@ def test_v1_gives_patch_spacing_intensities_and_network():
 
 def test_v1_takes_the_full_resolution_of_a_cascade_or_the_stage_that_is_named():
     plans = v1_plans(stages=2)
-    assert plan_of_v1(plans).spacing_mm == (1.5, 0.8, 0.8)
-    coarse = plan_of_v1(plans, 0)
+    assert plan_from_v1(plans).spacing_mm == (1.5, 0.8, 0.8)
+    coarse = plan_from_v1(plans, 0)
     assert (coarse.spacing_mm, coarse.configuration) == ((3.0, 1.6, 1.6), "3d_lowres")
-    with pytest.raises(DataError, match=r"no such stage: received 2, expected \[0, 1\]"):
-        plan_of_v1(plans, 2)
+    with pytest.raises(DataError, match=r"does not have this stage: received 2, expected \[0, 1\]"):
+        plan_from_v1(plans, 2)
 
 
 def test_v1_in_two_dimensions_keeps_the_spacing_in_the_slice():
-    plan = plan_of_v1(v1_plans(dims=2, modality="MRI"))
+    plan = plan_from_v1(v1_plans(dims=2, modality="MRI"))
     assert (plan.configuration, plan.patch_size, plan.spacing_mm) == ("2d", (48, 40), (0.8, 0.8))
     assert plan.channels == (ChannelNorm("zscore", False),)
     assert plan.largest_width == 480
@@ -43,7 +43,7 @@ def test_v1_in_two_dimensions_keeps_the_spacing_in_the_slice():
 
 @pytest.mark.parametrize("old_form", [False, True])
 def test_v2_gives_the_same_and_its_own_network(old_form):
-    plan = plan_of_v2(v2_plans(old_form), v2_dataset(), "3d_fullres")
+    plan = plan_from_v2(v2_plans(old_form), v2_dataset(), "3d_fullres")
     assert (plan.version, plan.activation) == (2, None)
     assert (plan.patch_size, plan.spacing_mm, plan.channels) == ((32, 48, 40), (1.5, 0.8, 0.8), (CT,))
     assert plan.class_names == ("background", "liver", "cancer")
@@ -56,32 +56,32 @@ def test_v2_gives_the_same_and_its_own_network(old_form):
 
 
 def test_v2_inherits_configurations():
-    plan = plan_of_v2(v2_plans(), v2_dataset(), "3d_lowres")
+    plan = plan_from_v2(v2_plans(), v2_dataset(), "3d_lowres")
     assert (plan.spacing_mm, plan.patch_size) == ((3.0, 1.6, 1.6), (32, 48, 40))
     with pytest.raises(DataError, match="received 2d, expected 3d_fullres, 3d_lowres"):
-        plan_of_v2(v2_plans(), v2_dataset(), "2d")
+        plan_from_v2(v2_plans(), v2_dataset(), "2d")
 
 
 def test_what_is_not_supported_is_named():
     regions = {**v2_dataset(), "labels": {"background": 0, "whole": [1, 2]}}
     with pytest.raises(DataError, match="regions"):
-        plan_of_v2(v2_plans(), regions, "3d_fullres")
+        plan_from_v2(v2_plans(), regions, "3d_fullres")
     residual = v2_plans()
     residual["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = "a.b.ResidualEncoderUNet"
     residual["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["n_conv_per_stage"] = [1, 3, 4]
     with pytest.raises(DataError, match="ResidualEncoderUNet"):
-        plan_of_v2(residual, v2_dataset(), "3d_fullres")
+        plan_from_v2(residual, v2_dataset(), "3d_fullres")
     torched = v2_plans()
     torched["configurations"]["3d_fullres"]["resampling_fn_data"] = "resample_torch_fornnunet"
     with pytest.raises(DataError, match="resample_torch_fornnunet"):
-        plan_of_v2(torched, v2_dataset(), "3d_fullres")
+        plan_from_v2(torched, v2_dataset(), "3d_fullres")
 
 
 def test_a_missing_entry_is_named():
     plans = v1_plans()
     del plans["transpose_forward"]
     with pytest.raises(DataError, match="transpose_forward"):
-        plan_of_v1(plans)
+        plan_from_v1(plans)
 
 
 @pytest.mark.parametrize("old_form", [False, True])
@@ -91,7 +91,7 @@ def test_v2_plans_are_read_as_nnunetv2_reads_them(old_form, configuration):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the old form
         theirs = handler.PlansManager(v2_plans(old_form)).get_configuration(configuration)
-    plan = plan_of_v2(v2_plans(old_form), v2_dataset(), configuration)
+    plan = plan_from_v2(v2_plans(old_form), v2_dataset(), configuration)
     assert list(plan.spacing_mm) == theirs.spacing
     assert [list(stride) for stride in plan.pools] == theirs.pool_op_kernel_sizes[1:]
     network = theirs.network_arch_init_kwargs

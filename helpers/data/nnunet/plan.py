@@ -1,4 +1,4 @@
-"""One frozen plan from the files of either version of nnU-Net.
+"""A plan of nnU-Net, the same for both versions, and how it is read from the files of either.
 
 Sources: MIC-DKFZ/nnUNet v1.7.1 (experiment_planning, `plans.pkl`) and v2 (`plans.json` with `dataset.json`).
 """
@@ -10,14 +10,27 @@ from dataclasses import dataclass
 
 from helpers.errors import DataError
 
+_V1_SCHEMES = {"CT": "ct", "CT2": "ct2", "noNorm": "none"}  # any other name is z-scored
+_V2_SCHEMES = {
+    "CTNormalization": "ct",
+    "ZScoreNormalization": "zscore",
+    "NoNormalization": "none",
+    "RescaleTo01Normalization": "rescale_to_01",
+    "RGBTo01Normalization": "rgb_to_01",
+}
+_V1_LARGEST_WIDTH = {2: 480, 3: 320}
+_NETWORKS = ("PlainConvUNet", "GenericUNet", "GenericUNetPlusPlus")
+
 
 @dataclass(frozen=True)
 class ChannelNorm:
     """How one channel is normalised.
 
-    `scheme`: "ct" (clip, then the training foreground's mean and sd), "ct2" (clip, then the case's own), "zscore",
-    "none", "rescale_to_01", "rgb_to_01". `use_mask`: only voxels inside the nonzero region count, the rest is zero.
-    The statistics are those of the training set's foreground, None where the scheme needs none.
+    Attributes:
+        scheme: "ct" (clip, then mean and sd of the training set's foreground), "ct2" (clip, then those of the case),
+            "zscore", "none", "rescale_to_01", "rgb_to_01".
+        use_mask: only voxels inside the nonzero region count, and the others become zero.
+        mean, sd, low, high: of the training set's foreground; None if the scheme does not use them.
     """
 
     scheme: str
@@ -33,16 +46,19 @@ class Plan:
     """A plan of nnU-Net.
 
     Attributes:
-        version: 1 or 2; the order of normalising and resampling, and what is averaged, follow from it.
+        version: 1 or 2; it decides the order of normalising and resampling, and what is averaged over windows.
         configuration: "2d", "3d_fullres", "3d_lowres".
         patch_size: window in voxels, (Z, Y, X), or (Y, X) for slices of the first axis.
         spacing_mm: target spacing of the window's axes, after the transposition.
-        transpose_forward, transpose_backward: of the spatial axes, before and after.
-        channels: normalisation of each.
-        class_names: the background first; names are "1", "2", ... where the plan has none.
-        pools: stride of each step down; `kernels`: of each stage; `n_convolutions` of a stage.
-        base_features: channels of the first stage; `largest_width`: of any stage.
-        interpolation_order, interpolation_order_z: of the image; masks go back with order 1 and 0.
+        transpose_forward, transpose_backward: order of the spatial axes on the way in and out.
+        channels: normalisation of each channel.
+        class_names: the background first; "1", "2", ... if the plan has no names.
+        pools: stride of each step down.
+        kernels: kernel size of each stage.
+        n_convolutions: of each stage.
+        base_features: channels of the first stage.
+        largest_width: channels of the widest stage.
+        interpolation_order, interpolation_order_z: of the image; scores are resampled with order 1 and 0.
     """
 
     version: int
@@ -68,7 +84,7 @@ class Plan:
 
     @property
     def activation(self) -> str | None:
-        """What windows are averaged after: softmax in v1, nothing (logits) in v2."""
+        """Applied to each window before averaging: softmax in v1, nothing (logits) in v2."""
         return "softmax" if self.version == 1 else None
 
     def network_arguments(self) -> dict:
@@ -87,24 +103,13 @@ class Plan:
         return arguments
 
 
-_V1_SCHEMES = {"CT": "ct", "CT2": "ct2", "noNorm": "none"}  # any other name is z-scored
-_V2_SCHEMES = {
-    "CTNormalization": "ct",
-    "ZScoreNormalization": "zscore",
-    "NoNormalization": "none",
-    "RescaleTo01Normalization": "rescale_to_01",
-    "RGBTo01Normalization": "rgb_to_01",
-}
-_V1_LARGEST_WIDTH = {2: 480, 3: 320}
-
-
-def plan_of_v1(content: Mapping, stage: int | None = None, configuration: str | None = None) -> Plan:
-    """The plan in the content of v1's `plans.pkl`.
+def plan_from_v1(content: Mapping, stage: int | None = None, configuration: str | None = None) -> Plan:
+    """Reads the plan from the content of v1's `plans.pkl`.
 
     Args:
         content: as unpickled.
-        stage: of a cascade; the last one, which is the full resolution, when left out.
-        configuration: its name; "2d", "3d_lowres" or "3d_fullres" by patch and stage when left out.
+        stage: of a cascade; by default the last one, which is the full resolution.
+        configuration: its name; by default "2d", "3d_lowres" or "3d_fullres", from the patch and the stage.
 
     Raises:
         DataError: an entry is missing (it is named) or the stage does not exist.
@@ -113,7 +118,7 @@ def plan_of_v1(content: Mapping, stage: int | None = None, configuration: str | 
         stages = content["plans_per_stage"]
         chosen = max(stages) if stage is None else stage
         if chosen not in stages:
-            raise DataError("the plan has no such stage", received=chosen, expected=sorted(stages))
+            raise DataError("the plan does not have this stage", received=chosen, expected=sorted(stages))
         if configuration is None and len(stages[chosen]["patch_size"]) == 3 and chosen < max(stages):
             configuration = "3d_lowres"
         return _plan_of_stage(content, stages[chosen], configuration)
@@ -149,12 +154,12 @@ def _plan_of_stage(content: Mapping, stage: Mapping, configuration: str | None) 
     )
 
 
-def plan_of_v2(content: Mapping, dataset: Mapping, configuration: str) -> Plan:
-    """The plan of one configuration in v2's `plans.json`, with the labels of `dataset.json`.
+def plan_from_v2(content: Mapping, dataset: Mapping, configuration: str) -> Plan:
+    """Reads the plan of one configuration from v2's `plans.json`, with the labels of `dataset.json`.
 
     Raises:
-        DataError: the configuration is not there, an entry is missing, labels are regions, the network is no plain
-            U-Net, or resampling is another than nnU-Net's default (each is named).
+        DataError: the configuration or an entry is missing, labels are regions, the network is not a plain U-Net, or
+            resampling is not nnU-Net's default. The message names it.
     """
     try:
         settings = _resolve(content["configurations"], configuration)
@@ -191,15 +196,12 @@ def _resolve(configurations: Mapping, name: str) -> dict:
     while name is not None:
         if name in seen or name not in configurations:
             raise DataError(
-                "the plan has no such configuration", received=name, expected=", ".join(sorted(configurations))
+                "the plan does not have this configuration", received=name, expected=", ".join(sorted(configurations))
             )
         seen.append(name)
         settings = {**configurations[name], **settings}
         name = configurations[name].get("inherits_from")
     return settings
-
-
-_NETWORKS = ("PlainConvUNet", "GenericUNet", "GenericUNetPlusPlus")
 
 
 def _v2_network(settings: Mapping) -> dict:
@@ -217,7 +219,7 @@ def _v2_network(settings: Mapping) -> dict:
         raise DataError(
             "the plan's network is not supported",
             received=f"{kind.split('.')[-1]} with {counts} convolutions",
-            expected=f"{' or '.join(_NETWORKS)} with the same number in each stage",
+            expected=f"{' or '.join(_NETWORKS)} with the same number of convolutions in each stage",
         )
     return {
         "pools": tuple(_integers(stride) for stride in strides[1:]),
@@ -234,7 +236,7 @@ def _refuse_other_resampling(settings: Mapping) -> None:
         forced = settings.get(f"{key}_kwargs", {}).get("force_separate_z")
         if name != "resample_data_or_seg_to_shape" or forced is not None:
             raise DataError(
-                "the plan resamples in another way than nnU-Net's default",
+                "the plan does not resample by nnU-Net's default",
                 received=f"{key} {name}, force_separate_z {forced}",
                 expected="resample_data_or_seg_to_shape, force_separate_z None",
             )
@@ -242,7 +244,7 @@ def _refuse_other_resampling(settings: Mapping) -> None:
 
 def _channel(scheme: str, use_mask: object, statistics: Mapping | None, sd_name: str) -> ChannelNorm:
     if scheme not in ("zscore", "none", "ct", "ct2", "rescale_to_01", "rgb_to_01"):
-        raise DataError("the plan normalises in an unknown way", received=scheme, expected=", ".join(_V2_SCHEMES))
+        raise DataError("unknown normalisation scheme in the plan", received=scheme, expected=", ".join(_V2_SCHEMES))
     if scheme not in ("ct", "ct2"):
         return ChannelNorm(scheme, bool(use_mask))
     names = ("mean", sd_name, "percentile_00_5", "percentile_99_5")
@@ -252,7 +254,7 @@ def _channel(scheme: str, use_mask: object, statistics: Mapping | None, sd_name:
 
 def _class_names(labels: Mapping) -> tuple[str, ...]:
     if any(isinstance(value, (list, tuple)) for value in labels.values()):
-        raise DataError("the data set's labels are regions", received=dict(labels), expected="one number a label")
+        raise DataError("the data set's labels are regions", received=dict(labels), expected="one number per label")
     by_index = {value: name for name, value in labels.items() if name != "ignore"}
     return tuple(str(by_index[index]) for index in range(len(by_index)))
 
@@ -263,7 +265,7 @@ def _integers(values: Sequence) -> tuple[int, ...]:
 
 def _incomplete(name: str, error: Exception) -> DataError:
     return DataError(
-        f"{name} is no whole plan of nnU-Net",
+        f"{name} is not a complete nnU-Net plan",
         received=f"{type(error).__name__}: {error}",
         remedy="Copy the file of the training run again.",
     )

@@ -1,8 +1,8 @@
 """A recipe is a composition of four parts: a model source, a case source, a preparation and a scoring.
 
 Each part is a small abstract class with the methods that the stages call. All of them are generic over the recipe's
-parameters, and every method that depends on a run takes that run's parameters. `helpers.recipes.parts` holds
-implementations that several recipes share.
+parameters, and every method that depends on a run takes that run's parameters. A part that needs another one holds it
+as a field of a frozen dataclass. `helpers.recipes.parts` has the implementations that several recipes share.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -246,7 +246,7 @@ class Scoring(Part[P]):
         has_nnunet_metrics: whether nnU-Net's metrics per label are reported.
     """
 
-    has_nnunet_metrics: bool = False
+    has_nnunet_metrics: ClassVar[bool] = False
 
     @abstractmethod
     def labels(self, params: P) -> LabelSet:

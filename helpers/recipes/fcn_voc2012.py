@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -102,11 +103,11 @@ class VocPreparation(Preparation[VocParams]):
         return _prepare(case, params.size).image
 
 
+@dataclass(frozen=True)
 class VocScoring(Scoring[VocParams]):
     """IoU and accuracy over all pixels of all images, as mmsegmentation sums them."""
 
-    def __init__(self, model: FCNModel):
-        self._model = model
+    model: FCNModel
 
     def labels(self, params: VocParams) -> LabelSet:
         """VOC's 21 classes."""
@@ -146,7 +147,7 @@ class VocScoring(Scoring[VocParams]):
 
     def score_as_source(self, cases: Sequence[Case], infer: Infer, params: VocParams) -> SourceScores | None:
         """The same class maps restored as the source does and exactly, and another letterbox size in torch."""
-        network, _ = self._model.load_trained(params)
+        network, _ = self.model.load_trained(params)
         rows = ("exact", "as the source", f"exact, {params.other_size}² instead of {params.size}²")
         totals = {row: ConfusionMatrix(len(voc.CLASSES)) for row in rows}
         for case in cases:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
@@ -27,7 +27,7 @@ from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, WindowPlan, infer_scores, slab_to_labels
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
-from helpers.params.paths import PROJECT_ROOT, WEIGHTS_FOLDER, find_input
+from helpers.params.paths import PROJECT_ROOT, find_input
 from helpers.recipes.base import Infer, LabelSet, PictureSettings, Preparation, Scores, Scoring
 from helpers.recipes.parts import TorchModel, VolumeCases
 from helpers.scoring.dice import dice_of_regions, mean_of_known
@@ -161,30 +161,29 @@ class NnunetDemo:
     """The shipped demo weights of a recipe, described as a model folder describes itself.
 
     Attributes:
-        name: of the recipe; the files are `<name>_demo.safetensors` and `<name>_demo_plans.json`.
         configuration: of the plan.
         class_names: the background first.
         mirror_axes: that the weights were trained with.
     """
 
-    name: str
     configuration: str
     class_names: tuple[str, ...]
     mirror_axes: tuple[int, ...] = ()
 
-    def open(self) -> ModelFolder:
-        """The demo weights in the form of a model folder."""
-        weights = WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
-        return ModelFolder(WEIGHTS_FOLDER, self._plan(), (weights,), ("demo",), self.name, self.mirror_axes, ())
+    def open(self, weights: Path) -> ModelFolder:
+        """The demo weights, `<recipe>_demo.safetensors`, in the form of a model folder."""
+        name = weights.stem.removesuffix("_demo")
+        plan = self._plan(weights.with_name(f"{weights.stem}_plans.json"))
+        return ModelFolder(weights.parent, plan, (weights,), ("demo",), name, self.mirror_axes, ())
 
-    def _plan(self) -> Plan:
-        path = WEIGHTS_FOLDER / f"{self.name}_demo_plans.json"
+    def _plan(self, path: Path) -> Plan:
         labels = {name: index for index, name in enumerate(self.class_names)}
         plan = plan_from_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
         # The file has v2's form; the weights were trained on cases prepared in v1's order of steps.
         return dataclasses.replace(plan, version=1)
 
 
+@dataclass(frozen=True)
 class NnunetModel(TorchModel[N]):
     """A model folder of nnU-Net, version 1 or 2, one fold of it or several.
 
@@ -192,8 +191,7 @@ class NnunetModel(TorchModel[N]):
         demo: the weights that `checkpoint: demo` means; None if the recipe ships none.
     """
 
-    def __init__(self, demo: NnunetDemo | None):
-        self.demo = demo
+    demo: NnunetDemo | None = None
 
     def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The UNet++ or plain U-Net that a state dict fits, with one output instead of one per resolution."""
@@ -220,7 +218,7 @@ class NnunetModel(TorchModel[N]):
     def folder(self, params: N) -> ModelFolder:
         """The chosen folds of the model folder, or the demo's weights in the same form."""
         if params.checkpoint == "demo" and self.demo:
-            model = self.demo.open()
+            model = self.demo.open(self.demo_weights)
         else:
             model = find_model(params.checkpoint, self.configuration(params), params.wanted_folds)
         version = params.as_version or model.plan.version
@@ -270,24 +268,21 @@ def single_output(network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
+@dataclass(frozen=True)
 class NnunetCases(VolumeCases[N]):
     """Cases in the layout of the Decathlon or of nnU-Net.
 
-    Args:
+    Attributes:
         model: whose fold says which cases were held out.
         task: the data set's folder as the Decathlon names it; None: any.
         write_demo: writes the demo cases of some seeds; None if the recipe ships none.
         grey_window: of `params/windows.yaml`.
     """
 
-    def __init__(
-        self,
-        model: NnunetModel[N],
-        task: str | None = None,
-        write_demo: Callable[[Path, Sequence[int]], list[str]] | None = None,
-        grey_window: str = "mr",
-    ):
-        self._model, self._task, self._write_demo, self._grey_window = model, task, write_demo, grey_window
+    model: NnunetModel[N]
+    task: str | None = None
+    write_demo: Callable[[Path, Sequence[int]], list[str]] | None = None
+    grey_window: str = "mr"
 
     def check_params(self, params: N) -> None:
         """Refuses a `split` without a training set, or of folds that held no case out."""
@@ -297,7 +292,7 @@ class NnunetCases(VolumeCases[N]):
             raise ParameterError(
                 "split applies to a model's own training set", remedy="Set checkpoint and data_root."
             )
-        folds = self._model.folder(params).folds
+        folds = self.model.folder(params).folds
         if len(folds) > 1 or folds[0] == "all":
             raise ParameterError(
                 "no case was held out from all of these folds", received=", ".join(folds), expected="one fold"
@@ -311,14 +306,14 @@ class NnunetCases(VolumeCases[N]):
         """The cases below a root; only the held-out ones if `split` asks for them."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
         only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
-        return nnunet_cases.list_cases(root, only, task=self._task, ref_folder=reference)
+        return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference)
 
     def held_out(self, root: Path, params: N) -> list[str] | None:
         """The fold's held-out ids, if `split` says that the data root is the training set."""
         if params.split is None:
             return None
-        ids = nnunet_cases.training_ids(root, task=self._task)
-        return split_fold(ids, int(self._model.folder(params).folds[0]))[1]
+        ids = nnunet_cases.training_ids(root, task=self.task)
+        return split_fold(ids, int(self.model.folder(params).folds[0]))[1]
 
     def read_case(self, files: CaseFiles, params: N) -> Case:
         """Reads and checks one case."""
@@ -326,20 +321,20 @@ class NnunetCases(VolumeCases[N]):
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Generated cases of known truth."""
-        if self._write_demo is None:
+        if self.write_demo is None:
             raise ParameterError("this recipe has no demo cases", remedy="Set data_root.")
-        return self._write_demo(root, seeds)
+        return self.write_demo(root, seeds)
 
     def picture_settings(self, params: N) -> PictureSettings:
         """The first channel."""
-        return PictureSettings(grey_window=self._grey_window)
+        return PictureSettings(grey_window=self.grey_window)
 
 
+@dataclass(frozen=True)
 class NnunetPreparation(Preparation[N]):
     """Preparation and restoration as the model's plan says."""
 
-    def __init__(self, model: NnunetModel[N]):
-        self._model = model
+    model: NnunetModel[N]
 
     def prepare_job(self, case: Case, params: N) -> InferenceJob:
         """Windows over the prepared case; scores are resampled to the case's grid and cleaned as the model asks."""
@@ -347,17 +342,17 @@ class NnunetPreparation(Preparation[N]):
 
     def prepare(self, case: Case, params: N) -> Prepared:
         """The case cropped, resampled and normalised as the plan says."""
-        return prepare_case(case.image, case.geometry.spacing_mm_zyx, self._model.plan(params))
+        return prepare_case(case.image, case.geometry.spacing_mm_zyx, self.model.plan(params))
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
         """The plan's window around the middle of what is marked, or of the case."""
-        return window_around_truth(case, self._model.plan(params))
+        return window_around_truth(case, self.model.plan(params))
 
     def segment_and_save(self, case: Case, infer: Infer, params: N, path: Path) -> np.ndarray:
         """As `segment`; with `save_softmax` the probabilities go next to the mask in the form of their version."""
         if not params.save_softmax:
             return self.segment(case, infer, params)
-        plan = self._model.plan(params)
+        plan = self.model.plan(params)
         prepared = self.prepare(case, params)
         job = self._job_of(prepared, case, params)
         labels = np.empty(prepared.cropped_shape, np.uint8)
@@ -374,15 +369,15 @@ class NnunetPreparation(Preparation[N]):
 
     def window_plan(self, prepared: Prepared, params: N, **options: object) -> WindowPlan:
         """How a prepared case becomes labels on its cropped grid; options override those of plan and run."""
-        plan = self._model.plan(params)
+        plan = self.model.plan(params)
         settings = {"classes": plan.n_classes, "tile_step_size": params.step, "gaussian": params.gaussian}
-        settings |= {"activation": self._model.activation(params), "batch_size": params.batch_size}
+        settings |= {"activation": self.model.activation(params), "batch_size": params.batch_size}
         settings |= {"reuse_constant": params.reuse_constant_windows, **options}
         shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
         return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
 
     def _job_of(self, prepared: Prepared, case: Case, params: N) -> InferenceJob:
-        model = self._model.folder(params)
+        model = self.model.folder(params)
 
         def restore(labels: np.ndarray) -> np.ndarray:
             classes = restore_labels(labels, prepared)
@@ -394,39 +389,33 @@ class NnunetPreparation(Preparation[N]):
         return InferenceJob(prepared.image, self.window_plan(prepared, params, mirror_axes=tuple(mirrors)), restore)
 
 
+@dataclass(frozen=True)
 class NnunetScoring(Scoring[N]):
     """Dice of each foreground label under the model folder's own names, and nnU-Net's `summary.json`.
 
-    Args:
+    Attributes:
         model: whose folder names the labels.
         preparation: for the source's own score.
         title: of the recipe, for `summary.json`.
         task: likewise.
         class_names: of a model folder that names none, the background first.
-        score_names: score name by label name, for labels whose score is called otherwise.
+        renamed_scores: label name, in lower case, to the name of its score, if that is another.
     """
 
     has_nnunet_metrics = True
 
-    def __init__(
-        self,
-        model: NnunetModel[N],
-        preparation: NnunetPreparation[N],
-        *,
-        title: str,
-        task: str,
-        class_names: tuple[str, ...] = (),
-        score_names: Mapping[str, str] | None = None,
-    ):
-        self._model, self._preparation = model, preparation
-        self._title, self._task = title, task
-        self._class_names, self._score_names = class_names, score_names or {}
+    model: NnunetModel[N]
+    preparation: NnunetPreparation[N]
+    title: str
+    task: str
+    class_names: tuple[str, ...] = ()
+    renamed_scores: Mapping[str, str] = field(default_factory=dict)
 
     def labels(self, params: N) -> LabelSet:
         """The folder's labels; a plan of v1 may number them only, and then the recipe's names are used."""
-        names = self._model.plan(params).class_names
+        names = self.model.plan(params).class_names
         are_numbers = names[1:] == tuple(str(index) for index in range(1, len(names)))
-        return LabelSet(self._class_names if are_numbers and len(names) == len(self._class_names) else names)
+        return LabelSet(self.class_names if are_numbers and len(names) == len(self.class_names) else names)
 
     def score_names(self, params: N) -> tuple[str, ...]:
         """One score per foreground label."""
@@ -443,12 +432,12 @@ class NnunetScoring(Scoring[N]):
     def reports(self, figures: Mapping[str, Mapping], params: N) -> dict[str, object]:
         """`summary.json` as nnU-Net v1 writes it."""
         now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-        header = {"name": self._title, "task": self._task, "author": "segmentation deployment cookbook"}
+        header = {"name": self.title, "task": self.task, "author": "segmentation deployment cookbook"}
         return {"summary.json": summary_of_cases(figures, **header, timestamp=now)}
 
     def _labels_of_scores(self, params: N) -> dict[str, tuple[int, ...]]:
         foreground = self.labels(params).foreground
-        renamed = {self._score_names.get(name, name): (label,) for name, label in foreground.items()}
+        renamed = {self.renamed_scores.get(name.lower(), name): (label,) for name, label in foreground.items()}
         # Two labels must not share a score: then each keeps its own name.
         same = len(renamed) == len(foreground)
         return renamed if same else {name: (label,) for name, label in foreground.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -73,16 +74,15 @@ class HeartModel(NnunetModel[HeartParams]):
         return "2d" if len(self.plan(params).patch_size) == 2 else "3d"
 
 
+@dataclass(frozen=True)
 class HeartPreparation(NnunetPreparation[HeartParams]):
     """As the plan says, or with the mirrored passes of one of the source's programs."""
 
-    def __init__(self, model: HeartModel):
-        super().__init__(model)
-        self._heart = model
+    model: HeartModel
 
     def check_params(self, params: HeartParams) -> None:
         """Refuses passes that the model cannot make."""
-        form = self._heart.form(params)
+        form = self.model.form(params)
         if params.passes != "right" and (form == "3d" or params.save_softmax):
             raise ParameterError(
                 "the source's passes are of 2-D slices and keep no softmax",
@@ -105,7 +105,7 @@ class HeartPreparation(NnunetPreparation[HeartParams]):
 
     def segment_as_source(self, passes: str, case: Case, infer: Infer, params: HeartParams) -> np.ndarray:
         """Class indices from windows of equal weight and passes put together as one of the source's programs does."""
-        model = self._model.folder(params)
+        model = self.model.folder(params)
         averaged = len(model.checkpoints) > 1 and model.plan.activation == "softmax"
         activate = ACTIVATIONS[None if averaged else "softmax"]
         prepared = self.prepare(case, params)
@@ -116,24 +116,24 @@ class HeartPreparation(NnunetPreparation[HeartParams]):
         return restore_labels(answer, prepared)
 
 
+@dataclass(frozen=True)
 class HeartScoring(NnunetScoring[HeartParams]):
     """Adds the scores that the source's two programs reach."""
 
-    def __init__(self, model: HeartModel, preparation: HeartPreparation, **names: Any):
-        super().__init__(model, preparation, **names)
-        self._heart, self._passes = model, preparation
+    model: HeartModel
+    preparation: HeartPreparation
 
     def score_as_source(self, cases: Sequence[Case], infer: Infer, params: HeartParams) -> SourceScores | None:
         """The correct mirrors and window weights next to those of the source's Python and C++ programs."""
-        if not len(cases) or self._heart.form(params) != "2d":
+        if not len(cases) or self.model.form(params) != "2d":
             return None
         labels = self.labels(params).foreground
         rows: dict[str, list[Scores]] = {row: [] for row in _ROWS}
         right = params.model_copy(update={"passes": "right"})
         for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
-            rows["right"].append(_figures(self._passes.segment(case, infer, right), case.truth, labels))
+            rows["right"].append(_figures(self.preparation.segment(case, infer, right), case.truth, labels))
             for row, passes in (("the source's Python", "source_python"), ("the source's C++", "source_cpp")):
-                mask = self._passes.segment_as_source(passes, case, infer, params)
+                mask = self.preparation.segment_as_source(passes, case, infer, params)
                 rows[row].append(_figures(mask, case.truth, labels))
             rows["an empty answer"].append(_figures(np.zeros_like(case.truth), case.truth, labels))
         return SourceScores(
@@ -168,7 +168,7 @@ def _as_cpp(passes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 _TITLE, _TASK, _CLASSES = "nnU-Net / MSD Heart", "Task02_Heart", ("background", "left atrium")
-_MODEL = HeartModel(NnunetDemo("nnunet_heart", "2d", _CLASSES, mirror_axes=(0, 1)))
+_MODEL = HeartModel("nnunet_heart", NnunetDemo("2d", _CLASSES, mirror_axes=(0, 1)))
 _PREPARATION = HeartPreparation(_MODEL)
 
 # Source: Cambricon/magicmind_cloud, buildin/cv/segmentation/nnUNet_pytorch; network of nnU-Net v1.
@@ -185,7 +185,7 @@ RECIPE = Recipe(
         title=_TITLE,
         task=_TASK,
         class_names=_CLASSES,
-        score_names={"left atrium": "atrium"},
+        renamed_scores={"left atrium": "atrium"},
     ),
     targets_to_lint=("ascend310", "ascend310p3", "mlu370"),
 )

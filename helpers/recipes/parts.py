@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     from helpers.networks.checkpoint import LoadReport
 
 
+@dataclass(frozen=True)
 class TorchModel(ModelSource[P]):
     """A PyTorch network with a checkpoint: the shipped demo weights or the user's file.
 
     Attributes:
-        demo_weights: the file that `checkpoint: demo` means.
+        name: of the recipe.
     """
 
-    def __init__(self, name: str):
-        self.demo_weights = WEIGHTS_FOLDER / f"{name}_demo.safetensors"
+    name: str
+
+    @property
+    def demo_weights(self) -> Path:
+        """The file that `checkpoint: demo` means."""
+        return WEIGHTS_FOLDER / f"{self.name}_demo.safetensors"
 
     @abstractmethod
     def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:

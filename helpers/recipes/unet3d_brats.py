@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -140,11 +141,11 @@ class BratsPreparation(Preparation[BratsParams]):
         return _crop(brats.prepare_brats(case.image), starts, params.window)
 
 
+@dataclass(frozen=True)
 class BratsScoring(Scoring[BratsParams]):
     """Dice of the regions WT, TC and ET on hard labels, as the challenge defines them."""
 
-    def __init__(self, model: UNet3DModel):
-        self._model = model
+    model: UNet3DModel
 
     def labels(self, params: BratsParams) -> LabelSet:
         """The classes, with the label values of 2018."""
@@ -165,7 +166,7 @@ class BratsScoring(Scoring[BratsParams]):
             tumours.append(case.truth > 0)
         if not any(tumour.any() for tumour in tumours):
             return None
-        untrained = self._model.load_untrained(params)
+        untrained = self.model.load_untrained(params)
         starts: dict[int, list[tuple[int, ...]]] = {}
         for index, start in brats.draw_crops(tumours, params.source_crops, min(params.window), params.source_seed):
             starts.setdefault(index, []).append(start)

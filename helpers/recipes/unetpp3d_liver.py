@@ -46,7 +46,7 @@ class LiverScoring(NnunetScoring[NnunetParams]):
         """The mirrors that the model was trained with next to the source's eight, and Accuracy next to Dice."""
         if not len(cases):
             return None
-        segment = self._preparation.segment
+        segment = self.preparation.segment
         as_source = params.model_copy(update={"mirror_axes": [0, 1, 2]})
         rows: dict[str, list[Scores]] = {"right": [], "all eight mirrors": [], "an empty answer": []}
         for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
@@ -69,7 +69,7 @@ class LiverScoring(NnunetScoring[NnunetParams]):
 
 
 _TITLE, _TASK, _CLASSES = "3D UNet++ / MSD Liver", "Task03_Liver", ("background", "liver", "lesion")
-_MODEL = LiverModel(NnunetDemo("unetpp3d_liver", "3d_fullres", _CLASSES))
+_MODEL = LiverModel("unetpp3d_liver", NnunetDemo("3d_fullres", _CLASSES))
 _PREPARATION = NnunetPreparation(_MODEL)
 
 # Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/3D_Nested_Unet; network of UNet++.
@@ -86,6 +86,6 @@ RECIPE = Recipe(
         title=_TITLE,
         task=_TASK,
         class_names=_CLASSES,
-        score_names={"cancer": "lesion"},
+        renamed_scores={"cancer": "lesion"},
     ),
 )

@@ -99,8 +99,9 @@ class CodeIndex:
         """The definitions that objects reach.
 
         Args:
-            roots: functions (together with the functions in their closures), classes, modules, and instances. An
-                instance stands for its class; a dataclass also for the values of its fields.
+            roots: functions, classes, modules, and instances. An instance stands for its class; a dataclass also for
+                the values of its fields. A function stands also for the functions that it closes over, and for the
+                classes of the other objects there.
         """
         start = _Roots(self)
         for root in roots:
@@ -232,7 +233,7 @@ class _References(ast.NodeVisitor):
 
     def __init__(self, index: CodeIndex, module: SourceModule):
         self._index, self._module = index, module
-        self._inner: dict[str, Import] = {}
+        self._inner: dict[str, list[Import]] = {}
         self._found: set[Node] = set()
 
     def of(self, statements: Iterable[ast.stmt]) -> set[Node]:
@@ -242,12 +243,12 @@ class _References(ast.NodeVisitor):
             self.visit(statement)
             if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 for name in self._inner:  # a guarded import: what it binds is used elsewhere in the module
-                    self._take(self._lookup(name))
+                    self._take(name, [])
         return self._found
 
     def visit_Name(self, node: ast.Name) -> None:
         """A name by itself; a module as an object counts as a whole."""
-        self._take(self._lookup(node.id))
+        self._take(node.id, [])
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """A name in a module, however long the dotted way to it; other attributes belong to objects."""
@@ -256,27 +257,29 @@ class _References(ast.NodeVisitor):
         while isinstance(inner, ast.Attribute):
             names.append(inner.attr)
             inner = inner.value
-        found = self._lookup(inner.id) if isinstance(inner, ast.Name) else frozenset()
-        if not isinstance(found, str):
-            self.generic_visit(node)
-            return
-        while names and isinstance(found, str):
-            found = self._index.resolve(Import(found, names.pop()))
-        self._take(found)
+        if isinstance(inner, ast.Name):
+            self._take(inner.id, names)
+        else:
+            self.visit(inner)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         """A string that names a module or a definition, for a registry that imports it."""
         if isinstance(node.value, str):
             self._found |= self._index.named_in(node.value)
 
-    def _lookup(self, name: str) -> str | frozenset[Node]:
-        if name not in self._inner and name in self._module.definitions:
-            return frozenset({(self._module.name, name)})
-        imported = self._inner.get(name) or self._module.imports.get(name)
-        return self._index.resolve(imported) if imported else frozenset()
+    def _take(self, name: str, attributes: list[str]) -> None:
+        """Adds what a name stands for, or its attributes (the last one first) as far as they lead through modules."""
+        for found in self._lookup(name):
+            way = list(attributes)
+            while way and isinstance(found, str):
+                found = self._index.resolve(Import(found, way.pop()))
+            self._found |= self._index.whole(found) if isinstance(found, str) else found
 
-    def _take(self, found: str | frozenset[Node]) -> None:
-        self._found |= self._index.whole(found) if isinstance(found, str) else found
+    def _lookup(self, name: str) -> list[str | frozenset[Node]]:
+        if name not in self._inner and name in self._module.definitions:
+            return [frozenset({(self._module.name, name)})]
+        outer = [self._module.imports[name]] if name in self._module.imports else []
+        return [self._index.resolve(each) for each in self._inner.get(name, outer)]
 
 
 class _Roots:
@@ -307,17 +310,23 @@ class _Roots:
             self._add_value(root, place)
 
     def _add_definition(self, root: FunctionType | type, place: str) -> None:
+        if self._index.module(root.__module__):
+            self._add_node(root)
+        elif not self._index.is_passive(root.__module__):
+            self.values.append(f"{place} {root.__module__}.{root.__qualname__} {_typed_in(root)}")
+        cells: tuple[CellType, ...] = getattr(root, "__closure__", None) or ()
+        for content in (content for cell in cells for content in _content(cell)):
+            if not isinstance(content, (FunctionType, partial)):
+                self._add_node(type(content))
+            elif id(content) not in self._seen:
+                self._seen.add(id(content))
+                self.add(content, place)
+
+    def _add_node(self, root: FunctionType | type) -> None:
         name = root.__qualname__.partition(".")[0]
         if module := self._index.module(root.__module__):
             known = name in module.definitions
             self.nodes |= {(module.name, name)} if known else self._index.whole(module.name)
-        elif not self._index.is_passive(root.__module__):
-            self.values.append(f"{place} {root.__module__}.{root.__qualname__} {_typed_in(root)}")
-        cells: tuple[CellType, ...] = getattr(root, "__closure__", None) or ()
-        for function in (content for cell in cells for content in _content(cell)):
-            if isinstance(function, (FunctionType, partial)) and id(function) not in self._seen:
-                self._seen.add(id(function))
-                self.add(function, place)
 
     def _add_instance(self, root: object, place: str) -> None:
         self._add_definition(type(root), place)

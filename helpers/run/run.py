@@ -16,7 +16,7 @@ from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.environment import describe_environment
 from helpers.run.record import RunRecord, attach_log_file
-from helpers.run.result import Check, StageOutput, StageResult
+from helpers.run.result import Check, StageOutput, StageResult, Status
 from helpers.run.store import CacheEntry, Store, place_files
 
 _LOG = logging.getLogger("cookbook")
@@ -98,16 +98,11 @@ class Run:
         Raises:
             GateError: a check failed; the number is in the message. Nothing of the stage is kept.
         """
-        reached = project_code().reach((make, *code))
-        key = digest_value({"stage": stage, "inputs": dict(inputs), "code": reached.digest})
+        key = _key(stage, inputs, (make, *code))
         started = time.perf_counter()
         try:
-            work = self._find(stage, key) if self.params.cache else None
-            status = "reused" if work else "made"
-            if work is None:
-                work = self._make(key, make)
-            if work.result["status"] == "not run here":
-                status = "not run here"
+            found = self._find(stage, key) if self.params.cache else None
+            work = found or self._make(key, make)
             place_files(work, self.folder)
         except BaseException as error:
             self._withdraw(stage, key)
@@ -115,7 +110,7 @@ class Run:
                 self._record_failure(stage, title, error, time.perf_counter() - started)
             raise
         write_json(self._stage_record(stage), {"key": key, "files": work.files})
-        return self._finish(stage, title, status, work, time.perf_counter() - started)
+        return self._finish(stage, title, work, found is not None, time.perf_counter() - started)
 
     def finish(self, reason: str = "") -> None:
         """Ends the run as passed; its last step.
@@ -173,11 +168,12 @@ class Run:
             }
             return self.store.keep(key, folder, result)
 
-    def _finish(self, stage: str, title: str, status: str, work: CacheEntry, seconds: float) -> StageResult:
+    def _finish(self, stage: str, title: str, work: CacheEntry, reused: bool, seconds: float) -> StageResult:
+        made: Status = work.result["status"]
         result = StageResult(
             stage=stage,
             title=title,
-            status=status,
+            status="reused" if reused and made == "made" else made,
             files=tuple(work.files),
             checks=tuple(Check(name, True, figure) for name, figure in work.result["checks"]),
             facts=dict(work.result["facts"]),
@@ -216,6 +212,10 @@ class Run:
 
     def _stage_record(self, stage: str) -> Path:
         return self.folder / ".stages" / f"{stage}.json"
+
+
+def _key(stage: str, inputs: Mapping[str, object], code: Sequence[object]) -> str:
+    return digest_value({"stage": stage, "inputs": dict(inputs), "code": project_code().reach(code).digest})
 
 
 def run_folder(params: RunParams) -> Path:

@@ -46,17 +46,18 @@ class SourceModule:
             self._bare[name] = [strip.visit(statement) for statement in statements]
         return self._bare[name]
 
-    def imports_in(self, statement: ast.AST) -> dict[str, Import]:
-        """The names that a statement imports, at any depth."""
-        found: dict[str, Import] = {}
+    def imports_in(self, statement: ast.AST) -> dict[str, list[Import]]:
+        """What the import statements in a statement bind to each name: several where one is a fallback of another."""
+        found: dict[str, list[Import]] = {}
         for node in ast.walk(statement):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     name = alias.asname or alias.name.partition(".")[0]
-                    found[name] = Import(alias.name if alias.asname else name)
+                    found.setdefault(name, []).append(Import(alias.name if alias.asname else name))
             elif isinstance(node, ast.ImportFrom):
                 source = self._source_of(node)
-                found |= {alias.asname or alias.name: Import(source, alias.name) for alias in node.names}
+                for alias in node.names:
+                    found.setdefault(alias.asname or alias.name, []).append(Import(source, alias.name))
         return found
 
     def _source_of(self, node: ast.ImportFrom) -> str:
@@ -68,9 +69,9 @@ class SourceModule:
 
     def _sort(self, statement: ast.stmt) -> None:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            self.imports |= self.imports_in(statement)
+            self.imports |= {name: found[-1] for name, found in self.imports_in(statement).items()}
         elif isinstance(statement, ast.If) and "TYPE_CHECKING" in names_in(statement.test):
-            self.lazy_imports |= self.imports_in(statement)
+            self.lazy_imports |= {name: found[-1] for name, found in self.imports_in(statement).items()}
             for other in statement.orelse:
                 self._sort(other)
         elif names := _names_bound_by(statement):

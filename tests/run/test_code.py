@@ -40,6 +40,11 @@ def sell(name: str, count: int = 1) -> float:
     from shop.lazy import discount
 
     note(name)
+    try:
+        from shop import fast as pace
+    except ImportError:
+        from shop import slow as pace
+    pace.tidy()
     ware: Ware = Ware(name)
     return prices.total(ware, count) - discount() + shop.stock.left()
 
@@ -130,7 +135,8 @@ except ImportError:
 def left():
     return count
 """,
-    "fast.py": "def count():\n    return 7\n",
+    "fast.py": "def count():\n    return 7\n\n\ndef tidy():\n    return 8\n",
+    "slow.py": "def tidy():\n    return 8\n",
     "notes.py": "def note(text):\n    pass\n",
     "plugs.py": "class Lamp:\n    watts = 40\n\n\nclass Fan:\n    watts = 60\n",
     "unused.py": "class Catalogue:\n    pages = 1\n",
@@ -231,6 +237,8 @@ CHANGES = {
     "a decorator that goes": ("prices.py", "@to_cents\n", ""),
     "a field that goes": ("wares.py", "    name: str\n", "    pass\n"),
     "a statement of a module": ("till.py", '"open"', '"closed"'),
+    "an import with a fallback": ("fast.py", "return 8", "return 9"),
+    "the fallback": ("slow.py", "return 8", "return 9"),
     "a guarded import": ("fast.py", "return 7", "return 8"),
     "where an outside name comes from": ("till.py", "import os\n", "import posix as os\n"),
 }
@@ -276,6 +284,8 @@ class TestReach:
             "stock:left",
             "stock:count",
             "fast:count",
+            "fast:tidy",
+            "slow:tidy",
         }
 
     def test_annotations_reach_nothing(self, shop, till):
@@ -305,6 +315,11 @@ class TestRoots:
 
     def test_functions_in_a_closure_are_roots(self, shop, till):
         assert {"till:pack", "till:wrap_gift", "prices:RATE"} <= shop.names(till.wrap_gift("red"))
+
+    def test_other_objects_in_a_closure_count_by_their_class(self, shop, till):
+        one, two = (till.pack("box", importlib.import_module("shop.wares").Ware(name)) for name in ("lamp", "fan"))
+        assert {"till:pack", "wares:Ware", "wares:Thing"} <= shop.names(one)
+        assert shop.digest(one) == shop.digest(two)
 
     def test_an_instance_and_a_bound_method_stand_for_their_class(self, shop, till):
         expected = {"till:Scale", "till:", "prices:RATE"}

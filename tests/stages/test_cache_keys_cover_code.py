@@ -1,0 +1,46 @@
+"""Nothing that a stage executes is missing from its cache key."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers import study
+from helpers.run import Run
+from tests.stages.executed_code import Recorder
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    made = Recorder()
+    monkeypatch.setattr(Run, "perform", lambda run, stage, title, **given: made.perform(run, stage, title, **given))
+    return made
+
+
+def test_of_a_run_with_pictures(walk, recorder, tmp_path):
+    walk(tmp_path, pictures=True)
+    assert {"data", "export", "surgery", "compile", "parity", "infer/case_1", "score"} <= set(recorder.executed)
+    assert ("helpers.inference.sliding", "stream_slabs") in recorder.executed["infer/case_1"]
+    assert recorder.missing() == {}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"target": "onnxruntime"},
+        {"target": "torch"},
+        {"precision": "int8", "parity_tolerance": 1.0},
+        {"target": "ascend310p3", "device_tool": "msame"},
+    ],
+    ids=str,
+)
+def test_of_other_targets(walk, recorder, tmp_path, given):
+    walk(tmp_path, cases=["case_1"], **given)
+    assert recorder.missing() == {}
+
+
+def test_of_the_studies(walk, recorder, tmp_path):
+    done = walk(tmp_path, until="compile", cases=["case_1"])
+    study.study_precisions(done.recipe, done.run, always=True)
+    study.bisect_device(done.recipe, done.run)
+    assert {"precision", "bisect"} <= set(recorder.executed)
+    assert recorder.missing() == {}

@@ -113,7 +113,7 @@ class _Strip(ast.NodeTransformer):
             node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
-    def _visit_scope(self, node, kept: bool | None) -> ast.AST:
+    def _visit_scope(self, node: ast.FunctionDef | ast.ClassDef, kept: bool | None) -> ast.AST:
         node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
         self._kept.append(kept)
         self.generic_visit(node)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.compile.base import CompiledModel, CompileJob, compiler_for
 from helpers.graph.read import load_graph
+from helpers.graph.spec import GraphSpec
 from helpers.graph.surgery import Rewrite, rewrite_and_prove, rewrite_named
 from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import ModelSource, Recipe
@@ -75,7 +76,7 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
         }
         for target in targets
     }
-    return run.perform("vendor", "Commands for vendors' machines", inputs=inputs, make=make)
+    return run.perform("vendor", "Commands for vendors' machines", inputs=inputs, make=make, code=(GraphSpec,))
 
 
 def _show_command(
@@ -96,7 +97,7 @@ def _show_command(
         return StageOutput((), facts, {"goes_on_with": fallback.name}, next_step, "not run here")
 
     inputs = {**_inputs(job, source), "fallback": fallback.name}
-    return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make)
+    return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make, code=(GraphSpec,))
 
 
 def _compile(

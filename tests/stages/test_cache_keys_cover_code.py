@@ -19,7 +19,7 @@ def recorder(monkeypatch):
 def test_of_a_run_with_pictures(walk, recorder, tmp_path):
     walk(tmp_path, pictures=True)
     assert {"data", "export", "surgery", "compile", "parity", "infer/case_1", "score"} <= set(recorder.executed)
-    assert ("helpers.inference.sliding", "stream_slabs") in recorder.executed["infer/case_1"]
+    assert ("helpers.inference.job", "infer_job") in recorder.executed["infer/case_1"]
     assert recorder.missing() == {}
 
 

@@ -28,7 +28,8 @@ import numpy as np
 from helpers.params.paths import SOURCE_ROOT
 from helpers.run.source import Import, SourceModule, names_in
 
-# Packages that cannot change a number of a result, and why. Every other package counts.
+# Packages that cannot change a number of a result, and why; every other package counts. A stage that draws a picture
+# names a function of `view` among its code, so that `view` counts as well.
 PASSIVE = {
     "cli": "reads command lines; what it sets are parameters",
     "doctor": "describes the machine",
@@ -48,7 +49,7 @@ DYNAMIC = {
     "helpers.devices.open:_open_here": ("helpers.devices.sessions",),
     # A program that another interpreter runs.
     "helpers.devices.worker.process:_CHILD": ("helpers.devices.worker.child",),
-    "helpers.compile.magicmind_build:PROGRAM": ("helpers.compile.programs",),
+    "helpers.compile.magicmind:PROGRAM": ("helpers.compile.programs",),
     # Rewrites register themselves under their name when their module is imported.
     "helpers.graph.surgery.base:rewrite_named": ("helpers.graph.surgery",),
 }
@@ -76,7 +77,7 @@ class CodeIndex:
     Args:
         folder: the folder that holds the package.
         package: its name.
-        passive: its subpackages and modules that are not followed.
+        passive: its subpackages and modules that are not followed, except from a root in them.
         dynamic: definition (`module:name`) to modules and packages that it reaches by a name made at run time.
     """
 
@@ -87,8 +88,9 @@ class CodeIndex:
         passive: Iterable[str] = (),
         dynamic: Mapping[str, Sequence[str]] | None = None,
     ):
-        self._package, self._dynamic = package, dynamic or {}
-        self._passive = {f"{package}.{name}" for name in passive}
+        self._folder, self._package, self._dynamic = folder, package, dynamic or {}
+        self._passive = frozenset(passive)
+        self._wider: dict[frozenset[str], CodeIndex] = {}  # by what is passive in them
         self._folders: dict[str, Path | None] = {package: folder}  # of each top-level package or module
         self._modules: dict[str, SourceModule | None] = {}
         self._references: dict[Node, frozenset[Node]] = {}
@@ -103,6 +105,11 @@ class CodeIndex:
                 the values of its fields. A function stands also for the functions that it closes over, and for the
                 classes of the other objects there.
         """
+        roots = tuple(roots)
+        passive = self._passive - {name.split(".")[1] for name in map(_module_of, roots) if self.is_passive(name)}
+        if passive != self._passive:
+            wider = CodeIndex(self._folder, self._package, passive, self._dynamic)
+            return self._wider.setdefault(passive, wider).reach(roots)
         start = _Roots(self)
         for root in roots:
             start.add(root)
@@ -173,7 +180,8 @@ class CodeIndex:
 
     def is_passive(self, name: str) -> bool:
         """Whether a module belongs to a part of the package that is not followed."""
-        return ".".join(name.split(".")[:2]) in self._passive
+        top, *rest = name.split(".")
+        return top == self._package and bool(rest) and rest[0] in self._passive
 
     def _find(self, name: str) -> Path | None:
         top, *rest = name.split(".")
@@ -346,6 +354,12 @@ class _Roots:
     def _add_all(self, parts: Mapping[str, object], place: str) -> None:
         for name, part in parts.items():
             self.add(part, f"{place}{name}")
+
+
+def _module_of(root: object) -> str:
+    if isinstance(root, ModuleType):
+        return root.__name__
+    return root.__module__ if isinstance(root, (FunctionType, type)) else ""
 
 
 def _show(value: object) -> str:

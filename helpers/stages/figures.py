@@ -70,7 +70,12 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {"cases": {case.id: digest_case(case) for case in cases}, "window": window.model_dump(mode="json")}
     return run.perform(
-        "draw_data", "Pictures of the cases", inputs=inputs, make=make, code=(recipe.cases,), essential=False
+        "draw_data",
+        "Pictures of the cases",
+        inputs=inputs,
+        make=make,
+        code=(recipe.cases, figures.save_figure),
+        essential=False,
     )
 
 
@@ -83,7 +88,14 @@ def draw_exported(recipe: Recipe, run: Run) -> StageResult:
         return StageOutput(pictures={"figures/exported.png": f"{_FLOW} Long connections are orange."})
 
     inputs = _digest_forms(run, "exported")
-    return run.perform("draw_exported", "Picture of the exported graph", inputs=inputs, make=make, essential=False)
+    return run.perform(
+        "draw_exported",
+        "Picture of the exported graph",
+        inputs=inputs,
+        make=make,
+        code=(figures.save_figure,),
+        essential=False,
+    )
 
 
 def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
@@ -101,7 +113,14 @@ def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
         return StageOutput(pictures={picture: ""})
 
     inputs = _digest_forms(run, before, after)
-    return run.perform(f"draw_{name}", f"Ops, {before} and {after}", inputs=inputs, make=make, essential=False)
+    return run.perform(
+        f"draw_{name}",
+        f"Ops, {before} and {after}",
+        inputs=inputs,
+        make=make,
+        code=(figures.save_figure,),
+        essential=False,
+    )
 
 
 def draw_graph(recipe: Recipe, run: Run) -> StageResult:
@@ -118,7 +137,9 @@ def draw_graph(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {name: digest_file(run.require_file(name)) for name in (SIMPLIFIED, FINAL)}
     inputs["target"] = target.name
-    return run.perform("draw_graph", "Pictures of the graph", inputs=inputs, make=make, essential=False)
+    return run.perform(
+        "draw_graph", "Pictures of the graph", inputs=inputs, make=make, code=(figures.save_figure,), essential=False
+    )
 
 
 def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
@@ -134,7 +155,14 @@ def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
         figures.save_figure(figures.draw_sizes(sizes), folder / "figures/sizes.png")
         return StageOutput(pictures={"figures/sizes.png": ""})
 
-    return run.perform("draw_sizes", "Sizes of the model's files", inputs=sizes, make=make, essential=False)
+    return run.perform(
+        "draw_sizes",
+        "Sizes of the model's files",
+        inputs=sizes,
+        make=make,
+        code=(figures.save_figure,),
+        essential=False,
+    )
 
 
 def draw_parity(run: Run) -> StageResult:
@@ -146,7 +174,14 @@ def draw_parity(run: Run) -> StageResult:
         figures.save_figure(figures.draw_errors(rows, limits), folder / "figures/parity.png")
         return StageOutput(pictures={"figures/parity.png": ""})
 
-    return run.perform("draw_parity", "Errors and their limits", inputs={"rows": rows}, make=make, essential=False)
+    return run.perform(
+        "draw_parity",
+        "Errors and their limits",
+        inputs={"rows": rows},
+        make=make,
+        code=(figures.save_figure,),
+        essential=False,
+    )
 
 
 def draw_case_times(run: Run) -> StageResult:
@@ -163,7 +198,14 @@ def draw_case_times(run: Run) -> StageResult:
         figures.save_figure(figures.draw_case_times(seconds), folder / "figures/case_seconds.png")
         return StageOutput(pictures={"figures/case_seconds.png": ""})
 
-    return run.perform("draw_case_times", "Seconds of each case", inputs=seconds, make=make, essential=False)
+    return run.perform(
+        "draw_case_times",
+        "Seconds of each case",
+        inputs=seconds,
+        make=make,
+        code=(figures.save_figure,),
+        essential=False,
+    )
 
 
 def draw_scores(run: Run) -> StageResult:
@@ -178,7 +220,9 @@ def draw_scores(run: Run) -> StageResult:
         return StageOutput(pictures={"figures/scores.png": ""})
 
     inputs = {"scores": scores, "limits": limits}
-    return run.perform("draw_scores", "Picture of the scores", inputs=inputs, make=make, essential=False)
+    return run.perform(
+        "draw_scores", "Picture of the scores", inputs=inputs, make=make, code=(figures.save_figure,), essential=False
+    )
 
 
 def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageResult:
@@ -204,7 +248,9 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
         "labels": run_labels(recipe, run).names,
         "window": window.model_dump(mode="json"),
     }
-    return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe.cases,))
+    return run.perform(
+        "draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe.cases, figures.save_figure)
+    )
 
 
 def draw_times(run: Run) -> Path:

@@ -46,7 +46,7 @@ PASSIVE = {
 DYNAMIC = {
     # Imports helpers.devices.sessions.<runtime>_session, or names its file for a worker.
     "helpers.devices.open:session_file": ("helpers.devices.sessions",),
-    "helpers.devices.open:_open_here": ("helpers.devices.sessions",),
+    "helpers.devices.open:_open_session": ("helpers.devices.sessions",),
     # A program that another interpreter runs.
     "helpers.devices.worker.process:_CHILD": ("helpers.devices.worker.child",),
     "helpers.compile.magicmind:PROGRAM": ("helpers.compile.programs",),

@@ -106,7 +106,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
         "The source's own score",
         inputs=inputs,
         make=make,
-        code=(recipe.cases, recipe.preparation, recipe.scoring),
+        code=(recipe.model, recipe.cases, recipe.preparation, recipe.scoring),
     )
 
 

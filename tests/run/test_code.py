@@ -370,7 +370,7 @@ EXPLAINED = {
     "helpers.recipes:load": "the table next to it names module and class",
     "helpers.graph.surgery.base:Rewrite": "fills the registry that rewrite_named reads",
     "helpers.demo.brain:_FOLDER": "holds data, which ends up in files of cases",
-    "helpers.devices.worker.child:load_session_module": "runs in another interpreter, with the file that the device names",
+    "helpers.devices.worker.child:load_session_module": "another interpreter loads the session by its file",
 }
 _WORDS = {"import_module", "__import__", "__subclasses__", "__init_subclass__", "__file__"}
 

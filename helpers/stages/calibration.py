@@ -74,7 +74,7 @@ class Calibration(Protocol):
         """What decides the windows, as JSON; `cases` maps case ids to hashes."""
 
     def code(self) -> tuple[object, ...]:
-        """The parts of a recipe that make the windows."""
+        """The code that makes the windows, for a cache key."""
 
 
 class RunCalibration:
@@ -95,8 +95,8 @@ class RunCalibration:
         return calibration_inputs(self._recipe, self._run)
 
     def code(self) -> tuple[object, ...]:
-        """How cases are read and prepared."""
-        return self._recipe.cases, self._recipe.preparation
+        """How cases are read and prepared, and how windows are cut from them."""
+        return self, self._recipe.cases, self._recipe.preparation
 
 
 def write_calibration_cases(recipe: Recipe, run: Run) -> None:

@@ -28,7 +28,7 @@ def test_of_a_run_with_pictures(walk, recorder, tmp_path):
     [
         {"target": "onnxruntime"},
         {"target": "torch"},
-        {"precision": "int8", "parity_tolerance": 1.0},
+        pytest.param({"precision": "int8", "parity_tolerance": 1.0}, marks=pytest.mark.slow),
         {"target": "ascend310p3", "device_tool": "msame"},
     ],
     ids=str,
@@ -38,6 +38,7 @@ def test_of_other_targets(walk, recorder, tmp_path, given):
     assert recorder.missing() == {}
 
 
+@pytest.mark.slow
 def test_of_the_studies(walk, recorder, tmp_path):
     done = walk(tmp_path, until="compile", cases=["case_1"])
     study.study_precisions(done.recipe, done.run, always=True)

@@ -1,4 +1,4 @@
-"""Official weights and data: `fetch` brings them, `verify` says whether a data set is whole before any work."""
+"""Official weights and data: `fetch` downloads and unpacks them, `verify` checks a data set before any work."""
 
 from helpers.fetch.fetching import FetchedItem, FetchReport, fetch
 from helpers.fetch.verify import VerifyReport, verify

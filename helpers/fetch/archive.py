@@ -1,4 +1,4 @@
-"""Unpacks zip and tar archives that are not trusted: nothing leaves the folder, and all of it arrives or nothing."""
+"""Unpacks untrusted zip and tar archives: nothing is written outside the folder, and it is complete or absent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 import psutil
 
@@ -25,7 +26,7 @@ from helpers.fetch.download import explain_full_disk, refuse_small_disk
 
 _BLOCK = 1 << 20
 _MOST_MEMBERS = 2_000_000
-# Data sets of compressed volumes and images hardly shrink; text does, by a hundred at most.
+# Compressed volumes and images hardly shrink; text does, by a factor of a hundred at most.
 _MOST_EXPANSION = 200
 _ALWAYS_ALLOWED_BYTES = 1 << 30
 _DAMAGE = (
@@ -56,31 +57,31 @@ class _Member:
     path: PurePosixPath
     is_folder: bool
     n_bytes: int
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes]]
 
 
 def unpack(archive: Path, folder: Path) -> Unpacked:
     """Unpacks an archive so that `folder` appears complete or not at all.
 
-    A single folder at the archive's top that has the target's name is not repeated below it. Modes and owners
-    of the archive are dropped.
+    A single top folder in the archive that has the target's name is not repeated below it. The archive's file modes
+    and owners are dropped.
 
     Args:
         archive: a zip, tar, tar.gz, tar.bz2 or tar.xz file.
         folder: must not exist yet.
 
     Raises:
-        DataError: a name leads outside, a member is a link or a device, the archive is damaged, encrypted or
-            unbelievably large when unpacked, or `folder` exists.
-        ResourceError: the disk is too small.
+        DataError: a name leads outside, a member is a link or a device, the archive is damaged or encrypted, or
+            `folder` exists.
+        ResourceError: the archive expands implausibly, or the disk is too small.
     """
     if folder.exists():
-        raise DataError(f"{folder} exists already", remedy="Move it away to unpack again.")
+        raise DataError(f"{folder} already exists", remedy="Move it away to unpack again.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     with _explain_damage(archive), _open_members(archive) as members:
         n_bytes = _refuse_bomb(archive, members)
-        refuse_small_disk(folder.parent, n_bytes, f"what {archive.name} unpacks to")
+        refuse_small_disk(folder.parent, n_bytes, f"the contents of {archive.name}")
         prefix = f".{folder.name}.unpack-{os.getpid()}-"
         temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
@@ -99,53 +100,62 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
 def _open_members(archive: Path) -> Iterator[list[_Member]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
-            yield [_zip_member(opened, info) for info in opened.infolist() if not _is_clutter(info.filename)]
+            infos = [info for info in opened.infolist() if not _is_clutter(info.filename)]
+            yield [_zip_member(opened, info, archive) for info in infos]
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as opened:
             yield _tar_members(opened, archive)
     else:
-        raise DataError(f"{archive} is no zip or tar archive", remedy="Download it again.")
+        raise DataError(f"{archive} is not a zip or tar archive", remedy="Download it again.")
 
 
-def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> _Member:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refused(opened.filename, info.filename, "a link or a device")
+        raise _refused(archive, info.filename, "a link or a device")
     if info.flag_bits & 1:
-        raise _refused(opened.filename, info.filename, "an encrypted file")
-    path = _safe_path(opened.filename, info.filename)
-    return _Member(path, info.is_dir(), info.file_size, lambda: opened.open(info))
+        raise _refused(archive, info.filename, "an encrypted file")
+    path = _safe_path(archive, info.filename)
+    return _Member(path, info.is_dir(), info.file_size, partial(opened.open, info))
 
 
 def _tar_members(opened: tarfile.TarFile, archive: Path) -> list[_Member]:
-    members, total = [], 0
+    members: list[_Member] = []
+    total = 0
     for info in opened:
         if _is_clutter(info.name):
             continue
         if not (info.isfile() or info.isdir()):
             raise _refused(archive, info.name, "a link or a device")
         total += info.size
-        _refuse_size(archive, total, len(members))  # while listing: a compressed tar is read to its end for that
+        _refuse_size(archive, total, len(members))  # while listing: that already decompresses the whole tar
         path = _safe_path(archive, info.name)
-        members.append(_Member(path, info.isdir(), info.size, lambda info=info: opened.extractfile(info)))
+        members.append(_Member(path, info.isdir(), info.size, partial(_open_tar_member, opened, info)))
     return members
+
+
+def _open_tar_member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    stream = opened.extractfile(info)
+    if stream is None:  # only for links and devices, which are refused
+        raise tarfile.ReadError(f"{info.name} has no content")
+    return stream
 
 
 def _is_clutter(name: str) -> bool:
     return name.startswith("__MACOSX/") or PurePosixPath(name).name == ".DS_Store"
 
 
-def _safe_path(archive: str | Path, name: str) -> PurePosixPath:
+def _safe_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     drive = path.parts and path.parts[0].endswith(":")
     if path.is_absolute() or ".." in path.parts or drive or "\0" in name:
-        raise _refused(archive, name, "a path that leads out of the folder")
+        raise _refused(archive, name, "a path that leads outside the folder")
     return path
 
 
-def _refused(archive: str | Path, name: str, what: str) -> DataError:
+def _refused(archive: Path, name: str, what: str) -> DataError:
     return DataError(
-        f"{Path(archive).name} is refused, nothing was unpacked",
+        f"{archive.name} is refused, nothing was unpacked",
         received=f"{name!r}, {what}",
         expected="plain files and folders below one folder",
         remedy="Do not use this archive; get it from its official address.",
@@ -162,7 +172,7 @@ def _refuse_size(archive: Path, total_bytes: int, n_members: int) -> None:
     most = max(_ALWAYS_ALLOWED_BYTES, archive.stat().st_size * _MOST_EXPANSION)
     if total_bytes > most or n_members > _MOST_MEMBERS:
         raise ResourceError(
-            f"{archive.name} is refused, it unpacks to unbelievably much",
+            f"{archive.name} is refused, it expands implausibly",
             received=f"{total_bytes / 1e9:.1f} GB in {n_members} files from {archive.stat().st_size / 1e6:.1f} MB",
             expected=f"at most {most / 1e9:.1f} GB",
             remedy="Do not use this archive; get it from its official address.",
@@ -180,7 +190,7 @@ def _write_member(member: _Member, root: Path) -> None:
         while block := source.read(min(_BLOCK, left + 1)):
             left -= len(block)
             if left < 0:
-                raise zipfile.BadZipFile(f"{member.path} is larger than it says")
+                raise zipfile.BadZipFile(f"{member.path} is larger than declared")
             stream.write(block)
     if left:
         raise EOFError(f"{member.path} ends {left} bytes early")
@@ -192,7 +202,7 @@ def _content_of(temporary: Path, name: str) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    # A killed process cannot tidy up; the number in the name says whose folder it is.
+    # A killed process cannot tidy up; the number in the name is its process id.
     for leftover in folder.parent.glob(f".{folder.name}.unpack-*"):
         owner = leftover.name.removeprefix(f".{folder.name}.unpack-").split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
@@ -208,7 +218,7 @@ def _explain_damage(archive: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refused(archive, str(error.filename), "one name for a file and for a folder") from None
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # of broken data in gzip and bz2, and of a broken offset
+        if error.errno not in (None, errno.EINVAL):  # those two: broken data in gzip and bz2, a broken offset
             raise
         raise _damaged(archive, error) from None
 

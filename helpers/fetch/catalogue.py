@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from helpers.errors import ParameterError
 from helpers.params.paths import PARAMS_FOLDER
@@ -25,7 +25,7 @@ class _Entry(BaseModel):
 
 
 class Item(_Entry):
-    """One file to have: its address or the way to it, its digests, and what becomes of it."""
+    """One file: its address or the manual steps to get it, its digests, and the folder it is unpacked to."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     kind: Literal["weights", "data"]
@@ -48,21 +48,21 @@ class Item(_Entry):
     def _stays_inside(cls, value: str | None) -> str | None:
         path = PurePosixPath(value or "x")
         if path.is_absolute() or ".." in path.parts or "\\" in str(path) or not path.parts:
-            raise ValueError("is no path below the recipe's folder")
+            raise ValueError("is not a path below the recipe's folder")
         return value
 
     @field_validator("url", "named_at")
     @classmethod
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
-            raise ValueError("is no http or https address")
+            raise ValueError("is not an http or https address")
         return value
 
     @field_validator("md5", "sha256")
     @classmethod
-    def _is_digest(cls, value: str | None, info) -> str | None:
-        if value is not None and not _HEXADECIMAL[info.field_name].fullmatch(value):
-            raise ValueError(f"is no {info.field_name} in lower-case hexadecimal digits")
+    def _is_digest(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not _HEXADECIMAL[str(info.field_name)].fullmatch(value):
+            raise ValueError(f"is not a lower-case hexadecimal {info.field_name}")
         return value
 
     @model_validator(mode="after")
@@ -70,12 +70,12 @@ class Item(_Entry):
         if (self.url is None) != bool(self.manual):
             raise ValueError(f"{self.name} needs either a url or manual steps")
         if self.md5 is None and self.sha256 is None and "not published" not in self.digest_note:
-            raise ValueError(f"{self.name} has no digest, so digest_note has to say: not published")
+            raise ValueError(f"{self.name} has no digest, so digest_note must contain: not published")
         return self
 
 
 class Disk(_Entry):
-    """Disk in GB (1e9 bytes) for a recipe's official weights and data, and what the source's way takes."""
+    """Disk in GB (1e9 bytes) for a recipe's official weights and data, here and in the source's own pipeline."""
 
     download_gb: float = Field(gt=0)
     unpacked_gb: float = Field(gt=0)
@@ -85,7 +85,7 @@ class Disk(_Entry):
 
 
 class Sources(_Entry):
-    """What one recipe needs."""
+    """The files and the disk that one recipe needs."""
 
     disk: Disk
     items: list[Item] = Field(min_length=1)
@@ -99,7 +99,7 @@ class Sources(_Entry):
 
 
 class Catalogue(_Entry):
-    """All recipes' sources."""
+    """The sources of all recipes."""
 
     version: Literal[1]
     recipes: dict[str, Sources]
@@ -109,7 +109,7 @@ def load_catalogue(path: str | Path = DEFAULT_CATALOGUE) -> Catalogue:
     """Reads and checks a catalogue.
 
     Raises:
-        ParameterError: it is missing, no YAML, or an entry is incomplete or contradicts itself.
+        ParameterError: it is missing or not valid YAML, or an entry is incomplete or contradicts itself.
     """
     path = Path(path)
     try:
@@ -122,7 +122,7 @@ def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
     """The sources of one recipe.
 
     Raises:
-        ParameterError: the catalogue does not know the recipe; the nearest name is given.
+        ParameterError: the recipe is not in the catalogue; the message has the nearest name.
     """
     if recipe not in catalogue.recipes:
         raise unknown_name_error("recipe", recipe, catalogue.recipes)
@@ -130,7 +130,7 @@ def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
 
 
 def pick_items(sources: Sources, only: Iterable[str] = ()) -> list[Item]:
-    """The items to have: all, or those of the named kinds (`weights`, `data`) and names.
+    """The selected items: all, or those of the given kinds (`weights`, `data`) and names.
 
     Raises:
         ParameterError: a name is neither a kind nor an item.

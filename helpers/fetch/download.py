@@ -1,4 +1,8 @@
-"""Downloads one file: resumed where it stopped, checked while it streams, whole or not there."""
+"""Downloads one file: resumed where it stopped, checked while it streams, complete or absent.
+
+Bytes go to `<target>.part`; `<target>.part.json` records the server's file that they belong to, so that a later call
+continues and never joins two different files.
+"""
 
 from __future__ import annotations
 
@@ -16,57 +20,313 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from helpers.errors import DataError, ResourceError
 from helpers.run import atomic
 
 _RESERVE_BYTES = 64 << 20
-_REMEDY = "Free space or choose a destination on another disk, then fetch again."
+_NETWORK_BLOCK = 1 << 18
+_DISK_BLOCK = 1 << 20
+_SECONDS_BETWEEN_LINES = 5.0
+_AGENT = "segmentation-cookbook"
+_WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
+_FULL_DISK = "Free space or choose a destination on another disk, then fetch again."
+_NOT_KEPT = "It was not kept. Fetch it again; if that repeats, the file at the address has changed."
+_LOG = logging.getLogger("cookbook")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The expected digests by name (`md5`, `sha256`) and size of a file, as far as they are known."""
+
+    digests: Mapping[str, str]
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A finished download: the bytes transferred by this call, the offset it resumed from, the digests."""
+
+    path: Path
+    transferred_bytes: int
+    resumed_from_bytes: int
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """The time-out of a response, the attempts without progress before giving up, and the pause between them."""
+
+    timeout_s: float = 30.0
+    attempts: int = 5
+    pause_s: float = 1.0
+
+
+class RetryableError(Exception):
+    """A fault that may be temporary: a dropped connection, a time-out, a busy server."""
+
+
+class StaleRangeError(RetryableError):
+    """The server does not offer the requested range: the download has to start over."""
+
+
+def download(url: str, target: Path, wanted: Wanted, patience: Patience | None = None) -> Download:
+    """Downloads to `target` by way of `<target>.part`, which a later call resumes.
+
+    Raises:
+        DataError: the address cannot be downloaded, or the file is not the expected one and was not kept.
+        ResourceError: the disk is too small; the bytes so far are kept.
+    """
+    refuse_other_schemes(url)
+    patience = patience or Patience()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    session = _Session(url, target, wanted, patience)
+    failures, furthest = 0, session.partial.size()
+    while True:
+        try:
+            session.continue_download()
+            return session.finish()
+        except RetryableError as error:
+            failures = 0 if session.partial.size() > furthest else failures + 1
+            furthest = max(furthest, session.partial.size())
+            if failures >= patience.attempts:
+                raise DataError(
+                    f"cannot download {url}",
+                    received=f"{error}, without progress in {patience.attempts} attempts",
+                    remedy=f"Fetch again later: {session.partial.size()} bytes are kept and will be resumed.",
+                ) from None
+            _LOG.warning("%s: %s; trying again", target.name, error)
+            time.sleep(patience.pause_s * 2 ** max(failures - 1, 0))
+
+
+def check_file(path: Path, wanted: Wanted) -> dict[str, str]:
+    """Compares a file with the expected digests and size, and returns its digests; the file is left alone.
+
+    Raises:
+        DataError: size or digest differ.
+    """
+    found = hash_file(path)
+    _refuse_wrong(path, path.stat().st_size, found, wanted, "Move it away and fetch it again.")
+    return found
+
+
+def hash_file(path: Path) -> dict[str, str]:
+    """MD5 and SHA-256 of a file, read once."""
+    hashes = Hashes()
+    with open(path, "rb") as stream:
+        while block := stream.read(_DISK_BLOCK):
+            hashes.update(block)
+    return hashes.values()
 
 
 def refuse_small_disk(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raises a ResourceError when a folder's disk has no room for the bytes that are about to be written."""
+    """Raises a ResourceError if the disk of a folder has no room for the bytes about to be written."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes + _RESERVE_BYTES:
         raise ResourceError(
             f"the disk of {folder} is too small for {what}",
             received=f"{free / 1e9:.2f} GB free",
             expected=f"{(needed_bytes + _RESERVE_BYTES) / 1e9:.2f} GB",
-            remedy=_REMEDY,
+            remedy=_FULL_DISK,
         )
 
 
 def explain_full_disk(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Turns "no space left" into a ResourceError that says where."""
-    return atomic.explain_full_disk(path, _REMEDY)
+    """Turns "no space left" into a ResourceError that names the place."""
+    return atomic.explain_full_disk(path, _FULL_DISK)
 
 
-_AGENT = "segmentation-cookbook"
-_WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
+class _Session:
+    """One call of `download`: its partial file, and the digests of the bytes that it has seen."""
+
+    def __init__(self, url: str, target: Path, wanted: Wanted, patience: Patience):
+        self.url, self.target, self.wanted, self.patience = url, target, wanted, patience
+        self.partial = Partial(target)
+        self.transferred = 0
+        self._resumed_from = 0
+        self._hashes: Hashes | None = None  # None: not read yet
+
+    def continue_download(self) -> None:
+        known = self.partial.server_file()
+        start = self.partial.size()
+        if known and known.url == self.url and start == known.size_bytes:
+            return
+        headers = {"Accept-Encoding": "identity"}
+        if known and self._may_resume(known):
+            headers["Range"] = f"bytes={start}-"
+            if validator := known.validator():
+                headers["If-Range"] = validator
+        try:
+            with open_url(self.url, headers, self.patience.timeout_s) as response:
+                offered, hashes = self._position(response, known, start)
+                self._receive(response, offered, hashes)
+        except StaleRangeError:
+            self.partial.remove()
+            raise
+
+    def _position(
+        self, response: http.client.HTTPResponse, known: ServerFile | None, start: int
+    ) -> tuple[ServerFile, Hashes]:
+        """The file that the response is about, and the hashes of the bytes before it."""
+        offered = _describe(self.url, response)
+        if response.status == 200:
+            if start:
+                _LOG.warning("%s: starting over: the file has changed, or the server cannot resume", self.target.name)
+            refuse_web_page(response, self.url)
+            self.partial.begin(offered)
+            self._resumed_from, hashes = 0, Hashes()
+        elif _continues(response, start) and offered == known:
+            self._resumed_from = self._resumed_from or start
+            hashes = self._hashes or self.partial.hashes()
+        else:
+            raise StaleRangeError(f"the server no longer offers bytes from {start}")
+        self._hashes = hashes
+        return offered, hashes
+
+    def _may_resume(self, known: ServerFile) -> bool:
+        # Without a validator only a digest can detect a mixture of two files.
+        return known.url == self.url and bool(known.validator() or self.wanted.digests)
+
+    def _receive(self, response: http.client.HTTPResponse, offered: ServerFile, hashes: Hashes) -> None:
+        total = offered.size_bytes
+        if total and self.wanted.size_bytes and total != self.wanted.size_bytes:
+            self.partial.remove()
+            raise _wrong(self.target, f"{total} bytes", f"{self.wanted.size_bytes} bytes", _NOT_KEPT)
+        have = self.partial.size()
+        most = total or self.wanted.size_bytes
+        if most:
+            refuse_small_disk(self.target.parent, most - have, self.target.name)
+        progress = _Progress(self.target.name, have, most)
+        with explain_full_disk(self.partial.path), open(self.partial.path, "ab") as stream:
+            while block := _read(response):
+                stream.write(block)
+                hashes.update(block)
+                self.transferred += len(block)
+                have += len(block)
+                progress.show(have)
+                if most and have > most:
+                    break
+        if most and have < most:
+            raise RetryableError(f"the connection broke at {have} of {most} bytes")
+
+    def finish(self) -> Download:
+        found = (self._hashes or self.partial.hashes()).values()
+        try:
+            _refuse_wrong(self.target, self.partial.size(), found, self.wanted, _NOT_KEPT)
+        except DataError:
+            self.partial.remove()
+            raise
+        self.partial.become(self.target)
+        _LOG.info("%s: complete, sha256 %s", self.target.name, found["sha256"])
+        return Download(self.target, self.transferred, self._resumed_from, found)
 
 
-class RetryableError(Exception):
-    """A fault that may be gone in a moment: a dropped line, a time-out, a busy server."""
+class _Progress:
+    def __init__(self, name: str, have: int, total: int | None):
+        self._name, self._start, self._total = name, have, total
+        self._began = self._shown = time.monotonic()
+
+    def show(self, have: int) -> None:
+        now = time.monotonic()
+        if now - self._shown < _SECONDS_BETWEEN_LINES:
+            return
+        self._shown = now
+        speed = (have - self._start) / (now - self._began) / 1e6
+        share = f" of {self._total / 1e6:.1f} MB ({have / self._total:.0%})" if self._total else " MB"
+        _LOG.info("%s: %.1f%s, %.1f MB/s", self._name, have / 1e6, share, speed)
 
 
-class StaleRangeError(RetryableError):
-    """The server does not have the range that was asked for: only a new start can help."""
+@dataclass(frozen=True)
+class ServerFile:
+    """A server's description of its file; a later response that differs is about another file."""
+
+    url: str
+    size_bytes: int | None
+    etag: str | None
+    last_modified: str | None
+
+    def validator(self) -> str | None:
+        """The value of an If-Range header: a strong ETag, else the date, else None."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+
+class Partial:
+    """The bytes so far in `<target>.part`, and the server's file that they belong to in `<target>.part.json`."""
+
+    def __init__(self, target: Path):
+        self.path = target.with_name(target.name + ".part")
+        self._record = target.with_name(target.name + ".part.json")
+
+    def server_file(self) -> ServerFile | None:
+        """The file that the bytes belong to, or None if there are none or it is unknown."""
+        try:
+            return ServerFile(**json.loads(self._record.read_text(encoding="utf-8"))) if self.size() else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def begin(self, server_file: ServerFile) -> None:
+        """Drops the bytes so far and records the file that the next ones belong to."""
+        self._record.write_text(json.dumps(asdict(server_file)), encoding="utf-8")
+        self.path.write_bytes(b"")
+
+    def hashes(self) -> Hashes:
+        """MD5 and SHA-256 of the bytes so far, ready for more."""
+        hashes = Hashes()
+        if self.path.exists():
+            with open(self.path, "rb") as stream:
+                while block := stream.read(_DISK_BLOCK):
+                    hashes.update(block)
+        return hashes
+
+    def remove(self) -> None:
+        """Removes the bytes and the record."""
+        self.path.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
+
+    def become(self, target: Path) -> None:
+        """Renames the bytes to the target, in one step."""
+        self.path.replace(target)
+        self._record.unlink(missing_ok=True)
+
+
+class Hashes:
+    """MD5 and SHA-256 of one stream."""
+
+    def __init__(self) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+
+    def update(self, block: bytes) -> None:
+        """Adds the next bytes."""
+        self._md5.update(block)
+        self._sha256.update(block)
+
+    def values(self) -> dict[str, str]:
+        """Both digests in hexadecimal digits, by name."""
+        return {"md5": self._md5.hexdigest(), "sha256": self._sha256.hexdigest()}
 
 
 def refuse_other_schemes(url: str) -> None:
-    """Raises a DataError for anything but http and https (no file, ftp or data address)."""
+    """Raises a DataError for any address but http and https (file, ftp, data)."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise DataError(f"cannot download {url}", expected="an http or https address")
 
 
 def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client.HTTPResponse:
-    """Sends a GET and returns the response; proxies of the environment are used.
+    """Sends a GET request and returns the response, through the proxies of the environment.
 
     Raises:
-        RetryableError: the line or the server failed in a way that may pass.
-        DataError: the server refused, or leads to another kind of address.
+        RetryableError: the connection or the server failed in a way that may be temporary.
+        DataError: the server refused, or redirects to another kind of address.
     """
     refuse_other_schemes(url)
     request = urllib.request.Request(url, headers={"User-Agent": _AGENT, **headers})  # noqa: S310 - checked
@@ -84,7 +344,7 @@ def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client
             raise DataError(
                 f"{url} cannot be trusted",
                 received=error.reason.verify_message,
-                remedy="Check this machine's clock and certificates, or the proxy in between.",
+                remedy="Check the clock and the certificates of this machine, or the proxy.",
             ) from None
         raise RetryableError(f"no connection ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
@@ -92,19 +352,31 @@ def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client
 
 
 def refuse_web_page(response: http.client.HTTPResponse, url: str) -> None:
-    """Raises a DataError when a page came in place of a file: a login, a notice, a virus warning."""
+    """Raises a DataError if a web page came instead of a file: a login, a notice, a virus warning."""
     if response.headers.get_content_type() == "text/html":
         raise DataError(
-            f"{url} answers with a web page instead of the file",
-            remedy="Open it in a browser, download the file there and put it in its place.",
+            f"{url} returned a web page instead of the file",
+            remedy="Download the file in a browser and put it in place.",
         )
 
 
 class _WebRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, request, stream, code, message, headers, new_url):
+    """Follows redirects to web addresses, but not from https to http."""
+
+    def redirect_request(
+        self,
+        request: urllib.request.Request,
+        stream: IO[bytes],
+        code: int,
+        message: str,
+        headers: http.client.HTTPMessage,
+        new_url: str,
+    ) -> urllib.request.Request | None:
         refuse_other_schemes(new_url)
         if urlsplit(request.full_url).scheme == "https" and urlsplit(new_url).scheme == "http":
-            raise DataError(f"{request.full_url} leads to an unprotected address", received=new_url, expected="https")
+            raise DataError(
+                f"{request.full_url} redirects to an unencrypted address", received=new_url, expected="https"
+            )
         return super().redirect_request(request, stream, code, message, headers, new_url)
 
 
@@ -126,10 +398,10 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> DataError:
     remedies = {
-        401: "It asks for a login: download it in a browser and put it in its place.",
-        403: "It asks for a login or no longer serves everyone: download it in a browser.",
-        404: "The file was moved: look for it at the project's page and correct the catalogue.",
-        410: "The file was removed: look for it at the project's page and correct the catalogue.",
+        401: "A login is required: download it in a browser and put it in place.",
+        403: "A login is required, or access was restricted: download it in a browser.",
+        404: "The file was moved: find it on the project's page and correct the catalogue.",
+        410: "The file was removed: find it on the project's page and correct the catalogue.",
     }
     return DataError(
         f"cannot download {url}",
@@ -138,265 +410,11 @@ def _refusal(url: str, error: urllib.error.HTTPError) -> DataError:
     )
 
 
-_BLOCK_partial = 1 << 20
-
-
-@dataclass(frozen=True)
-class ServerFile:
-    """What a server says about its file; a later answer that differs is about another file."""
-
-    url: str
-    size_bytes: int | None
-    etag: str | None
-    last_modified: str | None
-
-    def validator(self) -> str | None:
-        """What an If-Range header may hold: a strong ETag, else the date, else nothing."""
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
-
-
-class Partial:
-    """`<target>.part` with its bytes, and `<target>.part.json` with the server's file that they came from."""
-
-    def __init__(self, target: Path):
-        self.path = target.with_name(target.name + ".part")
-        self._note = target.with_name(target.name + ".part.json")
-
-    def server_file(self) -> ServerFile | None:
-        """The file that the bytes belong to, or None when there are none or that is not known."""
-        try:
-            return ServerFile(**json.loads(self._note.read_text(encoding="utf-8"))) if self.size() else None
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def size(self) -> int:
-        """Bytes so far."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def begin(self, server_file: ServerFile) -> None:
-        """Forgets the bytes so far and notes which file the next ones belong to."""
-        self._note.write_text(json.dumps(asdict(server_file)), encoding="utf-8")
-        self.path.write_bytes(b"")
-
-    def hashes(self) -> Hashes:
-        """MD5 and SHA-256 of the bytes so far, to be continued."""
-        hashes = Hashes()
-        if self.path.exists():
-            with open(self.path, "rb") as stream:
-                while block := stream.read(_BLOCK_partial):
-                    hashes.update(block)
-        return hashes
-
-    def remove(self) -> None:
-        """Removes the bytes and the note."""
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def become(self, target: Path) -> None:
-        """Takes the target's name, in one step."""
-        self.path.replace(target)
-        self._note.unlink(missing_ok=True)
-
-
-class Hashes:
-    """MD5 and SHA-256 of a stream, side by side."""
-
-    def __init__(self) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha256 = hashlib.sha256()
-
-    def update(self, block: bytes) -> None:
-        """Adds the next bytes."""
-        self._md5.update(block)
-        self._sha256.update(block)
-
-    def values(self) -> dict[str, str]:
-        """Both digests in hexadecimal digits, by name."""
-        return {"md5": self._md5.hexdigest(), "sha256": self._sha256.hexdigest()}
-
-
-def hash_file(path: Path) -> dict[str, str]:
-    """MD5 and SHA-256 of a file, read once."""
-    hashes = Hashes()
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK_partial):
-            hashes.update(block)
-    return hashes.values()
-
-
-_LOG = logging.getLogger("cookbook")
-_BLOCK = 1 << 18
-_SECONDS_BETWEEN_LINES = 5.0
-_NOT_KEPT = "It was not kept. Fetch it again; if that repeats, the file at the address has changed."
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a download has to be: digests by name (`md5`, `sha256`) and size, as far as they are known."""
-
-    digests: Mapping[str, str]
-    size_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Download:
-    """A finished download: how many bytes came over the line this time, from where it went on, its digests."""
-
-    path: Path
-    transferred_bytes: int
-    resumed_from_bytes: int
-    digests: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for an answer, and how often to try again without a single byte gained."""
-
-    timeout_s: float = 30.0
-    attempts: int = 5
-    pause_s: float = 1.0
-
-
-def download(url: str, target: Path, wanted: Wanted, patience: Patience | None = None) -> Download:
-    """Downloads to `target`, by way of `<target>.part`, which a later call goes on with.
-
-    Raises:
-        DataError: the address cannot be had, or what came is not what was wanted; then nothing is kept.
-        ResourceError: the disk is too small; what came so far is kept.
-    """
-    refuse_other_schemes(url)
-    patience = patience or Patience()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    session = _Session(url, target, wanted, patience)
-    failures, furthest = 0, session.partial.size()
-    while True:
-        try:
-            session.continue_download()
-            return session.finish()
-        except RetryableError as error:
-            failures = 0 if session.partial.size() > furthest else failures + 1
-            furthest = max(furthest, session.partial.size())
-            if failures >= patience.attempts:
-                raise DataError(
-                    f"cannot download {url}",
-                    received=f"{error}, without a byte gained in {patience.attempts} attempts",
-                    remedy=f"Fetch again later: {session.partial.size()} bytes are kept and not fetched twice.",
-                ) from None
-            _LOG.warning("%s: %s; trying again", target.name, error)
-            time.sleep(patience.pause_s * 2 ** max(failures - 1, 0))
-
-
-def check_file(path: Path, wanted: Wanted) -> dict[str, str]:
-    """Compares a file with what it has to be, and returns its digests; the file stays as it is.
-
-    Raises:
-        DataError: size or digest differ.
-    """
-    found = hash_file(path)
-    _refuse_wrong(path, path.stat().st_size, found, wanted, "Move it away and fetch it again.")
-    return found
-
-
-class _Session:
-    def __init__(self, url: str, target: Path, wanted: Wanted, patience: Patience):
-        self.url, self.target, self.wanted, self.patience = url, target, wanted, patience
-        self.partial = Partial(target)
-        self.transferred = 0
-        self._resumed_from = 0
-        self._hashes: Hashes | None = None
-
-    def continue_download(self) -> None:
-        known = self.partial.server_file()
-        start = self.partial.size()
-        if known and known.url == self.url and start == known.size_bytes:
-            return
-        headers = {"Accept-Encoding": "identity"}
-        if known and self._may_go_on(known):
-            headers["Range"] = f"bytes={start}-"
-            if known.validator():
-                headers["If-Range"] = known.validator()
-        try:
-            with open_url(self.url, headers, self.patience.timeout_s) as response:
-                self._receive(response, self._place(response, known, start))
-        except StaleRangeError:
-            self.partial.remove()
-            raise
-
-    def _place(self, response: http.client.HTTPResponse, known: ServerFile | None, start: int) -> ServerFile:
-        offered = _describe(self.url, response)
-        if response.status == 200:
-            if start:
-                _LOG.warning("%s: from the start: another file, or it cannot be resumed", self.target.name)
-            refuse_web_page(response, self.url)
-            self.partial.begin(offered)
-            self._resumed_from, self._hashes = 0, Hashes()
-        elif _goes_on(response, start) and offered == known:
-            self._resumed_from = self._resumed_from or start
-            self._hashes = self._hashes or self.partial.hashes()
-        else:
-            raise StaleRangeError(f"the server no longer offers the bytes from {start} on")
-        return offered
-
-    def _may_go_on(self, known: ServerFile) -> bool:
-        # Without a validator only a digest could tell a mixture of two files from one.
-        return known.url == self.url and bool(known.validator() or self.wanted.digests)
-
-    def _receive(self, response: http.client.HTTPResponse, offered: ServerFile) -> None:
-        total = offered.size_bytes
-        if total and self.wanted.size_bytes and total != self.wanted.size_bytes:
-            self.partial.remove()
-            raise _wrong(self.target, f"{total} bytes", f"{self.wanted.size_bytes} bytes", _NOT_KEPT)
-        have = self.partial.size()
-        most = total or self.wanted.size_bytes
-        if most:
-            refuse_small_disk(self.target.parent, most - have, self.target.name)
-        progress = _Progress(self.target.name, have, most)
-        with explain_full_disk(self.partial.path), open(self.partial.path, "ab") as stream:
-            while block := _read(response):
-                stream.write(block)
-                self._hashes.update(block)
-                self.transferred += len(block)
-                have += len(block)
-                progress.show(have)
-                if most and have > most:
-                    break
-        if most and have < most:
-            raise RetryableError(f"the line broke at {have} of {most} bytes")
-
-    def finish(self) -> Download:
-        found = (self._hashes or self.partial.hashes()).values()
-        try:
-            _refuse_wrong(self.target, self.partial.size(), found, self.wanted, _NOT_KEPT)
-        except DataError:
-            self.partial.remove()
-            raise
-        self.partial.become(self.target)
-        _LOG.info("%s: whole, sha256 %s", self.target.name, found["sha256"])
-        return Download(self.target, self.transferred, self._resumed_from, found)
-
-
-class _Progress:
-    def __init__(self, name: str, have: int, total: int | None):
-        self._name, self._start, self._total = name, have, total
-        self._began = self._shown = time.monotonic()
-
-    def show(self, have: int) -> None:
-        now = time.monotonic()
-        if now - self._shown < _SECONDS_BETWEEN_LINES:
-            return
-        self._shown = now
-        speed = (have - self._start) / (now - self._began) / 1e6
-        share = f" of {self._total / 1e6:.1f} MB ({have / self._total:.0%})" if self._total else " MB"
-        _LOG.info("%s: %.1f%s, %.1f MB/s", self._name, have / 1e6, share, speed)
-
-
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read(_BLOCK)
+        return response.read(_NETWORK_BLOCK)
     except (OSError, http.client.HTTPException) as error:
-        raise RetryableError(f"the line broke ({error or type(error).__name__})") from None
+        raise RetryableError(f"the connection broke ({error or type(error).__name__})") from None
 
 
 def _describe(url: str, response: http.client.HTTPResponse) -> ServerFile:
@@ -406,7 +424,7 @@ def _describe(url: str, response: http.client.HTTPResponse) -> ServerFile:
     return ServerFile(url, size, response.headers.get("ETag"), response.headers.get("Last-Modified"))
 
 
-def _goes_on(response: http.client.HTTPResponse, start: int) -> bool:
+def _continues(response: http.client.HTTPResponse, start: int) -> bool:
     content_range = response.headers.get("Content-Range", "")
     return response.status == 206 and start > 0 and content_range.startswith(f"bytes {start}-")
 
@@ -420,4 +438,4 @@ def _refuse_wrong(path: Path, size: int, found: Mapping[str, str], wanted: Wante
 
 
 def _wrong(path: Path, received: str, expected: str, remedy: str) -> DataError:
-    return DataError(f"{path.name} is not the file it should be", received=received, expected=expected, remedy=remedy)
+    return DataError(f"{path.name} is not the expected file", received=received, expected=expected, remedy=remedy)

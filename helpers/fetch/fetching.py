@@ -1,4 +1,4 @@
-"""Fetches a recipe's official weights and data: what is there is checked, what is not is downloaded or explained."""
+"""Fetches a recipe's official weights and data: present files are checked, missing ones downloaded or explained."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from helpers.fetch.download import Patience, Wanted, check_file, download, refus
 
 _LOG = logging.getLogger("cookbook")
 
-State = Literal["downloaded", "already there", "needs you", "failed"]
+State = Literal["downloaded", "already present", "manual download", "failed"]
 
 
 @dataclass(frozen=True)
 class FetchedItem:
-    """What became of one item; `path` is where it lies, or where it has to be put."""
+    """The outcome for one item; `path` is where it is, or where it has to be put."""
 
     name: str
     state: State
@@ -31,8 +31,8 @@ class FetchedItem:
 
     @property
     def ok(self) -> bool:
-        """Whether the item is there and is what it should be."""
-        return self.state in ("downloaded", "already there")
+        """Whether the item is present and correct."""
+        return self.state in ("downloaded", "already present")
 
     def __str__(self) -> str:
         return f"{'✓' if self.ok else '✗'} {self.name}: {self.state}, {self.figure}"
@@ -40,7 +40,7 @@ class FetchedItem:
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What became of a recipe's items, and what disk they take."""
+    """The outcome for all items of a recipe, and the disk they take."""
 
     recipe: str
     destination: Path
@@ -49,16 +49,16 @@ class FetchReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every item is there."""
+        """Whether every item is present and correct."""
         return all(item.ok for item in self.items)
 
     def __str__(self) -> str:
         there = sum(item.ok for item in self.items)
         disk = (
             f"  disk: {self.disk.download_gb:g} GB to download, {self.disk.unpacked_gb:g} GB unpacked, "
-            f"{self.disk.our_run_gb:g} GB for a run; the source's way: {self.disk.source_pipeline}"
+            f"{self.disk.our_run_gb:g} GB for a run; the source's own pipeline: {self.disk.source_pipeline}"
         )
-        head = f"{self.recipe} in {self.destination}: {there} of {len(self.items)} there"
+        head = f"{self.recipe} in {self.destination}: {there} of {len(self.items)} present"
         return "\n".join([head, disk, *(f"  {item}" for item in self.items)])
 
 
@@ -71,18 +71,17 @@ def fetch(
     keep_archives: bool = False,
     patience: Patience | None = None,
 ) -> FetchReport:
-    """Brings a recipe's weights and data into a folder, and checks them.
+    """Downloads a recipe's weights and data into a folder, checks and unpacks them.
 
-    A failed item does not stop the others; it is in the report with its reason. Calling again goes on where the
-    last call stopped.
+    A failed item does not stop the others; the report has its reason. A second call resumes where the first stopped.
 
     Args:
         recipe: name of the recipe.
         destination: the recipe's own folder; the files and folders of the catalogue appear directly in it.
         catalogue: a file like `params/sources.yaml`.
-        only: `weights`, `data` or names of items; all when empty.
-        keep_archives: keep a downloaded archive after unpacking; one put there by hand is always kept.
-        patience: time-out, attempts and pause.
+        only: `weights`, `data` or names of items; empty for all.
+        keep_archives: keep downloaded archives after unpacking; one that was put there by hand is always kept.
+        patience: time-out, attempts and pause of a download.
 
     Raises:
         ParameterError: the recipe or an item is not in the catalogue, or the catalogue is wrong.
@@ -103,7 +102,7 @@ def fetch(
 
 
 def wanted_of(item: Item) -> Wanted:
-    """The digests and the size that the catalogue knows of an item."""
+    """The digests and the size of an item, as far as the catalogue has them."""
     digests = {name: value for name in ("md5", "sha256") if (value := getattr(item, name))}
     return Wanted(digests, item.size_bytes)
 
@@ -112,16 +111,16 @@ def _fetch_item(item: Item, destination: Path, keep: bool, patience: Patience | 
     file = destination / item.file
     folder = destination / item.folder if item.folder else None
     if folder and folder.exists():
-        return FetchedItem(item.name, "already there", folder, f"unpacked in {folder}")
+        return FetchedItem(item.name, "already present", folder, f"unpacked in {folder}")
     if file.exists():
         digests = check_file(file, wanted_of(item))
-        return _finish(item, file, folder, "already there", 0, digests)
+        return _finish(item, file, folder, "already present", 0, digests)
     if item.url is None:
-        return FetchedItem(item.name, "needs you", file, _steps(item, file))
+        return FetchedItem(item.name, "manual download", file, _steps(item, file))
     if folder and item.size_bytes:
         part_bytes = file.with_name(file.name + ".part")
         had = part_bytes.stat().st_size if part_bytes.exists() else 0
-        refuse_small_disk(destination, 2 * item.size_bytes - had, f"{item.file} and what it unpacks to")
+        refuse_small_disk(destination, 2 * item.size_bytes - had, f"{item.file} and its contents")
     got = download(item.url, file, wanted_of(item), patience)
     result = _finish(item, file, folder, "downloaded", got.transferred_bytes, got.digests)
     if folder and not keep:

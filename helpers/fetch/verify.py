@@ -1,4 +1,4 @@
-"""Says whether a recipe's data set, and the weights beside it, are whole before any work is spent on them."""
+"""Checks a recipe's data set, and the weights next to it, before any work is spent on them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,100 @@ from helpers.fetch.download import check_file
 from helpers.fetch.fetching import wanted_of
 from helpers.run.result import Check
 
+_SECONDS_BETWEEN_LINES = 5.0
+_LOG = logging.getLogger("cookbook")
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The checks of a data set, and every problem found, one line each."""
+
+    recipe: str
+    root: Path
+    n_cases: int
+    checks: tuple[Check, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        head = f"{self.recipe} in {self.root}: {'complete' if self.ok else _count(len(self.problems), 'problem')}"
+        lines = [f"  {check}" for check in self.checks] + [f"    ✗ {line}" for line in self.problems]
+        return "\n".join([head, *lines])
+
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """A case that was looked at, and what is wrong with it."""
+    """A case and its problems, one line each."""
 
     name: str
     problems: tuple[str, ...]
+
+
+def verify(recipe: str, root: Path, *, catalogue: Path = DEFAULT_CATALOGUE) -> VerifyReport:
+    """Checks a data set in its publisher's layout, and the weights files next to it.
+
+    Every file is read to its end, so that a truncated one is found here and not hours into a run.
+
+    Args:
+        recipe: name of the recipe.
+        root: the folder that `fetch` filled, or the data set's own folder.
+        catalogue: a file like `params/sources.yaml`, for the digests of the weights.
+
+    Raises:
+        ParameterError: the recipe is not in the catalogue or its layout is unknown, or `root` is not a folder.
+    """
+    items = find_sources(load_catalogue(catalogue), recipe).items
+    root = Path(root)
+    if recipe not in LAYOUTS:
+        raise ParameterError(f"the layout of {recipe} is unknown", expected=", ".join(LAYOUTS))
+    if not root.is_dir():
+        raise ParameterError(f"{root} is not a folder", expected="a data set's folder", remedy="Fetch it first.")
+    n_cases, problems = _check_cases(recipe, root)
+    official = next((item.cases for item in items if item.cases), None)
+    figure = f"{n_cases} checked, {_count(len(problems), 'problem')}"
+    if official and n_cases != official:
+        figure += f" (the official set has {official})"
+    checks = [Check("cases", not problems, figure)]
+    for item in items:
+        if item.kind == "weights" and (root / item.file).is_file():
+            check, line = _check_weights(item, root / item.file)
+            checks.append(check)
+            problems += [line] if line else []
+    report = VerifyReport(recipe, root, n_cases, tuple(checks), tuple(problems))
+    _LOG.info("%s", report)
+    return report
+
+
+def _check_cases(recipe: str, root: Path) -> tuple[int, list[str]]:
+    n_cases, shown = 0, time.monotonic()
+    problems: list[str] = []
+    try:
+        for case in LAYOUTS[recipe](root):
+            n_cases += 1
+            problems += case.problems
+            if time.monotonic() - shown > _SECONDS_BETWEEN_LINES:
+                shown = time.monotonic()
+                _LOG.info("%s: %d cases checked, %s", recipe, n_cases, _count(len(problems), "problem"))
+    except DataError as error:
+        problems.append(error.line())
+    return n_cases, problems
+
+
+def _check_weights(item: Item, path: Path) -> tuple[Check, str | None]:
+    from helpers.networks.checkpoint import load_state_dict
+
+    try:
+        digests = check_file(path, wanted_of(item))
+        figure = f"sha256 {digests['sha256']}"
+        if item.folder is None:
+            figure = f"{len(load_state_dict(path)[0])} tensors, {figure}"
+    except CookbookError as error:
+        return Check(item.name, False, f"{path.name} cannot be used"), error.line()
+    return Check(item.name, True, figure), None
 
 
 def check_brats(root: Path) -> Iterator[CheckedCase]:
@@ -58,7 +145,7 @@ def check_carvana(root: Path) -> Iterator[CheckedCase]:
     """Carvana: each photograph has a mask of its size, each mask a photograph, all readable.
 
     Raises:
-        DataError: there is no photograph below `root`.
+        DataError: there are no photographs below `root`.
     """
     from helpers.data import carvana
 
@@ -80,7 +167,7 @@ def check_voc(root: Path) -> Iterator[CheckedCase]:
     """VOC: each id of ImageSets/Segmentation/val.txt has a photograph and a label of its size, all readable.
 
     Raises:
-        DataError: there is no VOC data set below `root`, or its val.txt is missing or names nothing.
+        DataError: there is no VOC data set below `root`, or its val.txt is missing or empty.
     """
     from helpers.data import voc
 
@@ -91,9 +178,54 @@ def check_voc(root: Path) -> Iterator[CheckedCase]:
         yield CheckedCase(case.id, tuple(problems))
 
 
+def check_task(root: Path, task: str) -> Iterator[CheckedCase]:
+    """One Decathlon task: every file in dataset.json is present, readable, on one grid, with declared labels only.
+
+    Args:
+        root: the task's folder, or the one above it.
+        task: name of the task's folder, such as Task02_Heart.
+
+    Raises:
+        DataError: dataset.json is missing, or not in the form of the Decathlon.
+    """
+    root = root / task if (root / task).is_dir() else root
+    description = _read_description(root / "dataset.json")
+    classes = {int(value) for value in description["labels"]}
+    pairs = [(pair["image"], pair["label"]) for pair in description["training"]]
+    for image, label in pairs:
+        yield _check_files(root, [image, label], classes)
+    if (root / "imagesTs").is_dir():
+        for image in description.get("test", []):
+            yield _check_files(root, [image], classes)
+    named = [name for pair in pairs for name in pair] + list(description.get("test", []))
+    yield from _check_unnamed(root, named)
+    count = description.get("numTraining", len(pairs))
+    if count != len(pairs):
+        line = f"{root / 'dataset.json'} lists {len(pairs)} training cases and declares {count}"
+        yield CheckedCase("dataset.json", (line,))
+
+
+check_liver = partial(check_task, task="Task03_Liver")
+check_heart = partial(check_task, task="Task02_Heart")
+
+
+LAYOUTS: dict[str, Callable[[Path], Iterator[CheckedCase]]] = {
+    "unet3d_brats": check_brats,
+    "unet_carvana": check_carvana,
+    "fcn_voc2012": check_voc,
+    "unetpp3d_liver": check_liver,
+    "nnunet_heart": check_heart,
+}
+
+
 def read_together(paths: Iterable[Path]) -> tuple[list[str], dict[Path, Volume]]:
-    """Reads the volumes of one case; what cannot be read and what lies on another grid than the first is named."""
-    problems, volumes = [], {}
+    """Reads the volumes of one case.
+
+    Returns:
+        A line for every file that cannot be read or is on another grid than the first, and the volumes that can.
+    """
+    problems: list[str] = []
+    volumes: dict[Path, Volume] = {}
     for path in paths:
         try:
             volumes[path] = read_volume(path)
@@ -103,7 +235,7 @@ def read_together(paths: Iterable[Path]) -> tuple[list[str], dict[Path, Volume]]
         first = next(iter(volumes))
         differences = volumes[path].geometry.differences_from(volumes[first].geometry)
         if differences:
-            problems.append(f"{path} lies on another grid than {first.name}: {'; '.join(differences)}")
+            problems.append(f"{path} is on another grid than {first.name}: {'; '.join(differences)}")
     return problems, volumes
 
 
@@ -112,7 +244,7 @@ def _problems_of(paths: Iterable[Path]) -> list[str]:
 
 
 def _first_or_all(read: Callable[[], object], list_all: Callable[[], list[str]]) -> list[str]:
-    # Reading stops at a case's first fault; only then is it worth looking at every file by itself.
+    # Reading stops at the first fault of a case; only then is every file read by itself.
     try:
         read()
     except DataError as error:
@@ -130,40 +262,9 @@ def _lines_of(readers: Iterable[Callable[[], object]]) -> list[str]:
     return lines
 
 
-def check_task(root: Path, task: str) -> Iterator[CheckedCase]:
-    """One task: what dataset.json names is there, readable, on one grid, with labels that it declares.
-
-    Args:
-        root: the task's folder, or the one above it.
-        task: name of the task's folder, such as Task02_Heart.
-
-    Raises:
-        DataError: there is no dataset.json, or it is not what the Decathlon writes.
-    """
-    root = root / task if (root / task).is_dir() else root
-    description = _read_description(root / "dataset.json")
-    classes = {int(value) for value in description["labels"]}
-    pairs = [(pair["image"], pair["label"]) for pair in description["training"]]
-    for image, label in pairs:
-        yield _check_files(root, [image, label], classes)
-    if (root / "imagesTs").is_dir():
-        for image in description.get("test", []):
-            yield _check_files(root, [image], classes)
-    named = [name for pair in pairs for name in pair] + list(description.get("test", []))
-    yield from _check_unnamed(root, named)
-    count = description.get("numTraining", len(pairs))
-    if count != len(pairs):
-        line = f"{root / 'dataset.json'} names {len(pairs)} training cases and says that they are {count}"
-        yield CheckedCase("dataset.json", (line,))
-
-
-check_liver = partial(check_task, task="Task03_Liver")
-check_heart = partial(check_task, task="Task02_Heart")
-
-
 def _read_description(path: Path) -> dict:
     if not path.is_file():
-        raise DataError(f"{path} does not exist", remedy="Name the folder that holds dataset.json, or the one above.")
+        raise DataError(f"{path} does not exist", remedy="Give the folder that holds dataset.json, or the one above.")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         whole = all({"image", "label"} <= pair.keys() for pair in description["training"])
@@ -172,7 +273,7 @@ def _read_description(path: Path) -> dict:
         whole = False
     if not whole:
         raise DataError(
-            f"{path} is no description of a Decathlon task",
+            f"{path} is not the description of a Decathlon task",
             expected="JSON with labels and with training as a list of {image, label}",
             remedy="Unpack the archive again.",
         )
@@ -183,15 +284,15 @@ def _check_files(root: Path, names: list[str], classes: set[int]) -> CheckedCase
     case = Path(names[0]).name.split(".")[0]
     outside = [name for name in names if not (root / name).resolve().is_relative_to(root.resolve())]
     if outside:
-        return CheckedCase(case, tuple(f"dataset.json names {name!r}, which is not below {root}" for name in outside))
+        return CheckedCase(case, tuple(f"dataset.json lists {name!r}, which is not below {root}" for name in outside))
     paths = [root / Path(name) for name in names]
     problems, volumes = read_together(paths)
     for path, volume in volumes.items():
-        problems += _values(path, volume, classes if path in paths[1:] else None)
+        problems += _check_values(path, volume, classes if path in paths[1:] else None)
     return CheckedCase(case, tuple(problems))
 
 
-def _values(path: Path, volume: Volume, classes: set[int] | None) -> list[str]:
+def _check_values(path: Path, volume: Volume, classes: set[int] | None) -> list[str]:
     if classes is None:
         if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
             return [f"{path} has voxels that are NaN or infinite"]
@@ -206,104 +307,9 @@ def _check_unnamed(root: Path, named: list[str]) -> Iterator[CheckedCase]:
     known = {(root / name).resolve() for name in named}
     for folder in ("imagesTr", "labelsTr"):
         for path in sorted((root / folder).glob("*.nii*")):
-            # The official archives carry hidden twins (._la_003.nii.gz) of a file manager.
+            # The official archives hold hidden twins (._la_003.nii.gz) left by a file manager.
             if path.resolve() not in known and not path.name.startswith("."):
-                yield CheckedCase(path.name, (f"{path} is not named in dataset.json",))
-
-
-_LOG = logging.getLogger("cookbook")
-_SECONDS_BETWEEN_LINES = 5.0
-
-LAYOUTS: dict[str, Callable[[Path], Iterator[CheckedCase]]] = {
-    "unet3d_brats": check_brats,
-    "unet_carvana": check_carvana,
-    "fcn_voc2012": check_voc,
-    "unetpp3d_liver": check_liver,
-    "nnunet_heart": check_heart,
-}
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What was looked at, and every problem that was found, one line each."""
-
-    recipe: str
-    root: Path
-    n_cases: int
-    checks: tuple[Check, ...]
-    problems: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.problems
-
-    def __str__(self) -> str:
-        head = f"{self.recipe} in {self.root}: {'whole' if self.ok else _count(len(self.problems), 'problem')}"
-        lines = [f"  {check}" for check in self.checks] + [f"    ✗ {line}" for line in self.problems]
-        return "\n".join([head, *lines])
-
-
-def verify(recipe: str, root: Path, *, catalogue: Path = DEFAULT_CATALOGUE) -> VerifyReport:
-    """Looks through a data set in its publisher's layout, and checks the weights files that lie beside it.
-
-    Every file is read to its end, so a truncated one is found here and not after hours.
-
-    Args:
-        recipe: name of the recipe.
-        root: where `fetch` put the recipe's files, or the data set's own folder.
-        catalogue: a file like `params/sources.yaml`, for the digests of the weights.
-
-    Raises:
-        ParameterError: the recipe is not in the catalogue, has no layout here, or `root` is no folder.
-    """
-    items = find_sources(load_catalogue(catalogue), recipe).items
-    root = Path(root)
-    if recipe not in LAYOUTS:
-        raise ParameterError(f"no layout is known for {recipe}", expected=", ".join(LAYOUTS))
-    if not root.is_dir():
-        raise ParameterError(f"{root} is no folder", expected="a data set's folder", remedy="Fetch it first.")
-    n_cases, problems = _look_through(recipe, root)
-    official = next((item.cases for item in items if item.cases), None)
-    figure = f"{n_cases} looked at, {_count(len(problems), 'problem')}"
-    if official and n_cases != official:
-        figure += f" (the official set has {official})"
-    checks = [Check("cases", not problems, figure)]
-    for item in items:
-        if item.kind == "weights" and (root / item.file).is_file():
-            check, line = _check_weights(item, root / item.file)
-            checks.append(check)
-            problems += [line] if line else []
-    report = VerifyReport(recipe, root, n_cases, tuple(checks), tuple(problems))
-    _LOG.info("%s", report)
-    return report
-
-
-def _look_through(recipe: str, root: Path) -> tuple[int, list[str]]:
-    n_cases, problems, shown = 0, [], time.monotonic()
-    try:
-        for case in LAYOUTS[recipe](root):
-            n_cases += 1
-            problems += case.problems
-            if time.monotonic() - shown > _SECONDS_BETWEEN_LINES:
-                shown = time.monotonic()
-                _LOG.info("%s: %d cases looked at, %s", recipe, n_cases, _count(len(problems), "problem"))
-    except DataError as error:
-        problems.append(error.line())
-    return n_cases, problems
-
-
-def _check_weights(item: Item, path: Path) -> tuple[Check, str | None]:
-    from helpers.networks.checkpoint import load_state_dict
-
-    try:
-        digests = check_file(path, wanted_of(item))
-        figure = f"sha256 {digests['sha256']}"
-        if item.folder is None:
-            figure = f"{len(load_state_dict(path)[0])} tensors, {figure}"
-    except CookbookError as error:
-        return Check(item.name, False, f"{path.name} cannot be used"), error.line()
-    return Check(item.name, True, figure), None
+                yield CheckedCase(path.name, (f"{path} is not listed in dataset.json",))
 
 
 def _count(number: int, what: str) -> str:

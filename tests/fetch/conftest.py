@@ -1,4 +1,4 @@
-"""A loopback server that can resume, break the line, change its files, refuse and mislead."""
+"""A loopback server that can resume, drop the connection, change its files, refuse and mislead."""
 
 from __future__ import annotations
 

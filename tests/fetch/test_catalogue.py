@@ -1,4 +1,4 @@
-"""The catalogue names every official file, refuses half-filled entries, and repeats the documents' facts."""
+"""The catalogue lists every official file, refuses incomplete entries, and agrees with the published facts."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_the_digests_that_are_known_are_the_published_ones(catalogue):
     assert digests["msd_task02_heart"] == "06ee59366e1e5124267b774dbd654057"  # MONAI
 
 
-def test_the_liver_pipelines_of_the_source_and_of_ours_stand_side_by_side(catalogue):
+def test_the_liver_disk_is_given_for_the_source_and_for_this_project(catalogue):
     disk = catalogue.recipes["unetpp3d_liver"].disk
     assert "260 GB" in disk.source_pipeline and "400 GB" in disk.source_pipeline
     assert disk.download_gb + disk.unpacked_gb + disk.our_run_gb < 70
 
 
-def test_what_stands_behind_a_login_says_how_to_get_it(catalogue):
+def test_files_behind_a_login_have_manual_steps(catalogue):
     manual = {item.name for s in catalogue.recipes.values() for item in s.items if item.url is None}
     assert manual == {"brats2018_training", "carvana_train", "carvana_train_masks", "unetpp_weights"}
 
@@ -61,14 +61,14 @@ def test_items_are_picked_by_kind_and_by_name(catalogue):
 
 
 CHANGES = [
-    ({"url": "ftp://host/a"}, "no http or https address"),
-    ({"url": "file:///etc/passwd"}, "no http or https address"),
-    ({"file": "../UNet.pth"}, "no path below"),
-    ({"file": "/UNet.pth"}, "no path below"),
-    ({"folder": "a/../../b"}, "no path below"),
-    ({"md5": "0B42"}, "no md5"),
+    ({"url": "ftp://host/a"}, "not an http or https address"),
+    ({"url": "file:///etc/passwd"}, "not an http or https address"),
+    ({"file": "../UNet.pth"}, "not a path below"),
+    ({"file": "/UNet.pth"}, "not a path below"),
+    ({"folder": "a/../../b"}, "not a path below"),
+    ({"md5": "0B42"}, "not a lower-case hexadecimal md5"),
     ({"url": None}, "either a url or manual steps"),
-    ({"digest_note": "somebody"}, "has to say: not published"),
+    ({"digest_note": "somebody"}, "must contain: not published"),
     ({"licence": None}, "licence"),
     ({"adress": "x"}, "unknown parameter"),
 ]

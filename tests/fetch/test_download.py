@@ -1,4 +1,4 @@
-"""A download is resumed, checked and whole, or it is not there and says why."""
+"""A download is resumed, checked and complete, or absent with a clear reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_comes_whole_and_leaves_nothing_beside_it(server, tmp_path):
+def test_a_complete_file_leaves_nothing_else_behind(server, tmp_path):
     url = server.serve("weights.pth", CONTENT)
     done = download(url, tmp_path / "new" / "weights.pth", wanted(), QUICK)
     assert done.path.read_bytes() == CONTENT
@@ -39,7 +39,7 @@ def test_a_file_comes_whole_and_leaves_nothing_beside_it(server, tmp_path):
     assert leftovers(done.path.parent) == ["weights.pth"]
 
 
-def test_a_broken_line_is_taken_up_where_it_broke(server, tmp_path):
+def test_a_broken_connection_is_resumed_where_it_broke(server, tmp_path):
     url = server.serve("weights.pth", CONTENT, breaks_after=[1_000_000, 700_000])
     done = download(url, tmp_path / "weights.pth", wanted(), QUICK)
     assert done.path.read_bytes() == CONTENT
@@ -88,7 +88,7 @@ def test_a_file_that_changed_at_the_server_is_read_from_the_start(server, tmp_pa
     assert statuses == ([200] if honours_if_range else [206, 200])
 
 
-def test_without_validator_or_digest_nothing_is_joined(server, tmp_path):
+def test_without_validator_or_digest_nothing_is_resumed(server, tmp_path):
     url, target = interrupted(server, tmp_path, etag="")
     server.serve("weights.pth", OTHER, etag="")
     download(url, target, Wanted({}), QUICK)
@@ -114,7 +114,7 @@ def test_damaged_bytes_on_the_disk_are_found_by_the_digest(server, tmp_path):
     url, target = interrupted(server, tmp_path)
     part = tmp_path / "weights.pth.part"
     part.write_bytes(b"x" + part.read_bytes()[1:])
-    with pytest.raises(DataError, match="is not the file it should be"):
+    with pytest.raises(DataError, match="is not the expected file"):
         download(url, target, wanted(), QUICK)
     assert leftovers(tmp_path) == []
     assert download(url, target, wanted(), QUICK).path.read_bytes() == CONTENT
@@ -128,7 +128,7 @@ def test_a_wrong_digest_is_refused_and_nothing_is_kept(server, tmp_path):
     assert leftovers(tmp_path) == []
 
 
-def test_a_wrong_size_is_refused_before_the_bytes_come(server, tmp_path):
+def test_a_wrong_size_is_refused_before_the_transfer(server, tmp_path):
     url = server.serve("weights.pth", CONTENT)
     with pytest.raises(DataError, match="received 3000000 bytes, expected 5 bytes"):
         download(url, tmp_path / "weights.pth", Wanted({}, 5), QUICK)
@@ -154,7 +154,7 @@ def test_a_busy_server_is_asked_again_and_an_absent_file_is_not(server, tmp_path
 
 def test_attempts_without_progress_are_bounded(server, tmp_path):
     url = server.serve("weights.pth", CONTENT, breaks_after=[1000] * 50, ranges=False)
-    with pytest.raises(DataError, match="without a byte gained in 3 attempts"):
+    with pytest.raises(DataError, match="without progress in 3 attempts"):
         download(url, tmp_path / "weights.pth", wanted(), QUICK)
     assert len(server.requests) == 4
 
@@ -165,7 +165,7 @@ def test_no_server_at_all_is_one_clear_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_login_page_is_not_taken_for_a_file(server, tmp_path):
+def test_a_login_page_is_not_mistaken_for_a_file(server, tmp_path):
     url = server.serve("train.zip", b"<html>Please log in</html>", content_type="text/html; charset=utf-8")
     with pytest.raises(DataError, match="web page instead of the file"):
         download(url, tmp_path / "train.zip", Wanted({}), QUICK)
@@ -173,7 +173,7 @@ def test_a_login_page_is_not_taken_for_a_file(server, tmp_path):
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "data:,a", "weights.pth"])
-def test_only_web_addresses_are_opened_redirects_included(url, server, tmp_path):
+def test_only_web_addresses_are_opened_after_redirects_too(url, server, tmp_path):
     with pytest.raises(DataError, match="an http or https address"):
         download(url, tmp_path / "a", Wanted({}), QUICK)
     if "://" in url:
@@ -190,7 +190,7 @@ def test_a_redirect_is_followed(server, tmp_path):
     assert server.sent_bytes() == len(CONTENT)
 
 
-def test_a_small_disk_is_refused_before_the_bytes_come(server, tmp_path, monkeypatch):
+def test_a_small_disk_is_refused_before_the_transfer(server, tmp_path, monkeypatch):
     url = server.serve("weights.pth", CONTENT)
     usage = collections.namedtuple("usage", "total used free")(1, 1, 2_000_000)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: usage)
@@ -199,7 +199,7 @@ def test_a_small_disk_is_refused_before_the_bytes_come(server, tmp_path, monkeyp
     assert (tmp_path / "weights.pth.part").stat().st_size == 0
 
 
-def test_a_disk_that_fills_up_keeps_what_came(server, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_keeps_the_bytes_so_far(server, tmp_path, monkeypatch):
     url = server.serve("weights.pth", CONTENT)
     real_open = open
 
@@ -234,10 +234,10 @@ def test_progress_goes_to_the_log(server, tmp_path, monkeypatch, caplog):
         download(server.serve("weights.pth", CONTENT), tmp_path / "weights.pth", wanted(), QUICK)
     lines = [record.getMessage() for record in caplog.records]
     assert any("of 3.0 MB (" in line and "MB/s" in line for line in lines)
-    assert lines[-1] == f"weights.pth: whole, sha256 {hashlib.sha256(CONTENT).hexdigest()}"
+    assert lines[-1] == f"weights.pth: complete, sha256 {hashlib.sha256(CONTENT).hexdigest()}"
 
 
-def test_a_file_that_is_there_is_compared_and_never_removed(tmp_path):
+def test_a_present_file_is_checked_and_never_removed(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(CONTENT)
     assert check_file(path, wanted()) == wanted().digests

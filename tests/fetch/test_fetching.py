@@ -65,7 +65,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_all_items_come_and_a_second_call_transfers_nothing(server, write_catalogue, tmp_path):
+def test_all_items_are_fetched_and_a_second_call_transfers_nothing(server, write_catalogue, tmp_path):
     catalogue = write_catalogue(weights_item(server), data_item(server))
     report = fetch("cars", destination=tmp_path / "data", catalogue=catalogue, patience=QUICK)
     assert report.ok and [item.state for item in report.items] == ["downloaded", "downloaded"]
@@ -74,7 +74,7 @@ def test_all_items_come_and_a_second_call_transfers_nothing(server, write_catalo
     assert [item.transferred_bytes for item in report.items] == [len(WEIGHTS), len(ARCHIVE)]
     sent = server.sent_bytes()
     again = fetch("cars", destination=tmp_path / "data", catalogue=catalogue, patience=QUICK)
-    assert again.ok and [item.state for item in again.items] == ["already there", "already there"]
+    assert again.ok and [item.state for item in again.items] == ["already present", "already present"]
     assert server.sent_bytes() == sent
 
 
@@ -84,7 +84,7 @@ def test_the_report_has_a_mark_a_digest_and_the_disk_for_every_item(server, writ
     )
     text = str(fetch("cars", destination=tmp_path / "data", catalogue=catalogue, patience=QUICK))
     head, disk_line, first, second = text.splitlines()
-    assert head.endswith("1 of 2 there") and "source's way: 400 GB" in disk_line
+    assert head.endswith("1 of 2 present") and "source's own pipeline: 400 GB" in disk_line
     assert first.strip().startswith("✓ net: downloaded") and hashlib.sha256(WEIGHTS).hexdigest() in first
     assert second.strip().startswith("✗ gone: failed") and "404" in second
 
@@ -97,15 +97,15 @@ def test_a_failed_item_does_not_stop_the_others_and_leaves_nothing(server, write
     assert names_in(tmp_path / "data") == ["cars/train/a.jpg"]
 
 
-def test_an_archive_that_leads_out_leaves_nothing_unpacked(server, write_catalogue, tmp_path):
+def test_an_archive_with_a_path_outside_leaves_nothing_unpacked(server, write_catalogue, tmp_path):
     evil = zip_of({"train/a.jpg": b"1", "../../evil": b"2"})
     catalogue = write_catalogue(data_item(server, evil))
     report = fetch("cars", destination=tmp_path / "data", catalogue=catalogue, patience=QUICK)
-    assert not report.ok and "leads out of the folder" in report.items[0].figure
+    assert not report.ok and "leads outside the folder" in report.items[0].figure
     assert names_in(tmp_path / "data") == ["train.zip"] and not (tmp_path / "evil").exists()
 
 
-def test_an_interrupted_download_goes_on_in_the_next_call(server, write_catalogue, tmp_path):
+def test_an_interrupted_download_is_resumed_by_the_next_call(server, write_catalogue, tmp_path):
     catalogue = write_catalogue(weights_item(server))
     server.files["/UNet.pth"].breaks_after += [150_000, 0, 0]
     first = fetch("cars", destination=tmp_path / "data", catalogue=catalogue, patience=QUICK)
@@ -120,10 +120,10 @@ def manual_item(content: bytes = ARCHIVE) -> dict:
     return item | {"manual": ["Accept the rules.", "Download train.zip."], "md5": md5(content)}
 
 
-def test_what_needs_a_login_says_the_steps_and_is_taken_once_it_is_there(write_catalogue, tmp_path):
+def test_a_file_behind_a_login_has_steps_and_is_used_once_present(write_catalogue, tmp_path):
     catalogue, place = write_catalogue(manual_item()), tmp_path / "data" / "train.zip"
     report = fetch("cars", destination=tmp_path / "data", catalogue=catalogue)
-    assert not report.ok and report.items[0].state == "needs you"
+    assert not report.ok and report.items[0].state == "manual download"
     assert f"(1) Accept the rules. (2) Download train.zip. (3) Put it at {place}" in str(report)
     place.write_bytes(b"something else")
     report = fetch("cars", destination=tmp_path / "data", catalogue=catalogue)
@@ -150,5 +150,5 @@ def test_a_disk_too_small_for_archive_and_content_is_refused_at_once(server, wri
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: usage)
     catalogue = write_catalogue(data_item(server))
     report = fetch("cars", destination=tmp_path / "data", catalogue=catalogue, patience=QUICK)
-    assert not report.ok and "too small for train.zip and what it unpacks to" in report.items[0].figure
+    assert not report.ok and "too small for train.zip and its contents" in report.items[0].figure
     assert server.requests == []

@@ -1,4 +1,4 @@
-"""`verify` names every problem of a data set, and finds none in a whole one."""
+"""`verify` names every problem of a data set, and finds none in a complete one."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_brats_names_every_problem_of_every_case(tmp_path):
     assert len(problems) == 4
     assert "case a lacks t2" in problems[0]
     assert "b_t1ce.nii.gz is truncated or damaged" in problems[1]
-    assert "b_seg.nii.gz lies on another grid than b_t1.nii.gz: origin" in problems[2]
+    assert "b_seg.nii.gz is on another grid than b_t1.nii.gz: origin" in problems[2]
     assert "case c has no seg" in problems[3]
 
 
-def test_brats_labels_of_no_year_are_a_problem(tmp_path):
+def test_labels_of_no_brats_year_are_a_problem(tmp_path):
     root = make_brats(tmp_path)
     seg = root / "MICCAI_BraTS_2018_Data_Training/HGG/a/a_seg.nii.gz"
     write_array(seg, label_array(1, 3, 4))
@@ -157,42 +157,39 @@ def test_a_decathlon_task_is_compared_with_its_description(tmp_path):
     problems = verify("nnunet_heart", tmp_path).problems
     assert len(problems) == 5
     assert "labelsTr/la_003.nii.gz does not exist" in problems[0]
-    assert "labelsTr/la_004.nii.gz lies on another grid than la_004.nii.gz: origin" in problems[1]
+    assert "labelsTr/la_004.nii.gz is on another grid than la_004.nii.gz: origin" in problems[1]
     assert "labels that dataset.json does not declare: [7]" in problems[2]
     assert "la_001.nii.gz is a Git LFS pointer" in problems[3]
-    assert "la_099.nii.gz is not named in dataset.json" in problems[4]
+    assert "la_099.nii.gz is not listed in dataset.json" in problems[4]
 
 
-def test_a_description_that_leads_out_or_contradicts_itself_is_a_problem(tmp_path):
+def test_a_description_with_outside_paths_or_contradictions_is_a_problem(tmp_path):
     pair = {"image": "../../etc/passwd", "label": "labelsTr/la_003.nii.gz"}
     make_heart(tmp_path, training=[pair], numTraining=20)
     text = str(verify("nnunet_heart", tmp_path))
-    assert (
-        "'../../etc/passwd', which is not below" in text
-        and "names 1 training cases and says that they are 20" in text
-    )
+    assert "'../../etc/passwd', which is not below" in text and "lists 1 training cases and declares 20" in text
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"training": [1], "labels": {}}', "{"])
 def test_a_broken_description_is_one_problem(text, tmp_path):
     (make_heart(tmp_path) / "dataset.json").write_text(text)
-    assert "is no description of a Decathlon task" in only_problem(verify("nnunet_heart", tmp_path))
+    assert "is not the description of a Decathlon task" in only_problem(verify("nnunet_heart", tmp_path))
 
 
 @pytest.mark.parametrize("recipe", ["unet3d_brats", "unet_carvana", "fcn_voc2012", "unetpp3d_liver", "nnunet_heart"])
 def test_an_empty_folder_is_a_problem_and_an_absent_one_an_error(recipe, tmp_path):
     assert verify(recipe, tmp_path).problems and verify(recipe, tmp_path).n_cases == 0
-    with pytest.raises(ParameterError, match="is no folder"):
+    with pytest.raises(ParameterError, match="is not a folder"):
         verify(recipe, tmp_path / "nowhere")
 
 
-def test_weights_beside_the_data_are_checked_too(tmp_path):
+def test_weights_next_to_the_data_are_checked_too(tmp_path):
     make_voc(tmp_path)
     path = tmp_path / "fcn_r50-d8_512x512_20k_voc12aug_20200617_010715-52dc5306.pth"
     torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
     report = verify("fcn_voc2012", tmp_path)
-    assert "is not the file it should be" in only_problem(report)
-    assert "✓ cases: 3 looked at" in str(report) and "✗ fcn_r50_d8_weights" in str(report)
+    assert "is not the expected file" in only_problem(report)
+    assert "✓ cases: 3 checked" in str(report) and "✗ fcn_r50_d8_weights" in str(report)
 
 
 def test_weights_without_a_published_digest_still_have_to_load(tmp_path):
@@ -215,7 +212,7 @@ REAL = [
 
 @pytest.mark.skipif("COOKBOOK_DATA" not in os.environ, reason="COOKBOOK_DATA names no folder of real data")
 @pytest.mark.parametrize("recipe, folder, n_cases", REAL)
-def test_real_data_in_the_publishers_layouts_is_whole(recipe, folder, n_cases):
+def test_real_data_in_the_publishers_layouts_has_no_problem(recipe, folder, n_cases):
     report = verify(recipe, Path(os.environ["COOKBOOK_DATA"]) / folder)
     assert report.ok, report
     assert report.n_cases == n_cases

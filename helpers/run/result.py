@@ -15,6 +15,7 @@ Status = Literal["made", "reused", "not run here", "failed"]
 _LOG = logging.getLogger("cookbook")
 _STATUS_COLOUR = {"made": "#1b7837", "reused": "#2166ac", "not run here": "#8c6d1f", "failed": "#b2182b"}
 _CELL = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
+_SHORT_NAME = 40  # characters of a name that is kept on one line
 _NOT_RECORDED = {"folder", "own_pictures", "illustrate"}  # the folder moves with the run; the rest is for display
 
 
@@ -118,8 +119,8 @@ class StageResult:
             f"<b>{_text(self.title)}</b> {_show_status(self.status)}"
             f" &nbsp; {self.seconds:.1f} s{mark_simulated(self.simulated)} &nbsp; {_show_bytes(self.bytes)}"
         )
-        rows = [_row(_text(name), _text(value)) for name, value in self.facts.items()]
-        rows += [_row(f"{_mark(check.passed)} {_text(check.name)}", _text(check.figure)) for check in self.checks]
+        rows = [_row(_name(name), _text(value)) for name, value in self.facts.items()]
+        rows += [_row(_name(check.name, f"{_mark(check.passed)} "), _text(check.figure)) for check in self.checks]
         if self.files:
             rows.append(_row("files", "<br>".join(f"<code>{_text(name)}</code>" for name in self.files)))
         if self.next_step:
@@ -233,6 +234,11 @@ def _mark(passed: bool) -> str:
 
 def _show_status(status: Status) -> str:
     return f"<span style='color:{_STATUS_COLOUR[status]};font-weight:bold'>{status}</span>"
+
+
+def _name(name: str, mark: str = "") -> str:
+    wrap = "nowrap" if len(name) <= _SHORT_NAME else "normal"
+    return f"<span style='white-space:{wrap}'>{mark}{_text(name)}</span>"
 
 
 def _text(value: object) -> str:

@@ -47,7 +47,7 @@ def cookbook(wheel, tmp_path_factory):
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     install = ["-m", "pip", "--python", str(folder / "venv" / "bin" / "python"), "install", "--quiet", "--no-deps"]
     subprocess.run([sys.executable, *install, str(wheel)], check=True, timeout=300)
-    dependencies = folder / "dependencies"
+    dependencies = folder / "venv" / "dependencies"
     dependencies.mkdir()
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if "segmentation_deployment_cookbook" not in path.name:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.view.viewer.scene import ViewState, VolumeScene
 
-_SUPPORTED_VERSION = "0.32.6"
+if TYPE_CHECKING:
+    from ngff_zarr import NgffImage
+
+# The stable release, 0.32.6, needs ipywidgets 7 and has no front end for JupyterLab 4.
+_SUPPORTED_VERSION = "1.0a55"
+_REMEDY = 'install the extra: pip install -e ".[itkwidgets]"'
 
 
 class ViewerMissingError(Exception):
@@ -19,57 +23,45 @@ class ViewerMissingError(Exception):
 class ItkPanel:
     """The itkwidgets view of a scene: image, prediction, grey window; `widget` is what to display.
 
+    Its page loads the viewer from the internet; without it the page stays empty.
+
     Raises:
-        ViewerMissingError: itkwidgets is not installed, or its picture is known to stay empty with these versions.
+        ViewerMissingError: itkwidgets is not installed, or not in the version that works with JupyterLab 4.
     """
 
     def __init__(self, scene: VolumeScene, state: ViewState):
         check_versions()
-        import itk
         import itkwidgets
 
         low, high = state.window
+        image = np.clip(scene.image, low, high)  # the viewer spreads its grey values over the whole range
         self.widget = itkwidgets.view(
-            image=_to_itk(itk, scene.image, scene),
-            label_image=_to_itk(itk, scene.labels("prediction", slice(None)), scene),
-            vmin=low,
-            vmax=high,
-            label_image_blend=state.fill_opacity,
+            image=_to_ngff(image, scene),
+            label_image=_to_ngff(scene.labels("prediction", slice(None)), scene),
+            label_blend=state.fill_opacity,
             ui_collapsed=True,
         )
 
 
 def check_versions() -> None:
-    """Checks that the installed versions can work together.
+    """Checks that the installed itkwidgets is the supported one.
 
     Raises:
-        ViewerMissingError: with what is installed and what itkwidgets needs.
+        ViewerMissingError: with what is installed and how to install the supported version.
     """
     from importlib.metadata import PackageNotFoundError, version
-
-    import ipywidgets
 
     try:
         installed = version("itkwidgets")
     except PackageNotFoundError:
-        raise ViewerMissingError(
-            "itkwidgets is not installed; requirements-itkwidgets.txt creates a separate environment for it"
-        ) from None
+        raise ViewerMissingError(f"itkwidgets is not installed; {_REMEDY}") from None
     if installed != _SUPPORTED_VERSION:
-        raise ViewerMissingError(
-            f"itkwidgets {installed} is installed; use {_SUPPORTED_VERSION} (docs/itkwidgets.md describes how other"
-            " versions fail)"
-        )
-    if int(ipywidgets.__version__.split(".")[0]) >= 8:
-        raise ViewerMissingError(
-            f"itkwidgets {installed} needs ipywidgets 7 and the classic Notebook; it has no front end for the"
-            f" installed ipywidgets {ipywidgets.__version__}"
-        )
+        raise ViewerMissingError(f"itkwidgets {installed} is installed, {_SUPPORTED_VERSION} is needed; {_REMEDY}")
 
 
-def _to_itk(itk: ModuleType, array: np.ndarray, scene: VolumeScene) -> Any:
-    image = itk.image_from_array(np.ascontiguousarray(array))
-    image.SetSpacing([float(mm) for mm in scene.geometry.spacing_mm_zyx[::-1]])
-    image.SetOrigin([float(mm) for mm in scene.geometry.origin_mm_xyz])
-    image.SetDirection(itk.matrix_from_array(np.array(scene.geometry.direction, float).reshape(3, 3)))
-    return image
+def _to_ngff(array: np.ndarray, scene: VolumeScene) -> NgffImage:
+    from ngff_zarr import to_ngff_image
+
+    spacing_mm = dict(zip("zyx", map(float, scene.geometry.spacing_mm_zyx), strict=True))
+    origin_mm = dict(zip("xyz", map(float, scene.geometry.origin_mm_xyz), strict=True))
+    return to_ngff_image(np.ascontiguousarray(array), dims=list("zyx"), scale=spacing_mm, translation=origin_mm)

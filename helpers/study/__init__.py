@@ -1,13 +1,13 @@
-"""What compares: parity of every form of a model, precision, speed, finished runs. It uses everything."""
+"""Comparisons: precisions, speeds, node by node, and finished runs. Uses every other package."""
 
 from helpers.study.bisect import bisect_device
 from helpers.study.compare_runs import (
     Comparison,
     choose_runs,
     make_missing_runs,
-    picture_of_scores,
-    picture_of_times,
-    picture_of_worst,
+    plot_scores,
+    plot_times,
+    plot_worst_case,
     show_differing_parameters,
     show_disagreements,
     show_runs,
@@ -21,9 +21,9 @@ __all__ = [
     "bisect_device",
     "choose_runs",
     "make_missing_runs",
-    "picture_of_scores",
-    "picture_of_times",
-    "picture_of_worst",
+    "plot_scores",
+    "plot_times",
+    "plot_worst_case",
     "show_differing_parameters",
     "show_disagreements",
     "show_runs",

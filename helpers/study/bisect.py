@@ -90,8 +90,12 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
         feeds = {recipe.model.graph_spec(run.params).input_name: np.ascontiguousarray(sample[None], np.float32)}
         return _report(recipe, _bisect_run(run, model, feeds), folder)
 
-    inputs = {"graph": digest_file(run.path(FINAL)), "compiled": digest_compiled(run), "case": digest_case(case)}
-    inputs["rules"] = recipe.model.cache_key_extras(run.params)
+    inputs = {
+        "graph": digest_file(run.path(FINAL)),
+        "compiled": digest_compiled(run),
+        "case": digest_case(case),
+        "rules": recipe.model.cache_key_extras(run.params),
+    }
     return run.perform(
         "bisect", "First node that diverges", inputs=inputs, make=make, code=(recipe.cases, recipe.preparation)
     )

@@ -1,4 +1,4 @@
-"""Two or more finished runs side by side: what differs in their parameters, scores, masks and seconds."""
+"""Compares finished runs of one recipe: their parameters, scores, masks and times, as tables and pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,18 +25,25 @@ from helpers.view import figures
 from helpers.view.tables import RichText, table
 from helpers.view.windows import load_window
 
+if TYPE_CHECKING:
+    from IPython.display import Image
+    from matplotlib.figure import Figure
+
 STEPS = ("read", "open", "infer", "write")
+_FOLDER = "comparisons"
+# With fewer cases a bootstrap interval is too narrow to be believed.
+_MINIMUM_CASES = 5
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far the masks of one case are apart.
+    """How much the masks of one case differ.
 
     Attributes:
         case: its id.
-        differing: voxels or pixels with another label.
-        share: of those that are labelled in either mask; None where nothing is.
-        dice: of the masks' foregrounds; None where both are empty.
+        differing: voxels or pixels with different labels.
+        share: of those that are labelled in either mask; None if nothing is labelled.
+        dice: of the masks' foregrounds; None if both are empty.
     """
 
     case: str
@@ -46,7 +54,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A score of a run minus the same score of the first run, over the cases that have it in both.
+    """A score of one run minus the same score of the first run, over the cases that have it in both.
 
     Attributes:
         score: its name.
@@ -65,7 +73,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one recipe, the first one is what the others are compared with."""
+    """Runs of one recipe; the others are compared with the first."""
 
     runs: Sequence[FinishedRun]
 
@@ -86,7 +94,7 @@ class Comparison:
         return [json.loads(run.path("run.json").read_text(encoding="utf-8")) for run in self.runs]
 
     def differing_parameters(self) -> list[tuple[str, ...]]:
-        """(name, value in each run) of parameters and versions that are not the same everywhere."""
+        """(name, value in each run) of the parameters and versions that differ."""
         rows = []
         for record in self.records:
             machine, packages = record["environment"]["machine"], record["environment"]["packages"]
@@ -97,31 +105,31 @@ class Comparison:
         return [row for row in listed if len(set(row[1:])) > 1]
 
     def differences(self, other: FinishedRun) -> list[PairedDifference]:
-        """Every score's paired differences between a run and the first."""
+        """The paired differences of every score between a run and the first."""
         found = []
         for name in self.first.score_names:
-            pairs = {
-                case: (self.first.scores[case][name], other.scores[case][name])
-                for case in self.cases
-                if self.first.scores.get(case, {}).get(name) is not None
-                and other.scores.get(case, {}).get(name) is not None
-            }
+            pairs: dict[str, tuple[float, float]] = {}
+            for case in self.cases:
+                before = self.first.scores.get(case, {}).get(name)
+                after = other.scores.get(case, {}).get(name)
+                if before is not None and after is not None:
+                    pairs[case] = (before, after)
             if pairs:
-                values = {case: b - a for case, (a, b) in pairs.items()}
-                means = tuple(float(np.mean([pair[side] for pair in pairs.values()])) for side in (0, 1))
-                changes = np.array(list(values.values()))
+                befores, afters = np.array(list(pairs.values())).T
+                values = {case: after - before for case, (before, after) in pairs.items()}
+                changes, means = afters - befores, (float(befores.mean()), float(afters.mean()))
                 found.append(PairedDifference(name, means, values, float(changes.mean()), mean_interval(changes)))
         return found
 
     def read(self, case_id: str, other: FinishedRun) -> tuple[Case, np.ndarray, np.ndarray]:
-        """A case with the first run's mask and another's, class indices of the same shape."""
+        """A case with its masks in the first run and in another, class indices (Z, Y, X) or (H, W)."""
         files = next(case for case in self.first.cases if case.id == case_id)
         case = self.first.recipe.cases.read_case(files, self.first.params)
         masks = [run.recipe.cases.read_mask(run.mask_path(case_id), case) for run in (self.first, other)]
         return case, masks[0], masks[1]
 
     def disagreements(self, other: FinishedRun) -> list[Disagreement]:
-        """Every common case, the largest share of differing labels first."""
+        """Every common case, ordered by its share of differing labels, largest first."""
         found = []
         for case_id in self.cases:
             _, mask, others = self.read(case_id, other)
@@ -131,9 +139,9 @@ class Comparison:
         return sorted(found, key=lambda row: (-(row.share or 0.0), row.case))
 
     def mean_seconds(self) -> dict[str, dict[str, float]]:
-        """Run name to the mean seconds of each step over the common cases, as recorded when masks were made.
+        """Mean seconds of each step over the common cases, as recorded when the masks were made, by run name.
 
-        A run on a double of a device is called simulated.
+        The name of a run on a double of a device is marked as simulated.
         """
         found = {}
         for run, record in zip(self.runs, self.records, strict=True):
@@ -145,10 +153,15 @@ class Comparison:
 
 
 def choose_runs(recipe_name: str, names: Sequence[str] | str | None, outputs: str) -> Comparison:
-    """The named runs, or the two newest that passed, the older one first.
+    """The named runs, or else the two newest that passed, in order of time.
+
+    Args:
+        recipe_name: of all runs.
+        names: of the run folders, also as one text with commas.
+        outputs: the outputs folder.
 
     Raises:
-        DataError: a run is not there, fewer than two are, or they have no case in common.
+        DataError: a run does not exist, there are fewer than two, or they have no case in common.
     """
     folder = place_output(outputs)
     if isinstance(names, str):  # papermill's -p passes text only
@@ -172,18 +185,27 @@ def choose_runs(recipe_name: str, names: Sequence[str] | str | None, outputs: st
 
 
 def make_missing_runs(recipe_name: str, variants: Sequence[Mapping[str, object]], outputs: str) -> list[Path]:
-    """Makes a run of each variant, as long as there are fewer than two that passed; nothing where there are.
+    """Runs the variants one by one until two runs have passed.
 
-    The notebook's gates all hold: checkpoint, graph, parity, masks and scores; only its pictures are left out.
+    Every gate of the notebook is checked (checkpoint, graph, parity, masks and scores); only the pictures are left
+    out. A variant whose run exists is skipped, and that run stays unchanged.
+
+    Args:
+        recipe_name: the recipe.
+        variants: parameters of each run.
+        outputs: the outputs folder.
+
+    Returns:
+        Folders of the runs that were made.
     """
     made = []
     for variant in variants:
-        there = list_runs(place_output(outputs), recipe_name)
-        if len(there) >= 2:
+        existing = list_runs(place_output(outputs), recipe_name)
+        if len(existing) >= 2:
             break
         params = recipes.load(recipe_name).prepare_params(**variant, outputs=outputs)
-        if run_folder(params) in [run.folder for run in there]:
-            continue  # a run that is there stays as it was made
+        if run_folder(params) in [run.folder for run in existing]:
+            continue
         recipe, run = stages.start_run(recipe_name, {**variant, "outputs": outputs})
         stages.prepare_data(recipe, run)
         stages.export_onnx(recipe, run)
@@ -202,11 +224,8 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-_FOLDER = "comparisons"
-
-
 def show_runs(comparison: Comparison) -> RichText:
-    """The runs, the first of them is what the others are compared with."""
+    """Table of the runs; the others are compared with the first."""
     rows = [
         (index, run.name, record["params"]["target"], record["params"]["precision"], len(run.cases))
         for index, (run, record) in enumerate(zip(comparison.runs, comparison.records, strict=True), start=1)
@@ -215,13 +234,13 @@ def show_runs(comparison: Comparison) -> RichText:
 
 
 def show_differing_parameters(comparison: Comparison) -> RichText:
-    """Parameters and versions that are not the same in all runs."""
-    rows = comparison.differing_parameters() or [("nothing differs", *("" for _ in comparison.runs))]
+    """Table of the parameters and versions that differ."""
+    rows = comparison.differing_parameters() or [("no difference", *("" for _ in comparison.runs))]
     return table(("parameter", *(run.name for run in comparison.runs)), rows)
 
 
 def show_scores(comparison: Comparison) -> RichText:
-    """Means of each run and the paired difference with its interval."""
+    """Table of the mean scores of each run, and their paired differences with intervals."""
     rows = [
         (row.score, run.name, *(f"{mean:.4f}" for mean in row.means), f"{row.mean:+.4f}",
          "–" if row.interval is None else "{:+.4f} to {:+.4f}".format(*row.interval), len(row.values), _verdict(row))
@@ -233,26 +252,26 @@ def show_scores(comparison: Comparison) -> RichText:
 
 
 def show_disagreements(comparison: Comparison) -> RichText:
-    """Each case's masks against the first run's, worst first."""
+    """Table of how much the masks of each case differ from the first run's, worst first."""
     rows = [
         (run.name, row.case, f"{row.differing:,}", _percent(row.share), _score(row.dice))
         for run in comparison.runs[1:]
         for row in comparison.disagreements(run)
     ]
-    return table(("run", "case", "differing", "of all labelled", "Dice of the masks"), rows)
+    return table(("run", "case", "differing labels", "of all labelled", "Dice of the masks"), rows)
 
 
 def show_times(comparison: Comparison) -> RichText:
-    """Mean seconds of a case by step."""
+    """Table of the mean seconds per case, by step."""
     rows = [
         (name, *(f"{steps[step]:.3f}" for step in STEPS), f"{sum(steps.values()):.3f}")
         for name, steps in comparison.mean_seconds().items()
     ]
-    return table(("run", *(f"{step} s" for step in STEPS), "sum s"), rows)
+    return table(("run", *(f"{step} s" for step in STEPS), "total s"), rows)
 
 
-def picture_of_scores(comparison: Comparison):
-    """Each case's difference as a dot, with the mean and its interval."""
+def plot_scores(comparison: Comparison) -> Image:
+    """Picture of the differences: one dot per case, the mean and its interval."""
     differences = {
         f"{row.score}\n{run.name}": row for run in comparison.runs[1:] for row in comparison.differences(run)
     }
@@ -260,42 +279,49 @@ def picture_of_scores(comparison: Comparison):
     return _picture(comparison, figures.draw_differences(values), "scores.png")
 
 
-def picture_of_worst(comparison: Comparison):
-    """The case where a run's mask is farthest from the first run's."""
+def plot_worst_case(comparison: Comparison) -> Image:
+    """Picture of the case whose mask differs most from the first run's."""
     worst = [(comparison.disagreements(run)[0], run) for run in comparison.runs[1:]]
     disagreement, run = max(worst, key=lambda pair: pair[0].share or 0.0)
     recipe, case_id = comparison.first.recipe, disagreement.case
     case, first, other = comparison.read(case_id, run)
-    style = {"class_names": comparison.first.labels.names, "compared": (comparison.first.name, run.name)}
+    names, compared = comparison.first.labels.names, (comparison.first.name, run.name)
     if case.geometry is None:
-        figure = figures.draw_gallery(case_id, case.image, other, first, **style)
+        figure = figures.draw_gallery(case_id, case.image, other, first, names, compared=compared)
     else:
-        pictures = recipe.picture_settings(comparison.first.params)
-        window = load_window(pictures.grey_window)
-        channel = case.image[pictures.channel]
-        figure = figures.draw_montage(case_id, channel, other, first, geometry=case.geometry, window=window, **style)
+        settings = recipe.picture_settings(comparison.first.params)
+        figure = figures.draw_montage(
+            case_id,
+            case.image[settings.channel],
+            other,
+            first,
+            geometry=case.geometry,
+            window=load_window(settings.grey_window),
+            class_names=names,
+            compared=compared,
+        )
     return _picture(comparison, figure, "worst.png")
 
 
-def picture_of_times(comparison: Comparison):
-    """Mean seconds of a case by step, one bar a run."""
+def plot_times(comparison: Comparison) -> Image:
+    """Picture of the mean seconds per case, one bar per run, split by step."""
     return _picture(comparison, figures.draw_case_times(comparison.mean_seconds()), "seconds.png")
 
 
-def _picture(comparison: Comparison, figure, name: str):
+def _picture(comparison: Comparison, figure: Figure, name: str) -> Image:
     from IPython.display import Image
 
     return Image(filename=str(figures.save_figure(figure, comparison_folder(comparison) / name)))
 
 
 def comparison_folder(comparison: Comparison) -> Path:
-    """Where a comparison's pictures are kept, beside the runs."""
+    """The folder of a comparison's pictures, next to the runs."""
     hashes = "_".join(run.hash for run in comparison.runs)
     return place_output(comparison.first.params.outputs) / _FOLDER / f"{comparison.first.recipe.name}-{hashes}"
 
 
 def _verdict(row: PairedDifference) -> str:
-    if len(row.values) < 5:
+    if len(row.values) < _MINIMUM_CASES:
         return "few cases: the interval is too narrow"
     low, high = row.interval or (row.mean, row.mean)
     return "no difference shown" if low <= 0 <= high else "differs"

@@ -34,7 +34,7 @@ from helpers.study.latency import published_speeds
 from helpers.study.speed_program import time_in_own_process
 from helpers.study.trace import rank_layers
 from helpers.view import figures
-from helpers.view.precision import draw_precision, precision_html
+from helpers.view.precision import Speed, draw_precision, precision_html
 
 TABLE, SPEEDS, PAGE = "precision/table.json", "precision/speeds.json", "precision/table.html"
 # Maximum change of the headline score, either way, by precision; the quantised ones share the other limit.
@@ -136,7 +136,7 @@ class _Study:
         reference = recipe.model.load(run.params).scores
         self.expected = [reference(window) for window in self.windows]
         self.runs: dict[str, Run] = {}
-        self.speeds: dict[str, list[dict]] = {}
+        self.speeds: dict[str, list[Speed]] = {}
 
     @property
     def base(self) -> str:
@@ -222,9 +222,10 @@ def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] =
     the stages after it are then made anew.
     """
     keep = [*run.params.fp32_layers, *fp32_layers]
-    changes = {"target": cell.target, "precision": cell.precision, "fp32_layers": keep, "minimum_scores": {}}
-    changes |= {"precision_study": False, "study_targets": [], "study_precisions": [], "interactive": False}
-    params = run.params.model_copy(update={**changes, "batch_gears": [], "batch_size": _batch_size(cell)})
+    changes: dict[str, object] = {"target": cell.target, "precision": cell.precision, "fp32_layers": keep}
+    changes |= {"precision_study": False, "study_targets": [], "study_precisions": []}
+    changes |= {"minimum_scores": {}, "interactive": False, "batch_gears": [], "batch_size": _batch_size(cell)}
+    params = run.params.model_copy(update=changes)
     cell_run = Run(params.model_copy(update={"cache": True}))
     try:
         stages.export_onnx(recipe, cell_run)
@@ -251,7 +252,7 @@ def compiled_bytes(cell_run: Run) -> int:
     return sum(cell_run.path(f"{FOLDER}/{name}").stat().st_size for name in read_manifest(cell_run).files)
 
 
-def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -> list[dict]:
+def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -> list[Speed]:
     """Latency, throughput and peak memory of a cell by batch size, measured in a process of its own.
 
     Args:
@@ -469,7 +470,7 @@ def _rounded(value: object) -> object:
     return value
 
 
-def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[dict]], folder: Path) -> StageOutput:
+def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[Speed]], folder: Path) -> StageOutput:
     (folder / TABLE).parent.mkdir(exist_ok=True)
     published = published_speeds(recipe.name)
     write_json(folder / TABLE, {"recipe": recipe.name, "rows": [row.to_json() for row in rows]})
@@ -498,7 +499,7 @@ def _check(row: PrecisionRow) -> Check:
     return Check(f"{row.cell}: score compared with the base", bool(row.passed), figure)
 
 
-def _summarize(row: PrecisionRow, speeds: list[dict]) -> str:
+def _summarize(row: PrecisionRow, speeds: list[Speed]) -> str:
     if row.status != "made":
         return row.status
     shown = row.cells()

@@ -13,11 +13,15 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.errors import DeviceError
 from helpers.params.paths import SOURCE_ROOT
+
+if TYPE_CHECKING:
+    from helpers.view.precision import Speed
 
 
 def time_in_own_process(
@@ -28,7 +32,7 @@ def time_in_own_process(
     name: str,
     batches: Sequence[int],
     budget_s: float,
-) -> list[dict]:
+) -> list[Speed]:
     """Measures latency and peak memory by batch size, ascending.
 
     Args:
@@ -43,8 +47,8 @@ def time_in_own_process(
     Raises:
         DeviceError: the process failed; its last line is in the message.
     """
-    job = {"path": str(path), "target": target, "options": dict(options), "input": str(sample), "name": name}
-    job |= {"batches": sorted(batches), "budget_s": budget_s}
+    job: dict[str, object] = {"path": str(path), "target": target, "options": dict(options), "input": str(sample)}
+    job |= {"name": name, "batches": sorted(batches), "budget_s": budget_s}
     command = [sys.executable, "-m", "helpers.study.speed_program", json.dumps(job)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=SOURCE_ROOT, errors="replace")
     if done.returncode != 0:

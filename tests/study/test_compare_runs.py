@@ -96,7 +96,7 @@ def test_seconds_are_means_over_the_cases(two):
 
 def test_pictures_are_kept_beside_the_runs_and_small(two):
     comparison = compare_runs.choose_runs("nnunet_heart", None, two.outputs)
-    for draw in (compare_runs.picture_of_scores, compare_runs.picture_of_worst, compare_runs.picture_of_times):
+    for draw in (compare_runs.plot_scores, compare_runs.plot_worst_case, compare_runs.plot_times):
         assert draw(comparison).data
     pictures = sorted(compare_runs.comparison_folder(comparison).glob("*.png"))
     assert [path.name for path in pictures] == ["scores.png", "seconds.png", "worst.png"]

@@ -31,6 +31,7 @@ def studied(tiny, tmp_path_factory):
 
 
 def _to_graph(recipe, run):
+    stages.prepare_data(recipe, run)
     stages.export_onnx(recipe, run)
     stages.simplify_onnx(recipe, run)
     stages.apply_surgery(recipe, run)

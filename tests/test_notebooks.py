@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers import recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PACKAGES = {"stages", "study", "view", "qa"}
 RECIPES = [path for path in NOTEBOOKS if "01" <= path.name[:2] <= "05"]
 
 
@@ -79,6 +81,14 @@ class TestForm:
             if not _is_parameters(cell):
                 # Pictures are drawn for what is displayed: a stage that is only assigned would have none.
                 assert isinstance(ast.parse(cell.source).body[-1], ast.Expr), cell.source
+
+    def test_every_helper_exists(self, path: Path):
+        nodes = [node for cell in _code(path) for node in ast.walk(ast.parse(cell.source))]
+        for node in nodes:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in PACKAGES:
+                assert hasattr(importlib.import_module(f"helpers.{node.value.id}"), node.attr), node.attr
+            elif isinstance(node, ast.ImportFrom) and node.module != "helpers":
+                assert hasattr(importlib.import_module(node.module), node.names[0].name), ast.unparse(node)
 
     def test_no_path_of_a_machine_is_named(self, path: Path):
         assert not re.search(r"/(home|root|Users|work)/", path.read_text(encoding="utf-8"))

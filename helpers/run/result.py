@@ -73,8 +73,8 @@ class StageResult:
 
     Args:
         own_pictures: the pictures among `files`, with their captions.
-        illustrate: draws further pictures, as a stage of their own. Called when the result is first displayed, so a
-            stage costs no more when nobody looks.
+        illustrate: draws further pictures, as a stage of their own. Called when the result is first displayed, so
+            they cost nothing elsewhere.
     """
 
     stage: str

@@ -1,4 +1,4 @@
-"""A stage's result in a notebook: its table at once, then its pictures, drawn because somebody looks."""
+"""A stage's result in a notebook: its table at once, then its pictures, drawn on demand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _illustrated(run, **drawing):
 
 
 class TestOneResult:
-    def test_nothing_is_drawn_until_somebody_looks(self, run):
+    def test_nothing_is_drawn_before_it_is_displayed(self, run):
         _, draw = _illustrated(run)
         assert draw.calls == 0 and not run.path("figures").exists()
 

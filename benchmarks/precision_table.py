@@ -26,7 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 FIRST_SEED = 9001  # the demo weights saw none from here on
 PRECISIONS = "f32,f16_weights,bf16,int8"
 # Only these recipes have windows and mirrors.
-APART = {"step": 1.0}
+APART = {"tile_step_size": 1.0}
 HARDER = {"unet3d_brats": APART, "unetpp3d_liver": APART, "nnunet_heart": APART | {"mirror_axes": []}}
 _logger = logging.getLogger("benchmarks")
 

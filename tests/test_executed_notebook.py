@@ -13,7 +13,7 @@ from helpers.cli.notebook_run import run_notebook
 FIRST_SECTION_WITH_A_PICTURE = 3
 OPTIONAL_SECTION = 13  # the precision study, which is off by default
 # Windows without overlap: this is about the notebook, not about its masks.
-QUICK = {"step": 1.0, "source_crops": 2, "minimum_scores": {}}
+QUICK = {"tile_step_size": 1.0, "source_crops": 2, "minimum_scores": {}}
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import hashlib
 import json
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from helpers.params.atc_options import AtcOptions
 from helpers.params.builder_config import BuilderConfig
+from helpers.params.renamed import rename_parameters
 from helpers.params.targets import Precision
 from helpers.params.yaml_file import read_text, split_numbers
 
@@ -121,6 +122,12 @@ class RunParams(BaseModel):
     """Name in `params/windows.yaml`, for pictures; null: the recipe's own."""
     anonymise: bool = False
     """Whether the report leaves out names, paths and dates."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, content: object) -> object:
+        # Records of earlier versions, such as run.json and bundle.json, are read here.
+        return rename_parameters(content, cls.model_fields) if isinstance(content, dict) else content
 
     @field_validator("*", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from helpers.errors import ParameterError
 from helpers.params.model import RunParams
 from helpers.params.paths import PARAMS_FOLDER
+from helpers.params.renamed import rename_parameters
 from helpers.params.targets import Target, load_target
 from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping, unknown_name_error
 
@@ -48,14 +49,15 @@ def resolve_params(
     Raises:
         ParameterError: an unknown name, a wrong type, or a value beyond the target's limits.
     """
-    given = {name: value for name, value in given.items() if value is not None}
+    known = model.model_fields
+    given = rename_parameters({name: value for name, value in given.items() if value is not None}, known)
     for name in given:
         if name not in model.model_fields:
             raise unknown_name_error("parameter", name, model.model_fields)
     if given.get("recipe", recipe) != recipe:
         raise ParameterError("recipe names another recipe", received=given["recipe"], expected=recipe)
     profile_name = given.get("profile", model.model_fields["profile"].default)
-    profile = load_profile(recipe, str(profile_name), params_folder)
+    profile = rename_parameters(load_profile(recipe, str(profile_name), params_folder), known)
     layers = {**recipe_defaults, **profile, **given}
     target = load_target(str(layers.get("target", model.model_fields["target"].default)))
     merged = {**target.defaults, **layers, "recipe": recipe, "profile": profile_name, "target": target.name}

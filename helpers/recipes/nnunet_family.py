@@ -112,8 +112,8 @@ class NnunetParams(RunParams):
     """Several folds, averaged as their version averages; all: every one that is there."""
     as_version: Literal[1, 2] | None = None
     """Rules of that version of nnU-Net (order of preparation, what is averaged) instead of the model folder's own."""
-    step: float = Field(0.5, gt=0, le=1)
-    """Distance of windows as a fraction of the window."""
+    tile_step_size: float = Field(0.5, gt=0, le=1)
+    """Distance between windows as a fraction of the window."""
     gaussian: bool = True
     """Whether a window's middle weighs more than its rim."""
     mirror_axes: list[int] | None = None
@@ -370,7 +370,7 @@ class NnunetPreparation(Preparation[N]):
     def window_plan(self, prepared: Prepared, params: N, **options: object) -> WindowPlan:
         """How a prepared case becomes labels on its cropped grid; options override those of plan and run."""
         plan = self.model.plan(params)
-        settings = {"classes": plan.n_classes, "tile_step_size": params.step, "gaussian": params.gaussian}
+        settings = {"classes": plan.n_classes, "tile_step_size": params.tile_step_size, "gaussian": params.gaussian}
         settings |= {"activation": self.model.activation(params), "batch_size": params.batch_size}
         settings |= {"reuse_constant": params.reuse_constant_windows, **options}
         shape, axis = tuple(prepared.cropped_shape), prepared.back_axis

@@ -38,8 +38,8 @@ class BratsParams(RunParams):
 
     window: list[int] = Field(default_factory=lambda: [64, 64, 64], min_length=3, max_length=3)
     """Voxels of a window, Z, Y, X."""
-    step: float = Field(0.5, gt=0, le=1)
-    """Distance of windows as a fraction of the window."""
+    tile_step_size: float = Field(0.5, gt=0, le=1)
+    """Distance between windows as a fraction of the window."""
     gaussian: bool = True
     """Whether a window's middle weighs more than its rim."""
     mirror_axes: list[Literal[0, 1, 2]] = Field(default_factory=list)
@@ -116,7 +116,7 @@ class BratsPreparation(Preparation[BratsParams]):
         plan = WindowPlan(
             tuple(params.window),
             len(brats.CLASS_NAMES),
-            tile_step_size=params.step,
+            tile_step_size=params.tile_step_size,
             gaussian=params.gaussian,
             mirror_axes=tuple(params.mirror_axes),
             batch_size=params.batch_size,

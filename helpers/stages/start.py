@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from helpers import recipes
+from helpers.params.renamed import RENAMED
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import Recipe
 from helpers.run import Run
@@ -32,7 +33,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
         ParameterError: a name is unknown (the nearest known one is named) or a value is wrong.
     """
     recipe = recipes.load(recipe_name)
-    known = recipe.params_model.model_fields
+    known = {*recipe.params_model.model_fields, *RENAMED}
     given = {
         name: value
         for name, value in namespace.items()

@@ -15,6 +15,7 @@ from helpers import recipes, stages
 from helpers.data.case import Case
 from helpers.errors import DataError
 from helpers.params.paths import place_output
+from helpers.params.renamed import rename_parameters
 from helpers.qa.finished import FinishedRun, find_run, list_runs
 from helpers.run.result import name_simulated
 from helpers.run.run import run_folder
@@ -99,7 +100,8 @@ class Comparison:
         for record in self.records:
             machine, packages = record["environment"]["machine"], record["environment"]["packages"]
             versions = {f"version of {name}": version for name, version in packages.items()}
-            rows.append({**record["params"], **versions, **{f"machine: {name}": v for name, v in machine.items()}})
+            params = rename_parameters(record["params"], type(self.first.params).model_fields)
+            rows.append({**params, **versions, **{f"machine: {name}": v for name, v in machine.items()}})
         names = dict.fromkeys(name for row in rows for name in row)
         listed = [(name, *(str(row.get(name)) for row in rows)) for name in names if name != "outputs"]
         return [row for row in listed if len(set(row[1:])) > 1]

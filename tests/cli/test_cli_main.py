@@ -44,9 +44,9 @@ class TestRun:
         assert capsys.readouterr().out == f"passed: {tmp_path}\n"
 
     def test_a_parameter_overrides_the_file(self, notebooks, tmp_path):
-        (tmp_path / "mine.yaml").write_text("batch_size: 2\nstep: 0.25\n")
+        (tmp_path / "mine.yaml").write_text("batch_size: 2\ntile_step_size: 0.25\n")
         assert cli.main(["run", "unet3d_brats", "-f", str(tmp_path / "mine.yaml"), "-p", "batch_size", "4"]) == 0
-        assert notebooks[0][1] == {"batch_size": 4, "step": 0.25}
+        assert notebooks[0][1] == {"batch_size": 4, "tile_step_size": 0.25}
 
     def test_all_runs_the_shared_notebooks_around_those_of_the_recipes(self, notebooks):
         assert cli.main(["run", "all", "-p", "outputs", "elsewhere"]) == 0

@@ -38,7 +38,9 @@ def test_every_value_is_what_a_command_line_takes(recipe_name):
 
 def test_types_and_choices_are_those_of_the_model():
     heart, brats = _rows("nnunet_heart"), _rows("unet3d_brats")
-    assert [heart[name][0] for name in ("cases", "batch_size", "step", "cache", "atc", "minimum_scores")] == [
+    assert [
+        heart[name][0] for name in ("cases", "batch_size", "tile_step_size", "cache", "atc", "minimum_scores")
+    ] == [
         "list of str",
         "int",
         "float",

@@ -74,9 +74,11 @@ class TestCommandLine:
         assert (params.checkpoint, params.data_root) == ("Dataset003_Liver", "3")
 
     def test_numbers_switches_and_lists_are_read(self):
-        words = "-p batch_size 2 -p step 0.25 -p cache off -p window 64,64,32 -p demo_seeds 9001 -p devices 0,1"
+        words = (
+            "-p batch_size 2 -p tile_step_size 0.25 -p cache off -p window 64,64,32 -p demo_seeds 9001 -p devices 0,1"
+        )
         params = _prepare("unet3d_brats", *words.split())
-        assert (params.batch_size, params.step, params.cache) == (2, 0.25, False)
+        assert (params.batch_size, params.tile_step_size, params.cache) == (2, 0.25, False)
         assert (params.window, params.demo_seeds, params.devices) == ([64, 64, 32], [9001], [0, 1])
 
     def test_a_fold_is_a_number_or_a_word(self):

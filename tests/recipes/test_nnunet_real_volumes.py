@@ -29,7 +29,7 @@ def test_the_mask_lies_on_the_image_s_grid_and_nothing_else_is_written(kind, tmp
     recipe = recipes.load(model.recipe)
     folder = model.write(tmp_path / "model", 1)
     given = {"checkpoint": str(folder), "data_root": str(Path(root, "msd-like", task)), "mirror_axes": []}
-    params = recipe.prepare_params(profile="cpu", step=1.0, **given)
+    params = recipe.prepare_params(profile="cpu", tile_step_size=1.0, **given)
     (files,) = [
         case for case in recipe.cases.list_cases(recipe.cases.data_folder(params), params) if case.id == case_id
     ]

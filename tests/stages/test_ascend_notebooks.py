@@ -26,7 +26,7 @@ NEAR_TIE = 1e-2
 pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.timeout(900)]
 
 # Windows side by side: what is compared is what the chip answers, not how windows are averaged.
-LIGHT_3D = {"step": 1.0, "mirror_axes": []}
+LIGHT_3D = {"tile_step_size": 1.0, "mirror_axes": []}
 # recipe, profile, and the machine: chip, layout of npu-smi, CANN, what ATC adds to its file's name; parameters.
 WALKS = [
     ("unet3d_brats", "ascend310", ("Ascend310", "310p", "5", ""), {**LIGHT_3D, "source_crops": 1}),
@@ -76,7 +76,7 @@ def walked(request, tmp_path):
 
 def _cut_of(record: dict) -> dict:
     """What a run's parameters say of how its windows are cut."""
-    return {key: record["params"][key] for key in ("step", "mirror_axes") if key in record["params"]}
+    return {key: record["params"][key] for key in ("tile_step_size", "mirror_axes") if key in record["params"]}
 
 
 def test_the_masks_are_those_of_f32_but_for_near_ties_and_the_chip_was_used_without_a_fault(walked):

@@ -69,7 +69,7 @@ class TinyParams(RunParams):
     """Adds the window."""
 
     window: list[int] = Field(default_factory=lambda: [16, 16, 16], min_length=3, max_length=3)
-    step: float = Field(0.5, gt=0, le=1)
+    tile_step_size: float = Field(0.5, gt=0, le=1)
 
 
 class TinyModel(TorchModel[TinyParams]):
@@ -115,7 +115,7 @@ class TinyPreparation(Preparation[TinyParams]):
     """Windows over the whole image."""
 
     def prepare_job(self, case: Case, params: TinyParams) -> InferenceJob:
-        plan = WindowPlan(tuple(params.window), 2, tile_step_size=params.step, batch_size=params.batch_size)
+        plan = WindowPlan(tuple(params.window), 2, tile_step_size=params.tile_step_size, batch_size=params.batch_size)
         return InferenceJob(case.image, plan, lambda labels: labels)
 
     def example_input(self, case: Case, params: TinyParams) -> np.ndarray:

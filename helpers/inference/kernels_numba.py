@@ -1,6 +1,6 @@
-"""The inner loops compiled by numba: one pass over memory each, and no interpreter's lock while they run.
+"""The inner loops compiled by numba: each makes one pass over memory without holding the interpreter's lock.
 
-Conditions are written so that the compiler turns them into selections over many values at a time.
+Conditions are written so that the compiler vectorises them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def scale_rows(store, table, planes, scales, target, origin):
 
 @_compiled
 def _are_finite(scores, count):
-    # Whole numbers, unlike floats, are compared many at a time.
+    # Integer comparisons are vectorised, those of floats are not.
     bits, largest = scores.view(np.int32), np.int32(0)
     for x in range(count):
         exponent = bits[x] & _EXPONENT

@@ -1,4 +1,4 @@
-"""The inner loops in numpy alone, for a machine without numba; also what the compiled ones are checked against."""
+"""The inner loops in numpy alone, for a machine without numba; the reference for the compiled ones."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def add_window(
     """Adds scores x weights of some planes of one window; a voxel that no window reached before is set, not added to.
 
     Args:
-        store, table: the chunks of the sums.
+        store: the sums, (chunks, classes, blocks of columns, rows, columns).
+        table: the chunk of each plane (modulo the window's depth) and band of rows; -1 for none.
         scores: (classes, Z, Y, X) float32 of the window.
         weights: (Z, Y, X) float32 of the window.
         corner: (z, y, x) of the window in the volume.
-        seen: (z, y, x) up to which earlier windows along each axis reached; a voxel at or beyond all three is new.
+        seen: (z, y, x) that earlier windows reached along each axis; a voxel at or beyond all three is new.
         first, last: planes of the window.
     """
     _, _, height, width = scores.shape
@@ -61,7 +62,7 @@ def label_rows(
 
     Args:
         planes, rows: ranges of the volume.
-        scales: 1 / summed weight, as a factor of each plane (Z) and of each place in a plane (Y, X).
+        scales: 1 / summed weight, as a factor for each plane (Z) and for each voxel of a plane (Y, X).
     """
     finite = True
     for z, start, stop, scores in _finished(store, table, planes, rows):
@@ -94,7 +95,7 @@ def _finished(store: np.ndarray, table: np.ndarray, planes: Range, rows: Range) 
 
 
 def _split(start: int, stop: int, size: int, cut: int) -> Iterator[Range]:
-    """Parts of a range that cross neither a multiple of the size nor the cut."""
+    """Parts of a range that cross neither a multiple of `size` nor `cut`."""
     while start < stop:
         end = min(stop, start - start % size + size)
         if start < cut < end:

@@ -1,19 +1,23 @@
-"""The sliding window where the network is: volume, sums and labels stay on torch's device until the labels are done.
+"""The sliding window on the network's own torch device: volume and sums stay there until labels are done.
 
-The same windows, weights and rules as `stream_slabs`; only labels, or finished slabs of scores, return to the host.
+Windows and weights are those of `stream_slabs`; only labels, or finished slabs of scores, return to the host.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.inference.scores import infinite_scores, label_threshold, refuse_many_classes, refuse_other_shape
 from helpers.inference.windows import PaddedVolume, Slab, WindowPlan, mirror_combinations
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,14 @@ class TorchNetwork:
     """A network on a torch device.
 
     Args:
-        module: takes (N, C, *window), returns (N, classes, *window).
-        device: torch's name of it, such as "cuda".
-        autocast: torch's dtype that convolutions run in; None for float32.
+        module: maps (N, C, *window) to (N, classes, *window).
+        device: its name in torch, such as "cuda".
+        autocast: the dtype that convolutions run in; None for float32.
     """
 
-    module: object
+    module: Callable[[torch.Tensor], torch.Tensor]
     device: str
-    autocast: object = None
+    autocast: torch.dtype | None = None
 
 
 class TorchWindows:
@@ -75,8 +79,8 @@ class TorchWindows:
                     kept = scores[:, inner.start - start : inner.stop - start, self._crop[1], self._crop[2]]
                     yield Slab(inner.start - first, inner.stop - first, kept.cpu().numpy())
 
-    def _finished(self) -> Iterator[tuple]:
-        """(first plane, last plane, mean scores (classes, planes, Y, X) on the device), from first to last."""
+    def _finished(self) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Yields (first plane, plane after the last, mean scores (classes, planes, Y, X)) on the device, in order."""
         torch, grid = self._torch, self._grid
         depth = grid.window[0]
         sums = torch.zeros((self._plan.classes, depth, *grid.shape[1:]), device=self._network.device)
@@ -90,11 +94,11 @@ class TorchWindows:
                     place = sums[:, :, y : y + grid.window[1], x : x + grid.window[2]]
                     place.addcmul_(scores.float(), self._weights)
             yield start, stop, self._mean(sums[:, : stop - start], start, stop)
-            for part in sums:  # one class at a time, so that little is held twice
+            for part in sums:  # one class at a time, to hold little twice
                 part[: depth - (stop - start)] = part[stop - start :].clone()
                 part[depth - (stop - start) :] = 0
 
-    def _infer(self, z: int, corners: list[tuple[int, int]]):
+    def _infer(self, z: int, corners: list[tuple[int, int]]) -> torch.Tensor:
         """Scores (N, classes, Z, Y, X), averaged over the mirrors."""
         torch, (depth, height, width) = self._torch, self._grid.window
         batch = torch.stack([self._volume[:, z : z + depth, y : y + height, x : x + width] for y, x in corners])
@@ -108,7 +112,7 @@ class TorchWindows:
             total = scores if total is None else total + scores
         return total / len(self._mirrors) if len(self._mirrors) > 1 else total
 
-    def _call(self, batch):
+    def _call(self, batch: torch.Tensor) -> torch.Tensor:
         torch, autocast = self._torch, self._network.autocast
         kind = torch.device(self._network.device).type
         batch = batch[:, :, 0] if self._plan.is_flat else batch
@@ -119,12 +123,12 @@ class TorchWindows:
             scores = self._network.module(batch).float()
         return scores[:, :, None] if self._plan.is_flat else scores
 
-    def _activate(self, scores):
+    def _activate(self, scores: torch.Tensor) -> torch.Tensor:
         if self._plan.activation == "softmax":
             return scores.softmax(1)
         return scores.sigmoid() if self._plan.activation == "sigmoid" else scores
 
-    def _mean(self, sums, start: int, stop: int):
+    def _mean(self, sums: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         depth, rows, columns = self._inverse
         scores = sums * (depth[start:stop, None, None] * (rows[:, None] * columns[None, :]))
         if not bool(self._torch.isfinite(scores).all()):

@@ -1,4 +1,4 @@
-"""Class scores back to a case's own grid and to labels in one stream, slab by slab.
+"""Resamples class scores to a case's own grid and takes labels in one stream, slab by slab.
 
 The interpolation is nnU-Net's (half-pixel centres, edges repeated, order 1; order 0 along the coarse axis of
 anisotropic cases) in float64 with the result rounded to float32, as MIC-DKFZ/nnUNet computes it in
@@ -7,7 +7,7 @@ nnunetv2/preprocessing/resampling/default_resampling.py; here no more than two s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from helpers.inference.accumulator import OrderedWorkers
 from helpers.inference.scores import slab_to_labels
 from helpers.inference.windows import Slab
 
-BLOCK_ROWS = 64  # rows blended at a time, so that they stay in a core's cache
+BLOCK_ROWS = 64  # rows blended at a time, few enough for a core's cache
 
 
 def resample_to_labels(
@@ -51,11 +51,15 @@ def resample_slabs(
     Args:
         scores: logits or probabilities (classes, Z, Y, X), or slabs of them as `stream_slabs` yields them.
         shape: (Z, Y, X) to resample to.
-        source_shape: (Z, Y, X) of the slabs together; of an array it is known.
+        source_shape: (Z, Y, X) of all slabs together; known for an array.
         nearest_axis: axis with order 0 (nnU-Net: the coarse one, spacing ratio above 3); None: order 1 everywhere.
 
     Raises:
-        DataError: slabs without `source_shape`, or fewer planes than it says.
+        DataError: slabs without `source_shape`, or with fewer planes than it promises.
+
+    >>> scores = np.array([[[[0.0, 3.0]]]], np.float32)
+    >>> [slab.scores.tolist() for slab in resample_slabs(scores, (1, 1, 3))]
+    [[[[[0.0, 1.5, 3.0]]]]]
     """
     planes: dict[int, np.ndarray] = {}
 
@@ -70,21 +74,27 @@ def resample_slabs(
             return
 
 
-def _stream(scores, shape, source_shape, nearest_axis, take) -> Iterator[int]:
-    """Calls `take(plane, rows, scores of the rows)` in threads; yields how many output planes are complete."""
+def _stream(
+    scores: np.ndarray | Iterable[Slab],
+    shape: Sequence[int],
+    source_shape: Sequence[int] | None,
+    nearest_axis: int | None,
+    take: Callable[[int, slice, np.ndarray], None],
+) -> Iterator[int]:
+    """Calls `take(plane, rows, scores of the rows)` in threads; yields the number of complete output planes."""
     if isinstance(scores, np.ndarray):
-        volume, source_shape = scores, scores.shape[1:]
+        source_shape, volume = scores.shape[1:], scores
         scores = (Slab(z, z + 1, volume[:, z : z + 1]) for z in range(volume.shape[1]))
     elif source_shape is None:
-        raise DataError("slabs of scores need the shape of the volume that they make up", expected="source_shape")
+        raise DataError("slabs of scores need the shape of their whole volume", expected="source_shape")
     axes = [_Taps.linear(*sizes) for sizes in zip(source_shape, shape, strict=True)]
     if nearest_axis is not None:
         axes[nearest_axis] = _Taps.nearest(source_shape[nearest_axis], shape[nearest_axis])
     done = 0
-    with OrderedWorkers() as lanes:
-        bands = [(lane, _Band(axes, first, last, take)) for lane, first, last in lanes.bounds(shape[1])]
+    with OrderedWorkers() as workers:
+        bands = [(worker, _Band(axes, first, last, take)) for worker, first, last in workers.shares(shape[1])]
         for slab in scores:
-            for future in [lanes.submit(lane, band.push, slab) for lane, band in bands]:
+            for future in [workers.submit(worker, band.push, slab) for worker, band in bands]:
                 done = future.result()
             yield done
     if done != shape[0]:
@@ -131,7 +141,7 @@ class _Taps:
 class _Band:
     """Some rows of every output plane: resamples each source plane once and blends neighbours."""
 
-    def __init__(self, axes: list[_Taps], first: int, last: int, take):
+    def __init__(self, axes: list[_Taps], first: int, last: int, take: Callable[[int, slice, np.ndarray], None]):
         self._depth, self._columns, self._take = axes[0], axes[2], take
         rows = axes[1].part(first, last)
         self._source_rows = slice(int(rows.low.min()), int(rows.high.max()) + 1)
@@ -141,7 +151,7 @@ class _Band:
         self._planes: dict[int, np.ndarray] = {}
 
     def push(self, slab: Slab) -> int:
-        """Takes the slab's planes and hands on all output planes that they complete; returns how many are done."""
+        """Adds the slab's planes, passes on the output planes that they complete and returns how many are done."""
         for index in range(slab.stop - slab.start):
             source = slab.start + index
             if not self._is_needed(source):

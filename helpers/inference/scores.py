@@ -1,41 +1,53 @@
-"""Class scores to labels."""
+"""Class scores: activations, labels, and the refusal of invalid ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from helpers.errors import DataError, DeviceError
 
+MAX_CLASSES = 256
+
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Softmax over axis 1, shifted by the largest score so that nothing overflows."""
+    """Softmax over axis 1, shifted by the largest score so that nothing overflows.
+
+    >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
+    [[0.5, 0.5]]
+    """
     shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
-    """Logistic function, from tanh, which does not overflow."""
+    """Logistic function, by tanh, which does not overflow.
+
+    >>> sigmoid(np.float32([-1000, 0, 1000])).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * scores) + np.float32(1.0))
 
 
 def label_threshold(activation: str | None) -> float:
-    """The score above which the label of a single class is 1: 0 on a logit is 0.5 on its sigmoid."""
+    """The score above which the label of a single class is 1: a logit of 0 is a sigmoid of 0.5."""
     return 0.5 if activation == "sigmoid" else 0.0
 
 
-ACTIVATIONS = {None: lambda scores: scores, "softmax": softmax, "sigmoid": sigmoid}
-
-
-MOST_CLASSES = 256
+ACTIVATIONS: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
+    None: lambda scores: scores,
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+}
 
 
 def infinite_scores(where: str) -> DeviceError:
-    """The refusal of scores that are NaN or infinite there."""
-    remedy = "Check the input for NaN, or run in f32."
+    """The error for scores that are NaN or infinite."""
     return DeviceError(
-        "the device returned scores that are not finite", received=f"NaN or infinity in {where}", remedy=remedy
+        "the device returned scores that are not finite",
+        received=f"NaN or infinity in {where}",
+        remedy="Check the input for NaN, or run in f32.",
     )
 
 
@@ -46,16 +58,19 @@ def refuse_other_shape(received: Sequence[int], expected: tuple[int, ...]) -> No
 
 
 def refuse_many_classes(classes: int) -> None:
-    """Raises a DataError for more classes than a label of eight bits tells apart."""
-    if classes > MOST_CLASSES:
-        raise DataError("labels are bytes", received=f"{classes} classes", expected=f"at most {MOST_CLASSES}")
+    """Raises a DataError for more classes than an eight-bit label can hold."""
+    if classes > MAX_CLASSES:
+        raise DataError("labels have eight bits", received=f"{classes} classes", expected=f"at most {MAX_CLASSES}")
 
 
 def slab_to_labels(scores: np.ndarray, threshold: float = 0.0) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of class scores (classes, Z, Y, X): the first largest class.
 
-    With a single class the label is 1 where the score is above the threshold: 0 on a logit is 0.5 on its sigmoid.
+    With a single class the label is 1 where the score is above the threshold: a logit of 0 is a sigmoid of 0.5.
     A running maximum over the classes reads memory in order, unlike argmax over the first axis.
+
+    >>> slab_to_labels(np.array([[[[2, 0]]], [[[1, 3]]], [[[2, 3]]]], np.float32)).tolist()
+    [[[0, 1]]]
     """
     if scores.shape[0] == 1:
         return (scores[0] > threshold).view(np.uint8)
@@ -75,13 +90,17 @@ def _label_plane(scores: np.ndarray, labels: np.ndarray) -> None:
     best = np.maximum(scores[0], scores[1])
     for index in range(2, scores.shape[0]):
         np.greater(scores[index], best, out=above)
-        # A later class has a larger number, so the larger of both is the winner's.
+        # A later class has a larger number, so the larger of both numbers is the winner's.
         np.maximum(labels, above.view(np.uint8) * np.uint8(index), out=labels)
         np.maximum(best, scores[index], out=best)
 
 
 def lead_of_best(scores: np.ndarray) -> np.ndarray:
-    """By how much the best class leads the second, (...) from (classes, ...); with one class, the distance from 0."""
+    """Margin of the best class over the second, (...) from (classes, ...); with one class, the distance from 0.
+
+    >>> lead_of_best(np.array([0.1, 0.7, 0.25])).round(3).tolist()
+    0.45
+    """
     if scores.shape[0] == 1:
         return np.abs(scores[0])
     best = np.partition(scores, scores.shape[0] - 2, axis=0)
@@ -89,14 +108,14 @@ def lead_of_best(scores: np.ndarray) -> np.ndarray:
 
 
 def class_map_errors(scores: np.ndarray, classes: np.ndarray, span: float) -> np.ndarray:
-    """How far the scores behind a class map must be from the reference's, at least, as a fraction of their range.
+    """Minimum error of the scores behind a class map, as a fraction of the range of the reference's scores.
 
-    It is 0 where the class is the reference's best, and else half the lead that its best class had: a map of classes
-    has no distances of its own.
+    A class map has no distances of its own: its error is 0 where the class is the reference's best, and half the lead
+    of the reference's best class elsewhere.
 
     Args:
         scores: of the reference, (N, classes, ...).
-        classes: (N, ...) whole numbers.
+        classes: (N, ...) integers.
         span: the range of the reference's scores.
     """
     leads = np.stack([lead_of_best(sample) for sample in scores]) / span

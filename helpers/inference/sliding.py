@@ -8,14 +8,12 @@ from contextlib import closing
 
 import numpy as np
 
-from helpers.inference.accumulator import OrderedWorkers, WindowAccumulator
+from helpers.inference.accumulator import SMALL_BYTES, OrderedWorkers, WindowAccumulator
 from helpers.inference.predictor import Answer, MirroredPredictor, Predictor, as_predictor
 from helpers.inference.scores import label_threshold, refuse_many_classes
-from helpers.inference.windows import PaddedVolume, Slab, WindowGrid, WindowPlan
+from helpers.inference.windows import PaddedVolume, Slab, WindowPlan
 
 Finished = tuple[tuple[int, int], tuple[int, int]]  # planes and rows, each (first, after the last)
-
-SMALL_BATCH_BYTES = 1 << 20  # below this a thread costs more than it saves
 
 
 def sliding_window(
@@ -71,12 +69,11 @@ def label_volume(volume: np.ndarray, predictor: Predictor, plan: WindowPlan) -> 
         DataError: there are more than 256 classes.
     """
     refuse_many_classes(plan.classes)
-    padded = PaddedVolume(volume, plan)
+    padded, threshold = PaddedVolume(volume, plan), label_threshold(plan.activation)
     labels = np.empty(padded.grid.shape, np.uint8)
-    with _open_workers(padded.grid, plan) as workers:
-        accumulator = WindowAccumulator(padded.grid, plan.classes, workers)
+    with WindowAccumulator(padded.grid, plan.classes) as accumulator:
         for planes, rows in _add_windows(padded, accumulator, predictor, plan):
-            accumulator.label(planes, rows, labels, label_threshold(plan.activation))
+            accumulator.label(planes, rows, labels, threshold)
     return np.ascontiguousarray(labels[padded.crop])
 
 
@@ -90,16 +87,10 @@ def stream_slabs(volume: np.ndarray, predictor: Predictor, plan: WindowPlan) -> 
         DeviceError: the scores have another shape, or are not finite.
     """
     padded = PaddedVolume(volume, plan)
-    with _open_workers(padded.grid, plan) as workers:
-        accumulator = WindowAccumulator(padded.grid, plan.classes, workers)
+    with WindowAccumulator(padded.grid, plan.classes) as accumulator:
         for planes, rows in _add_windows(padded, accumulator, predictor, plan):
             if rows[1] == padded.grid.shape[1]:
                 yield from _cropped(accumulator.slabs(planes), padded.crop)
-
-
-def _open_workers(grid: WindowGrid, plan: WindowPlan) -> OrderedWorkers:
-    """Threads for the accumulation; none when windows are small."""
-    return OrderedWorkers(0 if 4 * plan.classes * int(np.prod(grid.window)) < SMALL_BATCH_BYTES else None)
 
 
 def _add_windows(
@@ -135,7 +126,7 @@ def _read_ahead(padded: PaddedVolume, batch_size: int) -> Iterator[np.ndarray]:
     volume, window, positions = padded.array, padded.grid.window, padded.grid.positions
     groups = [positions[first : first + batch_size] for first in range(0, len(positions), batch_size)]
     batch_bytes = 4 * min(batch_size, len(positions)) * volume.shape[0] * int(np.prod(window))
-    with OrderedWorkers(0 if batch_bytes < SMALL_BATCH_BYTES or batch_size == 1 else 1) as reader:
+    with OrderedWorkers(0 if batch_bytes < SMALL_BYTES or batch_size == 1 else 1) as reader:
         following = reader.submit(0, _cut, volume, groups[0], window)
         for index in range(len(groups)):
             batch = following.result()

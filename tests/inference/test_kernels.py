@@ -77,16 +77,16 @@ def test_one_score_that_is_not_finite_is_refused(kernels, bad, monkeypatch):
         sliding_window(np.zeros((1, 9, 9, 9), np.float32), infer, (4, 4, 4), classes=2)
 
 
-def test_rows_that_are_done_are_given_back(monkeypatch):
+def test_finished_rows_are_released(monkeypatch):
     monkeypatch.setattr(accumulator, "BAND_ROWS", 4)
     least_free = []
-    give_back = accumulator.WindowAccumulator._give_back
+    release = accumulator.WindowAccumulator._release
 
     def watch(self, planes, rows):
         least_free.append(len(self._free))
-        give_back(self, planes, rows)
+        release(self, planes, rows)
 
-    monkeypatch.setattr(accumulator.WindowAccumulator, "_give_back", watch)
+    monkeypatch.setattr(accumulator.WindowAccumulator, "_release", watch)
     volume = np.zeros((1, 8, 64, 8), np.float32)
     sliding_window(volume, infer_rolled(2), (8, 8, 8), classes=2)
     chunks = 8 * 16

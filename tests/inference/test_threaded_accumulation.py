@@ -15,6 +15,12 @@ from tests.inference.dense_windows import slabs_of
 CASES = [((9, 11, 13), (4, 6, 8)), ((3, 2, 5), (8, 6, 4)), ((23, 9, 9), (5, 5, 5)), ((6, 10, 12), (8, 8))]
 
 
+def use_threads(monkeypatch):
+    """Threads for windows and batches of any size."""
+    monkeypatch.setattr(accumulator, "SMALL_BYTES", 0)
+    monkeypatch.setattr(sliding, "SMALL_BYTES", 0)
+
+
 def scores_of(batch: np.ndarray) -> np.ndarray:
     return np.stack([np.roll(batch[:, 0], index, -1) * (index + 1) for index in range(3)], axis=1)
 
@@ -30,7 +36,7 @@ def run(shape, window, **options):
 @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
 def test_threads_and_blocks_change_no_bit(shape, window, options, block_bytes, monkeypatch):
     expected = run(shape, window, **options)
-    monkeypatch.setattr(sliding, "SMALL_BATCH_BYTES", 0)
+    use_threads(monkeypatch)
     monkeypatch.setattr(accumulator, "BAND_ROWS", 3 if block_bytes == 1 else 64)
     monkeypatch.setattr(accumulator, "BLOCK_COLUMNS", (1, 4) if block_bytes == 1 else (16, 96))
     monkeypatch.setattr(accumulator, "SLAB_BYTES", block_bytes)
@@ -40,7 +46,7 @@ def test_threads_and_blocks_change_no_bit(shape, window, options, block_bytes, m
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads(monkeypatch):
-    monkeypatch.setattr(sliding, "SMALL_BATCH_BYTES", 0)
+    use_threads(monkeypatch)
     before = threading.active_count()
     with pytest.raises(DeviceError, match="not finite"):
         volume = np.zeros((1, 9, 9, 9), np.float32)
@@ -49,7 +55,7 @@ def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads(monkeypatc
 
 
 def test_a_stream_left_early_ends_its_threads(monkeypatch):
-    monkeypatch.setattr(sliding, "SMALL_BATCH_BYTES", 0)
+    use_threads(monkeypatch)
     before = threading.active_count()
     stream = slabs_of(np.zeros((1, 20, 9, 9), np.float32), scores_of, (4, 4, 4), classes=3)
     next(stream)
@@ -57,11 +63,11 @@ def test_a_stream_left_early_ends_its_threads(monkeypatch):
     assert threading.active_count() == before
 
 
-def test_lanes_keep_their_order_and_share_evenly():
+def test_workers_keep_their_order_and_share_evenly():
     seen: list[int] = []
-    with OrderedWorkers(2) as lanes:
-        work = [lanes.submit(0, seen.append, index) for index in range(50)]
+    with OrderedWorkers(2) as workers:
+        work = [workers.submit(0, seen.append, index) for index in range(50)]
         [future.result() for future in work]
-        assert lanes.bounds(5) == [(0, 0, 2), (1, 2, 5)]
-        assert lanes.bounds(1) == [(1, 0, 1)]
+        assert workers.shares(5) == [(0, 0, 2), (1, 2, 5)]
+        assert workers.shares(1) == [(1, 0, 1)]
     assert seen == list(range(50))

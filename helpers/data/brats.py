@@ -1,4 +1,4 @@
-"""BraTS cases: found in any of the challenge's layouts, checked, and prepared as MedicalZooPytorch does."""
+"""BraTS cases: found in any of the challenge's layouts, checked, and prepared as in MedicalZooPytorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.geometry import Geometry
+from helpers.data.geometry import refuse_other_grid
 from helpers.data.regions import Box, bounding_box
 from helpers.data.volume import Volume, read_volume
 from helpers.errors import DataError
@@ -25,16 +25,19 @@ _FILE = re.compile(r"(?P<case>.+)[-_](?P<role>t1ce|t1n|t1c|t1|t2w|t2f|t2|flair|s
 # Enhancing tumour is label 4 up to 2021 and label 3 from 2023 on.
 _ENHANCING = {"2018": 4, "2023": 3}
 
+# Of the preparation alone: nothing that reads a case depends on it.
+_CLIP_PERCENTILES = (0.1, 99.8)
+
 
 def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
-    """Every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
+    """Lists every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
 
     Args:
-        root: searched in all depths; hidden files are no data.
-        only: ids that will be used; other incomplete cases are left out then.
+        root: searched at every depth; hidden files are ignored.
+        only: ids that will be used; other cases may then be incomplete and are left out.
 
     Raises:
-        DataError: there is no case, one lacks a modality (it is named), or two have the same id.
+        DataError: there is no case, one lacks a modality, or two have the same id.
     """
     found: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in sorted(root.rglob("*.nii*")):
@@ -44,7 +47,7 @@ def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
             found.setdefault((path.parent, match["case"]), {})[role] = path
     if not found:
         raise DataError(
-            f"no BraTS case below {root}",
+            f"no BraTS cases below {root}",
             expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
             remedy="Set data_root to the folder that holds the cases.",
         )
@@ -53,7 +56,7 @@ def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
         wanted = not only or name in only
         if wanted and name in cases:
             folders = [str(cases[name].files["t1"].parent), str(folder)]
-            raise DataError(f"two cases are called {name}", received=folders, remedy="Rename or move one of them.")
+            raise DataError(f"two cases have the id {name}", received=folders, remedy="Rename or move one of them.")
         missing = [role for role in MODALITIES if role not in roles]
         if missing and not wanted:
             continue
@@ -62,7 +65,7 @@ def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
                 f"case {name} lacks {', '.join(missing)}",
                 received=sorted(path.name for path in roles.values()),
                 expected=f"one file for each of {', '.join(MODALITIES)} in {folder}",
-                remedy="Complete the case or leave it out with `cases`.",
+                remedy="Complete the case, or leave it out with `cases`.",
             )
         cases[name] = CaseFiles(name, {role: roles[role] for role in MODALITIES}, roles.get("seg"))
     return [cases[name] for name in sorted(cases)]
@@ -72,38 +75,42 @@ def read_brats_case(case: CaseFiles) -> Case:
     """Reads and checks one case.
 
     Returns:
-        Image (4, Z, Y, X) float32 in the order t1, t1ce, t2, flair; truth as class indices 0 to 3; `notes` hold the
-        label convention ("2018" or "2023").
+        Image (4, Z, Y, X) float32 in the order t1, t1ce, t2, flair; truth as class indices 0 to 3; the label
+        convention in `notes` ("2018" or "2023").
 
     Raises:
-        DataError: a file is unreadable, grids differ, voxels are not finite, or labels are not those of BraTS.
+        DataError: a file is unreadable, grids differ, voxels are not finite, or labels do not belong to BraTS.
     """
     volumes = {role: read_volume(path) for role, path in case.files.items()}
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
-        _refuse_other_grid(case.id, role, volume.geometry, reference)
+        refuse_other_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])
     image = np.concatenate([volumes[role].array for role in MODALITIES]).astype(np.float32)
     truth, convention = None, _convention_of_names(case)
     if case.truth is not None:
         label = read_volume(case.truth)
-        _refuse_other_grid(case.id, "seg", label.geometry, reference)
+        refuse_other_grid(label.geometry, reference, f"case {case.id}: seg", MODALITIES[0])
         truth, convention = _to_classes(case.truth, label.array[0], convention)
     return Case(case.id, image, truth, reference, {"convention": convention})
 
 
 def prepare_brats(image: np.ndarray) -> np.ndarray:
-    """Normalises each modality over the whole volume, background included, as the network was trained.
+    """Normalises each modality over the whole volume, background included, as in the network's training.
 
-    Clips to the percentiles 0.1 and 99.8, then subtracts the mean and divides by the unbiased standard deviation.
+    Clips to two percentiles, subtracts the mean and divides by the unbiased standard deviation.
 
     Args:
         image: (4, Z, Y, X) float32.
 
     Source: black0017/MedicalZooPytorch, lib/medloaders/medical_image_process.py (`full_volume_mean`).
+
+    >>> prepared = prepare_brats(np.arange(4.0, dtype=np.float32).reshape(1, 1, 2, 2))
+    >>> prepared.mean().round(3).item(), prepared.std(ddof=1).round(3).item()
+    (0.0, 1.0)
     """
     prepared = np.empty(image.shape, np.float32)
     for index, channel in enumerate(image):
-        low, high = np.percentile(channel, (0.1, 99.8))
+        low, high = np.percentile(channel, _CLIP_PERCENTILES)
         clipped = np.clip(channel, low, high)
         deviation = clipped.std(ddof=1, dtype=np.float64)
         prepared[index] = (clipped - clipped.mean(dtype=np.float64)) / (deviation or 1.0)
@@ -128,11 +135,16 @@ def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
     return np.where(labels == _ENHANCING[convention], np.uint8(3), labels).astype(np.uint8)
 
 
+def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:
+    """A mask of class indices as a volume, in the label convention and on the grid of its case."""
+    return Volume(classes_to_brats(classes, str(case.notes["convention"]))[None], case.geometry)
+
+
 def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarray:
-    """As `brats_to_classes`, of a file that somebody may have edited.
+    """Does the same as `brats_to_classes` for a mask file that may have been edited by hand.
 
     Raises:
-        DataError: it holds a value that is no label of that year.
+        DataError: a value is not a label of that year.
     """
     known = (0, 1, 2, _ENHANCING[convention])
     if not (fits := np.isin(labels, known)).all():
@@ -147,19 +159,22 @@ def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarr
 def draw_crops(
     tumours: Sequence[np.ndarray], count: int, size: int, seed: int
 ) -> list[tuple[int, tuple[int, int, int]]]:
-    """The source's evaluation crops: (index of the case, start (Z, Y, X)), each with at least one tumour voxel.
+    """Draws the source's evaluation crops, each with at least one tumour voxel.
 
     Args:
-        tumours: whether a voxel is labelled, boolean (Z, Y, X), of each case; read one at a time.
+        tumours: boolean (Z, Y, X) per case, true where a voxel is labelled; accessed one at a time.
         count: crops to draw; the source draws 128.
-        size: side of the cube; an axis shorter than it starts at 0.
-        seed: the source sets 1777777.
+        size: side of the cube; a crop starts at 0 along shorter axes.
+        seed: 1777777 in the source.
+
+    Returns:
+        Pairs of the case's index and the crop's start (Z, Y, X).
 
     Raises:
         DataError: no case holds a tumour voxel.
     """
     if not any(tumour.any() for tumour in tumours):
-        raise DataError("no crop with a tumour can be drawn", received="labels without any tumour voxel")
+        raise DataError("cannot draw a crop with a tumour", received="labels without any tumour voxel")
     random = np.random.RandomState(seed)
     crops = []
     while len(crops) < count:
@@ -171,8 +186,8 @@ def draw_crops(
     return crops
 
 
-class PackedMasks(Sequence):
-    """Boolean volumes at one bit a voxel: the tumours of a whole data set fit in memory."""
+class PackedMasks(Sequence[np.ndarray]):
+    """Boolean volumes at one bit per voxel, so that the tumours of a whole data set fit in memory."""
 
     def __init__(self) -> None:
         self._packed: list[tuple[np.ndarray, tuple[int, ...]]] = []
@@ -198,7 +213,7 @@ def _to_classes(path: Path, labels: np.ndarray, convention: str) -> tuple[np.nda
         raise DataError(
             f"{path} stores labels as {labels.dtype}",
             expected="an integer type",
-            remedy="Resave it as uint8 (SimpleITK: Cast to sitkUInt8) after checking that all values are whole.",
+            remedy="Check that all values are whole, then resave it as uint8 (SimpleITK: Cast to sitkUInt8).",
         )
     values = set(np.unique(labels).tolist())
     if values <= {0, 1, 2}:
@@ -207,24 +222,8 @@ def _to_classes(path: Path, labels: np.ndarray, convention: str) -> tuple[np.nda
         if values <= {0, 1, 2, enhancing}:
             return brats_to_classes(labels, year), year
     raise DataError(
-        f"{path} holds labels that are not BraTS's",
+        f"{path} holds labels that BraTS does not have",
         received=sorted(values),
         expected="0, 1, 2, 4 (2018 to 2021) or 0, 1, 2, 3 (2023)",
         remedy="Convert the labels, or leave the case out with `cases`.",
     )
-
-
-def _refuse_other_grid(case: str, role: str, geometry: Geometry, reference: Geometry) -> None:
-    differences = geometry.differences_from(reference)
-    if differences:
-        raise DataError(
-            f"case {case}: {role} lies on another grid than {MODALITIES[0]}",
-            received="; ".join(differences),
-            expected="one grid for all modalities and the label",
-            remedy="Register and resample the case first.",
-        )
-
-
-def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:
-    """A mask of class indices as a volume in the case's own label convention and grid."""
-    return Volume(classes_to_brats(classes, str(case.notes["convention"]))[None], case.geometry)

@@ -1,4 +1,4 @@
-"""A case: its files before it is read, and its arrays after."""
+"""A case: its files, and its arrays once it is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.data.geometry import Geometry
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one case by role (`t1`, `image`, ...); `truth` is None where there is no label."""
+    """The files of one case by role (`t1`, `image`, ...); `truth` is None if there is no label."""
 
     id: str
     files: Mapping[str, Path]
@@ -26,13 +26,13 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Case:
-    """A case that was read and checked.
+    """A case as read and checked.
 
     Attributes:
         image: (C, Z, Y, X) or (C, H, W), as stored.
         truth: class indices of the same spatial shape, uint8, or None.
-        geometry: the grid of a volume, None for a picture.
-        notes: what a recipe has to remember to write the mask back (a label convention, a padding).
+        geometry: the grid of a volume; None for a picture.
+        notes: facts that a recipe needs to write the mask back, such as a label convention.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""A mask that somebody edited."""
+"""A BraTS mask that was edited by hand."""
 
 from __future__ import annotations
 

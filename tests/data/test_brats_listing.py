@@ -1,4 +1,4 @@
-"""BraTS cases of every year are found, and what is missing or doubled is named."""
+"""BraTS cases of every year are found, and missing or duplicate ones are named."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def test_cases_come_sorted_from_all_folders_and_a_label_may_be_missing(tmp_path)
     assert brats.read_brats_case(cases[0]).truth is None
 
 
-def test_hidden_files_are_no_data(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     write_case(tmp_path / "x", "x")
     for path in list((tmp_path / "x").iterdir()):
-        path.with_name(f"._{path.name}").write_bytes(b"what a Mac leaves behind")
+        path.with_name(f"._{path.name}").write_bytes(b"left by a file manager")
     (tmp_path / "x" / ".part-abc_t1.nii.gz").write_bytes(b"half a volume")
     assert only_case(tmp_path).id == "x"
 
@@ -62,14 +62,14 @@ def test_a_missing_modality_is_named_with_its_case(tmp_path):
         brats.list_brats_cases(tmp_path, ["bad"])
 
 
-def test_two_cases_of_one_name_are_refused(tmp_path):
+def test_two_cases_with_one_id_are_refused(tmp_path):
     write_case(tmp_path / "HGG" / "x", "x")
     write_case(tmp_path / "LGG" / "x", "x")
-    with pytest.raises(DataError, match="two cases are called x"):
+    with pytest.raises(DataError, match="two cases have the id x"):
         brats.list_brats_cases(tmp_path)
 
 
-def test_a_folder_without_cases_says_what_was_looked_for(tmp_path):
+def test_a_folder_without_cases_names_the_expected_files(tmp_path):
     write(tmp_path / "volume.nii.gz", labels_of(1))
-    with pytest.raises(DataError, match=r"no BraTS case below.*_flair\.nii\.gz"):
+    with pytest.raises(DataError, match=r"no BraTS cases below.*_flair\.nii\.gz"):
         brats.list_brats_cases(tmp_path)

@@ -1,4 +1,4 @@
-"""BraTS images are prepared by the published formula; the brain's box and the training's crops are found."""
+"""BraTS images are prepared by the published formula; the brain is boxed, and crops are drawn as in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids, voxels and labels of a BraTS case are checked, and a mask is written back as the labels came."""
+"""Grids, voxels and labels of a BraTS case are checked; a mask is written back in the labels' convention."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_role_on_another_grid_is_named(tmp_path, role, change):
     write_case(tmp_path, "x", labels=labels_of(1))
     geometry = dataclasses.replace(GRID, **change)
     write(tmp_path / f"x_{role}.nii.gz", np.zeros(geometry.size_zyx, np.uint8), geometry)
-    with pytest.raises(DataError, match=f"{role} lies on another grid than t1.*{next(iter(change)).split('_')[0]}"):
+    with pytest.raises(DataError, match=f"{role} is on another grid than t1.*{next(iter(change)).split('_')[0]}"):
         brats.read_brats_case(only_case(tmp_path))
 
 
@@ -54,7 +54,7 @@ def test_voxels_that_are_not_finite_are_counted_and_refused(tmp_path, value):
         (NAMES_2018, (4,), "2018"),
     ],
 )
-def test_label_conventions_are_told_apart_and_kept_on_writing(tmp_path, names, values, convention):
+def test_label_conventions_are_recognised_and_kept_on_writing(tmp_path, names, values, convention):
     labels = labels_of(*values)
     write_case(tmp_path, "x", names, labels)
     case = brats.read_brats_case(only_case(tmp_path))
@@ -69,7 +69,7 @@ def test_label_conventions_are_told_apart_and_kept_on_writing(tmp_path, names, v
     assert np.array_equal(brats.brats_to_classes(back.array[0], convention), case.truth)
 
 
-def test_without_labels_the_files_names_tell_the_convention(tmp_path):
+def test_without_labels_file_names_decide_the_convention(tmp_path):
     write_case(tmp_path / "old", "old")
     write_case(tmp_path / "new", "new", NAMES_2023)
     conventions = {c.id: brats.read_brats_case(c).notes["convention"] for c in brats.list_brats_cases(tmp_path)}
@@ -82,7 +82,7 @@ def test_without_labels_the_files_names_tell_the_convention(tmp_path):
         (labels_of(1, 2, 4).astype(np.float64), "stores labels as float64"),
         (labels_of(1, 2, 5), r"received \[0, 1, 2, 5\]"),
         (labels_of(1, 2, 3, 4), r"received \[0, 1, 2, 3, 4\]"),
-        (labels_of(1, 2).astype(np.int16) * -1, "not BraTS"),
+        (labels_of(1, 2).astype(np.int16) * -1, "BraTS does not have"),
     ],
     ids=["float64", "unknown", "both years", "negative"],
 )

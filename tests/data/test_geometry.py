@@ -37,7 +37,7 @@ def test_every_difference_is_named():
 
 
 @given(st.floats(-9e-4, 9e-4), st.floats(-9e-4, 9e-4))
-def test_a_headers_rounding_is_no_difference(shift, stretch):
+def test_the_rounding_of_a_header_is_not_a_difference(shift, stretch):
     near = dataclasses.replace(
         GRID, origin_mm_xyz=(10 + shift, -20.0, 30 - shift), spacing_mm_zyx=(2.0 + stretch, 0.5, 0.7)
     )

@@ -42,7 +42,7 @@ def test_names_with_and_without_a_channel_are_found(tmp_path, suffix):
 def test_wanted_cases_are_picked_and_missing_ones_named(tmp_path):
     decathlon(tmp_path)
     assert [case.id for case in list_cases(tmp_path, ["liver_2"])] == ["liver_2"]
-    with pytest.raises(DataError, match=r"holds no case liver_3.*liver_10, liver_2"):
+    with pytest.raises(DataError, match=r"does not hold liver_3.*liver_10, liver_2"):
         list_cases(tmp_path, ["liver_3"])
 
 
@@ -66,7 +66,7 @@ def test_channels_are_stacked_in_their_order(tmp_path):
     assert [case.id for case in list_cases(tmp_path, ["bp_1"])] == ["bp_1"]
 
 
-def test_labels_of_another_grid_or_of_no_classes_are_refused(tmp_path):
+def test_labels_on_another_grid_or_without_class_indices_are_refused(tmp_path):
     decathlon(tmp_path, ["la_1"])
     label = tmp_path / "labelsTr" / "la_1.nii.gz"
     put(label, np.full(GRID.size_zyx, 2.0), dtype=np.float32)
@@ -74,7 +74,7 @@ def test_labels_of_another_grid_or_of_no_classes_are_refused(tmp_path):
     assert (truth.dtype, truth.max()) == (np.uint8, 2)
     for wrong in (0.5, -1.0, 300.0):
         put(label, np.full(GRID.size_zyx, wrong), dtype=np.float32)
-        with pytest.raises(DataError, match="no classes"):
+        with pytest.raises(DataError, match="not class indices"):
             read_case(list_cases(tmp_path)[0])
     put(label, geometry=Geometry.identity((4, 5, 6)), dtype=np.uint8)
     with pytest.raises(DataError, match="another grid"):
@@ -82,7 +82,7 @@ def test_labels_of_another_grid_or_of_no_classes_are_refused(tmp_path):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no case below"):
+    with pytest.raises(DataError, match="no cases below"):
         list_cases(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_nnunet_s_variables_name_the_raw_data(tmp_path):
         assert raw_folder(name, {"nnUNet_raw": str(tmp_path / "raw")}) == v2
     assert raw_folder("Task03_Liver", {"nnUNet_raw_data_base": str(tmp_path / "base")}) == v1
     assert raw_folder("3", {}) is None
-    with pytest.raises(DataError, match="no folder of data set 4"):
+    with pytest.raises(DataError, match="no folder for data set 4"):
         raw_folder("4", {"nnUNet_raw": str(tmp_path / "raw")})
 
 

@@ -1,4 +1,4 @@
-"""Cases as nnU-Net and the Decathlon lay them out: imagesTr and labelsTr, or a folder of `<case>_0000.nii.gz`."""
+"""Cases in the layouts of nnU-Net and the Decathlon: imagesTr and labelsTr, or a folder of `<case>_0000.nii.gz`."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.geometry import Geometry
+from helpers.data.geometry import refuse_other_grid
 from helpers.data.volume import VOLUME_SUFFIXES, read_volume
 from helpers.errors import DataError
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 _IMAGES = ("imagesTr", "imagesTs", ".")
+# Of the cross-validation in both versions.
+SEED = 12345
+N_FOLDS = 5
 
 
 def list_cases(
     root: Path, only: Collection[str] = (), *, task: str | None = None, ref_folder: Path | None = None
 ) -> list[CaseFiles]:
-    """The cases of a data set, sorted by id; files by role are the channels "0000", "0001", ...
+    """Lists the cases of a data set, sorted by id; the roles of the files are the channels "0000", "0001", ...
 
     Args:
-        root: the task's folder, the one above it, or a folder of images such as `nnUNet_predict` takes.
-        only: ids that are wanted, as `liver_11`; all when empty.
-        task: name of the task's folder, such as Task03_Liver, when `root` may be the one above it.
-        ref_folder: of the labels; `labelsTr` beside the images when left out.
+        root: the task's folder, the one above it, or a folder of images as `nnUNet_predict` expects it.
+        only: ids to list, such as `liver_11`; empty for all.
+        task: name of the task's folder, such as Task03_Liver, if `root` may be the one above it.
+        ref_folder: of the labels; by default `labelsTr` next to the images.
 
     Raises:
-        DataError: there is no case, a wanted one is missing, or one lacks a channel that others have.
+        DataError: there is no case, one of `only` is missing, or one lacks a channel that others have.
     """
     folder = _task_folder(root, task)
     images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
     if images is None:
         raise DataError(
-            f"no case below {root}",
+            f"no cases below {root}",
             expected="imagesTr with <case>.nii.gz or <case>_0000.nii.gz",
             remedy="Set data_root to the task's folder.",
         )
@@ -46,20 +49,20 @@ def list_cases(
     stems = {_stem(path) for path in _volumes(images)}
     for path in _volumes(images):
         match = _CHANNEL.fullmatch(_stem(path))
-        # An id may itself end in four digits: they count channels only where there is a channel 0000.
+        # An id may itself end in four digits: they are a channel only if there is a channel 0000.
         counted = match is not None and f"{match['case']}_0000" in stems
         case, channel = (match["case"], match["channel"]) if counted else (_stem(path), "0000")
         channels.setdefault(case, {})[channel] = path
     missing = sorted(set(only) - channels.keys())
     if missing:
-        raise DataError(f"{images} holds no case {', '.join(missing)}", expected=f"one of {_some(channels)}")
+        raise DataError(f"{images} does not hold {', '.join(missing)}", expected=f"one of {_some(channels)}")
     _refuse_missing_channels(images, {case: channels[case] for case in only or channels})
     truths = {} if labels == images or not labels.is_dir() else {_stem(path): path for path in _volumes(labels)}
     return [CaseFiles(case, channels[case], truths.get(case)) for case in sorted(only or channels)]
 
 
 def training_ids(root: Path, *, task: str | None = None) -> list[str]:
-    """Ids of a whole training set, which the folds are cut from: as dataset.json lists them, else all with a label.
+    """The ids of the whole training set, which is cut into folds: those in dataset.json, or all cases with a label.
 
     Raises:
         DataError: there is no case.
@@ -78,30 +81,33 @@ def read_case(case: CaseFiles) -> Case:
     """Reads and checks one case: image (C, Z, Y, X) float32, truth uint8, one grid for all.
 
     Raises:
-        DataError: a file is unreadable, grids differ, or the label is not made of whole numbers from 0 to 255.
+        DataError: a file is unreadable, grids differ, or a label is not a whole number from 0 to 255.
     """
     volumes = {role: read_volume(path) for role, path in case.files.items()}
     reference = next(iter(volumes.values())).geometry
     for role, volume in volumes.items():
-        _refuse_other_grid(case.id, f"channel {role}", volume.geometry, reference)
+        refuse_other_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
     image = np.concatenate([volume.array for volume in volumes.values()]).astype(np.float32)
     truth = None
     if case.truth is not None:
         label = read_volume(case.truth)
-        _refuse_other_grid(case.id, "the label", label.geometry, reference)
+        refuse_other_grid(label.geometry, reference, f"case {case.id}: the label", "the image")
         truth = _whole_numbers(case.truth, label.array[0])
     return Case(case.id, image, truth, reference)
 
 
 def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Path | None:
-    """A data set's folder by nnU-Net's variables: `nnUNet_raw` (v2), `nnUNet_raw_data_base` (v1); None without them.
+    """Finds a data set's folder by nnU-Net's variables `nnUNet_raw` (v2) and `nnUNet_raw_data_base` (v1).
 
     Args:
-        dataset: name or number as users write it: Dataset003_Liver, Task003_Liver, 3.
-        environment: the process's own when left out.
+        dataset: name or number: Dataset003_Liver, Task003_Liver, 3.
+        environment: variables; by default those of the process.
+
+    Returns:
+        The folder, or None if neither variable is set.
 
     Raises:
-        DataError: a variable is set, and no folder below it has that number.
+        DataError: a variable is set, but no folder below it has that name or number.
     """
     environment = os.environ if environment is None else environment
     roots = [
@@ -114,7 +120,7 @@ def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Pa
     found = [path for root in roots for path in numbered_folders(root, dataset)]
     if not found:
         raise DataError(
-            f"no folder of data set {dataset}",
+            f"no folder for data set {dataset}",
             received=", ".join(map(str, roots)),
             expected="Dataset003_<name> or Task003_<name>",
             remedy="Check nnUNet_raw, or set data_root.",
@@ -123,7 +129,7 @@ def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Pa
 
 
 def numbered_folders(root: Path, dataset: str) -> list[Path]:
-    """The folders of a data set below a root: of that name, or Dataset and Task folders of its number."""
+    """The folders of a data set below a root: those of its name, or Dataset and Task folders of its number."""
     digits = re.search(r"\d+", dataset)
     folders = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
     named = [path for path in folders if path.name == dataset]
@@ -131,6 +137,38 @@ def numbered_folders(root: Path, dataset: str) -> list[Path]:
         return named
     pattern = re.compile(rf"(Dataset|Task)0*{int(digits[0])}_.+")
     return [path for path in folders if pattern.fullmatch(path.name)]
+
+
+def split_fold(
+    ids: Iterable[str], fold: int, n_folds: int = N_FOLDS, seed: int = SEED
+) -> tuple[list[str], list[str]]:
+    """The training and the held-out ids of one fold, each sorted.
+
+    Equals scikit-learn's `KFold(5, shuffle=True, random_state=12345)` over the sorted ids, as in both versions of
+    nnU-Net: a shuffle by numpy's legacy generator, cut into five runs whose sizes differ by at most one.
+
+    Args:
+        ids: of all training cases of the data set; a subset of them gives another split.
+        fold: 0 to `n_folds` - 1.
+
+    Raises:
+        DataError: the fold does not exist, or there are fewer cases than folds.
+
+    >>> split_fold(["la_003", "la_004", "la_005", "la_007", "la_009", "la_010"], fold=0)
+    (['la_003', 'la_004', 'la_005', 'la_009'], ['la_007', 'la_010'])
+    """
+    ordered = sorted(ids)
+    if not 0 <= fold < n_folds or len(ordered) < n_folds:
+        raise DataError(
+            "the data set cannot be split",
+            received=f"fold {fold} of {len(ordered)} cases",
+            expected=f"fold 0 to {n_folds - 1} of at least {n_folds} cases",
+        )
+    indices = np.arange(len(ordered))
+    np.random.RandomState(seed).shuffle(indices)
+    held_out = set(np.array_split(indices, n_folds)[fold].tolist())
+    training = [name for index, name in enumerate(ordered) if index not in held_out]
+    return training, [name for index, name in enumerate(ordered) if index in held_out]
 
 
 def _task_folder(root: Path, task: str | None) -> Path:
@@ -156,17 +194,11 @@ def _refuse_missing_channels(images: Path, channels: Mapping[str, Mapping[str, P
             )
 
 
-def _refuse_other_grid(case: str, what: str, geometry: Geometry, reference: Geometry) -> None:
-    differences = geometry.differences_from(reference)
-    if differences:
-        raise DataError(f"case {case}: {what} lies on another grid than the image", received="; ".join(differences))
-
-
 def _whole_numbers(path: Path, labels: np.ndarray) -> np.ndarray:
     whole = labels.astype(np.uint8) if labels.min() >= 0 and labels.max() <= 255 else None
     if whole is None or not np.array_equal(whole, labels):
         raise DataError(
-            f"{path} holds labels that are no classes",
+            f"{path} holds values that are not class indices",
             received=f"{labels.dtype} from {labels.min()} to {labels.max()}",
             expected="whole numbers from 0 to 255",
         )
@@ -176,36 +208,3 @@ def _whole_numbers(path: Path, labels: np.ndarray) -> np.ndarray:
 def _some(names: Iterable[str]) -> str:
     names = sorted(names)
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-
-
-SEED = 12345
-N_FOLDS = 5
-
-
-def split_fold(
-    ids: Iterable[str], fold: int, n_folds: int = N_FOLDS, seed: int = SEED
-) -> tuple[list[str], list[str]]:
-    """Training and held-out ids of one fold, each sorted.
-
-    The same as scikit-learn's `KFold(5, shuffle=True, random_state=12345)` over the sorted ids, which both versions
-    of nnU-Net use: a shuffle of numpy's old generator, cut into five runs, the first ones longer by one if need be.
-
-    Args:
-        ids: of all training cases of the data set; those of a part of it give another split.
-        fold: 0 to `n_folds` - 1.
-
-    Raises:
-        DataError: there is no such fold, or fewer cases than folds.
-    """
-    ordered = sorted(ids)
-    if not 0 <= fold < n_folds or len(ordered) < n_folds:
-        raise DataError(
-            "the data set cannot be split so",
-            received=f"fold {fold} of {len(ordered)} cases",
-            expected=f"fold 0 to {n_folds - 1} of at least {n_folds} cases",
-        )
-    indices = np.arange(len(ordered))
-    np.random.RandomState(seed).shuffle(indices)
-    held_out = set(np.array_split(indices, n_folds)[fold].tolist())
-    training = [name for index, name in enumerate(ordered) if index not in held_out]
-    return training, [name for index, name in enumerate(ordered) if index in held_out]

@@ -144,12 +144,8 @@ def nifti_bytes(array: np.ndarray, geometry: Geometry) -> bytes:
     """
     import nibabel
 
-    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
-    affine = np.eye(4)
-    matrix = np.array(geometry.direction, float).reshape(3, 3)
-    affine[:3, :3] = matrix * np.array(geometry.spacing_mm_zyx[::-1])
-    affine[:3, 3] = geometry.origin_mm_xyz
-    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(array.transpose(2, 1, 0), lps_to_ras @ affine))
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine_lps()  # NIfTI's space is RAS
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(array.transpose(2, 1, 0), affine))
     if array.dtype.kind == "f":
         image.set_data_dtype(np.int16)
     return image.to_bytes()

@@ -1,4 +1,4 @@
-"""Checkpoints as each project writes them, loaded strictly and without running anything that lies in them.
+"""Loads the checkpoints of several projects, strictly and without running any code that they contain.
 
 Known wrappings: `model_state_dict` (black0017/MedicalZooPytorch, lib/medzoo/BaseModelClass.py), `state_dict`
 (open-mmlab/mmsegmentation, and the `.model` files of MIC-DKFZ/nnUNet v1), `network_weights` (nnU-Net v2), a
@@ -23,13 +23,19 @@ StateDict = dict[str, Tensor]
 _WRAPPERS = ("model_state_dict", "state_dict", "network_weights")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _EXTRAS_OF_BARE_FILES = ("mask_values",)
-_NAMED = 5
-_LONGEST_NOTE = 2000
+_SHOWN_KEYS = 5
+_MAXIMUM_NOTE_LENGTH = 2000
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded: how many tensors, the file's notes about itself, and how the weights were wrapped."""
+    """What was loaded.
+
+    Attributes:
+        n_tensors: number of tensors.
+        metadata: what the file says about itself.
+        wrapper: the keys that the weights were stored under; `bare` without any.
+    """
 
     n_tensors: int
     metadata: dict[str, str] = field(default_factory=dict)
@@ -46,12 +52,12 @@ def load_state_dict(path: str | Path) -> tuple[StateDict, dict[str, str]]:
         path: a `.safetensors` file, or any file that `torch.save` wrote (`.pth`, `.pt`, `.model`, `.ckpt`).
 
     Returns:
-        The tensors by key, and what else the file says about itself in short texts (`epoch`, `trainer_name`,
-        `meta.mmseg_version`, …; for safetensors its metadata).
+        The tensors by key, and what the file says about itself as short texts (`epoch`, `trainer_name`,
+        `meta.mmseg_version`, …; the metadata of a safetensors file).
 
     Raises:
-        CheckpointError: the file is missing, empty, a folder, a Git LFS pointer, a web page or truncated; it
-            asks for anything but tensors, plain values and numpy numbers; or it has no state dict.
+        CheckpointError: the file is missing, empty, a folder, a Git LFS pointer, a web page or truncated; it needs
+            anything but tensors, plain values and numpy numbers; or it has no state dict.
     """
     state, metadata, _ = _read(Path(path))
     return state, metadata
@@ -63,9 +69,9 @@ def load_checkpoint(
     """Loads a checkpoint into a network: every key in its shape, or nothing at all.
 
     Args:
-        network: is changed only if the whole checkpoint fits it.
+        network: changed only if the whole checkpoint fits.
         path: see `load_state_dict`.
-        adapt: renames or drops keys before the comparison, for another naming (nnU-Net v2's aliases).
+        adapt: renames or drops keys before the comparison, for checkpoints with other names (nnU-Net v2).
 
     Raises:
         CheckpointError: as `load_state_dict`, or keys are missing or unexpected, or shapes differ.
@@ -78,29 +84,31 @@ def load_checkpoint(
         raise CheckpointError(
             f"{path} does not fit {type(network).__name__}",
             received="; ".join(differences),
-            remedy="Take this recipe's checkpoint, or the network variant that it was made for.",
+            remedy="Use a checkpoint of this recipe, or the network variant that this one was made for.",
         )
     network.load_state_dict(state, strict=True)
     return LoadReport(len(state), metadata, wrapper)
 
 
 def _read(path: Path) -> tuple[StateDict, dict[str, str], str]:
-    _refuse_unreadable(path)
+    _check_readable(path)
     if path.suffix == ".safetensors":
         return *_read_safetensors(path), "safetensors"
     content = read_torch_pickle(path)
     if not isinstance(content, Mapping):
         raise _no_state_dict(path, f"a {type(content).__name__}")
     state, metadata, wrapper = _unwrap(content, path)
-    _refuse_non_tensors(state, path)
+    _check_tensors(state, path)
     return *_strip_prefixes(state, metadata), wrapper
 
 
-def _refuse_unreadable(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder", expected="a file", remedy="Name the checkpoint file in it.")
+        raise CheckpointError(f"{path} is a folder", expected="a file", remedy="Pass the checkpoint file in it.")
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist", remedy="Check checkpoint, or fetch the recipe's weights.")
+        raise CheckpointError(
+            f"{path} does not exist", remedy="Check the parameter `checkpoint`, or fetch the recipe's weights."
+        )
     size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise CheckpointError(f"{path} is empty", received="0 bytes", remedy="Copy or download it again.")
@@ -116,7 +124,7 @@ def _refuse_unreadable(path: Path) -> None:
         raise CheckpointError(
             f"{path} is a web page, not the weights",
             received=f"{size_bytes} bytes of HTML",
-            remedy="Download it again; the address may ask for a login first.",
+            remedy="Download it again; the address may require a login.",
         )
 
 
@@ -125,14 +133,14 @@ def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt", device="cpu") as opened:
-            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - it is no mapping
+            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - not a mapping
             return state, dict(opened.metadata() or {})
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path} is truncated or damaged",
             received=str(error).split("\n")[0],
             expected="a safetensors file",
-            remedy="Copy or download it again and compare its digest.",
+            remedy="Copy or download it again, then compare its digest.",
         ) from None
 
 
@@ -152,15 +160,15 @@ def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[Mapping[str, Any], 
     return content, metadata, " > ".join(wrappers) or "bare"
 
 
-def _refuse_non_tensors(state: Mapping[str, Any], path: Path) -> None:
+def _check_tensors(state: Mapping[str, Any], path: Path) -> None:
     others = [f"{key} ({type(value).__name__})" for key, value in state.items() if not isinstance(value, Tensor)]
     if others:
-        raise _no_state_dict(path, f"{len(others)} entries that are no tensors: {_first(others)}")
+        raise _no_state_dict(path, f"{len(others)} entries that are not tensors: {_first(others)}")
 
 
 def _no_state_dict(path: Path, received: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} holds no state dict",
+        f"{path} does not contain a state dict",
         received=received,
         expected=f"tensors by key, bare or under {', '.join(_WRAPPERS)}",
         remedy="Save the weights with torch.save(model.state_dict(), …).",
@@ -175,15 +183,15 @@ def _strip_prefixes(state: Mapping[str, Tensor], metadata: dict[str, str]) -> tu
 
 
 def _notes(content: Mapping[str, Any], parent: str = "") -> dict[str, str]:
-    # Optimizer states and loss curves stay behind: only what fits a line is worth keeping.
-    notes = {}
+    # Optimizer states and loss curves are dropped: only what fits a line is worth keeping.
+    notes: dict[str, str] = {}
     for key, value in content.items():
         name = f"{parent}{key}"
         if name == "meta" and isinstance(value, Mapping):
             notes |= _notes(value, "meta.")
         elif hasattr(value, "item") and getattr(value, "shape", None) == ():
             notes[name] = str(value.item())
-        elif isinstance(value, (str, int, float)) and len(str(value)) <= _LONGEST_NOTE:
+        elif isinstance(value, (str, int, float)) and len(str(value)) <= _MAXIMUM_NOTE_LENGTH:
             notes[name] = str(value)
     return notes
 
@@ -202,4 +210,4 @@ def _differences(expected: Mapping[str, Tensor], received: Mapping[str, Tensor])
 
 def _first(items: Iterable[str]) -> str:
     items = list(items)
-    return ", ".join(items[:_NAMED]) + (", …" if len(items) > _NAMED else "")
+    return ", ".join(items[:_SHOWN_KEYS]) + (", …" if len(items) > _SHOWN_KEYS else "")

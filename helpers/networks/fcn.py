@@ -1,8 +1,8 @@
 """FCN-R50-D8 of mmsegmentation (config fcn_r50-d8_512x512_20k_voc12aug), same state_dict keys.
 
-Often called FCN-8s, but it has no skip fusion: a ResNet-50 of output stride 8 with one convolutional head on
-its last stage. Heads: open-mmlab/mmsegmentation, mmseg/models/decode_heads/fcn_head.py; the idea:
-Long et al., arXiv:1411.4038.
+Often called FCN-8s, although it has no skip fusion: a ResNet-50 of output stride 8 with a convolutional head on its
+last stage. Heads: open-mmlab/mmsegmentation, mmseg/models/decode_heads/fcn_head.py. Architecture: Long et al.,
+arXiv:1411.4038.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class _ConvNormReLU(nn.Module):
 
 
 class FCNHead(nn.Module):
-    """3x3 convolutions, optionally joined with their own input, then a 1x1 classifier.
+    """3x3 convolutions, optionally concatenated with their input, then a 1x1 classifier.
 
     Args:
-        channels_in: channels of the stage the head sits on.
+        channels_in: channels of the stage that the head reads.
         channels: channels of the head's convolutions.
         num_classes: classes of the output, background included.
-        num_convs: 3x3 convolutions before the join.
-        concat_input: join the input (first) with their output and convolve once more.
+        num_convs: 3x3 convolutions before the concatenation.
+        concat_input: concatenate the input (first) with their output and convolve once more.
 
     Input (N, channels_in, h, w); output (N, num_classes, h, w) logits.
     """
@@ -65,8 +65,8 @@ class FCNResNet50D8(nn.Module):
         auxiliary_channels: channels of the auxiliary head.
         blocks: bottlenecks of each stage.
 
-    Input (N, 3, H, W) float32, normalised RGB; output (N, num_classes, H, W) logits, the decode head's at
-    stride 8 resized bilinearly. The auxiliary head serves training only; it is kept so that checkpoints load
+    Input (N, 3, H, W) float32, normalised RGB; output (N, num_classes, H, W) logits: those of the decode head at
+    stride 8, resized bilinearly. The auxiliary head is used in training only; it is kept so that checkpoints load
     strictly, and `forward` does not run it.
     """
 
@@ -107,7 +107,7 @@ class FCNResNet50D8(nn.Module):
         return functional.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
 
     def forward_heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the decode head and of the auxiliary head at stride 8, as training needs them."""
+        """Logits of the decode head and of the auxiliary head at stride 8, for training."""
         third, fourth = self.backbone(x)
         return self.decode_head(fourth), self.auxiliary_head(third)
 
@@ -115,8 +115,8 @@ class FCNResNet50D8(nn.Module):
 class ClassMap(nn.Module):
     """A network followed by softmax and argmax, with the output layout of mmsegmentation's ONNX exporter.
 
-    Input as the network's; output (1, N, H, W) int64 classes. The batch lies on axis 1, because the exporter
-    (tools/pytorch2onnx.py, whole-image test mode) adds an axis in front of the (N, H, W) prediction.
+    Takes the network's input and returns (1, N, H, W) int64 classes. The batch is axis 1, because the exporter
+    (tools/pytorch2onnx.py, whole-image test mode) adds an axis before the (N, H, W) prediction.
     """
 
     def __init__(self, network: nn.Module):

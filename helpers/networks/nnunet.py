@@ -1,15 +1,16 @@
-"""The U-Net of nnU-Net v1 in two and three dimensions, same state_dict keys.
+"""The plain U-Net of nnU-Net in two and three dimensions, with v1's state_dict keys; v2's keys; fold ensembles.
 
 Upstream: MIC-DKFZ/nnUNet v1.7.1, nnunet/network_architecture/generic_UNet.py.
 Architecture: Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image
-segmentation", Nature Methods 18 (2021). A network is given by its plan: how each stage pools, which kernels it has,
-and the width of the first stage.
+segmentation", Nature Methods 18 (2021). A plan defines a network: the strides and kernels of its stages and the width
+of the first one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +19,26 @@ from helpers.errors import CheckpointError
 
 Sizes = Sequence[Sequence[int]]
 
-CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_NORMS = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-LARGEST_WIDTH = {2: 480, 3: 320}
-SLOPE = 0.01
+# Layers by the number of spatial dimensions.
+CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORMS: dict[int, Callable[..., nn.Module]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+MAXIMUM_WIDTH = {2: 480, 3: 320}
+_SLOPE = 0.01
 
-HEART_2D_POOLS = ((2, 2),) * 6
-HEART_3D_POOLS = ((2, 2, 2),) * 4 + ((1, 2, 2),)
+_HEART_2D_POOLS = ((2, 2),) * 6
+_HEART_3D_POOLS = ((2, 2, 2),) * 4 + ((1, 2, 2),)
+
+# The keys of v2's PlainConvUNet, and their parts under v1's names.
+_V2_PREFIXES = ("encoder.stages.", "encoder.stem.")
+_V2_ALIAS = re.compile(r"decoder\.encoder\.|.*\.all_modules\.")
+_V2_UNIT = re.compile(r"(encoder|decoder)\.stages\.(\d+)\.(?:0\.)?convs\.(\d+)\.(conv|norm)\.(weight|bias)")
+_V2_PLAIN = re.compile(r"decoder\.(transpconvs|seg_layers)\.(\d+)\.(weight|bias)")
+_V1_PARTS = {"conv": "conv", "norm": "instnorm", "transpconvs": "tu", "seg_layers": "seg_outputs"}
 
 
 class ConvUnit(nn.Module):
-    """Convolution with bias, instance norm, leaky ReLU; padded so that only the stride changes the size."""
+    """Convolution with bias, instance norm and leaky ReLU, padded so that only the stride changes the size."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: Sequence[int], stride: Sequence[int] | int = 1):
         super().__init__()
@@ -38,14 +47,14 @@ class ConvUnit(nn.Module):
         stride = stride if isinstance(stride, int) else tuple(stride)
         self.conv = CONVOLUTIONS[dims](channels_in, channels_out, tuple(kernel), stride, padding)
         self.instnorm = _NORMS[dims](channels_out, eps=1e-5, affine=True)
-        self.lrelu = nn.LeakyReLU(SLOPE, inplace=True)
+        self.lrelu = nn.LeakyReLU(_SLOPE, inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.lrelu(self.instnorm(self.conv(x)))
 
 
 class ConvStack(nn.Module):
-    """Units one after another; the first has the stride."""
+    """A sequence of units; the first one has the stride."""
 
     def __init__(
         self, channels_in: int, channels_out: int, count: int, kernel: Sequence[int], stride: Sequence[int] | int = 1
@@ -60,15 +69,19 @@ class ConvStack(nn.Module):
 
 
 def stage_widths(base_num_features: int, num_pool: int, max_num_features: int) -> list[int]:
-    """Channels of the stages from the first to the bottleneck: doubled each time, up to a largest width."""
+    """Channels of the stages from the first to the bottleneck, doubled each time up to a maximum.
+
+    >>> stage_widths(base_num_features=32, num_pool=5, max_num_features=320)
+    [32, 64, 128, 256, 320, 320]
+    """
     return [min(base_num_features * 2**stage, max_num_features) for stage in range(num_pool + 1)]
 
 
 def build_encoder(
     input_channels: int, widths: Sequence[int], pools: Sizes, kernels: Sizes, count: int
 ) -> nn.ModuleList:
-    """The stages before the bottleneck, then the bottleneck as two stacks; from the second on each starts strided."""
-    strides = [1, *pools]
+    """The stages before the bottleneck, then the bottleneck as two stacks; all but the first start with a stride."""
+    strides: list[Sequence[int] | int] = [1, *pools]
     channels = [input_channels, *widths]
     stages = [
         ConvStack(channels[stage], widths[stage], count, kernels[stage], strides[stage])
@@ -82,29 +95,29 @@ def build_encoder(
 
 
 def init_he(network: nn.Module) -> None:
-    """He initialisation for the leaky ReLU's slope, biases zero, as nnU-Net trains."""
+    """He initialisation for the slope of the leaky ReLU, with zero biases, as nnU-Net trains."""
     for module in network.modules():
-        if isinstance(module, (*CONVOLUTIONS.values(), *TRANSPOSED.values())):
-            nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(module.weight, a=_SLOPE)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
 
 class GenericUNet(nn.Module):
-    """Strided convolutions on the way down, transposed ones on the way up, a segmentation output at each stage.
+    """Strided convolutions in the encoder, transposed ones in the decoder, a segmentation output at each stage.
 
     Args:
         input_channels: modalities of the image.
         num_classes: classes of the outputs, background included.
-        pool_op_kernel_sizes: stride of each step down; their length is the depth, the length of each the dimension.
-        base_num_features: channels of the first stage; doubled at each step down.
-        conv_kernel_sizes: kernel of each stage, one more than steps; 3 everywhere when left out.
-        num_conv_per_stage: units of a stage.
-        max_num_features: largest width; 480 in two dimensions and 320 in three when left out.
-        decoder_kernel_sizes: kernel of each step up, deepest first; by default those of v1, which starts from the
-            bottleneck's (v2 starts from the stage above).
-        decoder_bias: biases in transposed convolutions and outputs, which v2 has and v1 has not.
-        do_ds: whether all outputs are returned; may be changed at any time.
+        pool_op_kernel_sizes: stride of each encoder step, one entry per axis; their number is the depth.
+        base_num_features: channels of the first stage, doubled at each step.
+        conv_kernel_sizes: kernel of each stage, one more than there are steps; 3 everywhere by default.
+        num_conv_per_stage: units per stage.
+        max_num_features: maximum width; by default 480 in two dimensions and 320 in three.
+        decoder_kernel_sizes: kernel of each decoder step, deepest first; by default as in v1, which starts with the
+            bottleneck's (v2 starts with the stage above).
+        decoder_bias: biases in transposed convolutions and outputs, which only v2 has.
+        do_ds: deep supervision: return all outputs; may be changed at any time.
 
     Input (N, input_channels, [Z,] Y, X) float32 whose sides are multiples of the product of the strides, with more
     than one voxel left in the bottleneck. Output: logits (N, num_classes, [Z,] Y, X); with `do_ds` a tuple of
@@ -115,7 +128,7 @@ class GenericUNet(nn.Module):
         self,
         input_channels: int = 1,
         num_classes: int = 2,
-        pool_op_kernel_sizes: Sizes = HEART_2D_POOLS,
+        pool_op_kernel_sizes: Sizes = _HEART_2D_POOLS,
         *,
         base_num_features: int = 32,
         conv_kernel_sizes: Sizes | None = None,
@@ -130,7 +143,7 @@ class GenericUNet(nn.Module):
         depth, dims = len(pools), len(pools[0])
         kernels = [tuple(kernel) for kernel in conv_kernel_sizes or [(3,) * dims] * (depth + 1)]
         up_kernels = [tuple(kernel) for kernel in decoder_kernel_sizes or kernels[:0:-1]]
-        widths = stage_widths(base_num_features, depth, max_num_features or LARGEST_WIDTH[dims])
+        widths = stage_widths(base_num_features, depth, max_num_features or MAXIMUM_WIDTH[dims])
         skips = widths[-2::-1]
         self.do_ds = do_ds
         self.conv_blocks_localization = nn.ModuleList(
@@ -150,18 +163,18 @@ class GenericUNet(nn.Module):
         init_he(self)
 
     @classmethod
-    def heart_2d(cls, base_num_features: int = 32, num_pool: int = 6, **options) -> GenericUNet:
-        """The 2-D network of Task02 Heart, 320 x 256; narrower or with fewer of its steps when asked."""
-        return cls(1, 2, HEART_2D_POOLS[:num_pool], base_num_features=base_num_features, **options)
+    def heart_2d(cls, base_num_features: int = 32, num_pool: int = 6, **options: Any) -> GenericUNet:
+        """The 2-D network of Task02 Heart, 320 x 256, optionally narrower or with fewer steps."""
+        return cls(1, 2, _HEART_2D_POOLS[:num_pool], base_num_features=base_num_features, **options)
 
     @classmethod
-    def heart_3d_fullres(cls, base_num_features: int = 32, num_pool: int = 5, **options) -> GenericUNet:
-        """The 3-D network of Task02 Heart, 80 x 192 x 160; narrower or with fewer of its steps when asked."""
-        return cls(1, 2, HEART_3D_POOLS[:num_pool], base_num_features=base_num_features, **options)
+    def heart_3d_fullres(cls, base_num_features: int = 32, num_pool: int = 5, **options: Any) -> GenericUNet:
+        """The 3-D network of Task02 Heart, 80 x 192 x 160, optionally narrower or with fewer steps."""
+        return cls(1, 2, _HEART_3D_POOLS[:num_pool], base_num_features=base_num_features, **options)
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options) -> GenericUNet:
-        """The network that a state dict of v1 names fits, weights not loaded."""
+    def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options: Any) -> GenericUNet:
+        """The network that fits a state dict with v1's keys; its weights are not loaded."""
         return cls(**infer_architecture(state), **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -180,10 +193,10 @@ class GenericUNet(nn.Module):
 
 
 def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
-    """Arguments of `GenericUNet` read from the shapes of a state dict.
+    """The arguments of `GenericUNet` for the shapes in a state dict with v1's keys.
 
     Raises:
-        KeyError: the state dict is not one of this network (the missing key).
+        KeyError: the state dict belongs to another network (the missing key).
     """
     encoder = "conv_blocks_context.{}.blocks.0.conv.weight"
     depth = 0
@@ -207,14 +220,15 @@ def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
 
 
 class FoldEnsemble(nn.Module):
-    """The mean answer of networks of one form.
+    """The mean output of networks with one architecture, one per fold.
 
-    Windows, mirrors and resampling are linear, so the mean may be taken first: version 1 of nnU-Net averages the
-    folds' probabilities (nnunet/inference/predict.py), version 2 their logits (predict_from_raw_data.py).
+    The mean may be taken per window, because summing windows, mirroring and resampling are linear. Version 1 of
+    nnU-Net averages the folds' probabilities (nnunet/inference/predict.py), version 2 their logits
+    (predict_from_raw_data.py).
 
     Args:
-        members: one network a fold; each maps (N, C, ...) to logits (N, classes, ...).
-        softmax: the mean is that of probabilities, which is then what the graph returns.
+        members: networks that map (N, C, ...) to logits (N, classes, ...).
+        softmax: average and return probabilities instead of logits.
     """
 
     def __init__(self, members: Sequence[nn.Module], softmax: bool):
@@ -223,41 +237,30 @@ class FoldEnsemble(nn.Module):
         self.softmax = softmax
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        total = self._answer(self.members[0], x)
+        total = self._run(self.members[0], x)
         for member in self.members[1:]:
-            total = total + self._answer(member, x)
+            total = total + self._run(member, x)
         return total / len(self.members)
 
-    def _answer(self, member: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _run(self, member: nn.Module, x: torch.Tensor) -> torch.Tensor:
         logits = member(x)
         if not self.softmax:
             return logits
-        # Written out: ONNX's Softmax of opset 11 flattens the axes, and its export wraps it in transpositions.
+        # Spelled out, because Softmax of opset 11 flattens the axes and would be exported between two transpositions.
         raised = torch.exp(logits - torch.amax(logits, 1, keepdim=True))
         return raised / raised.sum(1, keepdim=True)
 
 
-_ALIAS = re.compile(r"decoder\.encoder\.|.*\.all_modules\.")
-_UNIT = re.compile(r"(encoder|decoder)\.stages\.(\d+)\.(?:0\.)?convs\.(\d+)\.(conv|norm)\.(weight|bias)")
-_PLAIN = re.compile(r"decoder\.(transpconvs|seg_layers)\.(\d+)\.(weight|bias)")
-_PARTS = {"conv": "conv", "norm": "instnorm", "transpconvs": "tu", "seg_layers": "seg_outputs"}
-
-
-def has_v2_keys(state: Mapping[str, object]) -> bool:
-    """Whether a state dict has v2's names."""
-    return any(key.startswith(("encoder.stages.", "encoder.stem.")) for key in state)
-
-
 def rename_v2_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of v2 under v1's names, aliases dropped; one that has v1's names already is handed back as it is.
+    """Renames the keys of a v2 state dict to v1's and drops its aliases; other state dicts are left as they are.
 
     Raises:
-        CheckpointError: the network is another than PlainConvUNet (a key of it is named).
+        CheckpointError: the network is not a PlainConvUNet (one of its keys is named).
     """
-    if not has_v2_keys(state):
+    if not any(key.startswith(_V2_PREFIXES) for key in state):
         return dict(state)
-    kept = [key for key in state if not _ALIAS.match(key)]
-    units = [match for match in map(_UNIT.fullmatch, kept) if match]
+    kept = [key for key in state if not _V2_ALIAS.match(key)]
+    units = [match for match in map(_V2_UNIT.fullmatch, kept) if match]
     counts: dict[tuple[str, int], int] = {}
     for match in units:
         stage = (match[1], int(match[2]))
@@ -267,21 +270,21 @@ def rename_v2_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _v1_name(key: str, counts: Mapping[tuple[str, int], int], bottleneck: int) -> str:
-    if match := _PLAIN.fullmatch(key):
-        return f"{_PARTS[match[1]]}.{match[2]}.{match[3]}"
-    match = _UNIT.fullmatch(key)
+    if match := _V2_PLAIN.fullmatch(key):
+        return f"{_V1_PARTS[match[1]]}.{match[2]}.{match[3]}"
+    match = _V2_UNIT.fullmatch(key)
     if match is None:
         raise CheckpointError(
-            "the checkpoint is of another network than nnU-Net's plain U-Net",
+            "the checkpoint is not of nnU-Net's plain U-Net",
             received=f"the key {key}",
             expected="keys such as encoder.stages.0.0.convs.0.conv.weight",
             remedy="Networks with residual encoders are not supported.",
         )
     half, stage, unit = match[1], int(match[2]), int(match[3])
-    leaf = f"{_PARTS[match[4]]}.{match[5]}"
+    leaf = f"{_V1_PARTS[match[4]]}.{match[5]}"
     if half == "encoder" and stage < bottleneck:
         return f"conv_blocks_context.{stage}.blocks.{unit}.{leaf}"
-    # v1 builds the bottleneck and each step up of two stacks: all units but the last, and the last.
+    # In v1 the bottleneck and each decoder step have two stacks: all units but the last, and the last.
     is_last = unit == counts[half, stage] - 1
     name = "conv_blocks_context" if half == "encoder" else "conv_blocks_localization"
     return f"{name}.{stage}.{int(is_last)}.blocks.{0 if is_last else unit}.{leaf}"

@@ -16,7 +16,7 @@ DILATIONS = (1, 1, 2, 4)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside a shortcut; stride and dilation sit on the 3x3 one."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; stride and dilation are those of the 3x3 one."""
 
     def __init__(self, channels_in: int, planes: int, stride: int = 1, dilation: int = 1, project: bool = False):
         super().__init__()
@@ -54,7 +54,7 @@ def _stem(channels: int) -> nn.Sequential:
 
 
 def _stage(channels_in: int, planes: int, depth: int, stride: int, dilation: int) -> nn.Sequential:
-    # contract_dilation: the first block of a dilated stage has half the dilation of the others.
+    # contract_dilation: the first block of a dilated stage has half the dilation of the rest.
     first_dilation = dilation // 2 if dilation > 1 else 1
     blocks = [Bottleneck(channels_in, planes, stride, first_dilation, project=True)]
     blocks += [Bottleneck(planes * EXPANSION, planes, 1, dilation) for _ in range(depth - 1)]
@@ -65,12 +65,17 @@ class ResNetV1cD8(nn.Module):
     """Stem, max pooling and four stages; the last two keep the stride at 8 and dilate instead.
 
     Args:
-        base_channels: channels after the stem, planes of the first stage; even; ResNet-50 has 64.
-        blocks: bottlenecks of each stage; ResNet-50 has (3, 4, 6, 3).
+        base_channels: channels after the stem and planes of the first stage, an even number; 64 in ResNet-50.
+        blocks: bottlenecks of each stage; (3, 4, 6, 3) in ResNet-50.
 
-    Input (N, 3, H, W) float32; output the last two stages, (N, 16 b, h, w) and (N, 32 b, h, w) with b the
-    base channels and h, w the sides divided by 8, rounded up at each halving.
+    Input (N, 3, H, W) float32; output of the last two stages, (N, 16 b, h, w) and (N, 32 b, h, w), where b is
+    `base_channels` and h, w are the sides divided by 8, rounded up at each halving.
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(self, base_channels: int = 64, blocks: tuple[int, int, int, int] = (3, 4, 6, 3)):
         super().__init__()

@@ -1,7 +1,7 @@
-"""Pickles read without trust: plain values, tensors and numpy's numbers, and nothing that could be called.
+"""Reads untrusted pickles: plain values, tensors and numpy numbers are allowed, and nothing that could run code.
 
-Files of `torch.save` go through torch's own restricted unpickler, the sidecars of nnU-Net v1 (`plans.pkl`,
-`.model.pkl`) through one with the same short list. A file that asks for anything else is refused by name.
+Files of `torch.save` are read by torch's own restricted unpickler, the sidecars of nnU-Net v1 (`plans.pkl`,
+`.model.pkl`) by one with the same short list. A file that needs anything else is rejected, and the error names it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,11 +22,14 @@ import torch
 
 from helpers.errors import CheckpointError
 
+_LOG = logging.getLogger("cookbook")
+_PLAIN_GLOBALS = ("collections.OrderedDict", "builtins.set")
+_ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", b"ustar"
 _NUMBER_KINDS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
 class NumberDtype:
-    """Stands in for `numpy.dtype`: one of the kinds of numbers, and a byte order that is set afterwards."""
+    """Replaces `numpy.dtype` while reading: a kind of number, and a byte order that is set afterwards."""
 
     def __init__(self, kind: str, *_: object):
         if kind not in _NUMBER_KINDS:
@@ -40,7 +44,7 @@ class NumberDtype:
 
 
 class Array(np.ndarray):
-    """Stands in for `numpy.ndarray`: empty until its state is set, then the numbers of the file."""
+    """Replaces `numpy.ndarray` while reading: empty until its state is set, then the file's numbers."""
 
     def __new__(cls, *_: object) -> Array:
         return super().__new__(cls, (0,))
@@ -49,7 +53,8 @@ class Array(np.ndarray):
         _, shape, dtype, is_fortran, data = state
         if not isinstance(data, bytes):
             raise pickle.UnpicklingError("GLOBAL numpy.ndarray of objects")
-        super().__setstate__((1, _checked_shape(shape, dtype, data), dtype.dtype, bool(is_fortran), data))
+        shape = _checked_shape(shape, dtype, data)
+        super().__setstate__((1, shape, dtype.dtype, bool(is_fortran), data))  # type: ignore[arg-type]  # numpy.bool
 
 
 def _reconstruct(*_: object) -> Array:
@@ -57,7 +62,8 @@ def _reconstruct(*_: object) -> Array:
 
 
 def _scalar(dtype: NumberDtype, data: bytes) -> np.generic:
-    return np.frombuffer(bytes(data), dtype.dtype).reshape(_checked_shape((), dtype, data))[()]
+    _checked_shape((), dtype, data)
+    return np.frombuffer(bytes(data), dtype.dtype)[0]
 
 
 def _frombuffer(data: bytes, dtype: NumberDtype, shape: tuple[int, ...], order: str) -> np.ndarray:
@@ -67,54 +73,51 @@ def _frombuffer(data: bytes, dtype: NumberDtype, shape: tuple[int, ...], order: 
 
 def _checked_shape(shape: tuple[int, ...], dtype: object, data: bytes) -> tuple[int, ...]:
     if not isinstance(dtype, NumberDtype):
-        raise pickle.UnpicklingError("GLOBAL numpy.dtype that is no number")
+        raise pickle.UnpicklingError("GLOBAL numpy.dtype that is not a number")
     sizes = [size for size in shape if isinstance(size, int) and size >= 0]
     if len(sizes) != len(shape) or math.prod(sizes) * dtype.dtype.itemsize != len(data):
         raise ValueError(f"an array of shape {shape} does not fit its {len(data)} bytes")
     return tuple(sizes)
 
 
-# numpy 1 wrote numpy.core, numpy 2 writes numpy._core; _frombuffer is how protocol 5 writes arrays.
-STAND_INS: dict[str, Any] = {"numpy.dtype": NumberDtype, "numpy.ndarray": Array}
+# numpy 1 writes numpy.core, numpy 2 numpy._core; _frombuffer is how protocol 5 writes arrays.
+_REPLACEMENTS: dict[str, Callable[..., Any]] = {"numpy.dtype": NumberDtype, "numpy.ndarray": Array}
 for _core in ("numpy.core", "numpy._core"):
-    STAND_INS[f"{_core}.multiarray.scalar"] = _scalar
-    STAND_INS[f"{_core}.multiarray._reconstruct"] = _reconstruct
-    STAND_INS[f"{_core}.numeric._frombuffer"] = _frombuffer
-
-
-_LOG = logging.getLogger("cookbook")
-_PLAIN = ("collections.OrderedDict", "builtins.set")
-_ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", b"ustar"
+    _REPLACEMENTS[f"{_core}.multiarray.scalar"] = _scalar
+    _REPLACEMENTS[f"{_core}.multiarray._reconstruct"] = _reconstruct
+    _REPLACEMENTS[f"{_core}.numeric._frombuffer"] = _frombuffer
 
 
 def read_torch_pickle(path: str | Path) -> Any:
-    """The content of a file of `torch.save`, tensors on the CPU, through `torch.load(weights_only=True)`.
+    """Reads a file of `torch.save` with `torch.load(weights_only=True)`, tensors on the CPU.
 
     Raises:
-        CheckpointError: the file is no such file, is truncated, or names a global beyond tensors, plain
-            values and numpy's scalar, dtype and array reconstructors.
+        CheckpointError: it is another kind of file, is truncated, or needs a global other than those of tensors,
+            plain values, and numpy's scalars, dtypes and arrays.
     """
     path = Path(path)
     _refuse_other_formats(path)
-    allowed = [(stand_in, name) for name, stand_in in STAND_INS.items()]
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (replacement, name) for name, replacement in _REPLACEMENTS.items()
+    ]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of pickle protocols, which are refused or harmless
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: rejected or harmless
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from None
-    except Exception as error:  # what a damaged pickle raises depends on which bytes are wrong
+    except Exception as error:  # which error a damaged pickle raises depends on the damaged bytes
         if "weights_only" in str(error):
             raise _old_or_scripted(path, error) from None
         raise _damaged(path, error) from None
 
 
 def read_plain_pickle(path: str | Path) -> Any:
-    """The content of a pickle of plain values and numpy numbers, such as nnU-Net v1's `plans.pkl`.
+    """Reads a pickle of plain values and numpy numbers, such as nnU-Net v1's `plans.pkl`.
 
     Raises:
-        CheckpointError: the file cannot be read, is damaged, or names a global beyond plain values and
-            numpy's scalar, dtype and array reconstructors.
+        CheckpointError: the file cannot be read, is damaged, or needs a global other than those of plain values and
+            numpy's scalars, dtypes and arrays.
     """
     path = Path(path)
     try:
@@ -124,36 +127,37 @@ def read_plain_pickle(path: str | Path) -> Any:
         raise CheckpointError(f"{path} cannot be read", received=error.strerror) from None
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from None
-    except Exception as error:  # what a damaged pickle raises depends on which bytes are wrong
+    except Exception as error:  # which error a damaged pickle raises depends on the damaged bytes
         raise _damaged(path, error) from None
 
 
 class _PlainUnpickler(pickle._Unpickler):
-    # Python's own unpickler in Python: the one in C cannot be kept from setting the state of any object.
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    # The unpickler in C sets the state of any object; only the one in Python lets a subclass prevent it.
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
 
     def find_class(self, module: str, name: str) -> Any:
         if not name:
             raise EOFError("the file ends within a name")
         full_name = f"{module}.{name}"
-        if full_name in STAND_INS:
-            return STAND_INS[full_name]
+        if full_name in _REPLACEMENTS:
+            return _REPLACEMENTS[full_name]
         if full_name == "_codecs.encode":
             return _latin1_bytes
-        if full_name in _PLAIN:
+        if full_name in _PLAIN_GLOBALS:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"GLOBAL {full_name}")
 
     def load_build(self) -> None:
         if type(self.stack[-2]) not in (NumberDtype, Array):
             raise pickle.UnpicklingError(f"GLOBAL state of a {type(self.stack[-2]).__name__}")
-        super().load_build()
+        super().load_build()  # type: ignore[misc]  # missing in typeshed
 
     dispatch[pickle.BUILD[0]] = load_build
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":  # how protocol 2 writes bytes; any other name would look up a codec
+    if encoding != "latin1":  # as protocol 2 writes bytes; another name would look up a codec
         raise pickle.UnpicklingError(f"GLOBAL _codecs.encode({encoding!r})")
     return text.encode(encoding)
 
@@ -170,9 +174,9 @@ def _refuse_other_formats(path: Path) -> None:
     else:
         received = f"first bytes {head[:4].hex()}"
     raise CheckpointError(
-        f"{path} is no file of torch.save",
+        f"{path} is not a torch.save file",
         received=received,
-        remedy="Name the .pth, .pt, .model or .safetensors file itself; unpack an archive first.",
+        remedy="Pass the .pth, .pt, .model or .safetensors file itself; unpack an archive first.",
     )
 
 
@@ -182,7 +186,7 @@ def _names_in_zip(path: Path) -> list[str]:
             raise zipfile.BadZipFile("a zip archive without its end")
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except Exception as error:  # what a damaged directory raises depends on which bytes are wrong
+    except Exception as error:  # which error depends on the damaged bytes
         raise _damaged(path, error) from None
 
 
@@ -190,8 +194,8 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
         return _unsafe(path, named.group(1))
-    # Opcodes of newer protocols are refused before any name is read: look the name up without running it.
-    unknown = [name for name in _names_in_pickle(path) if name not in STAND_INS and name not in _PLAIN]
+    # Opcodes of newer protocols are rejected before any name is read; find the name without running the pickle.
+    unknown = [name for name in _names_in_pickle(path) if name not in _REPLACEMENTS and name not in _PLAIN_GLOBALS]
     if unknown:
         return _unsafe(path, unknown[0])
     message = str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0]
@@ -199,7 +203,8 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
 
 
 def _names_in_pickle(path: Path) -> list[str]:
-    names, strings = [], []
+    names: list[str] = []
+    strings: list[str] = []
     try:
         with open(path, "rb") as stream:
             for opcode, argument, _ in pickletools.genops(stream):
@@ -209,26 +214,26 @@ def _names_in_pickle(path: Path) -> list[str]:
                     names.append(".".join(strings[-2:]))
                 elif isinstance(argument, str):
                     strings.append(argument)
-    except Exception as error:  # a zip archive or a broken stream: what was seen so far has to do
+    except Exception as error:  # a zip archive or a damaged stream: report the names found so far
         _LOG.debug("%s: %s", path, error)
     return names
 
 
 def _unsafe(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} is refused because it holds more than weights",
-        received=f"a pickle that asks for {what}",
+        f"{path} is rejected because it contains more than weights",
+        received=f"a pickle that needs {what}",
         expected="tensors, plain values and numpy numbers",
-        remedy="Nothing in it was run. Where it is trusted, save the state dict alone and use that file.",
+        remedy="Nothing in it was run. If you trust it, save the state dict alone and use that file.",
     )
 
 
 def _old_or_scripted(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"{path} cannot be read safely",
-        received="a TorchScript archive" if "TorchScript" in str(error) else "torch's tar format of before 2018",
+        received="a TorchScript archive" if "TorchScript" in str(error) else "torch's tar format from before 2018",
         expected="a state dict",
-        remedy="Where it is trusted, save the state dict alone and use that file.",
+        remedy="If you trust it, save the state dict alone and use that file.",
     )
 
 
@@ -236,5 +241,5 @@ def _damaged(path: Path, cause: object) -> CheckpointError:
     return CheckpointError(
         f"{path} is truncated or damaged",
         received=str(cause).strip().split("\n")[0] or type(cause).__name__,
-        remedy="Copy or download it again and compare its digest.",
+        remedy="Copy or download it again, then compare its digest.",
     )

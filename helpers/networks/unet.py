@@ -40,6 +40,7 @@ class _Down(nn.Module):
 class _Up(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, bilinear: bool):
         super().__init__()
+        self.up: nn.Module
         if bilinear:
             self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
             self.conv = _DoubleConv(channels_in, channels_out, channels_in // 2)
@@ -49,7 +50,7 @@ class _Up(nn.Module):
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         x = self.up(x)
-        # As Python numbers, or a traced export would compute the pads from shapes at run time.
+        # Python numbers, because a traced export would otherwise compute the pads from shapes at run time.
         rows = int(skip.shape[2]) - int(x.shape[2])
         columns = int(skip.shape[3]) - int(x.shape[3])
         top, left = rows // 2, columns // 2
@@ -67,16 +68,16 @@ class _OutConv(nn.Module):
 
 
 class UNet(nn.Module):
-    """Five levels of two convolutions, max-pooled on the way down, joined with their skips on the way up.
+    """Five levels of two convolutions, with max-pooling in the encoder and skip connections to the decoder.
 
-    As upstream, each step up pads to its skip's size, by nothing where they agree; but the pads are Python
-    numbers. So a traced graph has four Pad nodes with constant pads, two of them empty at 572 x 572; it is
-    bound to the height and width it was traced with, and free in the batch.
+    As upstream, each decoder step pads its input to the size of the skip, by zero if they agree. Here the pads are
+    Python numbers, so a traced graph has four Pad nodes with constant pads (two of them zero at 572 x 572), a fixed
+    height and width, and a dynamic batch.
 
     Args:
-        n_channels: channels of the image; RGB has three.
+        n_channels: channels of the image; three for RGB.
         n_classes: channels of the output; one for a foreground logit.
-        bilinear: upsample bilinearly, not by transposed convolutions; the deepest level is then half as wide.
+        bilinear: upsample bilinearly instead of by transposed convolutions; the deepest level is then half as wide.
         base_channels: channels of the first level; the official network has 64.
 
     Input (N, n_channels, H, W) float32 with sides of at least 16; output (N, n_classes, H, W) logits.

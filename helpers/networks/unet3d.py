@@ -41,7 +41,7 @@ def _upscale(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class UNet3D(nn.Module):
-    """Five levels, residual blocks that apply one shared convolution twice, deep supervision summed inside.
+    """Five levels of residual blocks that apply one shared convolution twice; deep supervision is summed inside.
 
     Args:
         in_channels: modalities; BraTS has four, in the order t1, t1ce, t2, flair.
@@ -97,7 +97,7 @@ class UNet3D(nn.Module):
     def _encode(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         residual = self.conv3d_c1_1(x)
         x = self.lrelu_conv_c1(self.dropout3d(self.conv3d_c1_2(self.lrelu(residual)))) + residual
-        skips = [self.lrelu(x)]  # without a norm, unlike the deeper levels
+        skips = [self.lrelu(x)]  # no norm, unlike the deeper levels
         x = self.lrelu(self.inorm3d_c1(x))
         for level in (2, 3, 4):
             x = self.lrelu(getattr(self, f"inorm3d_c{level}")(self._residual_level(level, x)))

@@ -1,4 +1,4 @@
-"""UNet++ in nnU-Net's frame (MrGiovanni/UNetPlusPlus e145ba6, generic_UNetPlusPlus.py), same state_dict keys.
+"""UNet++ as nnU-Net trains it (MrGiovanni/UNetPlusPlus e145ba6, generic_UNetPlusPlus.py), same state_dict keys.
 
 Architecture: Zhou et al., "UNet++: Redesigning Skip Connections to Exploit Multiscale Features in Image
 Segmentation", arXiv:1912.05074.
@@ -7,13 +7,14 @@ Segmentation", arXiv:1912.05074.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from helpers.networks.nnunet import (
     CONVOLUTIONS,
-    LARGEST_WIDTH,
+    MAXIMUM_WIDTH,
     TRANSPOSED,
     ConvStack,
     Sizes,
@@ -22,24 +23,24 @@ from helpers.networks.nnunet import (
     stage_widths,
 )
 
-LIVER_POOLS = ((2, 2, 2),) * 5
+_LIVER_POOLS = ((2, 2, 2),) * 5
 
 
 class GenericUNetPlusPlus(nn.Module):
-    """A grid of nodes X(level, j): each joins all nodes before it on its level and one from below, upsampled.
+    """A grid of nodes X(level, j); each joins all earlier nodes of its level and one from below, upsampled.
 
-    Upstream numbers the diagonals of the grid in reverse: `loc0` and `up0` are the deepest, and the last ones the
-    diagonal that ends in X(0, 1). All segmentation outputs lie on level 0: `seg_outputs.0` on the deepest node.
+    Upstream numbers the diagonals of the grid in reverse: `loc0` and `up0` are the deepest, the last ones the
+    diagonal that ends in X(0, 1). All segmentation outputs are on level 0, `seg_outputs.0` on the deepest node.
 
     Args:
         input_channels: modalities of the image.
         num_classes: classes of the outputs, background included.
-        pool_op_kernel_sizes: stride of each step down; their length is the depth (upstream: five).
-        base_num_features: channels of level 0; doubled at each step down.
-        conv_kernel_sizes: kernel of each level, one more than steps; 3 everywhere when left out.
-        num_conv_per_stage: units of an encoder level and of a node.
-        max_num_features: largest width; 480 in two dimensions and 320 in three when left out.
-        do_ds: whether all outputs are returned; may be changed at any time.
+        pool_op_kernel_sizes: stride of each encoder step, one entry per axis; their number is the depth, 5 upstream.
+        base_num_features: channels of level 0, doubled at each step.
+        conv_kernel_sizes: kernel of each level, one more than there are steps; 3 everywhere by default.
+        num_conv_per_stage: units per encoder level and per node.
+        max_num_features: maximum width; by default 480 in two dimensions and 320 in three.
+        do_ds: deep supervision: return all outputs; may be changed at any time.
 
     Input (N, input_channels, [Z,] Y, X) float32 whose sides are multiples of the product of the strides, with more
     than one voxel left in the bottleneck. Output: logits (N, num_classes, [Z,] Y, X) of the deepest node; with
@@ -50,7 +51,7 @@ class GenericUNetPlusPlus(nn.Module):
         self,
         input_channels: int = 1,
         num_classes: int = 3,
-        pool_op_kernel_sizes: Sizes = LIVER_POOLS,
+        pool_op_kernel_sizes: Sizes = _LIVER_POOLS,
         *,
         base_num_features: int = 32,
         conv_kernel_sizes: Sizes | None = None,
@@ -62,7 +63,7 @@ class GenericUNetPlusPlus(nn.Module):
         pools = [tuple(pool) for pool in pool_op_kernel_sizes]
         self.depth, dims = len(pools), len(pools[0])
         kernels = [tuple(kernel) for kernel in conv_kernel_sizes or [(3,) * dims] * (self.depth + 1)]
-        widths = stage_widths(base_num_features, self.depth, max_num_features or LARGEST_WIDTH[dims])
+        widths = stage_widths(base_num_features, self.depth, max_num_features or MAXIMUM_WIDTH[dims])
         self.do_ds = do_ds
         for diagonal in range(self.depth, 0, -1):
             nodes = [
@@ -83,17 +84,17 @@ class GenericUNetPlusPlus(nn.Module):
         init_he(self)
 
     @classmethod
-    def liver(cls, base_num_features: int = 32, num_pool: int = 5, **options) -> GenericUNetPlusPlus:
-        """The network of Task03 Liver, 128 x 128 x 128; narrower or with fewer of its steps when asked."""
-        return cls(1, 3, LIVER_POOLS[:num_pool], base_num_features=base_num_features, **options)
+    def liver(cls, base_num_features: int = 32, num_pool: int = 5, **options: Any) -> GenericUNetPlusPlus:
+        """The network of Task03 Liver, 128 x 128 x 128, optionally narrower or with fewer steps."""
+        return cls(1, 3, _LIVER_POOLS[:num_pool], base_num_features=base_num_features, **options)
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options) -> GenericUNetPlusPlus:
-        """The network that a state dict fits, weights not loaded."""
+    def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options: Any) -> GenericUNetPlusPlus:
+        """The network that fits a state dict; its weights are not loaded."""
         return cls(**infer_architecture(state), **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        rows: list[list[torch.Tensor]] = []  # rows[level] holds X(level, 0), X(level, 1), ... as far as computed
+        rows: list[list[torch.Tensor]] = []  # rows[level] holds X(level, 0), X(level, 1), …
         outputs = []
         for level, stage in enumerate(self.conv_blocks_context):
             x = stage(x)
@@ -119,10 +120,10 @@ def _node(width: int, position: int, count: int, kernel: Sequence[int]) -> nn.Se
 
 
 def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
-    """Arguments of `GenericUNetPlusPlus` read from the shapes of a state dict.
+    """The arguments of `GenericUNetPlusPlus` for the shapes in a state dict.
 
     Raises:
-        KeyError: the state dict is not one of this network (the missing key).
+        KeyError: the state dict belongs to another network (the missing key).
     """
     depth = 0
     while f"up{depth}.0.weight" in state:

@@ -108,7 +108,7 @@ class Trap:
 def test_a_pickle_that_calls_something_is_refused(tmp_path, name):
     root = write_v1(tmp_path, v1_state())
     (root / name).write_bytes(pickle.dumps({"plans": Trap()}))
-    with pytest.raises(CheckpointError, match="refused"):
+    with pytest.raises(CheckpointError, match="rejected"):
         open_model_folder(root)
 
 

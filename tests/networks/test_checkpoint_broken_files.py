@@ -71,12 +71,12 @@ BROKEN = [
     (cut_zip, "truncated or damaged.*zip archive without its end"),
     (cut_old, "truncated or damaged"),
     (folder, "is a folder"),
-    (other_zip, "is no file of torch.save.*a zip archive of other files"),
-    (picture, "is no file of torch.save.*89504e47"),
+    (other_zip, "is not a torch.save file.*a zip archive of other files"),
+    (picture, "is not a torch.save file.*89504e47"),
     (script, "TorchScript"),
-    (a_list, "holds no state dict.*a list"),
-    (no_tensors, "2 entries that are no tensors: epoch .int., weights .OrderedDict."),
-    (nothing_in_it, "holds no state dict.*an empty dict"),
+    (a_list, "does not contain a state dict.*a list"),
+    (no_tensors, "2 entries that are not tensors: epoch .int., weights .OrderedDict."),
+    (nothing_in_it, "does not contain a state dict.*an empty dict"),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.errors import CheckpointError
-from helpers.networks.nnunet import GenericUNet, has_v2_keys, rename_v2_keys
+from helpers.networks.nnunet import GenericUNet, rename_v2_keys
 from tests.networks.weight_rule import rule_input, rule_state_dict
 
 # Hash over lines "v1 v2" of the names of the 3-D heart network, in the order of v1's state dict: v1 of
@@ -63,7 +63,6 @@ def test_three_convolutions_a_stage_keep_their_order():
 
 def test_v1_names_are_handed_back():
     state = GenericUNet(1, 2, [(2, 2)], base_num_features=2).state_dict()
-    assert not has_v2_keys(state)
     assert rename_v2_keys(state) == dict(state)
 
 

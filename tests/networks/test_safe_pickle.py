@@ -47,7 +47,7 @@ def write_newest_pickle(content, path):
 def test_a_malicious_file_is_refused_by_name_and_not_run(write, tmp_path):
     witness, path = tmp_path / "was_run", tmp_path / "evil.pth"
     write({"epoch": Hostile(witness), "state_dict": {"weight": torch.zeros(1)}}, path)
-    with pytest.raises(CheckpointError, match=r"evil\.pth is refused.* (posix|nt)\.system"):
+    with pytest.raises(CheckpointError, match=r"evil\.pth is rejected.* (posix|nt)\.system"):
         load_state_dict(path)
     assert not witness.exists()
 
@@ -70,7 +70,7 @@ def test_a_whole_pickled_module_is_refused_by_its_class(tmp_path):
 def test_numpy_arrays_of_anything_but_numbers_are_refused(value, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": value}, path)
-    with pytest.raises(CheckpointError, match="refused"):
+    with pytest.raises(CheckpointError, match="rejected"):
         load_state_dict(path)
 
 
@@ -127,7 +127,7 @@ def test_the_sidecar_of_nnunet_v1_loads_through_the_restricted_unpickler(protoco
 def test_a_malicious_sidecar_is_refused_by_name_and_not_run(protocol, tmp_path):
     witness, path = tmp_path / "was_run", tmp_path / "plans.pkl"
     path.write_bytes(pickle.dumps({"plans": Hostile(witness)}, protocol))
-    with pytest.raises(CheckpointError, match=r"plans\.pkl is refused.* (posix|nt)\.system"):
+    with pytest.raises(CheckpointError, match=r"plans\.pkl is rejected.* (posix|nt)\.system"):
         read_plain_pickle(path)
     assert not witness.exists()
     path.write_bytes(path.read_bytes()[:20])

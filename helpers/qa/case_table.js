@@ -1,13 +1,13 @@
-// A table of cases: a click on a header sorts, a click on a row chooses, keys go to the kernel.
-// All text is set as text, never as HTML: case ids and notes come from files and readers.
+// A table of cases: a click on a header sorts, a click on a row chooses a case, keys are sent to the kernel.
+// All text is set as text, never as HTML, because case ids and notes come from files and readers.
 
-const ENDS_WITH_NUMBERS = new Intl.Collator(undefined, { numeric: true });
+const NATURAL_ORDER = new Intl.Collator(undefined, { numeric: true });
 
 function compare(a, b) {
   if (a === b) return 0;
-  if (a === null || a === "") return 1; // what is not known comes last, whichever way the column is sorted
+  if (a === null || a === "") return 1; // unknown values come last in either direction
   if (b === null || b === "") return -1;
-  return typeof a === "number" && typeof b === "number" ? a - b : ENDS_WITH_NUMBERS.compare(String(a), String(b));
+  return typeof a === "number" && typeof b === "number" ? a - b : NATURAL_ORDER.compare(String(a), String(b));
 }
 
 function order(rows, sort) {
@@ -61,17 +61,17 @@ function choose(model, id) {
   model.save_changes();
 }
 
-function step(model, by) {
+function move(model, by) {
   const ids = order(model.get("rows"), model.get("sort")).map((row) => row.id);
   const at = ids.indexOf(model.get("chosen")) + by;
   if (at >= 0 && at < ids.length) choose(model, ids[at]);
 }
 
-function nextOpen(model) {
+function nextUnreviewed(model) {
   const rows = order(model.get("rows"), model.get("sort"));
   const after = rows.findIndex((row) => row.id === model.get("chosen")) + 1;
-  const open = [...rows.slice(after), ...rows.slice(0, after)].find((row) => !row.cells.verdict);
-  if (open) choose(model, open.id);
+  const next = [...rows.slice(after), ...rows.slice(0, after)].find((row) => !row.cells.verdict);
+  if (next) choose(model, next.id);
 }
 
 function onKey(model, event) {
@@ -81,9 +81,9 @@ function onKey(model, event) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (event.key === "j" || event.key === "k") step(model, event.key === "j" ? 1 : -1);
-  else if (event.key === "n") nextOpen(model);
-  else if (model.get("heard_keys").includes(event.key)) model.send({ key: event.key });
+  if (event.key === "j" || event.key === "k") move(model, event.key === "j" ? 1 : -1);
+  else if (event.key === "n") nextUnreviewed(model);
+  else if (model.get("forwarded_keys").includes(event.key)) model.send({ key: event.key });
   else return;
   event.preventDefault();
   event.stopPropagation();
@@ -103,8 +103,8 @@ function render({ model, el }) {
   const attach = () => {
     desk = el.closest(".cookbook-desk");
     if (!desk) return requestAnimationFrame(attach);
-    desk.tabIndex = 0; // so that a click anywhere on the desk gives it the keys
-    desk.setAttribute("data-lm-suppress-shortcuts", "true"); // else JupyterLab would insert a cell for an "a"
+    desk.tabIndex = 0; // so that a click anywhere on the desk gives it the keyboard focus
+    desk.setAttribute("data-lm-suppress-shortcuts", "true"); // otherwise "a" would insert a cell in JupyterLab
     desk.addEventListener("keydown", listen);
   };
   let frame = requestAnimationFrame(attach);

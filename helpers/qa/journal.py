@@ -1,4 +1,4 @@
-"""Append-only files of verdicts, one a reader: what was acknowledged is on the disk."""
+"""Verdicts in append-only journals, one per reader, and their export: a confirmed verdict is on the disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -19,22 +19,27 @@ from helpers.run.atomic import explain_full_disk, replace_when_whole
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 VERDICTS = (ACCEPT, REJECT, UNSURE)
+JOURNALS = ".qa"  # folder below the outputs
+QA_CSV, REJECTED_CSV = "qa.csv", "rejected.csv"
 LONGEST_NOTE = 4000
+_LONGEST_FILE_NAME = 200
+_SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was judged, by whom and when.
+    """One reader's verdict on one mask.
 
-    `run_hash` and `mask_hash` say what the word holds for: a rerun that makes the same mask keeps it, a mask that
-    changed has to be looked at again.
+    `run_hash` and `mask_hash` identify what was judged: a verdict survives a rerun that makes the same mask, while a
+    changed mask has to be reviewed again.
 
     Attributes:
         when: UTC, ISO 8601 with milliseconds.
         who: the reader.
-        recipe, run_hash: of the run, the hash over every parameter that decides its results.
+        recipe: name of the run's recipe.
+        run_hash: the hash over every parameter that affects the run's results.
         case: id.
-        mask_hash: SHA-256 of the mask's file.
+        mask_hash: SHA-256 of the mask file.
         verdict: one of `VERDICTS`.
         note: free text.
     """
@@ -53,20 +58,22 @@ class Verdict:
             raise DataError("unknown verdict", received=repr(self.verdict), expected=", ".join(VERDICTS))
         if len(self.note) > LONGEST_NOTE:
             raise DataError(
-                "the note is too long", received=len(self.note), expected=f"at most {LONGEST_NOTE} letters"
+                "the note is too long",
+                received=f"{len(self.note)} characters",
+                expected=f"at most {LONGEST_NOTE} characters",
             )
 
     def subject(self) -> tuple[str, str, str, str]:
-        """What the verdict is about: recipe, run, case and mask."""
+        """What was judged: recipe, run, case and mask."""
         return self.recipe, self.run_hash, self.case, self.mask_hash
 
     def to_line(self) -> bytes:
-        """One line of JSON with its line break; text of any script stays on that line."""
+        """One line of JSON with its line break; line breaks in the note are escaped."""
         return (json.dumps(asdict(self), ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
 
     @classmethod
     def from_line(cls, line: bytes) -> Verdict | None:
-        """The verdict of a line, or None where the line is torn or no verdict."""
+        """Parses a line; None if it is incomplete or not a verdict."""
         try:
             content = json.loads(line)
             return cls(**{name: str(content[name]) for name in NAMES})
@@ -77,35 +84,34 @@ class Verdict:
 NAMES = tuple(field.name for field in fields(Verdict))
 
 
-JOURNALS = ".qa"
-_SUFFIX = ".jsonl"
-
-
 class Journal:
     """The verdicts of one reader in `<outputs>/.qa/<reader>.jsonl`.
 
-    Each verdict is one write of one line under a lock, flushed to the disk before `append` returns. A line that was
-    torn by a kill or a full disk stays alone on its line and is not read; two processes of the same reader take
-    turns, two readers have a file each.
+    Each verdict is one write of one line under a lock, flushed to the disk before `append` returns. A line cut off by
+    a kill or a full disk stays on a line of its own and is ignored. Two processes of the same reader take turns; two
+    readers have separate files.
 
     Args:
         outputs: the folder of the runs.
-        reader: whose word it is; any text of 1 to 60 letters.
+        reader: the name that verdicts are signed with; any text of 1 to 60 characters.
+
+    Raises:
+        DataError: the name is empty or too long.
     """
 
     def __init__(self, outputs: Path, reader: str):
         self.reader = reader.strip()
         name = quote(self.reader, safe=" @+=,")
-        if not self.reader or len(name) > 200:
-            raise DataError("no reader's name", received=repr(reader), expected="1 to 60 letters")
-        # A leading dot would hide the file from those who copy the folder.
+        if not self.reader or len(name) > _LONGEST_FILE_NAME:
+            raise DataError("invalid reader's name", received=repr(reader), expected="1 to 60 characters")
+        # A leading dot would hide the file from users who copy the folder.
         self.path = outputs / JOURNALS / f"{name.replace('.', '%2E', 1) if name[0] == '.' else name}{_SUFFIX}"
 
     def append(self, recipe: str, run_hash: str, case: str, mask_hash: str, verdict: str, note: str = "") -> Verdict:
         """Writes one verdict and returns it once it is on the disk.
 
         Raises:
-            DataError: an unknown verdict.
+            DataError: unknown verdict, or the note is too long.
             ResourceError: the disk is full; nothing of the verdict is kept.
         """
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -137,21 +143,26 @@ class Journal:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Every readable verdict, reader by reader in the order of writing, and how many lines were torn."""
+    """Every readable verdict, by reader and in the order of writing, and the number of lines that were cut off."""
 
     entries: tuple[Verdict, ...]
     torn_lines: int
 
     def latest(self) -> dict[tuple[str, str, str, str], dict[str, Verdict]]:
-        """For each subject, each reader's last word: the one written last, whatever the clock said."""
+        """Each reader's latest verdict by subject: the one written last, whatever the clock said."""
         found: dict[tuple[str, str, str, str], dict[str, Verdict]] = {}
         for entry in self.entries:
             found.setdefault(entry.subject(), {})[entry.who] = entry
         return found
 
+    def rejected(self) -> list[Verdict]:
+        """The latest verdicts that reject a mask, in order of time; one reader's rejection is enough."""
+        latest = [entry for by_reader in self.latest().values() for entry in by_reader.values()]
+        return _in_time(entry for entry in latest if entry.verdict == REJECT)
+
 
 def read_verdicts(outputs: Path) -> Verdicts:
-    """All journals below an outputs folder; a line without its end is still being written or torn."""
+    """Reads all journals of an outputs folder; a line without its end is still being written, or was cut off."""
     entries, torn = [], 0
     for path in sorted((outputs / JOURNALS).glob(f"*{_SUFFIX}")):
         for line in path.read_bytes().splitlines(keepends=True):
@@ -161,6 +172,33 @@ def read_verdicts(outputs: Path) -> Verdicts:
             elif line.strip():
                 torn += 1
     return Verdicts(tuple(entries), torn)
+
+
+def export_verdicts(verdicts: Verdicts, path: Path) -> Path:
+    """Writes every verdict ever given, one per row in order of time; the last column marks each reader's latest."""
+    latest = {id(entry) for by_reader in verdicts.latest().values() for entry in by_reader.values()}
+    rows = [(*astuple(entry), "yes" if id(entry) in latest else "no") for entry in _in_time(verdicts.entries)]
+    return _write_csv(path, (*NAMES, "last word"), rows)
+
+
+def export_rejected(verdicts: Verdicts, path: Path) -> Path:
+    """Writes the rejected masks, one per row, with the reader and the note."""
+    return _write_csv(path, NAMES, [astuple(entry) for entry in verdicts.rejected()])
+
+
+def _in_time(entries: Iterable[Verdict]) -> list[Verdict]:
+    return sorted(entries, key=lambda entry: entry.when)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\r\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with replace_when_whole(path) as temporary:
+        # The byte-order mark tells spreadsheets that the file is UTF-8.
+        temporary.write_text(stream.getvalue(), encoding="utf-8-sig", newline="", errors="surrogateescape")
+    return path
 
 
 def _write_all(file: int, content: bytes) -> None:
@@ -174,43 +212,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-QA_CSV, REJECTED_CSV = "qa.csv", "rejected.csv"
-
-
-def export_verdicts(verdicts: Verdicts, path: Path) -> Path:
-    """Every verdict ever given, one a row, in order of time; the last column marks each reader's last word."""
-    latest = {id(entry) for by_reader in verdicts.latest().values() for entry in by_reader.values()}
-    rows = [(*_row(entry), "yes" if id(entry) in latest else "no") for entry in _in_time(verdicts.entries)]
-    return _write_csv(path, (*NAMES, "last word"), rows)
-
-
-def rejected(verdicts: Verdicts) -> list[Verdict]:
-    """The last words that reject, in order of time; one reader's rejection is enough."""
-    words = [entry for by_reader in verdicts.latest().values() for entry in by_reader.values()]
-    return _in_time(entry for entry in words if entry.verdict == REJECT)
-
-
-def export_rejected(verdicts: Verdicts, path: Path) -> Path:
-    """The rejected masks with who said so and why."""
-    return _write_csv(path, NAMES, [_row(entry) for entry in rejected(verdicts)])
-
-
-def _in_time(entries: Iterable[Verdict]) -> list[Verdict]:
-    return sorted(entries, key=lambda entry: entry.when)
-
-
-def _row(entry: Verdict) -> tuple[str, ...]:
-    return tuple(getattr(entry, name) for name in NAMES)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\r\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    with replace_when_whole(path) as temporary:
-        # The mark at the beginning tells spreadsheets that the letters are UTF-8.
-        temporary.write_text(stream.getvalue(), encoding="utf-8-sig", newline="", errors="surrogateescape")
-    return path

@@ -1,15 +1,17 @@
-"""The cases of a run as a reviewer wants them: scores, flags, who said what."""
+"""The cases of a finished run in the order to review them: scores, flags and every reader's verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.data.case import Case, CaseFiles
+import numpy as np
+
+from helpers.data.case import Case
 from helpers.errors import DataError
 from helpers.qa.finished import FinishedRun
-from helpers.qa.flags import Flag, MaskMeasures, flag_cases, measure_mask, recall_measures, remember_measures
+from helpers.qa.flags import Flag, MaskMeasures, flag_cases, load_measures, measure_mask, save_measures
 from helpers.qa.journal import JOURNALS, Journal, Verdict, Verdicts, read_verdicts
 from helpers.run.digest import digest_file, digest_value
 from helpers.scoring.dice import dice, mean_of_known
@@ -18,7 +20,7 @@ from helpers.view.progress import show_progress
 
 @dataclass(frozen=True)
 class ReviewCase:
-    """One row of the table: a case, its mean score (None without a truth), its flags and its mask's hash."""
+    """One case under review: its mean score (None without a truth), its flags and the hash of its mask."""
 
     id: str
     score: float | None
@@ -29,15 +31,15 @@ class ReviewCase:
 
 @dataclass
 class Review:
-    """A run under review by one reader, beside another run or alone.
+    """A run under review by one reader, alone or compared with another run.
 
     Attributes:
         run: whose masks are judged.
         other: a run of the same recipe to compare with, or None.
-        outputs: the folder of the runs; journals are kept in it.
+        outputs: the folder of the runs, which also holds the journals.
         journal: the reader's.
         cases: the worst first.
-        verdicts: all readers' words as last read.
+        verdicts: of all readers, as last read.
     """
 
     run: FinishedRun
@@ -49,17 +51,22 @@ class Review:
 
     def __str__(self) -> str:
         done, total = self.progress()
-        beside = f", beside {self.other.name}" if self.other else ""
+        compared = f", compared with {self.other.name}" if self.other else ""
         flagged = sum(bool(case.flags) for case in self.cases)
         return (
-            f"{self.run.recipe.title}: run {self.run.name}{beside}; {total} cases, {flagged} with a flag;"
-            f" {done} judged by {self.journal.reader}"
+            f"{self.run.recipe.title}: run {self.run.name}{compared}; {total} cases, {flagged} flagged;"
+            f" {done} reviewed by {self.journal.reader}"
         )
 
     __repr__ = __str__
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores in the order of tables; empty if no case has a truth."""
+        return self.run.score_names if self.run.scores else ()
+
     def case(self, case_id: str) -> ReviewCase:
-        """A row by its case.
+        """Finds a case by its id.
 
         Raises:
             DataError: the run has no such case.
@@ -70,7 +77,7 @@ class Review:
         raise DataError(f"the run has no case {case_id!r}", expected=", ".join(case.id for case in self.cases))
 
     def judge(self, case_id: str, verdict: str, note: str = "") -> Verdict:
-        """Writes the reader's word on a case's mask; it is on the disk when this returns."""
+        """Writes the reader's verdict on a case's mask; it is on the disk when this returns."""
         entry = self.journal.append(
             self.run.recipe.name, self.run.hash, case_id, self.case(case_id).mask_hash, verdict, note
         )
@@ -78,22 +85,22 @@ class Review:
         return entry
 
     def refresh(self) -> None:
-        """Reads what all readers have said by now."""
+        """Reads the journals of all readers again."""
         self.verdicts = read_verdicts(self.outputs)
         self._latest = self.verdicts.latest()
 
-    def words(self, case_id: str) -> dict[str, Verdict]:
-        """Each reader's last word on the mask that is there now."""
+    def latest_verdicts(self, case_id: str) -> dict[str, Verdict]:
+        """Each reader's latest verdict on the current mask of a case."""
         case = self.case(case_id)
         return self._latest.get((self.run.recipe.name, self.run.hash, case_id, case.mask_hash), {})
 
-    def own_word(self, case_id: str) -> Verdict | None:
-        """The reader's own last word."""
-        return self.words(case_id).get(self.journal.reader)
+    def own_verdict(self, case_id: str) -> Verdict | None:
+        """The reader's own latest verdict on the current mask of a case."""
+        return self.latest_verdicts(case_id).get(self.journal.reader)
 
     def progress(self) -> tuple[int, int]:
-        """How many cases the reader has judged, and of how many."""
-        return sum(self.own_word(case.id) is not None for case in self.cases), len(self.cases)
+        """The number of cases that the reader has judged, and of all cases."""
+        return sum(self.own_verdict(case.id) is not None for case in self.cases), len(self.cases)
 
 
 def open_review(
@@ -103,61 +110,66 @@ def open_review(
     other: FinishedRun | None = None,
     interactive: bool | None = None,
 ) -> Review:
-    """Reads a run's masks, flags what stands out and sorts the worst first.
+    """Measures a run's masks, flags what stands out and sorts the worst cases first.
 
-    Cases with a score come by score, those without by the number of flags.
+    Cases with scores are sorted by their mean score, those without by their number of flags.
     """
     run.restore_demo_cases()
-    files = {case.id: case for case in run.cases}
-    masks = {name: digest_file(run.mask_path(name)) for name in files}
+    names = [case.id for case in run.cases]
+    masks = {name: digest_file(run.mask_path(name)) for name in names}
     measures, agreements = {}, {}
-    for name in show_progress(list(files), "look at masks", interactive):
-        measures[name] = _measures(run, files[name], outputs, masks[name])
+    for name in show_progress(names, "measure masks", interactive):
+        measures[name] = _measure(run, name, outputs, masks[name])
         if other is not None:
-            agreements[name] = _agreement(run, other, files[name])
+            agreements[name] = _agreement(run, other, name)
     flags = flag_cases(measures, run.labels.names, agreements)
-    cases = [_row(run, name, tuple(flags[name]), masks[name]) for name in files]
+    cases = [_review_case(run, name, flags[name], masks[name]) for name in names]
     review = Review(run, other, outputs, Journal(outputs, reader), sorted(cases, key=_worst_first))
     review.refresh()
     return review
 
 
-def read_pair(run: FinishedRun, other: FinishedRun | None, files: CaseFiles) -> tuple[Case, object, object]:
-    """A case with the run's mask and, where there is one on the same grid, the other run's."""
-    case = run.recipe.cases.read_case(files, run.params)
-    mask = run.recipe.cases.read_mask(run.mask_path(files.id), case)
-    there = other is not None and other.mask_path(files.id).is_file()
-    return case, mask, other.recipe.cases.read_mask(other.mask_path(files.id), case) if there else None
+def read_masks(
+    run: FinishedRun, other: FinishedRun | None, case_id: str
+) -> tuple[Case, np.ndarray, np.ndarray | None]:
+    """Reads a case with the run's mask and, if there is one on the same grid, the other run's.
+
+    Raises:
+        DataError: a file cannot be read, or a mask is not on the case's grid.
+    """
+    case = run.read_case(case_id)
+    others = other.read_mask(case) if other is not None and other.has_mask(case_id) else None
+    return case, run.read_mask(case), others
 
 
-def _row(run: FinishedRun, name: str, flags: Sequence[Flag], mask_hash: str) -> ReviewCase:
+def _review_case(run: FinishedRun, name: str, flags: Sequence[Flag], mask_hash: str) -> ReviewCase:
     scores = dict(run.scores.get(name, {}))
     return ReviewCase(name, mean_of_known(list(scores.values())), scores, tuple(flags), mask_hash)
 
 
-def _worst_first(case: ReviewCase) -> tuple:
+def _worst_first(case: ReviewCase) -> tuple[bool, float, int, str]:
     return case.score is None, case.score or 0.0, -len(case.flags), case.id
 
 
-def _measures(run: FinishedRun, files: CaseFiles, outputs: Path, mask_hash: str) -> MaskMeasures:
+def _measure(run: FinishedRun, case_id: str, outputs: Path, mask_hash: str) -> MaskMeasures:
     key = digest_value({"mask": mask_hash, "classes": run.labels.names})[:32]
     path = outputs / JOURNALS / "measures" / f"{key}.json"
-    known = recall_measures(path)
-    if known is not None:
-        return known
-    case, mask, _ = read_pair(run, None, files)
-    spacing = case.geometry.spacing_mm_zyx if case.geometry else None
-    return remember_measures(path, measure_mask(mask, len(run.labels), spacing))
+    measures = load_measures(path)
+    if measures is None:
+        case, mask, _ = read_masks(run, None, case_id)
+        spacing = case.geometry.spacing_mm_zyx if case.geometry else None
+        measures = measure_mask(mask, len(run.labels), spacing)
+        save_measures(path, measures)
+    return measures
 
 
-def _agreement(run: FinishedRun, other: FinishedRun, files: CaseFiles) -> float | None:
-    if not other.mask_path(files.id).is_file():
+def _agreement(run: FinishedRun, other: FinishedRun, case_id: str) -> float | None:
+    """The mean Dice over labels between two runs' masks; None if the other run has none."""
+    if not other.has_mask(case_id):
         return None
-    if digest_file(other.mask_path(files.id)) == digest_file(run.mask_path(files.id)):
+    if digest_file(other.mask_path(case_id)) == digest_file(run.mask_path(case_id)):
         return 1.0
-    _, mask, others = read_pair(run, other, files)
-    return mean_of_known(list(_dice_of_labels(mask, others, len(run.labels))))
-
-
-def _dice_of_labels(mask, others, class_count: int) -> Iterable[float | None]:
-    return (dice(mask == index, others == index) for index in range(1, class_count))
+    case = run.read_case(case_id)
+    mask, others = run.read_mask(case), other.read_mask(case)
+    indices = run.labels.foreground.values()
+    return mean_of_known([dice(np.equal(mask, index), np.equal(others, index)) for index in indices])

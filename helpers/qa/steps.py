@@ -5,17 +5,21 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.errors import DataError
 from helpers.params.paths import find_input, place_output
-from helpers.qa.corrected import copy_for_editing, read_corrected
+from helpers.qa.editing import export_case, import_mask
 from helpers.qa.finished import find_run
-from helpers.qa.journal import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts, rejected
-from helpers.qa.review import Review, open_review
+from helpers.qa.journal import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts
+from helpers.qa.review import Review, ReviewCase, open_review
 from helpers.view.progress import is_interactive
-from helpers.view.tables import RichText, html_table
+from helpers.view.tables import RichText, html_table, note, show_score, table, text_table
 
-_HEADLESS = "Headless run: the table and the pictures stand for the desk; open this notebook in JupyterLab to judge."
+if TYPE_CHECKING:
+    from helpers.qa.desk import Desk
+
+_HEADLESS = "Headless run: the table and the pictures replace the desk; open this notebook in JupyterLab to review."
 
 
 def start_review(
@@ -27,14 +31,15 @@ def start_review(
     outputs: str = "outputs",
     interactive: bool | None = None,
 ) -> Review:
-    """A finished run under review.
+    """Opens a finished run for review.
 
     Args:
         recipe: whose runs; None: of all recipes.
-        run, compare_with: names of run folders; no run: the newest; no other: none.
-        reader: whose word it is; None: the login name.
+        run: name of a run folder; None: the newest.
+        compare_with: name of another run folder of the recipe; None: no comparison.
+        reader: the name that verdicts are signed with; None: the login name.
         outputs: the folder of the runs.
-        interactive: overrides the detection of a reader.
+        interactive: overrides the detection of an open notebook.
 
     Raises:
         DataError: there is no such run, or a file of a case cannot be read.
@@ -45,60 +50,73 @@ def start_review(
     return open_review(chosen, reader or getpass.getuser(), folder, other, interactive)
 
 
-def open_desk(review: Review, viewer: str | None = None, interactive: bool | None = None):
-    """The desk when someone is there, else a line that says where it is."""
+def show_review(review: Review) -> RichText:
+    """Shows the cases as a static table, the worst first, with the reasons for their flags."""
+    header = ("case", *review.score_names, "flags", "reasons", "verdicts")
+    return table(header, [_case_row(review, case) for case in review.cases])
+
+
+def open_desk(review: Review, viewer: str | None = None, interactive: bool | None = None) -> Desk | RichText:
+    """Opens the desk; a headless run gets a line of text."""
     if not is_interactive(interactive):
-        return RichText(f"<i>{_HEADLESS}</i>", _HEADLESS)
+        return note(_HEADLESS)
     from helpers.qa.desk import Desk
 
     return Desk(review, viewer or "auto")
 
 
+def show_worst_pictures(review: Review, most: int = 3) -> None:
+    """Displays the pictures that the run drew of its worst cases."""
+    from IPython.display import Image, display
+
+    pictures = [sorted(review.run.path("figures").glob(f"*_{case.id}_*.png")) for case in review.cases]
+    for paths in list(filter(None, pictures))[:most]:
+        for path in paths:
+            display(Image(filename=str(path)))
+
+
 def export_review(review: Review) -> RichText:
-    """Writes `qa.csv` and `rejected.csv` of all readers and runs into the outputs folder; says what is in them."""
+    """Writes `qa.csv` and `rejected.csv` of all readers and runs to the outputs folder, and shows their counts."""
     review.refresh()
     verdicts = review.verdicts
-    paths = [
-        export_verdicts(verdicts, review.outputs / QA_CSV),
-        export_rejected(verdicts, review.outputs / REJECTED_CSV),
-    ]
-    here = [entry.case for entry in rejected(verdicts) if entry.run_hash == review.run.hash]
+    qa_csv = export_verdicts(verdicts, review.outputs / QA_CSV)
+    rejected_csv = export_rejected(verdicts, review.outputs / REJECTED_CSV)
+    rejected = verdicts.rejected()
+    here = list(dict.fromkeys(entry.case for entry in rejected if entry.run_hash == review.run.hash))
     rows = [
-        ("verdicts of all readers and runs", len(verdicts.entries), paths[0]),
-        ("rejected masks", len(rejected(verdicts)), paths[1]),
-        ("rejected in this run", len(set(here)), ",".join(dict.fromkeys(here)) or "–"),
+        ("verdicts of all readers and runs", len(verdicts.entries), qa_csv),
+        ("rejected masks", len(rejected), rejected_csv),
+        ("rejected in this run", len(here), ",".join(here) or "–"),
     ]
     if verdicts.torn_lines:
-        rows.append(("lines that a crash tore", verdicts.torn_lines, "left out; never acknowledged"))
-    text = "\n".join(f"{what}: {count} ({where})" for what, count, where in rows)
-    return RichText(html_table(("", "count", "where"), rows), text)
+        rows.append(("lines cut off by a crash", verdicts.torn_lines, "ignored: they were never confirmed as saved"))
+    return table(("", "count", "file or cases"), rows)
 
 
 def export_for_editing(review: Review, cases: Sequence[str] | str | None) -> RichText:
-    """Copies cases with masks and label names to `<outputs>/edit/<recipe>/<run>/` for ITK-SNAP or another editor.
+    """Copies cases with masks and label names to `<outputs>/edit/<recipe>/<run>/`, for ITK-SNAP or another editor.
 
     Raises:
-        DataError: an unknown case, or a mask that was edited there already.
+        DataError: unknown case, or its mask was edited there already.
     """
-    names = _split(cases)
     folder = edit_folder(review)
-    rows = [(name, *(path.name for path in copy_for_editing(review.run, name, folder))) for name in names]
+    rows = [(name, *(path.name for path in export_case(review.run, name, folder))) for name in _split(cases)]
     if not rows:
-        text = "Nothing to correct: name cases in `edit`."
-        return RichText(f"<i>{text}</i>", text)
-    text = "\n".join("  ".join(row) for row in rows)
-    return RichText(f"<code>{folder}</code><br>" + html_table(("case", "image", "mask", "labels"), rows), text)
+        return note("Nothing to export: name cases in `edit`.")
+    header = ("case", "image", "mask", "labels")
+    page = f"<code>{folder}</code><br>" + html_table(header, rows)
+    return RichText(page, "\n".join([str(folder), *text_table([header, *rows])]))
 
 
 def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str] | str | None) -> RichText:
-    """Reads corrected masks back, each checked against its case's grid and labels.
+    """Imports corrected masks after checking the grid and labels of each.
 
     Args:
         review: of the run.
         corrected: case to path, or the cases whose masks were edited in `edit_folder`.
 
     Raises:
-        DataError: a mask on another grid, with other labels, or that is not there.
+        DataError: a mask is missing, on another grid, or has unknown labels.
     """
     if not isinstance(corrected, Mapping):
         suffix = review.run.mask_suffix
@@ -106,23 +124,27 @@ def import_corrected(review: Review, corrected: Mapping[str, str] | Sequence[str
     rows = []
     for name, path in corrected.items():
         if not Path(found := find_input(path, parameter="corrected")).is_file():
-            raise DataError(f"{found} is no file", expected="an edited mask")
-        correction = read_corrected(review.run, name, found, review.outputs)
+            raise DataError(f"{found} is not a file", expected="an edited mask")
+        correction = import_mask(review.run, name, found, review.outputs)
         rows.append((name, f"{correction.changed_voxels:,}", _show_dice(correction.dice), correction.path))
     if not rows:
-        text = "No mask to read back: name cases in `corrected`."
-        return RichText(f"<i>{text}</i>", text)
-    header = ("case", "changed", "Dice with the run's mask", "kept as")
-    return RichText(html_table(header, rows), "\n".join("  ".join(map(str, row)) for row in rows))
+        return note("Nothing to import: name cases in `corrected`.")
+    return table(("case", "changed", "Dice with the run's mask", "stored as"), rows)
 
 
 def edit_folder(review: Review) -> Path:
-    """Where masks of a run wait for an editor."""
+    """The folder that masks of a run are edited in."""
     return review.outputs / "edit" / review.run.recipe.name / review.run.name
 
 
+def _case_row(review: Review, case: ReviewCase) -> tuple[object, ...]:
+    scores = (show_score(case.scores.get(name)) for name in review.score_names)
+    verdicts = ", ".join(f"{who}: {entry.verdict}" for who, entry in review.latest_verdicts(case.id).items())
+    return case.id, *scores, len(case.flags), "; ".join(map(str, case.flags)), verdicts
+
+
 def _split(names: Sequence[str] | str | None) -> list[str]:
-    # papermill's -p passes text only: `-p edit a,b`.
+    # papermill's -p passes only text: `-p edit a,b`.
     return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names or ())
 
 

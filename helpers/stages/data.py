@@ -6,17 +6,26 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import DataError, StepOrderError
+from helpers.params.model import RunParams
 from helpers.params.paths import PACKAGE_FOLDER, place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file, digest_value
 from helpers.stages.labels import run_labels
+
+
+class HasParams(Protocol):
+    """A run in progress or a finished one: its cases follow from its parameters."""
+
+    @property
+    def params(self) -> RunParams: ...
 
 
 def prepare_data(recipe: Recipe, run: Run) -> StageResult:
@@ -51,7 +60,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases,))
 
 
-def selected_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
+def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:
     """The cases of a run, in order; those named by `cases`, or all.
 
     Raises:
@@ -82,7 +91,7 @@ def pick_cases(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFil
     return [by_id[name] for name in names]
 
 
-def data_root(recipe: Recipe, run: Run) -> Path:
+def data_root(recipe: Recipe, run: HasParams) -> Path:
     """The folder with the run's cases: the demo's, or the user's.
 
     Raises:
@@ -91,7 +100,7 @@ def data_root(recipe: Recipe, run: Run) -> Path:
     return demo_root(recipe, run) if run.params.data_root == "demo" else recipe.cases.data_folder(run.params)
 
 
-def example_input(recipe: Recipe, run: Run, files: CaseFiles) -> np.ndarray:
+def example_input(recipe: Recipe, run: HasParams, files: CaseFiles) -> np.ndarray:
     """One prepared sample of a case, without batch axis."""
     case = recipe.cases.read_case(files, run.params)
     return recipe.preparation.example_input(case, run.params)
@@ -100,7 +109,7 @@ def example_input(recipe: Recipe, run: Run, files: CaseFiles) -> np.ndarray:
 class CasesOnDemand(Sequence[Case]):
     """Cases that are read each time they are asked for, so that a large data set needs the memory of one."""
 
-    def __init__(self, recipe: Recipe, run: Run, files: Sequence[CaseFiles]):
+    def __init__(self, recipe: Recipe, run: HasParams, files: Sequence[CaseFiles]):
         self._recipe, self._run, self._files = recipe, run, files
 
     def __len__(self) -> int:
@@ -110,7 +119,7 @@ class CasesOnDemand(Sequence[Case]):
         return self._recipe.cases.read_case(self._files[index], self._run.params)
 
 
-def demo_root(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> Path:
+def demo_root(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:
     """The folder with the demo cases of this run, or of other seeds.
 
     Raises:
@@ -124,7 +133,7 @@ def demo_root(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> P
     return root
 
 
-def write_demo_cases(recipe: Recipe, run: Run, seeds: Sequence[int] | None = None) -> Path:
+def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:
     """Writes the demo cases of this run, or of other seeds, as far as they are missing; returns their folder."""
     root = _demo_folder(recipe, run, seeds)
     seeds = run.params.demo_seeds if seeds is None else seeds
@@ -142,7 +151,7 @@ def write_demo_cases(recipe: Recipe, run: Run, seeds: Sequence[int] | None = Non
     return demo_root(recipe, run, seeds)
 
 
-def _demo_folder(recipe: Recipe, run: Run, seeds: Sequence[int] | None) -> Path:
+def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
     """Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator."""
     folder = PACKAGE_FOLDER / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}

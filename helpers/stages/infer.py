@@ -19,7 +19,7 @@ from helpers.run import Check, Run, StageOutput, StageResult, StageResults
 from helpers.run.digest import digest_value
 from helpers.run.measure import Stopwatch, peak_memory
 from helpers.stages.artifact import compiled_path, digest_compiled, running_precision, running_target
-from helpers.stages.data import digest_case, selected_cases
+from helpers.stages.data import HasParams, digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
 from helpers.stages.labels import run_labels
 from helpers.view.progress import show_progress
@@ -93,7 +93,7 @@ def open_predictor(recipe: Recipe, run: Run) -> Iterator[DevicePredictor]:
         yield DevicePredictor(device, spec.input_name, spec.output_name)
 
 
-def mask_name(recipe: Recipe, run: Run, case_id: str) -> str:
+def mask_name(recipe: Recipe, run: HasParams, case_id: str) -> str:
     """A mask's file in the run's folder."""
     return f"masks/{case_id}{recipe.cases.mask_suffix(run.params)}"
 

@@ -69,9 +69,11 @@ def accept_next_by_key(page, desk, before: str) -> None:
         arg=before,
         timeout=_PATIENCE_MS,
     )
-    page.page.get_by_text(f"{chosen.get_attribute('data-case')}: no word of yours yet").wait_for(timeout=_PATIENCE_MS)
+    page.page.get_by_text(f"{chosen.get_attribute('data-case')}: not reviewed by you yet").wait_for(
+        timeout=_PATIENCE_MS
+    )
     page.page.keyboard.press("a")
-    page.page.get_by_text("reader one says accept of").wait_for(timeout=_PATIENCE_MS)
+    page.page.get_by_text("accept by reader one").wait_for(timeout=_PATIENCE_MS)
     assert page.page.locator(".jp-CodeCell").count() == 8  # JupyterLab's own "a" would have inserted a cell
 
 
@@ -90,7 +92,7 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         wait_until_drawn(page, desk.locator("canvas").first)
         desk.locator(".cookbook-note textarea").fill("the left rim is missing")
         desk.get_by_role("button", name="reject").click()
-        page.page.get_by_text(f"reader one says reject of {worst}").wait_for(timeout=_PATIENCE_MS)
+        page.page.get_by_text(f"{worst}: reject by reader one").wait_for(timeout=_PATIENCE_MS)
         page.shot("07_rejected", desk)
         lowest.click()  # gives the desk the keys
         accept_next_by_key(page, desk, worst)
@@ -102,7 +104,7 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         row = desk.locator(f".cookbook-cases tr[data-case='{worst}']")
         assert row.locator("td.reject").count() == 1
         row.click()
-        page.page.get_by_text(f"you said reject of {worst}").wait_for(timeout=_PATIENCE_MS)
+        page.page.get_by_text(f"{worst}: your verdict is reject").wait_for(timeout=_PATIENCE_MS)
         assert desk.locator(".cookbook-note textarea").input_value() == "the left rim is missing"
         page.shot("07_reloaded", desk)
     with open(page.lab.outputs / "qa.csv", encoding="utf-8-sig", newline="") as stream:

@@ -1,4 +1,4 @@
-"""Two finished runs of the tiny recipe of the stages' tests."""
+"""Two finished runs of the tiny recipe that the tests of the stages define."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STEPS = (
 
 @pytest.fixture(scope="module")
 def walk(tiny):
-    """Runs the tiny recipe on six cases, with what makes masks and scores and no more."""
+    """Runs the tiny recipe on six cases, as far as its masks and scores."""
 
     def go(outputs: Path, **given: object) -> None:
         recipe, run = stages.start_run("tiny", {"outputs": str(outputs), "demo_seeds": [1, 2, 3, 4, 5, 6], **given})
@@ -42,7 +42,7 @@ def walk(tiny):
 
 @pytest.fixture(scope="module")
 def outputs(tiny, walk, tmp_path_factory):
-    """Two runs of six cases: with the trained weights, and with ones that find about half."""
+    """Two runs of six cases: with trained weights, and with weights that find about half of the foreground."""
     from safetensors.torch import save_file
 
     save_file(tiny.module.trained_state(threshold=1.0), tiny.folder / "half.safetensors")
@@ -53,8 +53,8 @@ def outputs(tiny, walk, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_words(request):
-    """Every test begins without a verdict."""
+def no_verdicts(request):
+    """Every test starts without verdicts."""
     yield
     if "outputs" in request.fixturenames:
         shutil.rmtree(request.getfixturevalue("outputs") / ".qa", ignore_errors=True)
@@ -68,5 +68,5 @@ def run(outputs):
 
 @pytest.fixture
 def other(outputs):
-    """The run that finds half."""
+    """The run with the weights that find half."""
     return next(run for run in list_runs(outputs, "tiny") if run.params.checkpoint.endswith("half.safetensors"))

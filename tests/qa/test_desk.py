@@ -1,4 +1,4 @@
-"""The desk in the kernel: what a click or a key does, without a browser."""
+"""The desk in the kernel: what clicks and keys do, without a browser."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def _status(desk) -> str:
     return desk._status.value
 
 
-def test_a_click_opens_the_case_and_a_key_saves_the_word(desk, outputs):
+def test_a_click_opens_the_case_and_a_key_saves_the_verdict(desk, outputs):
     worst = desk._table.rows[0]["id"]
     _click(desk, worst)
-    view = desk._place.children[0]
-    assert view.scene.case_id == worst and "no word of yours yet" in _status(desk)
+    view = desk._view_place.children[0]
+    assert view.scene.case_id == worst and "not reviewed by you yet" in _status(desk)
     desk._note.value = "too small"
     desk._table._handle_custom_msg({"key": "r"}, [])
     (entry,) = read_verdicts(outputs).entries
     assert (entry.who, entry.case, entry.verdict, entry.note) == ("ann", worst, "reject", "too small")
-    assert f"ann says reject of {worst}" in _status(desk)
+    assert f"{worst}: reject by ann" in _status(desk)
     assert desk._table.rows[0]["cells"]["verdict"] == "reject" and desk._progress.value == 1
 
 
 def test_keys_reach_the_view(desk, other):
     desk._run_choice.value = str(other.folder)
     _click(desk, desk._table.rows[0]["id"])
-    state = desk._place.children[0].view_state
+    state = desk._view_place.children[0].view_state
     desk.press("m")
     assert state.mode == "truth"
     state.position = (0, 0, 0)
     desk.press("w")
-    assert state.position == desk._place.children[0].scene.start_position()
+    assert state.position == desk._view_place.children[0].scene.start_position()
 
 
-def test_a_note_changed_later_is_a_new_word_and_one_read_is_none(desk, outputs):
+def test_a_note_changed_later_is_a_new_verdict_and_a_restored_one_is_not(desk, outputs):
     first, second = (row["id"] for row in desk._table.rows[:2])
     _click(desk, first)
     desk.judge("accept")
@@ -57,19 +57,23 @@ def test_a_note_changed_later_is_a_new_word_and_one_read_is_none(desk, outputs):
     _click(desk, second)
     _click(desk, first)
     assert [entry.note for entry in read_verdicts(outputs).entries] == ["", "but look at the rim"]
-    assert desk._note.value == "but look at the rim" and "you said accept" in _status(desk)
+    assert desk._note.value == "but look at the rim" and "your verdict is accept" in _status(desk)
 
 
-def test_another_readers_word_shows_when_a_case_is_opened(desk, outputs, run):
+def test_another_readers_verdict_shows_when_a_case_is_opened(desk, outputs, run):
     case = desk._table.rows[0]
     mask = desk.review.case(case["id"]).mask_hash
     Journal(outputs, "bob").append("tiny", run.hash, case["id"], mask, "unsure", "hm")
     _click(desk, case["id"])
     row = desk._table.rows[0]
-    assert row["cells"]["others"] == "bob: unsure" and row["cells"]["verdict"] == "" and "hm" in row["tips"]["others"]
+    assert (
+        row["cells"]["other readers"] == "bob: unsure"
+        and row["cells"]["verdict"] == ""
+        and "hm" in row["tips"]["other readers"]
+    )
 
 
-def test_what_cannot_be_saved_is_not_said_to_be(desk, monkeypatch):
+def test_a_verdict_that_cannot_be_saved_is_reported(desk, monkeypatch):
     _click(desk, desk._table.rows[0]["id"])
 
     def refuse(*_: object) -> None:
@@ -85,11 +89,11 @@ def test_without_a_case_there_is_nothing_to_judge(desk, outputs):
     assert "choose a case first" in _status(desk) and not read_verdicts(outputs).entries
 
 
-def test_a_run_beside_gives_its_mask_and_flags(desk, other):
+def test_a_compared_run_adds_its_mask_and_flags(desk, other):
     desk._other_choice.value = str(other.folder)
-    assert any("disagreement" in row["cells"]["why"] for row in desk._table.rows)
+    assert any("disagreement" in row["cells"]["reasons"] for row in desk._table.rows)
     _click(desk, desk._table.rows[0]["id"])
-    assert "difference" in desk._place.children[0].scene.modes
+    assert "difference" in desk._view_place.children[0].scene.modes
 
 
 def test_another_run_can_be_chosen(desk, other):
@@ -98,7 +102,7 @@ def test_another_run_can_be_chosen(desk, other):
     assert len(desk._table.rows) == 6
 
 
-def test_an_opened_case_leaves_the_kernel_when_the_next_one_comes(desk):
+def test_an_opened_case_leaves_the_kernel_when_the_next_one_opens(desk):
     import ipywidgets
 
     _click(desk, desk._table.rows[0]["id"])

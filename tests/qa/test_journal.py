@@ -1,4 +1,4 @@
-"""Verdicts outlive kills, reruns and each other."""
+"""Verdicts survive kills, full disks and concurrent readers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("readers", [("ann", "bob"), ("ann", "ann")], ids=["two readers", "one reader twice"])
-def test_two_processes_writing_500_verdicts_each_give_1000_rows(tmp_path, readers):
+def test_two_processes_that_write_500_verdicts_each_give_1000_rows(tmp_path, readers):
     writers = [_start(tmp_path, reader, 500) for reader in readers]
     assert [writer.communicate(timeout=120)[0].count("\n") for writer in writers] == [500, 500]
     rows = _rows(export_verdicts(read_verdicts(tmp_path), tmp_path / "qa.csv"))
@@ -49,32 +49,32 @@ def test_two_processes_writing_500_verdicts_each_give_1000_rows(tmp_path, reader
     assert sum(row["last word"] == "yes" for row in rows) == 500 * len(set(readers))
 
 
-def test_every_acknowledged_verdict_survives_kill_9(tmp_path):
-    acknowledged = set()
+def test_every_confirmed_verdict_survives_kill_9(tmp_path):
+    confirmed = set()
     for pause_s in (0.02, 0.05, 0.11, 0.0, 0.07):
         writer = _start(tmp_path, "ann", 100_000)
         first = writer.stdout.readline()
         time.sleep(pause_s)
         os.kill(writer.pid, signal.SIGKILL)
-        # Of the last line only what has its line break was wholly acknowledged.
+        # A last line without its line break was not confirmed.
         lines = (first + writer.communicate()[0]).splitlines(keepends=True)
-        acknowledged |= {(writer.pid, int(line)) for line in lines if line.endswith("\n")}
-        highest = max(number for pid, number in acknowledged if pid == writer.pid)
+        confirmed |= {(writer.pid, int(line)) for line in lines if line.endswith("\n")}
+        highest = max(number for pid, number in confirmed if pid == writer.pid)
         found = read_verdicts(tmp_path).entries
-        assert len(found) >= len(acknowledged)
+        assert len(found) >= len(confirmed)
         assert {f"case_{number}" for number in range(highest + 1)} <= {entry.case for entry in found}
-    assert len(_rows(export_verdicts(read_verdicts(tmp_path), tmp_path / "qa.csv"))) >= len(acknowledged) >= 5
+    assert len(_rows(export_verdicts(read_verdicts(tmp_path), tmp_path / "qa.csv"))) >= len(confirmed) >= 5
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 40, -2, -1])
-def test_a_torn_last_line_is_skipped_and_the_next_verdict_stands_alone(tmp_path, kept_bytes):
+def test_a_torn_last_line_is_skipped_and_the_next_verdict_is_on_its_own_line(tmp_path, kept_bytes):
     journal = Journal(tmp_path, "ann")
     journal.append("tiny", "0a", "case_1", "f0", "accept")
     whole = journal.path.read_bytes()
     journal.append("tiny", "0a", "case_2", "f0", "reject")
     line = journal.path.read_bytes()[len(whole) :]
     journal.path.write_bytes(whole + line[:kept_bytes])
-    complete = kept_bytes == -1  # only the line break is missing: the verdict is all there
+    complete = kept_bytes == -1  # only the line break is missing: the verdict is complete
     found = read_verdicts(tmp_path)
     assert (len(found.entries), found.torn_lines) == ((2, 0) if complete else (1, 1))
     journal.append("tiny", "0a", "case_3", "f0", "unsure")
@@ -82,7 +82,7 @@ def test_a_torn_last_line_is_skipped_and_the_next_verdict_stands_alone(tmp_path,
     assert cases == (["case_1", "case_2", "case_3"] if complete else ["case_1", "case_3"])
 
 
-def test_a_full_disk_keeps_nothing_of_the_verdict_and_says_so(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_keeps_nothing_of_the_verdict(tmp_path, monkeypatch):
     journal = Journal(tmp_path, "ann")
     journal.append("tiny", "0a", "case_1", "f0", "accept")
     before, write = journal.path.read_bytes(), os.write
@@ -100,7 +100,7 @@ def test_a_full_disk_keeps_nothing_of_the_verdict_and_says_so(tmp_path, monkeypa
     assert journal.path.read_bytes() == before
 
 
-def test_a_verdict_is_flushed_before_it_is_acknowledged(tmp_path, monkeypatch):
+def test_a_verdict_is_flushed_before_it_is_confirmed(tmp_path, monkeypatch):
     order, sync, write = [], os.fsync, os.write
     monkeypatch.setattr("helpers.qa.journal.os.write", lambda *given: order.append("write") or write(*given))
     monkeypatch.setattr("helpers.qa.journal.os.fsync", lambda file: order.append("sync") or sync(file))
@@ -109,7 +109,7 @@ def test_a_verdict_is_flushed_before_it_is_acknowledged(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["reader one", "读片者", "../../etc/passwd", "a/b", ".hidden", "a.b@c.org"])
-def test_any_name_has_a_file_of_its_own_in_the_folder(tmp_path, name):
+def test_every_reader_name_gets_its_own_file_in_the_folder(tmp_path, name):
     journal = Journal(tmp_path, name)
     journal.append("tiny", "0a", "case_1", "f0", "accept")
     assert [path.parent for path in tmp_path.rglob("*.jsonl")] == [tmp_path / ".qa"]
@@ -117,8 +117,8 @@ def test_any_name_has_a_file_of_its_own_in_the_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 300])
-def test_no_name_is_refused(tmp_path, name):
-    with pytest.raises(DataError, match="reader's name"):
+def test_an_empty_or_long_name_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="invalid reader's name"):
         Journal(tmp_path, name)
 
 
@@ -127,21 +127,21 @@ def test_an_unknown_verdict_is_refused(tmp_path):
         Journal(tmp_path, "ann").append("tiny", "0a", "case_1", "f0", "fine")
 
 
-def test_the_last_word_of_each_reader_counts_and_one_rejection_is_enough(tmp_path):
+def test_the_latest_verdict_of_each_reader_counts_and_one_rejection_is_enough(tmp_path):
     ann, bob = Journal(tmp_path, "ann"), Journal(tmp_path, "bob")
-    for journal, case, word in (
+    for journal, case, verdict in (
         (ann, "1", "reject"),
         (bob, "1", "accept"),
         (ann, "2", "reject"),
         (ann, "2", "accept"),
     ):
-        journal.append("tiny", "0a", case, "f0", word)
+        journal.append("tiny", "0a", case, "f0", verdict)
         time.sleep(0.002)
     rows = _rows(export_rejected(read_verdicts(tmp_path), tmp_path / "rejected.csv"))
     assert [(row["who"], row["case"]) for row in rows] == [("ann", "1")]
 
 
-def test_the_last_word_is_the_one_written_last_when_the_clock_goes_back(tmp_path):
+def test_the_latest_verdict_is_the_one_written_last_even_if_the_clock_goes_back(tmp_path):
     journal = Journal(tmp_path, "ann")
     entry = journal.append("tiny", "0a", "1", "f0", "reject")
     earlier = Verdict("2001" + entry.when[4:], "ann", "tiny", "0a", "1", "f0", "accept")
@@ -150,7 +150,7 @@ def test_the_last_word_is_the_one_written_last_when_the_clock_goes_back(tmp_path
     assert read_verdicts(tmp_path).latest()["tiny", "0a", "1", "f0"]["ann"].verdict == "accept"
 
 
-def test_a_word_on_another_mask_is_another_word(tmp_path):
+def test_a_verdict_on_another_mask_is_separate(tmp_path):
     journal = Journal(tmp_path, "ann")
     journal.append("tiny", "0a", "1", "old", "reject")
     journal.append("tiny", "0a", "1", "new", "accept")
@@ -159,6 +159,6 @@ def test_a_word_on_another_mask_is_another_word(tmp_path):
     assert latest["tiny", "0a", "1", "new"]["ann"].verdict == "accept"
 
 
-def test_a_line_of_another_program_is_no_verdict():
+def test_a_line_of_another_program_is_not_a_verdict():
     assert Verdict.from_line(b'{"verdict": "accept"}\n') is None
     assert Verdict.from_line(b"[1, 2]\n") is None

@@ -1,8 +1,9 @@
-"""A run under review: order, verdicts across reruns, corrected masks."""
+"""A run under review: the order of its cases, verdicts across reruns, corrected masks."""
 
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 
 import numpy as np
@@ -11,14 +12,14 @@ import SimpleITK as sitk
 
 from helpers import qa
 from helpers.errors import DataError
-from helpers.qa.corrected import copy_for_editing, read_corrected
+from helpers.qa.editing import export_case, import_mask
 from helpers.qa.finished import find_run, list_runs
 from helpers.qa.journal import export_verdicts
 from helpers.qa.review import open_review
 from helpers.qa.steps import edit_folder
 
 
-def test_runs_are_found_the_newest_first_and_nothing_in_them_changes(outputs):
+def test_runs_are_found_newest_first_and_are_not_changed(outputs):
     before = {path: path.stat().st_mtime_ns for path in outputs.rglob("run.json")}
     runs = list_runs(outputs)
     assert len(runs) == 2 and runs[0].started > runs[1].started
@@ -43,21 +44,21 @@ def test_the_worst_case_comes_first(outputs, run):
     assert len(cases) == 6 and [case.score for case in cases] == sorted(case.score for case in cases)
 
 
-def test_a_run_that_disagrees_is_flagged(outputs, run, other):
+def test_disagreement_with_another_run_is_flagged(outputs, run, other):
     flags = [flag.name for case in open_review(run, "ann", outputs, other).cases for flag in case.flags]
     assert "disagreement" in flags
     again = open_review(run, "ann", outputs, run)
     assert not [flag for case in again.cases for flag in case.flags if flag.name == "disagreement"]
 
 
-def test_a_verdict_is_there_for_the_next_reader_and_after_a_rerun(outputs, run, walk):
+def test_a_verdict_is_seen_by_the_next_reader_and_after_a_rerun(outputs, run, walk):
     review = open_review(run, "ann", outputs)
     worst = review.cases[0].id
     review.judge(worst, "reject", "too small")
     assert review.progress() == (1, 6)
     walk(outputs, cache=False)
     again = open_review(find_run(outputs, "tiny", run.name), "bob", outputs)
-    assert again.words(worst)["ann"].note == "too small" and again.own_word(worst) is None
+    assert again.latest_verdicts(worst)["ann"].note == "too small" and again.own_verdict(worst) is None
     assert again.progress() == (0, 6)
     (row,) = csv.DictReader(
         export_verdicts(again.verdicts, outputs / "qa.csv").open(encoding="utf-8-sig", newline="")
@@ -65,7 +66,7 @@ def test_a_verdict_is_there_for_the_next_reader_and_after_a_rerun(outputs, run, 
     assert (row["who"], row["run_hash"], row["case"], row["verdict"]) == ("ann", run.hash, worst, "reject")
 
 
-def test_a_mask_that_changed_is_not_judged_any_more(outputs, run, tmp_path):
+def test_a_changed_mask_has_no_verdict(outputs, run, tmp_path):
     shutil.copytree(outputs, tmp_path / "moved", dirs_exist_ok=True)
     moved = find_run(tmp_path / "moved", "tiny", run.name)
     review = open_review(moved, "ann", tmp_path / "moved")
@@ -73,41 +74,41 @@ def test_a_mask_that_changed_is_not_judged_any_more(outputs, run, tmp_path):
     review.judge(case, "accept")
     mask = sitk.ReadImage(str(moved.mask_path(case)))
     sitk.WriteImage(mask * 0, str(moved.mask_path(case)))
-    assert open_review(moved, "ann", tmp_path / "moved").own_word(case) is None
+    assert open_review(moved, "ann", tmp_path / "moved").own_verdict(case) is None
 
 
-def test_a_corrected_mask_goes_out_and_comes_back(outputs, run, tmp_path):
+def test_a_mask_is_exported_edited_and_imported(outputs, run, tmp_path):
     case = run.cases[0].id
-    image, mask, labels = copy_for_editing(run, case, tmp_path)
+    image, mask, labels = export_case(run, case, tmp_path)
     assert sitk.ReadImage(str(image)).GetSize() == sitk.ReadImage(str(mask)).GetSize()
     assert '1 230 159 0 1 1 1 "cube"' in labels.read_text(encoding="utf-8")
     edited = sitk.ReadImage(str(mask))  # as an editor would: another program reads, changes and writes it
     before = sitk.GetArrayFromImage(edited)
     edited[0, 0, 0] = 1
     sitk.WriteImage(sitk.Cast(edited, sitk.sitkUInt16), str(mask))
-    found = read_corrected(run, case, mask, outputs)
+    found = import_mask(run, case, mask, outputs)
     assert found.changed_voxels == 1 and 0.99 < found.dice["cube"] < 1
     kept = sitk.GetArrayFromImage(sitk.ReadImage(str(found.path)))
     assert np.count_nonzero(kept != before) == 1 and kept[0, 0, 0] == 1
     with pytest.raises(DataError, match="edited already"):
-        copy_for_editing(run, case, tmp_path)
+        export_case(run, case, tmp_path)
 
 
 def test_a_corrected_mask_on_another_grid_or_with_another_label_is_refused(outputs, run, tmp_path):
     case = run.cases[0].id
-    _, mask, _ = copy_for_editing(run, case, tmp_path)
+    _, mask, _ = export_case(run, case, tmp_path)
     image = sitk.ReadImage(str(mask))
     image.SetOrigin([1.0, 2.0, 3.0])
     sitk.WriteImage(image, str(tmp_path / "moved.nii.gz"))
-    with pytest.raises(DataError, match="another grid"):
-        read_corrected(run, case, tmp_path / "moved.nii.gz", tmp_path)
+    with pytest.raises(DataError, match="not on the grid of its case"):
+        import_mask(run, case, tmp_path / "moved.nii.gz", tmp_path)
     sitk.WriteImage(sitk.ReadImage(str(mask)) + 6, str(tmp_path / "labels.nii.gz"))
     with pytest.raises(DataError, match="labels that Tiny does not have"):
-        read_corrected(run, case, tmp_path / "labels.nii.gz", tmp_path)
+        import_mask(run, case, tmp_path / "labels.nii.gz", tmp_path)
     assert not list(tmp_path.rglob("corrected/**/*.nii.gz"))
 
 
-def test_the_notebooks_steps_carry_a_mask_out_and_back(outputs, run):
+def test_the_steps_of_the_notebook_export_and_import_a_mask(outputs, run):
     review = qa.start_review("tiny", run=run.name, reader="ann", outputs=str(outputs), interactive=False)
     case = run.cases[1].id
     assert case in repr(qa.export_for_editing(review, case))
@@ -115,9 +116,9 @@ def test_the_notebooks_steps_carry_a_mask_out_and_back(outputs, run):
     image = sitk.ReadImage(str(edited))
     image[1, 1, 1] = 1
     sitk.WriteImage(image, str(edited))
-    assert f"{case}  1  cube 0.99" in repr(qa.import_corrected(review, case))
+    assert re.search(rf"{case} +1 +cube 0\.99", repr(qa.import_corrected(review, case)))
     review.judge(case, "reject", "=1+1")
     shown = repr(qa.export_review(review))
-    assert "rejected in this run: 1" in shown and case in shown
-    assert "Nothing to correct" in repr(qa.export_for_editing(review, None))
+    assert re.search(rf"rejected in this run +1 +{case}", shown)
+    assert "Nothing to export" in repr(qa.export_for_editing(review, None))
     assert case in repr(qa.show_review(review)) and "ann: reject" in repr(qa.show_review(review))

@@ -1,4 +1,4 @@
-"""Letterboxing: an RGB image scaled into a square and padded, and a class map brought back to its grid.
+"""Letterboxing: scales an RGB image into a square with padding, and brings a class map back to its grid.
 
 The steps and their order follow the Ascend recipe for FCN on VOC2012 (ascend/ModelZoo-PyTorch,
 contrib/cv/segmentation/FCN-8s): scale, normalise, then pad with zeros, the odd pixel right and below.
@@ -18,10 +18,12 @@ STD_RGB = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class Letterboxed:
-    """A prepared image (3, S, S) float32 and where the picture lies in it.
+    """A prepared image and the position of the picture in it.
 
-    `top`, `left`, `height`, `width` are the picture's rectangle in pixels of the square; `original_height`
-    and `original_width` are the size before scaling.
+    Attributes:
+        image: (3, S, S) float32.
+        top, left, height, width: the picture's rectangle in pixels of the square.
+        original_height, original_width: the picture's size before scaling.
     """
 
     image: np.ndarray
@@ -41,19 +43,23 @@ class Letterboxed:
 def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
     """Prepares an RGB image for the network.
 
+    Scaling is bilinear with half-pixel centres and without antialiasing, rounded to uint8, like cv2's
+    INTER_LINEAR; cv2 works in fixed point, so a value may differ by one grey level if the scale is not 1.
+
     Args:
         image: (H, W, 3) uint8, RGB.
         size: side of the square; the scale is min(size / W, size / H), the new sides are rounded down.
 
-    Scaling is bilinear with half-pixel centres and without antialiasing, rounded to uint8, as cv2's
-    INTER_LINEAR: cv2 works in fixed point, so a value may differ by one grey level where the scale is not 1.
-
     Raises:
-        DataError: the array is no (H, W, 3) uint8 image, or so thin that a side vanishes.
+        DataError: the array is not an (H, W, 3) uint8 image, or so thin that a side vanishes.
+
+    >>> prepared = letterbox(np.zeros((300, 400, 3), np.uint8), size=500)
+    >>> prepared.image.shape, (prepared.top, prepared.left), (prepared.height, prepared.width)
+    ((3, 500, 500), (62, 0), (375, 500))
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise DataError(
-            "this array is no RGB image",
+            "the array is not an RGB image",
             received=f"{image.shape} {image.dtype}",
             expected="(H, W, 3) uint8",
             remedy="Convert grey or palette images to RGB first.",
@@ -63,12 +69,12 @@ def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
     height, width = int(original_height * scale), int(original_width * scale)
     if height == 0 or width == 0:
         raise DataError(
-            "this image is too thin to be scaled",
+            "the image is too thin to be scaled",
             received=f"{original_width} x {original_height} pixels",
             expected=f"sides of at least 1 pixel after scaling into {size} x {size}",
         )
     if (height, width) != (original_height, original_width):
-        # Adding a half and cutting off rounds as cv2 does; numpy's own rounding goes to even.
+        # Adding a half and truncating rounds like cv2; numpy rounds half to even.
         image = (resize_bilinear(image, height, width) + 0.5).astype(np.uint8)
     normalised = (image.astype(np.float32) - np.float32(MEAN_RGB)) / np.float32(STD_RGB)
     top, left = (size - height) // 2, (size - width) // 2
@@ -78,17 +84,17 @@ def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
 
 
 def restore_exact(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
-    """Crops the picture's own rectangle and scales it to the original size by the nearest pixel.
+    """Crops the picture's rectangle and scales it to the original size by the nearest pixel.
 
     Args:
         class_map: (S, S) integer classes over the square.
-        prepared: what `letterbox` returned for the image.
+        prepared: from `letterbox`.
 
     Returns:
-        (H, W) uint8 classes on the original grid, no class among them that the map did not hold.
+        (H, W) uint8 classes on the original grid, only classes that the map holds.
 
     Raises:
-        DataError: the map has not the square's size.
+        DataError: the map does not have the size of the square.
     """
     _refuse_other_size(class_map, prepared)
     box = class_map[prepared.top :, prepared.left :][: prepared.height, : prepared.width]
@@ -100,9 +106,9 @@ def restore_exact(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
 def restore_as_source(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
     """Repeats the published post-processing, defects included, to reproduce its figures.
 
-    It crops the same margin from both sides, so that an odd margin leaves one row or column of padding in,
-    and then scales the class numbers bilinearly and cuts the decimals off: between classes 0 and 15 a
-    boundary pixel may read 7. Arguments and errors as `restore_exact`; returns (H, W) uint8.
+    It crops the same margin from both sides, so that an odd margin leaves a row or column of padding, and then
+    interpolates class numbers bilinearly and truncates them: between classes 0 and 15 a boundary pixel may become 7.
+    Arguments and errors are those of `restore_exact`; returns (H, W) uint8.
     """
     _refuse_other_size(class_map, prepared)
     height, width, size = prepared.original_height, prepared.original_width, prepared.size
@@ -113,7 +119,11 @@ def restore_as_source(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarra
 
 
 def resize_bilinear(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scales (H, W) or (H, W, C) bilinearly with half-pixel centres, without antialiasing; float32 out."""
+    """Scales (H, W) or (H, W, C) bilinearly with half-pixel centres, without antialiasing; returns float32.
+
+    >>> resize_bilinear(np.array([[0, 4]]), 1, 4).tolist()
+    [[0.0, 1.0, 3.0, 4.0]]
+    """
     values = array.astype(np.float32)
     for axis, length in ((0, height), (1, width)):
         if length == values.shape[axis]:
@@ -143,4 +153,4 @@ def _scale_of(height: int, width: int, size: int) -> float:
 def _refuse_other_size(class_map: np.ndarray, prepared: Letterboxed) -> None:
     expected = (prepared.size, prepared.size)
     if class_map.shape != expected:
-        raise DataError("this class map has another size", received=class_map.shape, expected=expected)
+        raise DataError("the class map has another size", received=class_map.shape, expected=expected)

@@ -1,1 +1,1 @@
-"""Scores of masks against the truth."""
+"""Scores of masks against a ground truth, and their confidence intervals."""

@@ -1,4 +1,4 @@
-"""A streaming confusion matrix over classes, and the IoU and accuracies that mmsegmentation reports.
+"""A streaming confusion matrix, and the IoU and accuracies that mmsegmentation reports from it.
 
 Definitions as open-mmlab/mmsegmentation, mmseg/core/evaluation/metrics.py: sums over all pixels of all
 images first, ratios afterwards.
@@ -15,12 +15,15 @@ from helpers.errors import DataError
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Scores in [0, 1]; per-class tuples are NaN where a class gives no ratio.
+    """Scores in [0, 1], or NaN if there is nothing to divide by.
 
-    `iou`: intersection over union, NaN for a class neither labelled nor predicted; `acc`: recall, NaN for a
-    class not labelled; `miou` and `macc`: their means without the NaN; `aacc`: share of right pixels;
-    `miou_present`: mean IoU over the classes that are labelled, so that a class predicted by mistake costs
-    the classes it was taken from and does not count as a class of its own.
+    Attributes:
+        iou: intersection over union per class; NaN for a class neither labelled nor predicted.
+        acc: recall per class; NaN for a class that is not labelled.
+        miou, macc: their means without NaN.
+        aacc: the share of correct pixels.
+        miou_present: the mean IoU over labelled classes. A class that is only predicted lowers the IoU of the classes
+            it replaced, but does not count itself.
     """
 
     iou: tuple[float, ...]
@@ -32,14 +35,23 @@ class SegmentationScores:
 
 
 class ConfusionMatrix:
-    """Counts of pixels, labelled class by row and predicted class by column, over any number of images."""
+    """Pixel counts over any number of images: labelled class by row, predicted class by column.
 
-    def __init__(self, num_classes: int, ignore_index: int = 255):
+    >>> matrix = ConfusionMatrix(3)
+    >>> matrix.update(prediction=np.array([0, 1, 1, 2]), label=np.array([0, 1, 2, 255]))
+    >>> matrix.counts.tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    >>> scores = matrix.scores()
+    >>> scores.iou, scores.miou, round(scores.aacc, 3)
+    ((1.0, 0.5, 0.0), 0.5, 0.667)
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
-        """Adds one image; pixels whose label is the ignore index are left out.
+        """Adds one image; pixels labelled with the ignore index are left out.
 
         Args:
             prediction: integer classes of any shape, all below `num_classes`.
@@ -67,27 +79,27 @@ class ConfusionMatrix:
         """Adds another matrix's counts.
 
         Raises:
-            DataError: the other matrix has another number of classes.
+            DataError: the numbers of classes differ.
         """
         if other.num_classes != self.num_classes:
             raise DataError(
-                "matrices of different classes do not add up",
+                "cannot add matrices with different numbers of classes",
                 received=other.num_classes,
                 expected=self.num_classes,
             )
         self.counts += other.counts
 
     def scores(self) -> SegmentationScores:
-        """The scores of all that was counted; NaN throughout when nothing was."""
-        right = np.diag(self.counts).astype(np.float64)
+        """The scores over all images so far; NaN throughout if nothing was counted."""
+        correct = np.diag(self.counts).astype(np.float64)
         labelled, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
-        iou, acc = _ratio(right, labelled + predicted - right), _ratio(right, labelled)
+        iou, acc = _ratio(correct, labelled + predicted - correct), _ratio(correct, labelled)
         return SegmentationScores(
             iou=tuple(iou.tolist()),
             acc=tuple(acc.tolist()),
             miou=_mean(iou),
             macc=_mean(acc),
-            aacc=float(_ratio(right.sum(), labelled.sum())),
+            aacc=float(_ratio(correct.sum(), labelled.sum())),
             miou_present=_mean(iou[labelled > 0]),
         )
 

@@ -1,4 +1,4 @@
-"""Dice on hard labels, per label and per region, and the degenerate cases declared."""
+"""Dice of label masks, per label and per region, with a defined result for empty masks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import numpy as np
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:
-    """2TP / (2TP + FP + FN) of two boolean arrays; None when both are empty (there is nothing to find).
+    """2 TP / (2 TP + FP + FN) of two boolean arrays; None if both are empty.
 
-    None is left out of means and counted in the table, as nnU-Net's NaN is.
+    None is left out of means, as NaN is by nnU-Net, but counted in tables.
+
+    >>> dice(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
+    0.5
+    >>> dice(np.zeros(4, bool), np.zeros(4, bool)) is None
+    True
     """
     overlap = np.count_nonzero(prediction & truth)
     total = np.count_nonzero(prediction) + np.count_nonzero(truth)
-    return None if total == 0 else 2.0 * overlap / total
+    return None if total == 0 else float(2.0 * overlap / total)
 
 
 def dice_of_regions(
@@ -24,22 +29,25 @@ def dice_of_regions(
 
     Args:
         prediction, truth: integer labels of one shape.
-        regions: name to the labels that form it, such as {"WT": (1, 2, 3)}.
+        regions: the labels of each region by name, such as {"WT": (1, 2, 3)}.
+
+    >>> dice_of_regions(np.array([1, 2, 3]), np.array([1, 3, 3]), {"WT": (1, 2, 3), "ET": (3,)})
+    {'WT': 1.0, 'ET': 0.6666666666666666}
     """
     return {name: dice(np.isin(prediction, labels), np.isin(truth, labels)) for name, labels in regions.items()}
 
 
 def mean_of_known(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are not None; None when there is none."""
+    """The mean of the values that are not None, or None if there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def soft_dice_of_source(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The "DSC" of the published 3D U-Net, kept to compare with its 0.2543 and 0.2560, not to judge by.
+    """The "DSC" of the published 3D U-Net, to reproduce its 0.2543 and 0.2560; it does not measure quality.
 
     Sigmoid of every channel, background included, no threshold: 2 sum(p t) / (sum(p^2) + sum(t^2)) per channel
-    over the whole batch, then the mean over channels. An untrained network scores about the same as these figures.
+    over the whole batch, then the mean over channels. An untrained network scores about as high.
 
     Args:
         logits: (N, classes, Z, Y, X).

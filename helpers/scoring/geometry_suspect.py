@@ -1,7 +1,7 @@
-"""A mask of the right size in the wrong place: which flip or order of axes would put it right, if one does.
+"""Finds the flip or axis order that explains a mask of the right size in the wrong place.
 
-A mirror that is not undone, or axes in another order, leave the volumes of prediction and truth equal and their
-overlap small. Trying all of them takes a moment and names the defect.
+Mirroring that is not undone, or swapped axes, leave the volumes of prediction and truth equal and their overlap
+small. Trying all flips and orders takes a moment and names the defect.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 AXIS_NAMES = ("z", "y", "x")
-LOW_DICE = 0.8  # below it a change is looked for: organs are symmetric enough to keep a good half of their overlap
-UNEXPLAINED_DICE = 0.5  # below it a mask is worth a word even when no change explains it
-VOLUME_RATIO = 0.7  # smaller over larger volume that counts as agreeing
-LEAST_GAIN = 0.15  # in Dice, that a change has to bring before it is blamed
-_CLOSE = 0.02  # in Dice; symmetric organs fit several changes nearly as well, and the simplest is meant
-_SAMPLES = 96  # along each axis
+LOW_DICE = 0.8  # below it a change is searched: organs are symmetric enough to keep half of their overlap
+UNEXPLAINED_DICE = 0.5  # below it a mask is reported even if no change explains it
+VOLUME_RATIO = 0.7  # smaller over larger volume, from which on volumes agree
+MINIMUM_GAIN = 0.15  # in Dice, before a change counts as the cause
+_CLOSE = 0.02  # in Dice; symmetric organs fit several changes almost equally, and the simplest one is chosen
+_SAMPLES = 96  # per axis
 
 Change = tuple[tuple[int, ...], tuple[int, ...]]  # order of axes, then axes to flip
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What seems to be wrong, as a phrase for an error, and Dice as it is and with that undone."""
+    """The suspected defect, as a phrase for an error, and Dice as it is and with the defect undone."""
 
     what: str
     dice: float
@@ -40,15 +40,20 @@ class Suspicion:
 
 
 def suspect_geometry(prediction: np.ndarray, truth: np.ndarray) -> Suspicion | None:
-    """Names the flip or the order of axes that explains a low Dice between volumes of the same size.
+    """Names the flip or the axis order that explains a low Dice between volumes of the same size.
 
     Args:
-        prediction, truth: labels or booleans, (Z, Y, X) or (H, W); all but zero is foreground. The prediction may
-            have the truth's sides in another order.
+        prediction, truth: labels or booleans, (Z, Y, X) or (H, W); everything but zero is foreground. The sides of
+            the prediction may be those of the truth in another order.
 
     Returns:
-        None where Dice is fine or the volumes differ. "not a flip (shifted)" where moving the prediction explains it
-        and no flip does, "not a flip" where nothing does.
+        None if Dice is high enough or the volumes differ. "not a flip (shifted)" if a shift explains it and no flip
+        does, "not a flip" if nothing does.
+
+    >>> truth = np.zeros((8, 8), int)
+    >>> truth[:3, :2] = 1
+    >>> print(suspect_geometry(truth[::-1], truth))
+    prediction looks flipped along y: Dice 0.000, and 1.000 with that undone
     """
     ours, theirs = prediction != 0, truth != 0
     sizes = sorted((np.count_nonzero(ours), np.count_nonzero(theirs)))
@@ -63,9 +68,9 @@ def suspect_geometry(prediction: np.ndarray, truth: np.ndarray) -> Suspicion | N
     change = next((change for score, change in found if score >= best - _CLOSE), None)
     undone = _dice(_changed(ours, change), theirs) if change else 0.0
     moved = _best_moved_dice(few_ours, few_theirs) if ours.shape == theirs.shape else 0.0
-    if undone >= max(now + LEAST_GAIN, moved - 2 * _CLOSE):
+    if undone >= max(now + MINIMUM_GAIN, moved - 2 * _CLOSE):
         return Suspicion(_describe(*change), now, undone, *change)
-    if moved >= now + LEAST_GAIN:
+    if moved >= now + MINIMUM_GAIN:
         return Suspicion("not a flip (shifted)", now, moved)
     return Suspicion("not a flip", now, max(now, undone)) if now < UNEXPLAINED_DICE else None
 
@@ -101,13 +106,13 @@ def _dice(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _sampled(mask: np.ndarray) -> np.ndarray:
-    # Evenly and alike from both ends, so that flips and orders of the sample are samples of the flipped volume.
+    # Symmetrically, so that the flipped sample is a sample of the flipped volume.
     indices = [np.rint(np.linspace(0, side - 1, min(side, _SAMPLES))).astype(int) for side in mask.shape]
     return mask[np.ix_(*indices)]
 
 
 def _best_moved_dice(ours: np.ndarray, theirs: np.ndarray) -> float:
-    # Circular correlation: the largest overlap of all shifts, those that wrap around among them.
+    # Circular correlation: the largest overlap of all shifts, wrapped ones included.
     spectrum = np.fft.rfftn(theirs.astype(np.float32)) * np.conj(np.fft.rfftn(ours.astype(np.float32)))
     overlap = np.fft.irfftn(spectrum, s=theirs.shape, axes=range(theirs.ndim)).max()
     total = np.count_nonzero(ours) + np.count_nonzero(theirs)

@@ -1,7 +1,7 @@
-"""Intersection over union of one foreground, image by image, and the published means of it.
+"""Intersection over union of a foreground, image by image, and its means.
 
 The functions named `source_…` repeat postprocess_unet_pth.py (ascend/ModelZoo-PyTorch,
-contrib/cv/segmentation/UNet), defects included, to reproduce its figures; the others are the right ones.
+contrib/cv/segmentation/UNet), defects included, to reproduce its figures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from helpers.errors import DataError
 
 _DICE_EPSILON = 1e-4
-_SOURCE_LEAST_IOU = 0.5
+_SOURCE_MINIMUM_IOU = 0.5
 
 
 def foreground_iou(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -24,10 +24,13 @@ def foreground_iou(mask: np.ndarray, truth: np.ndarray) -> float:
         truth: of the same shape.
 
     Returns:
-        0..1; 1.0 where neither has any foreground.
+        0..1; 1.0 if neither has any foreground.
 
     Raises:
-        DataError: the shapes differ, or an array holds other values than 0 and 1.
+        DataError: the shapes differ, or an array holds values other than 0 and 1.
+
+    >>> foreground_iou(np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]))
+    0.3333333333333333
     """
     mask, truth = _binary(mask, truth)
     union = np.count_nonzero(mask | truth)
@@ -35,27 +38,27 @@ def foreground_iou(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def mean_iou(ious: Sequence[float]) -> float:
-    """Mean over all images, the failed ones among them.
+    """The mean over all images, failed ones included.
 
     Raises:
-        DataError: there is no image.
+        DataError: there are no images.
     """
     if not len(ious):
-        raise DataError("there is no image to score", expected="at least one")
+        raise DataError("there are no images to score", expected="at least one")
     return float(np.mean(ious))
 
 
 def source_mean_iou(masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]) -> tuple[float, int]:
-    """The published mean: images whose prediction is empty or whose IoU is below 0.5 are left out.
+    """The published mean, which leaves out images with an empty prediction or an IoU below 0.5.
 
-    It can only be higher than the mean over all images, save that a true empty prediction is left out too.
+    It is almost always higher than the mean over all images; a correct empty prediction is left out too.
 
     Args:
         masks: predictions, as in `foreground_iou`.
         truths: in the same order.
 
     Returns:
-        The mean (NaN when every image was left out) and how many images were left out.
+        The mean, NaN if every image was left out, and the number of images left out.
     """
     ious = [_source_iou(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
     kept = [iou for iou in ious if iou > 0]
@@ -63,22 +66,22 @@ def source_mean_iou(masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]) -
 
 
 def source_eval_value(mask: np.ndarray, truth: np.ndarray) -> float:
-    """The "eval value" that the source prints: the mean of every row's Dice, which is not the image's Dice.
+    """The "eval value" that the source prints: the mean Dice of the rows, which is not the image's Dice.
 
-    The source hands one image to milesial/Pytorch-UNet's `dice_coeff` (dice_loss.py), which takes the first
-    axis for the batch and so scores every row by itself. A row without car in both counts 1.0, and one stray
-    pixel in it makes that 0.0: the empty rows above and below the car weigh as much as the car.
+    The source passes one image to milesial/Pytorch-UNet's `dice_coeff` (dice_loss.py), which takes the first
+    axis for the batch and so scores each row separately. A row without foreground in both counts 1.0, and a single
+    stray pixel turns that into 0.0: the empty rows above and below the car weigh as much as the car.
 
     Args:
         mask: (H, W), as in `foreground_iou`.
         truth: (H, W).
 
     Raises:
-        DataError: as `foreground_iou`, or the arrays are not of two axes.
+        DataError: as in `foreground_iou`, or the arrays do not have two axes.
     """
     mask, truth = _binary(mask, truth)
     if mask.ndim != 2:
-        raise DataError("rows need two axes", received=mask.shape, expected="(H, W)")
+        raise DataError("scores of rows need two axes", received=mask.shape, expected="(H, W)")
     inside = np.count_nonzero(mask & truth, axis=1)
     both = np.count_nonzero(mask, axis=1) + np.count_nonzero(truth, axis=1)
     return float(np.mean((2 * inside + _DICE_EPSILON) / (both + _DICE_EPSILON)))
@@ -86,7 +89,7 @@ def source_eval_value(mask: np.ndarray, truth: np.ndarray) -> float:
 
 def _source_iou(mask: np.ndarray, truth: np.ndarray) -> float:
     iou = foreground_iou(mask, truth)
-    return iou if np.any(mask) and iou >= _SOURCE_LEAST_IOU else 0.0
+    return iou if np.any(mask) and iou >= _SOURCE_MINIMUM_IOU else 0.0
 
 
 def _binary(mask: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +101,6 @@ def _binary(mask: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
                 f"the {name} is not binary",
                 received=f"values {np.unique(array)[:8].tolist()}",
                 expected="0 and 1",
-                remedy="Binarise it first: a mask of 0 and 255 would never match.",
+                remedy="Binarise it first: 255 would never equal 1.",
             )
     return mask.astype(bool), truth.astype(bool)

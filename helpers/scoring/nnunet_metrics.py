@@ -1,4 +1,4 @@
-"""nnU-Net's thirteen metrics of one label, with its rules for empty masks, and the summary.json that holds them.
+"""nnU-Net's metrics of a label, with its rules for empty masks, and its summary.json.
 
 Source: MIC-DKFZ/nnUNet v1.7.1, evaluation/metrics.py and evaluation/evaluator.py.
 """
@@ -32,30 +32,34 @@ METRICS = (
 
 
 def metrics_of_label(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """The thirteen metrics of two boolean masks of one shape, by `METRICS`.
+    """The metrics of two boolean masks of one shape, by `METRICS`.
 
-    A ratio whose denominator is zero is NaN: Dice and Jaccard where both masks are empty, precision where nothing is
-    predicted, recall where there is nothing to find, and so on. The two totals are counts of voxels.
+    A ratio whose denominator is zero is NaN: Dice and Jaccard if both masks are empty, precision if nothing is
+    predicted, recall if there is nothing to find, and so on. The two totals are counts of voxels.
 
     Raises:
         DataError: the shapes differ.
+
+    >>> metrics = metrics_of_label(np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool))
+    >>> metrics["Precision"], metrics["Recall"], metrics["Accuracy"]
+    (0.5, 1.0, 0.75)
     """
     if prediction.shape != truth.shape:
         raise DataError("prediction and truth differ in shape", received=prediction.shape, expected=truth.shape)
-    right = int(np.count_nonzero(prediction & truth))
+    correct = int(np.count_nonzero(prediction & truth))
     predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
-    false, missed = predicted - right, wanted - right
+    false, missed = predicted - correct, wanted - correct
     empty = prediction.size - predicted - missed
     specificity = _ratio(empty, empty + false)
-    precision, recall = _ratio(right, predicted), _ratio(right, wanted)
+    precision, recall = _ratio(correct, predicted), _ratio(correct, wanted)
     omission = _ratio(missed, missed + empty)
     values = (
         1 - specificity,
-        _ratio(2 * right, predicted + wanted),
-        _ratio(right, right + false + missed),
+        _ratio(2 * correct, predicted + wanted),
+        _ratio(correct, correct + false + missed),
         precision,
         recall,
-        _ratio(right + empty, prediction.size),
+        _ratio(correct + empty, prediction.size),
         omission,
         1 - omission,
         1 - recall,
@@ -70,14 +74,14 @@ def metrics_of_label(prediction: np.ndarray, truth: np.ndarray) -> dict[str, flo
 def metrics_of_case(
     prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, int | Sequence[int]]
 ) -> dict[str, dict[str, float]]:
-    """The thirteen metrics of each label, or of each group of labels taken as one."""
+    """The metrics of each label, or of each group of labels taken as one."""
     return {
         name: metrics_of_label(np.isin(prediction, label), np.isin(truth, label)) for name, label in labels.items()
     }
 
 
 def mean_metrics(cases: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """The mean of each metric over the cases where it is a number; NaN where it never is."""
+    """The mean of each metric over the cases where it is a number; NaN if it never is."""
     names = list(cases[0]) if cases else []
     return {name: {metric: _mean([case[name][metric] for case in cases]) for metric in METRICS} for name in names}
 
@@ -85,11 +89,11 @@ def mean_metrics(cases: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str
 def summary_of_cases(
     cases: Mapping[str, Mapping[str, Mapping[str, float]]], *, name: str, task: str, author: str, timestamp: str
 ) -> dict:
-    """What nnU-Net v1 writes to summary.json: every case, then the means; labels are keyed by their numbers.
+    """The content of nnU-Net v1's summary.json: every case, then the means; labels are keyed by their numbers.
 
     Args:
-        cases: metrics by case id, as `metrics_of_case` gives them.
-        name, task, author, timestamp: texts of the header.
+        cases: metrics by case id, from `metrics_of_case`.
+        name, task, author, timestamp: the header.
     """
     rows = [{**metrics, "test": case, "reference": case} for case, metrics in cases.items()]
     results = {"all": rows, "mean": mean_metrics(list(cases.values()))}

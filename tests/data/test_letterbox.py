@@ -141,8 +141,8 @@ def test_the_sources_way_is_right_where_the_margin_is_even(shape):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((10, 10), np.uint8), "no RGB image"),
-        (np.zeros((10, 10, 4), np.uint8), "no RGB image"),
+        (np.zeros((10, 10), np.uint8), "not an RGB image"),
+        (np.zeros((10, 10, 4), np.uint8), "not an RGB image"),
         (np.zeros((10, 10, 3), np.float32), "float32"),
         (np.zeros((1, 5000, 3), np.uint8), "too thin"),
     ],

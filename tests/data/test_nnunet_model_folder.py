@@ -89,7 +89,7 @@ def test_postprocessing_beside_the_plan_is_read(tmp_path):
 
 def test_what_is_missing_is_named(tmp_path):
     assert not is_model_folder(tmp_path)
-    with pytest.raises(DataError, match="no model folder"):
+    with pytest.raises(DataError, match="not an nnU-Net model folder"):
         open_model_folder(tmp_path)
     root = write_v1(tmp_path, v1_state())
     with pytest.raises(DataError, match=r"lacks folds.*\['0'\].*\['3'\]"):

@@ -1,4 +1,4 @@
-"""Small components go as either version of nnU-Net removes them."""
+"""Small components are removed as by either version of nnU-Net."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_both_versions_files_are_read(tmp_path):
 def test_another_file_is_refused(tmp_path, text):
     path = tmp_path / "postprocessing.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"no postprocessing\.json"):
+    with pytest.raises(DataError, match=r"not a postprocessing\.json"):
         read_postprocessing(path)
 
 

@@ -125,7 +125,7 @@ def test_other_schemes_and_other_channels():
     np.testing.assert_array_equal(normalise(image, [ChannelNorm("none")], inside, 1), image)
     by_case = normalise(image, [ChannelNorm("ct2", False, 0, 1, 0.0, 6.0)], inside, 1)
     np.testing.assert_allclose(by_case, (np.clip(image, 0, 6) - 4) / 1)
-    with pytest.raises(DataError, match="other channels"):
+    with pytest.raises(DataError, match="another number of channels"):
         normalise(image, [ChannelNorm("none")] * 2, inside, 1)
 
 

@@ -1,4 +1,4 @@
-"""Axis by axis with matrices gives what nnU-Net's resampling gives."""
+"""Resampling with one matrix per axis equals nnU-Net's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.data.nnunet.resample import axis_matrix, nearest_indices, resample_
 
 
 def random_cases(count):
-    """Shapes and spacings as they come: fine and coarse, isotropic and not, some axes unchanged."""
+    """Shapes and spacings of every kind: fine and coarse, isotropic and not, some axes unchanged."""
     random = np.random.default_rng(11)
     for index in range(count):
         shape = random.integers(4, 30, 3)
@@ -51,7 +51,7 @@ def test_the_axes_can_be_any():
     np.testing.assert_allclose(ours, turned.transpose(0, 2, 1, 3), rtol=0, atol=1e-6)
 
 
-def test_constants_stay_and_nothing_is_done_at_the_same_size():
+def test_constants_stay_and_the_same_size_is_returned_as_is():
     image = np.full((1, 5, 6, 7), 42.0, np.float32)
     np.testing.assert_array_equal(resample_image(image, (9, 4, 13), None), np.full((1, 9, 4, 13), 42.0, np.float32))
     assert resample_image(image, (5, 6, 7), 0) is image
@@ -72,6 +72,10 @@ def test_the_coarse_axis_is_found_and_two_are_none():
 
 def test_the_size_is_rounded_half_to_even():
     assert resampled_shape((5, 7, 10), (1.0, 0.5, 1.0), (2.0, 1.0, 0.76)) == (2, 4, 13)
+
+
+def test_an_axis_keeps_at_least_one_voxel():
+    assert resampled_shape((1, 40, 40), (0.9, 1.2, 1.1), (2.0, 1.2, 1.1)) == (1, 40, 40)
 
 
 def test_everything_equals_nnunet_v2():

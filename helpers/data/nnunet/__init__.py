@@ -1,1 +1,1 @@
-"""nnU-Net's habits: its plans, model folders, names of cases, and how it prepares a case and brings a mask back."""
+"""nnU-Net compatibility: plans, model folders, case names, the preparation of a case and the way back of its mask."""

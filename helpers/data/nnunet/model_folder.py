@@ -1,6 +1,6 @@
-"""A trained model's folder as either version of nnU-Net leaves it: plan, folds, mirrors and postprocessing.
+"""The folder of a trained model of either nnU-Net version: plan, folds, mirror axes and postprocessing.
 
-v1: `plans.pkl` and `fold_0/model_final_checkpoint.model` with `.model.pkl` beside it. v2: `plans.json`,
+v1: `plans.pkl` and `fold_0/model_final_checkpoint.model` with its `.model.pkl`. v2: `plans.json`,
 `dataset.json` and `fold_0/checkpoint_final.pth`. Pickles go through the restricted readers only.
 """
 
@@ -21,7 +21,7 @@ _CHECKPOINTS = {
     1: ("model_final_checkpoint.model", "model_best.model"),
     2: ("checkpoint_final.pth", "checkpoint_best.pth"),
 }
-_STAGE = 5  # of the arguments that v1's trainers keep beside a checkpoint
+_STAGE = 5  # position among the trainer's arguments, which v1 stores with a checkpoint
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class ModelFolder:
     """A trained model.
 
     Attributes:
-        checkpoints: one file for each fold; several are an ensemble whose scores are averaged.
+        checkpoints: one file per fold; several form an ensemble whose scores are averaged.
         folds: their names, "0" to "4" or "all".
-        trainer: name of the training class; v1's says whether the network is UNet++.
+        trainer: name of the trainer class; in v1 it says whether the network is UNet++.
         mirror_axes: spatial axes of the window that the model may be mirrored along.
-        postprocessing: rules of postprocessing.json, which nnU-Net leaves to the user to apply in v2.
+        postprocessing: rules of postprocessing.json, which v2 leaves to the user to apply.
     """
 
     root: Path
@@ -46,12 +46,12 @@ class ModelFolder:
 
     @property
     def is_unetpp(self) -> bool:
-        """Whether the trainer is one of UNet++ (nnUNetPlusPlusTrainerV2), whose plan is the same."""
+        """Whether the trainer is one for UNet++ (nnUNetPlusPlusTrainerV2); its plan looks the same."""
         return "plusplus" in self.trainer.lower()
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a path is a model's folder or one of its folds."""
+    """Whether a path is a model folder or one of its folds."""
     return path.is_dir() and _root_of(path) is not None
 
 
@@ -60,18 +60,18 @@ def open_model_folder(path: Path, folds: Sequence[int | str] | None = None) -> M
 
     Args:
         path: the folder with the plan, or one of its folds.
-        folds: which ones; all that are there (without "all", unless it is the only one) when left out.
+        folds: the ones to use; by default every fold in the folder, and "all" only if there is no other.
 
     Raises:
-        DataError: there is no plan, no fold or no checkpoint (what was looked for is named).
+        DataError: the plan, a fold or a checkpoint is missing; the message has the expected names.
         CheckpointError: a pickle holds more than plain values.
     """
     root = _root_of(path)
     if root is None:
         raise DataError(
-            f"{path} is no model folder of nnU-Net",
+            f"{path} is not an nnU-Net model folder",
             expected="plans.pkl (v1), or plans.json and dataset.json (v2), with fold_0, fold_1, …",
-            remedy="Name the folder that was trained, such as nnUNetTrainer__nnUNetPlans__3d_fullres.",
+            remedy="Give the folder of the trained model, such as nnUNetTrainer__nnUNetPlans__3d_fullres.",
         )
     version = 1 if (root / "plans.pkl").is_file() else 2
     wanted = [path.name.removeprefix("fold_")] if folds is None and path.resolve() != root.resolve() else folds
@@ -84,12 +84,12 @@ def open_model_folder(path: Path, folds: Sequence[int | str] | None = None) -> M
 
 
 def results_folder(dataset: str, configuration: str, environment: Mapping[str, str] | None = None) -> Path | None:
-    """A model's folder by nnU-Net's variables `nnUNet_results` (v2) and `RESULTS_FOLDER` (v1); None if there is none.
+    """Finds a model folder by nnU-Net's variables `nnUNet_results` (v2) and `RESULTS_FOLDER` (v1); None without one.
 
     Args:
-        dataset: name or number, as Dataset003_Liver or 3.
+        dataset: name or number: Dataset003_Liver, 3.
         configuration: such as 3d_fullres.
-        environment: the process's own when left out.
+        environment: variables; by default those of the process.
     """
     environment = os.environ if environment is None else environment
     found: list[Path] = []
@@ -115,9 +115,7 @@ def _fold_names(root: Path, wanted: Sequence[int | str] | None) -> list[str]:
     names = trained if wanted is None else [str(name) for name in wanted]
     missing = [name for name in names if name not in there]
     if missing or not names:
-        raise DataError(
-            f"{root} lacks folds", received=f"there are {there or 'none'}", expected=missing or "fold_0 or fold_all"
-        )
+        raise DataError(f"{root} lacks folds", received=there or "none", expected=missing or "fold_0 or fold_all")
     return names
 
 
@@ -133,7 +131,7 @@ def _checkpoint(fold: Path, version: int) -> Path:
     names = _CHECKPOINTS[version]
     found = next((fold / name for name in names if (fold / name).is_file()), None)
     if found is None:
-        raise DataError(f"{fold} holds no checkpoint", expected=" or ".join(names))
+        raise DataError(f"{fold} does not hold a checkpoint", expected=" or ".join(names))
     return found
 
 

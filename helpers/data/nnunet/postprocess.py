@@ -1,7 +1,7 @@
-"""nnU-Net's one step after the mask: small components removed, for the classes that postprocessing.json names.
+"""nnU-Net's postprocessing of masks: all but the largest component of some classes removed, as its file says.
 
-Sources: MIC-DKFZ/nnUNet v1.7.1 (postprocessing/connected_components.py: voxels touch by faces) and v2
-(postprocessing/remove_connected_components.py: also by edges and corners).
+Sources: MIC-DKFZ/nnUNet v1.7.1 (postprocessing/connected_components.py: connected by faces) and v2
+(postprocessing/remove_connected_components.py: by edges and corners too).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from helpers.errors import DataError
 
 @dataclass(frozen=True)
 class KeepLargest:
-    """One rule: of these classes taken together only the largest component stays.
+    """One rule: of these classes taken as one only the largest component stays.
 
-    In v1 every component as large as the largest stays, and so do those of at least `least_mm3` where that is known.
+    In v1 every component as large as the largest stays, and so do those of at least `least_mm3`, if that is given.
     """
 
     classes: tuple[int, ...]
@@ -31,10 +31,10 @@ class KeepLargest:
 
 
 def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
-    """The rules of a postprocessing.json of either version, in their order; none where nothing helped.
+    """Reads the rules of a postprocessing.json of either version, in order; none if training found none helpful.
 
     Raises:
-        DataError: the file is not one of nnU-Net's.
+        DataError: the file is not a postprocessing.json of nnU-Net.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -44,14 +44,19 @@ def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
         return tuple(_rule_of_v2(name, options) for name, options in steps)
     except (OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
         raise DataError(
-            f"{path} is no postprocessing.json of nnU-Net", received=f"{type(error).__name__}: {error}"
+            f"{path} is not a postprocessing.json of nnU-Net", received=f"{type(error).__name__}: {error}"
         ) from None
 
 
 def apply_postprocessing(
     labels: np.ndarray, rules: Sequence[KeepLargest], spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> np.ndarray:
-    """A copy of labels (Z, Y, X) without the components that the rules remove."""
+    """A copy of labels (Z, Y, X) without the components that the rules remove.
+
+    >>> labels = np.array([[[1, 1, 0, 1, 0, 2]]], np.uint8)
+    >>> apply_postprocessing(labels, [KeepLargest((1,))]).tolist()
+    [[[1, 1, 0, 0, 0, 2]]]
+    """
     labels = labels.copy()
     for rule in rules:
         mask = np.isin(labels, rule.classes)

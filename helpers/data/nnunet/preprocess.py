@@ -1,4 +1,4 @@
-"""A case prepared as its plan asks and a mask brought back: crop, transpose, resample, normalise, and the way back.
+"""Prepares a case by its plan and brings a mask back: crop, transpose, resample, normalise, and the reverse.
 
 Sources: MIC-DKFZ/nnUNet v1.7.1 (preprocessing/cropping.py and preprocessing.py) and v2
 (preprocessors/default_preprocessor.py). v1 resamples and then normalises, v2 the other way round.
@@ -25,15 +25,20 @@ def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.nda
 
     Args:
         image: intensities.
-        channels: one scheme for each channel.
-        inside: the nonzero region (Z, Y, X), for the channels whose plan masks.
+        channels: one scheme per channel.
+        inside: the nonzero region (Z, Y, X), for channels with `use_mask`.
         version: of nnU-Net.
 
     Raises:
-        DataError: the image has another number of channels than the plan.
+        DataError: image and plan have different numbers of channels.
+
+    >>> ct = ChannelNorm("ct", mean=40.0, sd=20.0, low=0.0, high=100.0)
+    >>> image = np.array([-500.0, 40.0, 60.0, 900.0]).reshape(1, 1, 1, 4)
+    >>> normalise(image, [ct], np.ones((1, 1, 4), bool), version=2).ravel().tolist()
+    [-2.0, 0.0, 1.0, 3.0]
     """
     if len(image) != len(channels):
-        raise DataError("the plan is of other channels than the case", received=len(image), expected=len(channels))
+        raise DataError("the plan is for another number of channels", received=len(image), expected=len(channels))
     result = np.array(image, np.float32)
     for values, norm in zip(result, channels, strict=True):
         if norm.scheme == "ct":
@@ -80,14 +85,14 @@ def _normalise_to_01(values: np.ndarray, scheme: str) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared case and what it takes to bring a mask back.
+    """A prepared case, and the facts needed to bring a mask back.
 
     Attributes:
         image: (C, Z, Y, X) float32 in the plan's axes, spacing and intensities.
         box: the nonzero region of the original, before the transposition.
         original_shape: (Z, Y, X) of the case.
-        cropped_shape: of the box in the plan's axes: what scores are resampled to.
-        back_axis: the plan's axis that goes back by its nearest slice (order 0), or None.
+        cropped_shape: of the box in the plan's axes; scores are resampled to it.
+        back_axis: the plan's axis along which scores are resampled by the nearest slice (order 0), or None.
         transpose_backward: from the plan's axes to the case's.
     """
 
@@ -100,15 +105,15 @@ class Prepared:
 
 
 def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> Prepared:
-    """Prepares one case for a plan's network.
+    """Prepares one case for the network of a plan.
 
     Args:
         image: (C, Z, Y, X).
         spacing_mm: (Z, Y, X).
-        plan: of the model; a 2-D one keeps the spacing between slices.
+        plan: of the model; a 2-D plan keeps the spacing between slices.
 
     Raises:
-        DataError: the image is zero everywhere or has other channels than the plan.
+        DataError: the image is zero everywhere, or does not have the plan's channels.
     """
     image = np.asarray(image)
     box = bounding_box((image != 0).any(axis=0))
@@ -128,29 +133,27 @@ def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> 
         prepared = normalise(resampled, plan.channels, inside, plan.version)
     else:
         prepared = resample_image(normalise(cropped, plan.channels, inside, plan.version), shape, axis, *orders)
-    # On the way back v1 looks at the case's spacing first, v2 at the network's.
+    # On the way back v1 considers the case's spacing first, v2 the network's.
     back_axis = axis if plan.version == 1 else separate_axis(target, spacing)
     prepared = np.ascontiguousarray(prepared)
     return Prepared(prepared, box, image.shape[1:], cropped.shape[1:], back_axis, plan.transpose_backward)
 
 
 def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """Labels (Z, Y, X) of the cropped grid in the plan's axes, put back where the case was cropped; zero around.
+    """Puts labels (Z, Y, X) of the cropped grid, in the plan's axes, back into the case's grid; zero around them.
 
     Raises:
         DataError: the labels have another shape than `prepared.cropped_shape`.
     """
     if labels.shape != tuple(prepared.cropped_shape):
-        raise DataError(
-            "labels do not lie on the cropped grid", received=labels.shape, expected=prepared.cropped_shape
-        )
+        raise DataError("labels are not on the cropped grid", received=labels.shape, expected=prepared.cropped_shape)
     restored = np.zeros(prepared.original_shape, labels.dtype)
     restored[prepared.box] = labels.transpose(prepared.transpose_backward)
     return restored
 
 
 def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
-    # The filling is slow on a whole CT, and only a plan that masks asks for it.
+    # Filling is slow on a whole CT, and only `use_mask` needs it.
     if not any(norm.use_mask for norm in plan.channels):
         return np.ones(cropped.shape[1:], bool)
     from scipy.ndimage import binary_fill_holes
@@ -159,7 +162,7 @@ def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
-    """The plan's window (C, *window) around the middle of what is marked, or of the case where nothing is."""
+    """The plan's window (C, *window) around the middle of the labelled region, or of the case if there is none."""
     prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
     window = (1, *plan.patch_size) if len(plan.patch_size) == 2 else plan.patch_size
     middle = _middle_of_truth(case, prepared, plan)
@@ -173,7 +176,7 @@ def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
 
 
 def _middle_of_truth(case: Case, prepared: Prepared, plan: Plan) -> list[float]:
-    """Centre of what is marked, in voxels of the prepared image; the image's own centre where nothing is."""
+    """The centre of the labelled region in voxels of the prepared image; the image's own centre if there is none."""
     sizes = prepared.image.shape[1:]
     inside = None if case.truth is None else case.truth[prepared.box].transpose(plan.transpose_forward)
     if inside is None or not inside.any():

@@ -1,8 +1,8 @@
-"""Images resampled as nnU-Net does, axis by axis with a matrix: the same numbers at a fraction of the time.
+"""nnU-Net's resampling of images, with one matrix per axis: the same numbers in a fraction of the time.
 
 nnU-Net (nnunetv2/preprocessing/resampling/default_resampling.py) calls scikit-image's `resize` with edge mode,
-which is SciPy's spline interpolation between voxel centres. Splines are separable and linear, so each axis is one
-matrix, found by letting SciPy interpolate the unit vectors, and the volume goes through a matrix product.
+which is SciPy's spline interpolation between voxel centres. Splines are separable and linear, so every axis is a
+matrix product; the matrix comes from SciPy's interpolation of the unit vectors.
 """
 
 from __future__ import annotations
@@ -12,18 +12,25 @@ from functools import lru_cache
 
 import numpy as np
 
-ANISOTROPY = 3.0  # an axis that is coarser by more than this is resampled by itself
+ANISOTROPY = 3.0  # an axis that is coarser by a larger factor is resampled separately
 
 
 def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
-    """The size of a volume at another spacing, rounded half to even; an axis never vanishes."""
+    """The size of a volume at another spacing, rounded half to even; an axis keeps at least one voxel.
+
+    >>> resampled_shape((40, 512, 512), (5.0, 0.8, 0.8), (2.5, 1.0, 1.0))
+    (80, 410, 410)
+    """
     return tuple(max(1, round(old / new * size)) for old, new, size in zip(spacing_mm, target_mm, shape, strict=True))
 
 
 def separate_axis(first_mm: Sequence[float], second_mm: Sequence[float]) -> int | None:
-    """The axis that is resampled by itself because it is far coarser than the others, or None.
+    """The axis that is resampled separately because it is far coarser than the others, or None.
 
-    The first spacing decides if it is anisotropic, else the second. Two equally coarse axes are none.
+    The first spacing decides if it is anisotropic, else the second. If two axes are equally coarse there is none.
+
+    >>> separate_axis((5.0, 0.8, 0.8), (1.0, 1.0, 1.0)), separate_axis((1.5, 0.8, 0.8), (1.0, 1.0, 1.0))
+    (0, None)
     """
     for spacing_mm in (first_mm, second_mm):
         if max(spacing_mm) / min(spacing_mm) > ANISOTROPY:
@@ -35,15 +42,19 @@ def separate_axis(first_mm: Sequence[float], second_mm: Sequence[float]) -> int 
 def resample_image(
     image: np.ndarray, shape: Sequence[int], axis: int | None, order: int = 3, order_z: int = 0
 ) -> np.ndarray:
-    """An image (C, Z, Y, X) at another size, float32.
+    """Resamples an image (C, Z, Y, X) to another size; float32.
 
     Args:
         image: of any real dtype.
         shape: new (Z, Y, X).
-        axis: the one resampled by itself with `order_z`, or None. Values are clipped to the range of the channel, or
-            of the slice across that axis.
+        axis: the axis to resample separately with `order_z`, or None. Values are clipped to the range of the channel,
+            or of the slice across that axis.
         order: of the spline, 0 to 5.
         order_z: 0 takes the nearest slice.
+
+    >>> image = np.array([0, 4, 8], np.float32).reshape(1, 1, 1, 3)
+    >>> resample_image(image, (2, 1, 6), axis=0, order=1)[0].tolist()
+    [[[0.0, 1.0, 3.0, 5.0, 7.0, 8.0]], [[0.0, 1.0, 3.0, 5.0, 7.0, 8.0]]]
     """
     image = np.asarray(image, np.float32)
     if image.shape[1:] == tuple(shape):
@@ -58,7 +69,7 @@ def _resample_channel(
     across = None if axis is None else tuple(free)
     low, high = channel.min(axis=across, keepdims=True), channel.max(axis=across, keepdims=True)
     result = channel
-    # The axes that shrink most go first: there is less left to do for the others.
+    # The axes that shrink most go first and leave less work for the others.
     for other in sorted(free, key=lambda index: shape[index] / channel.shape[index]):
         result = _along(result, other, shape[other], order)
     result = np.clip(result, low, high)
@@ -78,14 +89,18 @@ def _along(array: np.ndarray, axis: int, size: int, order: int) -> np.ndarray:
 
 
 def nearest_indices(old: int, new: int) -> np.ndarray:
-    """Which of the old voxels lies nearest to each new one; a tie goes to the later voxel."""
+    """The old voxel nearest to each new one; the later one if two are equally near.
+
+    >>> nearest_indices(4, 2).tolist(), nearest_indices(2, 5).tolist()
+    ([1, 3], [0, 0, 1, 1, 1])
+    """
     centres = old / new * (np.arange(new) + 0.5) - 0.5
     return np.clip(np.floor(centres + 0.5).astype(int), 0, old - 1)
 
 
 @lru_cache(maxsize=32)
 def axis_matrix(old: int, new: int, order: int) -> np.ndarray:
-    """The matrix (new, old) float32 of one axis: spline interpolation between voxel centres, the edge repeated."""
+    """The matrix (new, old) float32 of one axis: spline interpolation between voxel centres, edges repeated."""
     from scipy.ndimage import map_coordinates
 
     centres = old / new * (np.arange(new) + 0.5) - 0.5

@@ -1,9 +1,9 @@
-"""Probabilities beside a mask in the form that each version of nnU-Net saves and its ensembling reads.
+"""Probabilities saved next to a mask, in the form that each version of nnU-Net writes and its ensembling reads.
 
 v1 (nnunet/inference/segmentation_export.py): `<case>.npz` with `softmax` float16 (C, Z, Y, X) on the cropped grid.
 v2 (nnunetv2/inference/export_prediction.py): `<case>.npz` with `probabilities` float32 on the case's whole grid,
-where what was cropped away is background. Both have `<case>.pkl` of plain values beside them, which says where the
-crop lay; v2's reader takes the grid from it.
+where voxels outside the crop are background. Both come with a `<case>.pkl` of plain values, which has the position
+of the crop; v2's reader takes the grid from it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write_softmax(
         stem: of the two files.
         planes: probabilities (C, Y, X) of the cropped grid in the plan's axes, first plane to last.
         classes: C.
-        prepared: where the crop lay.
+        prepared: has the position of the crop.
         geometry: of the case.
         version: 1 or 2.
     """

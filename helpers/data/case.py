@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.geometry import Geometry
+from helpers.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,23 @@ class Case:
     truth: np.ndarray | None
     geometry: Geometry | None
     notes: Mapping[str, object] = field(default_factory=dict)
+
+    def require_truth(self) -> np.ndarray:
+        """The truth of a case that has one.
+
+        Raises:
+            DataError: it has none.
+        """
+        if self.truth is None:
+            raise DataError(f"case {self.id} has no truth")
+        return self.truth
+
+    def require_geometry(self) -> Geometry:
+        """The grid of a volume.
+
+        Raises:
+            DataError: the case is a picture.
+        """
+        if self.geometry is None:
+            raise DataError(f"case {self.id} is a picture, not a volume")
+        return self.geometry

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from helpers.params.model import RunParams
 
@@ -41,6 +43,11 @@ class GraphSpec:
         """The spec with a run's opset and batch."""
         batch = (params.dynamic_batch, params.batch_size)
         return cls(input_name, output_name, input_shape, params.opset, *batch, output_batch_axis)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> GraphSpec:
+        """The spec from its fields as JSON, which has no tuples."""
+        return cls(**{**content, "input_shape": tuple(content["input_shape"])})
 
     @property
     def input_format(self) -> str:

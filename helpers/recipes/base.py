@@ -8,7 +8,7 @@ as a field of a frozen dataclass. `helpers.recipes.parts` has the implementation
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -18,7 +18,7 @@ import numpy as np
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob, infer_job
+from helpers.inference import InferenceJob, Predictor, infer_job
 from helpers.params.model import RunParams
 from helpers.params.paths import PARAMS_FOLDER, find_input
 from helpers.params.resolve import resolve_params
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=RunParams)
 
-Infer = Callable[[np.ndarray], np.ndarray]
 Scores = dict[str, float | None]
 
 
@@ -229,14 +228,18 @@ class Preparation(Part[P]):
     def example_input(self, case: Case, params: P) -> np.ndarray:
         """One prepared sample of a case (without batch axis), rich in foreground, for parity checks."""
 
-    def segment(self, case: Case, infer: Infer, params: P) -> np.ndarray:
-        """Class indices on the case's own grid, uint8; `infer` maps a batch of inputs to the graph's output."""
+    def segment(self, case: Case, predictor: Predictor, params: P) -> np.ndarray:
+        """Class indices on the case's own grid, uint8."""
         job = self.prepare_job(case, params)
-        return job.restore(infer_job(job.image, infer, job.plan))
+        return job.restore(infer_job(job.image, predictor, job.plan))
 
-    def segment_and_save(self, case: Case, infer: Infer, params: P, path: Path) -> np.ndarray:
+    def keeps_probabilities(self, params: P) -> bool:
+        """Whether `segment_and_save` writes probabilities next to the mask."""
+        return False
+
+    def segment_and_save(self, case: Case, predictor: Predictor, params: P, path: Path) -> np.ndarray:
         """As `segment`; what the run keeps next to the mask at `path` (probabilities) is written as well."""
-        return self.segment(case, infer, params)
+        return self.segment(case, predictor, params)
 
 
 class Scoring(Part[P]):
@@ -282,12 +285,12 @@ class Scoring(Part[P]):
         """JSON files that a data set's own tools write, by name, from `describe_case` of each case that counts."""
         return {}
 
-    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: P) -> SourceScores | None:
+    def score_as_source(self, cases: Sequence[Case], predictor: Predictor, params: P) -> SourceScores | None:
         """The source's own score next to the correct one, or None if they are the same.
 
         Args:
             cases: those with a truth; each is read when it is accessed, so that only one is in memory.
-            infer: the run's device.
+            predictor: the run's device.
             params: of the run.
         """
         return None

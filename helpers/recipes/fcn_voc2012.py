@@ -14,9 +14,9 @@ from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
 from helpers.data.letterbox import Letterboxed, letterbox, restore_as_source, restore_exact
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob
+from helpers.inference import InferenceJob, Predictor
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
+from helpers.recipes.base import LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
 from helpers.recipes.parts import PhotographCases, TorchModel, run_network
 from helpers.scoring.confusion import ConfusionMatrix
 
@@ -135,7 +135,7 @@ class VocScoring(Scoring[VocParams]):
         """The scores over all pixels of all images, and IoU and accuracy of each class."""
         if not len(tallies):
             return dict.fromkeys(self.score_names(params))
-        counts = np.sum(tallies, axis=0)
+        counts = np.sum([tally for tally in tallies if tally is not None], axis=0)
         matrix = ConfusionMatrix(len(voc.CLASSES))
         matrix.counts += counts
         result = matrix.scores()
@@ -145,18 +145,18 @@ class VocScoring(Scoring[VocParams]):
                 means |= {f"IoU {name}": iou, f"Acc {name}": _known(acc)}
         return means
 
-    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: VocParams) -> SourceScores | None:
+    def score_as_source(self, cases: Sequence[Case], predictor: Predictor, params: VocParams) -> SourceScores | None:
         """The same class maps restored as the source does and exactly, and another letterbox size in torch."""
         network, _ = self.model.load_trained(params)
         rows = ("exact", "as the source", f"exact, {params.other_size}² instead of {params.size}²")
         totals = {row: ConfusionMatrix(len(voc.CLASSES)) for row in rows}
         for case in cases:
             boxed, other = _prepare(case, params.size), _prepare(case, params.other_size)
-            classes = _class_map(infer(boxed.image[None]))
+            classes = _class_map(predictor.submit(boxed.image[None]).result())
             others = _class_map(run_network(network, other.image[None]))
             answers = (restore_exact(classes, boxed), restore_as_source(classes, boxed), restore_exact(others, other))
             for row, answer in zip(rows, answers, strict=True):
-                totals[row].update(np.minimum(answer, len(voc.CLASSES) - 1), case.truth)
+                totals[row].update(np.minimum(answer, len(voc.CLASSES) - 1), case.require_truth())
         return SourceScores(
             {row: _scores(matrix.counts) for row, matrix in totals.items()},
             "The source cuts the same margin from both sides, so an odd margin leaves a line of padding in, and then"

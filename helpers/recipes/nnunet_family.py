@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,11 +24,11 @@ from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_label
 from helpers.data.nnunet.saved_softmax import write_softmax
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob, WindowPlan, infer_scores, slab_to_labels
+from helpers.inference import InferenceJob, Predictor, WindowPlan, infer_scores, slab_to_labels
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
 from helpers.params.paths import PROJECT_ROOT, find_input
-from helpers.recipes.base import Infer, LabelSet, PictureSettings, Preparation, Scores, Scoring
+from helpers.recipes.base import LabelSet, PictureSettings, Preparation, Scores, Scoring
 from helpers.recipes.parts import TorchModel, VolumeCases
 from helpers.scoring.dice import dice_of_regions, mean_of_known
 from helpers.scoring.nnunet_metrics import metrics_of_case, summary_of_cases
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import torch
 
     from helpers.networks.checkpoint import LoadReport
+    from helpers.networks.nnunet import GenericUNet
+    from helpers.networks.unetpp import GenericUNetPlusPlus
 
 Folds = list[int | str] | None
 
@@ -262,7 +264,7 @@ class NnunetModel(TorchModel[N]):
         return GraphSpec.of_run(params, "image", "class", (len(plan.channels), *plan.patch_size))
 
 
-def single_output(network: torch.nn.Module) -> torch.nn.Module:
+def single_output(network: GenericUNet | GenericUNetPlusPlus) -> torch.nn.Module:
     """The network in eval mode without the outputs of deep supervision."""
     network.do_ds = False
     return network.eval()
@@ -342,39 +344,50 @@ class NnunetPreparation(Preparation[N]):
 
     def prepare(self, case: Case, params: N) -> Prepared:
         """The case cropped, resampled and normalised as the plan says."""
-        return prepare_case(case.image, case.geometry.spacing_mm_zyx, self.model.plan(params))
+        return prepare_case(case.image, case.require_geometry().spacing_mm_zyx, self.model.plan(params))
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
         """The plan's window around the middle of what is marked, or of the case."""
         return window_around_truth(case, self.model.plan(params))
 
-    def segment_and_save(self, case: Case, infer: Infer, params: N, path: Path) -> np.ndarray:
+    def keeps_probabilities(self, params: N) -> bool:
+        """With `save_softmax`."""
+        return params.save_softmax
+
+    def segment_and_save(self, case: Case, predictor: Predictor, params: N, path: Path) -> np.ndarray:
         """As `segment`; with `save_softmax` the probabilities go next to the mask in the form of their version."""
         if not params.save_softmax:
-            return self.segment(case, infer, params)
+            return self.segment(case, predictor, params)
         plan = self.model.plan(params)
         prepared = self.prepare(case, params)
-        job = self._job_of(prepared, case, params)
+        windows, job = self.window_plan(prepared, params), self._job_of(prepared, case, params)
         labels = np.empty(prepared.cropped_shape, np.uint8)
         to_probabilities = ACTIVATIONS["softmax" if plan.activation is None else None]
 
-        def planes():
-            for slab in infer_scores(job.image, infer, job.plan):
+        def planes() -> Iterator[np.ndarray]:
+            for slab in infer_scores(job.image, predictor, windows):
                 labels[slab.start : slab.stop] = slab_to_labels(slab.scores)
                 yield from to_probabilities(slab.scores[None])[0].swapaxes(0, 1)
 
         stem = path.with_name(path.name.removesuffix(".nii.gz"))
-        write_softmax(stem, planes(), plan.n_classes, prepared, case.geometry, plan.version)
+        write_softmax(stem, planes(), plan.n_classes, prepared, case.require_geometry(), plan.version)
         return job.restore(labels)
 
-    def window_plan(self, prepared: Prepared, params: N, **options: object) -> WindowPlan:
-        """How a prepared case becomes labels on its cropped grid; options override those of plan and run."""
-        plan = self.model.plan(params)
-        settings = {"classes": plan.n_classes, "tile_step_size": params.tile_step_size, "gaussian": params.gaussian}
-        settings |= {"activation": self.model.activation(params), "batch_size": params.batch_size}
-        settings |= {"reuse_constant": params.reuse_constant_windows, **options}
-        shape, axis = tuple(prepared.cropped_shape), prepared.back_axis
-        return WindowPlan(tuple(plan.patch_size), target_shape=shape, nearest_axis=axis, **settings)
+    def window_plan(self, prepared: Prepared, params: N) -> WindowPlan:
+        """How a prepared case becomes labels on its cropped grid."""
+        model = self.model.folder(params)
+        return WindowPlan(
+            model.plan.patch_size,
+            model.plan.n_classes,
+            tile_step_size=params.tile_step_size,
+            gaussian=params.gaussian,
+            mirror_axes=tuple(model.mirror_axes if params.mirror_axes is None else params.mirror_axes),
+            activation=self.model.activation(params),
+            batch_size=params.batch_size,
+            target_shape=tuple(prepared.cropped_shape),
+            nearest_axis=prepared.back_axis,
+            reuse_constant=params.reuse_constant_windows,
+        )
 
     def _job_of(self, prepared: Prepared, case: Case, params: N) -> InferenceJob:
         model = self.model.folder(params)
@@ -382,11 +395,10 @@ class NnunetPreparation(Preparation[N]):
         def restore(labels: np.ndarray) -> np.ndarray:
             classes = restore_labels(labels, prepared)
             if model.postprocessing and params.keep_largest:
-                return apply_postprocessing(classes, model.postprocessing, case.geometry.spacing_mm_zyx)
+                return apply_postprocessing(classes, model.postprocessing, case.require_geometry().spacing_mm_zyx)
             return classes
 
-        mirrors = model.mirror_axes if params.mirror_axes is None else params.mirror_axes
-        return InferenceJob(prepared.image, self.window_plan(prepared, params, mirror_axes=tuple(mirrors)), restore)
+        return InferenceJob(prepared.image, self.window_plan(prepared, params), restore)
 
 
 @dataclass(frozen=True)
@@ -427,7 +439,8 @@ class NnunetScoring(Scoring[N]):
 
     def describe_case(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> dict[str, object]:
         """nnU-Net's thirteen metrics of every label, background included."""
-        return metrics_of_case(prediction, truth, {str(label): label for label in self.labels(params).values})
+        labels = {str(label): label for label in self.labels(params).values}
+        return dict(metrics_of_case(prediction, truth, labels))
 
     def reports(self, figures: Mapping[str, Mapping], params: N) -> dict[str, object]:
         """`summary.json` as nnU-Net v1 writes it."""
@@ -435,12 +448,12 @@ class NnunetScoring(Scoring[N]):
         header = {"name": self.title, "task": self.task, "author": "segmentation deployment cookbook"}
         return {"summary.json": summary_of_cases(figures, **header, timestamp=now)}
 
-    def _labels_of_scores(self, params: N) -> dict[str, tuple[int, ...]]:
+    def _labels_of_scores(self, params: N) -> dict[str, Sequence[int]]:
         foreground = self.labels(params).foreground
-        renamed = {self.renamed_scores.get(name.lower(), name): (label,) for name, label in foreground.items()}
-        # Two labels must not share a score: then each keeps its own name.
-        same = len(renamed) == len(foreground)
-        return renamed if same else {name: (label,) for name, label in foreground.items()}
+        names = [self.renamed_scores.get(name.lower(), name) for name in foreground]
+        if len(set(names)) < len(names):  # two labels must not share a score: each keeps its own name
+            names = list(foreground)
+        return {name: (label,) for name, label in zip(names, foreground.values(), strict=True)}
 
 
 def mean_rows(rows: Mapping[str, Sequence[Scores]]) -> dict[str, Scores]:

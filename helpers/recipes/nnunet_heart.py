@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,9 +12,9 @@ from helpers.data.case import Case
 from helpers.data.nnunet.preprocess import restore_labels
 from helpers.demo.heart import write_demo_cases
 from helpers.errors import ParameterError
-from helpers.inference import InferenceJob, as_predictor, infer_job
+from helpers.inference import InferenceJob, Predictor, as_predictor, infer_job
 from helpers.inference.scores import ACTIVATIONS
-from helpers.recipes.base import Infer, Recipe, Scores, SourceScores
+from helpers.recipes.base import Recipe, Scores, SourceScores
 from helpers.recipes.nnunet_family import (
     NnunetCases,
     NnunetDemo,
@@ -97,21 +97,21 @@ class HeartPreparation(NnunetPreparation[HeartParams]):
             )
         return super().prepare_job(case, params)
 
-    def segment(self, case: Case, infer: Infer, params: HeartParams) -> np.ndarray:
+    def segment(self, case: Case, predictor: Predictor, params: HeartParams) -> np.ndarray:
         """Class indices on the case's own grid, by the passes that the run asks for."""
         if params.passes == "right":
-            return super().segment(case, infer, params)
-        return self.segment_as_source(params.passes, case, infer, params)
+            return super().segment(case, predictor, params)
+        return self.segment_as_source(params.passes, case, predictor, params)
 
-    def segment_as_source(self, passes: str, case: Case, infer: Infer, params: HeartParams) -> np.ndarray:
+    def segment_as_source(self, passes: str, case: Case, predictor: Predictor, params: HeartParams) -> np.ndarray:
         """Class indices from windows of equal weight and passes put together as one of the source's programs does."""
         model = self.model.folder(params)
         averaged = len(model.checkpoints) > 1 and model.plan.activation == "softmax"
         activate = ACTIVATIONS[None if averaged else "softmax"]
         prepared = self.prepare(case, params)
-        windows = self.window_plan(prepared, params, gaussian=False, activation=None)
+        windows = replace(self.window_plan(prepared, params), gaussian=False, mirror_axes=(), activation=None)
         put_together = {"source_python": _as_python, "source_cpp": _as_cpp}[passes]
-        passes_of = as_predictor(lambda batch: put_together(_passes(infer, batch, activate)))
+        passes_of = as_predictor(lambda batch: put_together(_passes(predictor, batch, activate)))
         answer = infer_job(prepared.image, passes_of, windows)
         return restore_labels(answer, prepared)
 
@@ -123,7 +123,9 @@ class HeartScoring(NnunetScoring[HeartParams]):
     model: HeartModel
     preparation: HeartPreparation
 
-    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: HeartParams) -> SourceScores | None:
+    def score_as_source(
+        self, cases: Sequence[Case], predictor: Predictor, params: HeartParams
+    ) -> SourceScores | None:
         """The correct mirrors and window weights next to those of the source's Python and C++ programs."""
         if not len(cases) or self.model.form(params) != "2d":
             return None
@@ -131,11 +133,12 @@ class HeartScoring(NnunetScoring[HeartParams]):
         rows: dict[str, list[Scores]] = {row: [] for row in _ROWS}
         right = params.model_copy(update={"passes": "right"})
         for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
-            rows["right"].append(_figures(self.preparation.segment(case, infer, right), case.truth, labels))
+            truth = case.require_truth()
+            rows["right"].append(_figures(self.preparation.segment(case, predictor, right), truth, labels))
             for row, passes in (("the source's Python", "source_python"), ("the source's C++", "source_cpp")):
-                mask = self.preparation.segment_as_source(passes, case, infer, params)
-                rows[row].append(_figures(mask, case.truth, labels))
-            rows["an empty answer"].append(_figures(np.zeros_like(case.truth), case.truth, labels))
+                mask = self.preparation.segment_as_source(passes, case, predictor, params)
+                rows[row].append(_figures(mask, truth, labels))
+            rows["an empty answer"].append(_figures(np.zeros_like(truth), truth, labels))
         return SourceScores(
             mean_rows(rows),
             "The source's Python turns the second mirror back on the wrong axis; its C++ turns none back and weighs"
@@ -153,9 +156,11 @@ def _figures(prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, int
     return figures
 
 
-def _passes(infer: Infer, batch: np.ndarray, activate: Infer) -> list[np.ndarray]:
+def _passes(
+    predictor: Predictor, batch: np.ndarray, activate: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
     """Probabilities of the four mirrored passes, not turned back."""
-    return [activate(infer(np.ascontiguousarray(np.flip(batch, axes)))) for axes in _MIRRORS]
+    return [activate(predictor.submit(np.ascontiguousarray(np.flip(batch, axes))).result()) for axes in _MIRRORS]
 
 
 def _as_python(passes: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.params.paths import WEIGHTS_FOLDER, find_input
-from helpers.recipes.base import CaseSource, Infer, LoadedModel, ModelSource, P
+from helpers.recipes.base import CaseSource, LoadedModel, ModelSource, P
 from helpers.run.result import Check
 
 if TYPE_CHECKING:
@@ -87,18 +87,18 @@ class TorchModel(ModelSource[P]):
         network, report = self.load_trained(params)
         return LoadedTorchModel(network, self.wrap_for_export(network, params).eval(), report)
 
-    def load_untrained(self, params: P) -> Infer:
-        """The exported network of a run with fresh random weights of a fixed seed, as a callable on the CPU."""
+    def load_untrained(self, params: P) -> torch.nn.Module:
+        """The exported network of a run with fresh random weights of a fixed seed."""
         import torch
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network, _ = self.load_trained(params)
             for module in network.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
-            network = self.wrap_for_export(network, params).eval()
-        return lambda batch: run_network(network, batch)
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        return self.wrap_for_export(network, params).eval()
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class VolumeCases(CaseSource[P]):
 
     def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
         """NIfTI on the case's grid."""
-        write_volume(path, Volume(classes[None], case.geometry))
+        write_volume(path, Volume(classes[None], case.require_geometry()))
 
     def read_mask(self, path: Path, case: Case) -> np.ndarray:
         """Class indices of a mask on the case's grid."""
@@ -159,7 +159,7 @@ def read_mask_on_grid(path: Path, case: Case) -> np.ndarray:
         DataError: the mask is not on the case's grid.
     """
     mask = read_volume(path)
-    differences = mask.geometry.differences_from(case.geometry)
+    differences = mask.geometry.differences_from(case.require_geometry())
     if differences:
         raise DataError(f"{path.name} is not on the grid of its case", received="; ".join(differences))
     return mask.array[0]

@@ -14,10 +14,9 @@ from helpers.data import brats
 from helpers.data.case import Case, CaseFiles
 from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob, WindowPlan
+from helpers.inference import InferenceJob, Predictor, WindowPlan
 from helpers.params.model import RunParams
 from helpers.recipes.base import (
-    Infer,
     LabelSet,
     PictureSettings,
     Preparation,
@@ -26,7 +25,7 @@ from helpers.recipes.base import (
     Scoring,
     SourceScores,
 )
-from helpers.recipes.parts import TorchModel, VolumeCases, read_mask_on_grid
+from helpers.recipes.parts import TorchModel, VolumeCases, read_mask_on_grid, run_network
 from helpers.scoring.dice import dice_of_regions, mean_of_known, soft_dice_of_source
 
 if TYPE_CHECKING:
@@ -159,11 +158,13 @@ class BratsScoring(Scoring[BratsParams]):
         """Dice of each region."""
         return dice_of_regions(prediction, truth, brats.REGIONS)
 
-    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: BratsParams) -> SourceScores | None:
+    def score_as_source(
+        self, cases: Sequence[Case], predictor: Predictor, params: BratsParams
+    ) -> SourceScores | None:
         """The source's soft score on seeded crops, for our network, an empty answer and an untrained network."""
         tumours = brats.PackedMasks()
         for case in cases:
-            tumours.append(case.truth > 0)
+            tumours.append(case.require_truth() > 0)
         if not any(tumour.any() for tumour in tumours):
             return None
         untrained = self.model.load_untrained(params)
@@ -175,14 +176,14 @@ class BratsScoring(Scoring[BratsParams]):
         for index in sorted(starts):
             case = cases[index]
             prepared = brats.prepare_brats(case.image)
-            for start in starts[index]:
-                sample = _crop(prepared, start, params.window)[None]
-                truth = _crop(case.truth[None], start, params.window)
-                logits = infer(sample)
+            for corner in starts[index]:
+                sample = _crop(prepared, corner, params.window)[None]
+                truth = _crop(case.require_truth()[None], corner, params.window)
+                logits = predictor.submit(sample).result()
                 hard.append(self.score(logits.argmax(axis=1), truth, params))
                 soft["our network"].append(soft_dice_of_source(logits, truth))
                 soft["all-zero logits"].append(soft_dice_of_source(np.zeros_like(logits), truth))
-                soft["untrained network"].append(soft_dice_of_source(untrained(sample), truth))
+                soft["untrained network"].append(soft_dice_of_source(run_network(untrained, sample), truth))
         return _source_table(soft, hard)
 
 

@@ -12,10 +12,10 @@ from pydantic import Field
 from helpers.data import carvana
 from helpers.data.case import Case, CaseFiles
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob
+from helpers.inference import InferenceJob, Predictor
 from helpers.inference.scores import sigmoid
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
+from helpers.recipes.base import LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
 from helpers.recipes.parts import PhotographCases, TorchModel
 from helpers.scoring.dice import dice
 from helpers.scoring.iou import foreground_iou, mean_iou, source_eval_value, source_mean_iou
@@ -118,17 +118,20 @@ class CarvanaScoring(Scoring[CarvanaParams]):
         """IoU and Dice of the car."""
         return {"IoU": foreground_iou(prediction, truth), "Dice": dice(prediction > 0, truth > 0)}
 
-    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: CarvanaParams) -> SourceScores | None:
+    def score_as_source(
+        self, cases: Sequence[Case], predictor: Predictor, params: CarvanaParams
+    ) -> SourceScores | None:
         """The source's mean, which drops failed images, and its row-wise value, beside the right means."""
         if not len(cases):
             return None
         small, truths, rows, full = [], [], [], []
         for case in cases:
-            probability = _probability(case, infer, params)
+            probability = _probability(case, predictor, params)
             small.append(probability > 0.5)
-            truths.append(carvana.prepare_mask(case.truth, params.size))
+            truth = case.require_truth()
+            truths.append(carvana.prepare_mask(truth, params.size))
             rows.append(source_eval_value(small[-1], truths[-1]))
-            full.append(foreground_iou(carvana.restore_mask(probability, *case.truth.shape), case.truth))
+            full.append(foreground_iou(carvana.restore_mask(probability, *truth.shape), truth))
         every = [foreground_iou(mask, truth) for mask, truth in zip(small, truths, strict=True)]
         kept, dropped = source_mean_iou(small, truths)
         return SourceScores(
@@ -145,9 +148,9 @@ class CarvanaScoring(Scoring[CarvanaParams]):
         )
 
 
-def _probability(case: Case, infer: Infer, params: CarvanaParams) -> np.ndarray:
+def _probability(case: Case, predictor: Predictor, params: CarvanaParams) -> np.ndarray:
     """The probability of the car, (size, size)."""
-    return sigmoid(infer(carvana.prepare_image(case.image, params.size)[None]))[0, 0]
+    return sigmoid(predictor.submit(carvana.prepare_image(case.image, params.size)[None]).result())[0, 0]
 
 
 # Source: Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/segmentation/UNet; network of Pytorch-UNet.

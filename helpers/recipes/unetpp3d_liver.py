@@ -13,7 +13,8 @@ import numpy as np
 
 from helpers.data.case import Case
 from helpers.demo.abdomen import write_demo_cases
-from helpers.recipes.base import Infer, Recipe, Scores, SourceScores
+from helpers.inference import Predictor
+from helpers.recipes.base import Recipe, Scores, SourceScores
 from helpers.recipes.nnunet_family import (
     NnunetCases,
     NnunetDemo,
@@ -42,7 +43,9 @@ class LiverModel(NnunetModel[NnunetParams]):
 class LiverScoring(NnunetScoring[NnunetParams]):
     """Adds the scores that the source's mirrors and its Accuracy reach."""
 
-    def score_as_source(self, cases: Sequence[Case], infer: Infer, params: NnunetParams) -> SourceScores | None:
+    def score_as_source(
+        self, cases: Sequence[Case], predictor: Predictor, params: NnunetParams
+    ) -> SourceScores | None:
         """The mirrors that the model was trained with next to the source's eight, and Accuracy next to Dice."""
         if not len(cases):
             return None
@@ -50,9 +53,10 @@ class LiverScoring(NnunetScoring[NnunetParams]):
         as_source = params.model_copy(update={"mirror_axes": [0, 1, 2]})
         rows: dict[str, list[Scores]] = {"right": [], "all eight mirrors": [], "an empty answer": []}
         for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
-            rows["right"].append(self._figures(segment(case, infer, params), case.truth, params))
-            rows["all eight mirrors"].append(self._figures(segment(case, infer, as_source), case.truth, params))
-            rows["an empty answer"].append(self._figures(np.zeros_like(case.truth), case.truth, params))
+            truth = case.require_truth()
+            rows["right"].append(self._figures(segment(case, predictor, params), truth, params))
+            rows["all eight mirrors"].append(self._figures(segment(case, predictor, as_source), truth, params))
+            rows["an empty answer"].append(self._figures(np.zeros_like(truth), truth, params))
         return SourceScores(
             mean_rows(rows),
             "The source mirrors along all three axes whatever the model was trained with: right for its own, and at"

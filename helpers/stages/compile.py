@@ -1,10 +1,11 @@
-"""Compiles the graph for the run's target, or shows what a vendor's machine would run and goes on without it."""
+"""Compiles the graph for the run's target, or shows the vendor's command and continues with a fallback."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from helpers.compile.base import CompiledModel, CompileJob, compiler_for
 from helpers.graph.read import load_graph
@@ -20,18 +21,18 @@ from helpers.stages.graph import FINAL
 from helpers.view.progress import report_progress
 
 _OUTPUT, _REWRITTEN = f"{FOLDER}/model", f"{FOLDER}/rewritten.onnx"
-# What a stand-in runs in, whatever the vendor's target would have: the precision that every gate holds for.
+# A fallback always runs in this precision, whatever the vendor's target would have: every gate holds for it.
 _FALLBACK_PRECISION: Precision = "f32"
 
 
 def compile_model(recipe: Recipe, run: Run) -> StageResult:
     """Makes the file that the target's device opens.
 
-    Where a vendor's compiler is not on this machine its command is shown, the stage is marked "not run here", and the
-    target's fallback is compiled for in a stage of its own: the walk goes on with that.
+    If a vendor's compiler is not on this machine, its command is shown, the stage is marked "not run here", and the
+    graph is compiled for the target's fallback in a stage of its own. The pipeline continues with that.
 
     Raises:
-        CompileError: the compiler refuses the graph, or is not on this machine and nothing stands in for it.
+        CompileError: the compiler refuses the graph, or is not on this machine and the target has no fallback.
     """
     return compile_graph(recipe.model, run, RunCalibration(recipe, run))
 
@@ -48,15 +49,15 @@ def compile_graph(model: ModelSource, run: Run, calibration: Calibration) -> Sta
 
 
 def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
-    """The exact compiler's command for each vendor target, to copy to a machine that has it. Nothing is run here."""
+    """The exact command of the compiler for each vendor target, to copy to a machine that has it. Nothing is run."""
     targets = [load_target(name) for name in recipe.targets_to_lint]
     calibration = RunCalibration(recipe, run)
     jobs = {}
     for target in targets:
-        precision = target.defaults.get("precision", target.precisions[0])
+        precision = cast(Precision, target.defaults.get("precision", target.precisions[0]))
         output = f"{FOLDER}/{recipe.name}_{target.name}_bs{run.params.batch_size}"
         job = _job(recipe.model, run, calibration, target, precision, output)
-        jobs[target.name] = job if target.name == run.params.target else _without_chip(job)
+        jobs[target.name] = job if target.name == run.params.target else _without_soc_version(job)
 
     def make(folder: Path) -> StageOutput:
         facts: dict[str, object] = {}
@@ -91,10 +92,11 @@ def _show_command(
     def make(folder: Path) -> StageOutput:
         _, facts = _rewrite_for_target(job, source, folder)
         _write_side_files(job, folder)
-        facts |= {"target": target.title, **compiler.commands(job), "needs": target.needs}
-        facts["goes on with"] = f"{fallback.title}, {_FALLBACK_PRECISION}"
+        commands, substitute = compiler.commands(job), f"{fallback.title}, {_FALLBACK_PRECISION}"
+        facts |= {"target": target.title, **commands, "needs": target.needs, "continues with": substitute}
+        values = {"command": next(iter(commands.values())), "needs": target.needs, "fallback": substitute}
         next_step = "Run the command in this run's folder on a machine that has the compiler."
-        return StageOutput((), facts, {"goes_on_with": fallback.name}, next_step, "not run here")
+        return StageOutput((), facts, values, next_step, "not run here")
 
     inputs = {**_inputs(job, source), "fallback": fallback.name}
     return run.perform("compile", f"Compile for {target.title}", inputs=inputs, make=make, code=(GraphSpec,))
@@ -120,9 +122,14 @@ def _compile(
             raise
         write_manifest(output.parent, _manifest(run, job, done))
         facts |= {"target": target.title, **compiler.commands(job), **done.facts}
-        next_step = "Compare every form of the model on one input."
-        figures = {"timings": done.timings, "simulated": done.simulated}
-        return StageOutput(done.checks, facts, {"batches": done.batches}, next_step, **figures)
+        return StageOutput(
+            done.checks,
+            facts,
+            {"batches": done.batches},
+            "Compare every form of the model on one input.",
+            timings=done.timings,
+            simulated=done.simulated,
+        )
 
     stage = "compile" if target.name == run.params.target else "compile_fallback"
     inputs = {**_inputs(job, source), "compiler": compiler.identity(target), "asked": run.params.target}
@@ -154,8 +161,8 @@ def _job(
     )
 
 
-def _without_chip(job: CompileJob) -> CompileJob:
-    """A job for another target than the run's, whose chip the run's own option does not name."""
+def _without_soc_version(job: CompileJob) -> CompileJob:
+    """A job for another target than the run's, to which the run's own `soc_version` does not apply."""
     options = job.params.atc.model_copy(update={"soc_version": None})
     return replace(job, params=job.params.model_copy(update={"atc": options}))
 
@@ -167,7 +174,7 @@ def _manifest(run: Run, job: CompileJob, done: CompiledModel) -> CompiledManifes
 
 
 def _keep_log(output: Path, run: Run) -> None:
-    """A refused graph leaves nothing but the compiler's log, in the run's own folder."""
+    """Copies the log of a failed compilation, all that is left of it, into the run's folder."""
     log = output.with_suffix(".log")
     if log.is_file():
         run.path(FOLDER).mkdir(exist_ok=True)
@@ -181,13 +188,13 @@ def _write_side_files(job: CompileJob, folder: Path) -> None:
 
 
 def rewrites_for(target: Target, precision: Precision) -> list[Rewrite]:
-    """The target's own rewrites that pay in a precision."""
+    """The target's own rewrites that are worthwhile in a precision."""
     rewrites = [] if target.runtime == "torch" else [rewrite_named(name) for name in target.rewrites]
     return [rewrite for rewrite in rewrites if rewrite.precisions is None or precision in rewrite.precisions]
 
 
 def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Path, dict[str, object]]:
-    """The graph with the target's own rewrites (the final graph where it has none), and what was rewritten."""
+    """The graph with the target's own rewrites (the final graph if it has none), and a row per rewrite."""
     import onnx
 
     rewrites = rewrites_for(job.target, job.precision)
@@ -197,5 +204,5 @@ def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Pa
     rewritten = folder / _REWRITTEN
     rewritten.parent.mkdir(exist_ok=True)
     onnx.save(model, str(rewritten))
-    changed = f"{len(report.rows)} nodes, largest change {report.largest_change:.1e} of range"
+    changed = f"{len(report.rows)} nodes, maximum difference {report.largest_change:.1e} of range"
     return rewritten, {f"{rewrite.name}: {rewrite.why}": changed for rewrite in rewrites}

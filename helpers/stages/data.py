@@ -1,4 +1,4 @@
-"""Finds, makes and checks the cases of a run, before any long work."""
+"""The cases of a run: demo cases are written, the user's are found, and each is checked before any long work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -29,12 +29,12 @@ class HasParams(Protocol):
 
 
 def prepare_data(recipe: Recipe, run: Run) -> StageResult:
-    """Makes demo cases or lists the user's, and reads every selected case once.
+    """Writes the demo cases or lists the user's, and reads every selected case once.
 
-    A case that cannot be used ends the run here, in one line that names the file.
+    A case that cannot be used ends the run here, with one line that names the file.
 
     Raises:
-        DataError: no case, an unknown id in `cases`, or a file that is missing, damaged or of another grid.
+        DataError: there is no case, an unknown id in `cases`, or a file that is missing, damaged or on another grid.
     """
     if run.params.data_root == "demo":
         write_demo_cases(recipe, run)
@@ -61,10 +61,10 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
 
 
 def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:
-    """The cases of a run, in order; those named by `cases`, or all.
+    """The cases of a run: those named by `cases`, in that order, or all.
 
     Raises:
-        DataError: a named case is not there.
+        DataError: a named case does not exist.
         StepOrderError: the demo cases are not written yet.
     """
     params = run.params
@@ -107,7 +107,7 @@ def example_input(recipe: Recipe, run: HasParams, files: CaseFiles) -> np.ndarra
 
 
 class CasesOnDemand(Sequence[Case]):
-    """Cases that are read each time they are asked for, so that a large data set needs the memory of one."""
+    """Cases that are read each time they are accessed, so that a large data set needs the memory of one."""
 
     def __init__(self, recipe: Recipe, run: HasParams, files: Sequence[CaseFiles]):
         self._recipe, self._run, self._files = recipe, run, files
@@ -115,7 +115,15 @@ class CasesOnDemand(Sequence[Case]):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> Case:
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Case]: ...
+
+    def __getitem__(self, index: int | slice) -> Case | Sequence[Case]:
+        if isinstance(index, slice):
+            return CasesOnDemand(self._recipe, self._run, self._files[index])
         return self._recipe.cases.read_case(self._files[index], self._run.params)
 
 
@@ -134,13 +142,13 @@ def demo_root(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None
 
 
 def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:
-    """Writes the demo cases of this run, or of other seeds, as far as they are missing; returns their folder."""
+    """Writes those demo cases of this run, or of other seeds, that are missing; returns their folder."""
     root = _demo_folder(recipe, run, seeds)
     seeds = run.params.demo_seeds if seeds is None else seeds
     if root.is_dir():
         recipe.cases.write_demo_cases(root, seeds)
         return root
-    # The folder appears when it is complete: whoever finds it may rely on it.
+    # The folder appears when it is complete, so one that exists can be relied on.
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=root.parent) as work:
         made = Path(work) / root.name
@@ -152,7 +160,7 @@ def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None
 
 
 def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
-    """Its name holds a hash of the generator's source and the seeds, so that no case outlives its generator."""
+    """The folder for demo cases; its name holds a hash of the generators' source and the seeds."""
     folder = PACKAGE_FOLDER / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
     seeds = list(run.params.demo_seeds if seeds is None else seeds)

@@ -1,11 +1,11 @@
-"""The hand-over's steps that need the cookbook: pack a bundle, compile in it, make masks of its answers."""
+"""The steps of a hand-over that need the cookbook: pack a bundle, compile it, turn its outputs into masks."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from helpers.params.model import RunParams
 from helpers.params.resolve import check_limits
 from helpers.params.targets import load_target
 from helpers.params.yaml_file import explain_validation_error
-from helpers.recipes.base import LoadedModel, ModelSource, Recipe
+from helpers.recipes.base import LoadedModel, ModelSource, P, Recipe
 from helpers.run import Run, StageResult
 from helpers.run.atomic import copy_file, write_json
 from helpers.run.digest import digest_file, digest_value
@@ -43,17 +43,20 @@ def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
     """Writes the graph and the prepared cases of a run into a bundle, replacing what an earlier one held.
 
     Raises:
-        ParameterError: the run wants more than labels of its cases.
+        ParameterError: the run asks for probabilities.
+        DataError: the folder holds other files.
     """
-    if getattr(run.params, "save_softmax", False):
-        raise ParameterError("a bundle's answers are labels, no probabilities", received="save_softmax")
+    if recipe.preparation.keeps_probabilities(run.params):
+        raise ParameterError("a bundle returns labels, not probabilities", received="save_softmax")
     held = ("cases", FOLDER, "answers", "device_tool")
     if not (folder / MANIFEST).is_file() and (there := [n for n in (GRAPH, *held) if (folder / n).exists()]):
         raise DataError(
-            f"{folder} is no bundle and holds what would be replaced", received=there, remedy="Name another folder."
+            f"{folder} is not a bundle, and its files would be replaced",
+            received=there,
+            remedy="Name another folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MANIFEST, {"format": None})  # of a bundle that is not whole yet
+    write_json(folder / MANIFEST, {"format": None})  # marks a bundle that is not complete yet
     for name in held:
         shutil.rmtree(folder / name, ignore_errors=True)
     copy_file(run.path(FINAL), folder / GRAPH)
@@ -75,7 +78,8 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
     """Compiles the bundle's graph for a target, without the recipe's checkpoint, its cases or torch.
 
     Args:
-        given: parameters over the bundle's: `target`, `precision`, `batch_size`, the compiler's own, `outputs`.
+        bundle: with a graph.
+        given: parameters that override the bundle's: `target`, `precision`, `batch_size`, the compiler's, `outputs`.
 
     Raises:
         CompileError: the compiler refuses the graph, or is not on this machine; its command is in the message.
@@ -87,15 +91,14 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
     copy_file(bundle.checked(GRAPH), run.path(FINAL))
     result = compile_graph(_BundleModel(bundle), run, _NoCalibration())
     if result.status == "not run here":
-        names = list(result.facts)
         error = CompileError(
             f"the compiler of {run.params.target} is not on this machine",
-            expected=result.facts[names[names.index("target") + 1]],  # the compiler's command
-            remedy=str(result.facts["needs"]),
+            expected=result.values["command"],
+            remedy=str(result.values["needs"]),
         )
         run.fail(error)
         raise error
-    run.finish("compiled for a hand-over bundle; nothing was inferred here")
+    run.finish("compiled for a hand-over bundle; no case was run here")
     made = read_manifest(run)
     shutil.rmtree(bundle.folder / FOLDER, ignore_errors=True)
     files = tuple(f"{FOLDER}/{name}" for name in made.files)
@@ -109,11 +112,12 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
 
 
 def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe, Run]:
-    """The recipe and a run of its own for the masks of a bundle's answers.
+    """The recipe, and a new run for the masks of a bundle.
 
     Args:
-        given: parameters over the bundle's: `data_root`, `outputs`, `minimum_scores`, and, for a model folder of
-            nnU-Net, `checkpoint`, whose plan says how a mask is brought back.
+        bundle: with the outputs of its cases.
+        given: parameters that override the bundle's: `data_root`, `outputs`, `minimum_scores`, and, for a model folder
+            of nnU-Net, `checkpoint`, whose plan says how a mask is restored.
     """
     recipe = recipes.load(bundle.recipe)
     cases = [case.id for case in bundle.cases]
@@ -121,7 +125,7 @@ def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe
 
 
 class BundleAnswers(contextlib.nullcontext):
-    """The answers of a bundle as the source of a run's masks."""
+    """The outputs in a bundle, as the source of a run's masks."""
 
     def __init__(self, bundle: Bundle, recipe: Recipe, run: Run):
         super().__init__(self)
@@ -130,17 +134,17 @@ class BundleAnswers(contextlib.nullcontext):
         self._files = {files.id: files for files in selected_cases(recipe, run)}
 
     def digest(self, case_id: str) -> str:
-        """Of the answer.
+        """Hash of the case's output.
 
         Raises:
-            DataError: it is not there, or is of a case with the same name and other files.
+            DataError: there is no output, or it belongs to a case of the same name with other files.
         """
         case = self._cases[case_id]
         if case.answer not in self._bundle.files:
-            raise DataError(f"{case_id} is not answered in the bundle", remedy="Run `python -m helpers infer` on it.")
+            raise DataError(f"the bundle has no output for {case_id}", remedy="Run `cookbook infer` on it.")
         if _digest_sources(self._recipe, self._run, self._files[case_id]) != case.source_digest:
             raise DataError(
-                f"{case_id} has other files here, or another plan, than where it was prepared",
+                f"the files of {case_id}, or the plan, differ from those it was prepared with",
                 remedy="Set data_root to the same data and checkpoint to the same model folder, or export again.",
             )
         return self._bundle.files[case.answer]
@@ -149,15 +153,15 @@ class BundleAnswers(contextlib.nullcontext):
         """Nothing to open."""
 
     def recovered_errors(self) -> list[str]:
-        """Nothing that is known here."""
+        """None is known here."""
         return []
 
     def is_simulated(self) -> bool:
-        """The seconds here are of reading answers; the device's own stand in the bundle."""
+        """No: the seconds measured here are those of reading outputs; the device's own are in the bundle."""
         return False
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        """The mask of a case from its answer."""
+        """The mask of a case, from its output."""
         job = self._recipe.preparation.prepare_job(case, self._run.params)
         return job.restore(self._bundle.load(self._cases[case.id].answer))
 
@@ -170,8 +174,7 @@ class _BundleModel(ModelSource[RunParams]):
 
     def graph_spec(self, params: RunParams) -> GraphSpec:
         """The bundle's, with the batch size of the compiled model."""
-        spec = {**self._bundle.spec, "batch_size": params.batch_size}
-        return GraphSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in spec.items()})
+        return replace(GraphSpec.from_json(self._bundle.spec), batch_size=params.batch_size)
 
     def checkpoint_paths(self, params: RunParams) -> tuple[Path, ...]:
         """The graph itself."""
@@ -207,9 +210,9 @@ def _not_in_bundle(what: str) -> CompileError:
     )
 
 
-def _check(model: type[RunParams], content: Mapping[str, object], given: Mapping[str, object]) -> RunParams:
+def _check(model: type[P], content: Mapping[str, object], given: Mapping[str, object]) -> P:
     try:
-        params = model(**{**content, **given})
+        params = model.model_validate({**content, **given})
     except ValidationError as error:
         raise explain_validation_error(error, model, where="bundle.json", places=dict.fromkeys(given)) from None
     check_limits(params, load_target(params.target))

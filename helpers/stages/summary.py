@@ -1,7 +1,8 @@
-"""Ends a run: what was done, how long it took, where the files are, what may be removed."""
+"""Ends a run: the stages with their times, the places of the files, and what may be deleted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from helpers.view.tables import html_table
 
 @dataclass(frozen=True)
 class Summary:
-    """The last cell's table, the places of the files and the picture of the seconds."""
+    """The table of stages, lines about the run's files, and a chart of the seconds."""
 
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     lines: list[str]
     picture: Path
 
@@ -33,11 +34,14 @@ class Summary:
 
     def _repr_html_(self) -> str:
         places = "".join(f"<li>{line}</li>" for line in self.lines)
-        return html_table(("step", "status", "seconds", "checks"), self.rows) + f"<ul>{places}</ul>"
+        return html_table(("stage", "status", "seconds", "checks"), self.rows) + f"<ul>{places}</ul>"
 
 
 def finish_run(recipe: Recipe, run: Run) -> Summary:
-    """Marks the run as passed, sums it up, writes its report. Every gate held, or a step would have ended the run."""
+    """Marks the run as passed, writes its report and summarises it.
+
+    Every gate held: a stage whose gate failed would have ended the run.
+    """
     missing = _not_run_here(run)
     picture = draw_times(run)
     run.finish(missing)
@@ -51,19 +55,19 @@ def finish_run(recipe: Recipe, run: Run) -> Summary:
     lines += [
         f"Run folder: <code>{folder}</code> with <code>model.onnx</code>, <code>masks/</code>, <code>figures/</code>,"
         " <code>metrics.json</code>, <code>run.json</code> and <code>run.log</code>.",
-        f"To read, print or hand on: <code>{report.name}</code> there, one file that needs no server"
-        + (" and names nobody." if run.params.anonymise else "."),
+        f"To read, print or share: <code>{report.name}</code> in that folder, one file that needs no server"
+        + (" and names no person." if run.params.anonymise else "."),
         "To free the space: delete the run folder. <code>.store</code> and <code>.demo</code> in the outputs folder"
-        " hold what later runs would reuse.",
+        " hold what later runs reuse.",
     ]
     return Summary(rows, lines, picture)
 
 
 def _not_run_here(run: Run) -> str:
-    """What the run's target asked for and this machine could not do; nothing when the target ran."""
+    """A sentence about a compiler that is not on this machine; empty if the target itself ran."""
     compiled = run.results.get("compile")
     if compiled is None or compiled.status != "not run here":
         return ""
     by_hand = run.results["device_tool"].values if "device_tool" in run.results else {}
-    masks = f"{by_hand['tool']}'s answers" if by_hand.get("answered") else compiled.facts["goes on with"]
-    return f"not run here: {compiled.title}. The masks are of {masks}."
+    source = f"{by_hand['tool']}'s outputs" if by_hand.get("answered") else compiled.values["fallback"]
+    return f"not run here: {compiled.title}. The masks come from {source}."

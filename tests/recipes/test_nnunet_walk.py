@@ -49,10 +49,10 @@ def test_only_held_out_cases_count_and_the_others_stand_beside(tmp_path):
     metrics = json.loads(run.path("metrics.json").read_text(encoding="utf-8"))
     held_out = split_fold([f"case_{index}" for index in range(6)], 1)[1]
     assert metrics["held_out"] == held_out and len(metrics["cases"]) == 6
-    means = {part: [metrics["cases"][name]["atrium"] for name in names] for part, names in (
+    means = {part: [metrics["cases"][name]["liver"] for name in names] for part, names in (
         ("mean", held_out), ("trained_on", sorted(set(metrics["cases"]) - set(held_out))))}  # fmt: skip
     for part, values in means.items():
-        assert metrics[part]["atrium"] == pytest.approx(np.mean(values), abs=1e-6)
+        assert metrics[part]["liver"] == pytest.approx(np.mean(values), abs=1e-6)
     rows = json.loads(run.path("summary.json").read_text(encoding="utf-8"))["results"]["all"]
     assert [row["test"] for row in rows] == held_out
     recipe = recipes.load(model.recipe)
@@ -71,7 +71,7 @@ def test_a_data_set_s_name_is_found_below_nnunet_s_variables(tmp_path, monkeypat
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", checkpoint="Dataset003_Liver", data_root="3")
-    assert recipe.model.checkpoint_paths(params).parent.parent == folder
+    assert recipe.model.checkpoint_paths(params)[0].parent.parent == folder
     assert [case.id for case in recipe.cases.list_cases(recipe.cases.data_folder(params), params)] == ["case_0"]
 
 

@@ -116,8 +116,8 @@ def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe
 
     Args:
         bundle: with the outputs of its cases.
-        given: parameters that override the bundle's: `data_root`, `outputs`, `minimum_scores`, and, for a model folder
-            of nnU-Net, `checkpoint`, whose plan says how a mask is restored.
+        given: parameters that override the bundle's: `data_root`, `outputs`, `minimum_scores`, and, for a model
+            folder of nnU-Net, `checkpoint`, whose plan says how a mask is restored.
     """
     recipe = recipes.load(bundle.recipe)
     cases = [case.id for case in bundle.cases]

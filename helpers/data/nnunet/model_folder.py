@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers.data.nnunet.cases import numbered_folders
@@ -144,7 +144,15 @@ def _read_v1(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
     stage = arguments[_STAGE] if len(arguments) > _STAGE else None
     trainer = about.get("name") or root.name.split("__")[0]
     plan = plan_from_v1(read_plain_pickle(root / "plans.pkl"), stage)
+    if (root / "dataset.json").is_file():
+        plan = _name_classes(plan, _read_json(root / "dataset.json").get("labels", {}))
     return plan, str(trainer), tuple(range(len(plan.patch_size)))
+
+
+def _name_classes(plan: Plan, labels: Mapping[str, str]) -> Plan:
+    """A plan with the labels of a dataset.json of v1, such as {"0": "background", "1": "liver"}."""
+    names = [str(labels.get(str(index), name)) for index, name in enumerate(plan.class_names)]
+    return replace(plan, class_names=tuple(names))
 
 
 def _read_v2(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:

@@ -161,7 +161,7 @@ def read_mask_on_grid(path: Path, case: Case) -> np.ndarray:
     mask = read_volume(path)
     differences = mask.geometry.differences_from(case.require_geometry())
     if differences:
-        raise DataError(f"{path.name} is not on the grid of its case", received="; ".join(differences))
+        raise DataError(f"{path.name} is on another grid than its case", received="; ".join(differences))
     return mask.array[0]
 
 

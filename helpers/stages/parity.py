@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.case import CaseFiles
 from helpers.graph.read import load_graph, open_reference
 from helpers.graph.surgery import AxiswiseInstanceNorm, rewrite_graph
 from helpers.inference.scores import class_map_errors, lead_of_best, slab_to_labels
@@ -185,7 +186,7 @@ def _judge(row: Agreement, run: Run) -> list[Check]:
     ]
 
 
-def _inputs(recipe: Recipe, run: Run, cases) -> list[np.ndarray]:
+def _inputs(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[np.ndarray]:
     """A window of each of the first cases, and one of noise, as batches of the size that the graph takes.
 
     int8 is calibrated with images and cannot be expected to hold noise, so there it is left out.

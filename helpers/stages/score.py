@@ -1,4 +1,4 @@
-"""Scores masks against the truth, judges them where a gate is set, and writes `metrics.json`."""
+"""Scores masks against the truth, judges them if a minimum is set, and writes `metrics.json`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_
 from helpers.stages.infer import mask_name, open_predictor
 from helpers.stages.labels import run_score_names
 
-# Dice with a flip undone from which on the flip is an error and not a coincidence.
+# If undoing a flip gives at least this Dice, the flip is an error and not a coincidence.
 _SURE_DICE = 0.7
 
 
 def score_cases(recipe: Recipe, run: Run) -> StageResult:
-    """The recipe's scores of every case that has a truth, their means, and `metrics.json`.
+    """The scores of every case that has a truth, their means, and `metrics.json`.
 
-    Where a model's own training set is scored, the means are those of its held-out cases, and the means of the
-    others stand beside them under `trained_on`.
+    If a model's own training set is scored, the means are those of its held-out cases; the means of the others are
+    reported as `trained_on`.
 
     Raises:
-        GateError: a mean lies below `minimum_scores` (on demo data: below the recipe's own).
-        ParameterError: `minimum_scores` names a score that the recipe does not have.
+        GateError: a mean is below `minimum_scores` (on demo data: below the recipe's own).
+        ParameterError: `minimum_scores` names a score that the run does not have.
     """
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
     minimum = _minimum_scores(recipe, run)
@@ -45,15 +45,15 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         for name, content in recipe.scoring.reports(figures, run.params).items() if figures else ():
             write_json(folder / name, content)
         checks = [_judge(name, values["mean"][name], least, len(counted)) for name, least in minimum.items()]
-        # A score below its limit is told with every suspicion; a sure flip or order of axes fails by itself.
+        # A score below its limit is reported with every suspicion; a certain flip or axis order fails by itself.
         low = not all(check.passed for check in checks)
         suspects = {name: case for name, case in scored.items() if case.misplaced or (low and case.suspicion)}
         checks += [_judge_geometry(name, case.suspicion) for name, case in suspects.items()]
         facts = _facts_of(values, len(cases))
-        facts |= {f"look at {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion}
+        facts |= {f"check {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion}
         if cases and not minimum:
             facts["gate"] = "none: scores are reported, not judged (set minimum_scores to judge)"
-        return StageOutput(tuple(checks), facts, values, "Look at the masks.")
+        return StageOutput(tuple(checks), facts, values, "View the masks.")
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
@@ -69,7 +69,7 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
     minimum = run.params.scores_to_reach()
     known = run_score_names(recipe, run)
     if run.params.minimum_scores is None:
-        # The demo's own scores do not judge a model that names other labels.
+        # The minimum scores of the demo weights do not apply to a model with other labels.
         return {name: least for name, least in minimum.items() if name in known}
     for name in minimum:
         if name not in known:
@@ -78,7 +78,7 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
 
 
 def score_as_source(recipe: Recipe, run: Run) -> StageResult:
-    """The source's own score beside the right one, and what it is worth."""
+    """The source's own score next to the correct one, and why they differ."""
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
 
     def make(folder: Path) -> StageOutput:
@@ -119,19 +119,20 @@ class _ScoredCase:
 
     @property
     def misplaced(self) -> bool:
-        """Whether a flip or an order of axes explains a low score so well that the mask must be wrong."""
+        """Whether a flip or an axis order explains a low score so well that the mask must be misplaced."""
         found = self.suspicion
         return found is not None and found.axis_order is not None and found.dice_if_undone >= _SURE_DICE
 
 
 def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> _ScoredCase:
     case = recipe.cases.read_case(files, run.params)
+    truth = case.require_truth()
     prediction = recipe.cases.read_mask(run.path(mask_name(recipe, run, files.id)), case)
-    scores = recipe.scoring.score(prediction, case.truth, run.params)
+    scores = recipe.scoring.score(prediction, truth, run.params)
     scores = {name: _rounded(value) for name, value in scores.items()}
-    suspicion = suspect_geometry(prediction, case.truth) if case.geometry is not None else None
-    figures = recipe.scoring.describe_case(prediction, case.truth, run.params)
-    return _ScoredCase(scores, recipe.scoring.tally(prediction, case.truth, run.params), suspicion, figures)
+    suspicion = suspect_geometry(prediction, truth) if case.geometry is not None else None
+    figures = recipe.scoring.describe_case(prediction, truth, run.params)
+    return _ScoredCase(scores, recipe.scoring.tally(prediction, truth, run.params), suspicion, figures)
 
 
 def _sum_up(
@@ -163,7 +164,7 @@ def _means(recipe: Recipe, run: Run, scored: dict[str, _ScoredCase]) -> dict[str
 
 
 def _rounded(value: float | None) -> float | None:
-    # Six digits are more than any case can tell, and keep metrics.json the same on every machine.
+    # Six digits are more than any case supports, and keep metrics.json the same on every machine.
     return None if value is None else round(value, 6)
 
 

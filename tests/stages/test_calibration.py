@@ -15,7 +15,9 @@ SEEDS = {"calibration_seeds": [11, 12]}
 @pytest.fixture
 def start(tiny, tmp_path):
     def go(**given):
-        return stages.start_run("tiny", {"outputs": str(tmp_path), **SEEDS, **given})
+        recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path), **SEEDS, **given})
+        stages.prepare_data(recipe, run)
+        return recipe, run
 
     return go
 

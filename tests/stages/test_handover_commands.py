@@ -73,7 +73,7 @@ def test_by_hand_says_the_bytes_and_the_command_and_goes_on_when_answered(
         (("score", "nowhere"), 2, "no hand-over bundle in nowhere"),
         (("infer", "bundle", "--devices", "first"), 2, "all, or numbers such as 0,1"),
         (("infer", "bundle"), 1, "helpers compile"),
-        (("score", "bundle", "-p", "outputs", "o"), 1, "case_1 is not answered"),
+        (("score", "bundle", "-p", "outputs", "o"), 1, "the bundle has no output for case_1"),
         (("compile", "bundle", "-p", "target", "ascend310p"), 2, "ascend310p3"),
     ],
 )

@@ -17,7 +17,7 @@ def test_export_replaces_nothing_but_a_bundle(walk, tmp_path):
     mine = tmp_path / "project" / "cases" / "patient.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(DataError, match="is no bundle and holds what would be replaced"):
+    with pytest.raises(DataError, match="is not a bundle, and its files would be replaced"):
         pack_bundle(done.recipe, done.run, tmp_path / "project")
     assert mine.read_text() == "mine"
     for _ in range(2):  # a bundle may be replaced, also one that was not finished
@@ -32,6 +32,7 @@ def test_answers_are_not_brought_back_by_another_plan(walk, tmp_path, monkeypatc
     bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "out")})
     bundle = infer_bundle(bundle)
     recipe, run = open_bundle_run(bundle, {"outputs": str(tmp_path / "score")})
+    stages.prepare_data(recipe, run)
     stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
     monkeypatch.setattr(type(recipe.model), "cache_key_extras", lambda self, params: {"plan": "another"})
     with pytest.raises(DataError, match="another plan"):

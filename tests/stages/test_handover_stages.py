@@ -158,12 +158,13 @@ class TestRefused:
                 (other / f"case_{seed}_{role}.nii.gz").rename(other / f"case_{name}_{role}.nii.gz")
         given = {"outputs": str(tmp_path / "o4"), "data_root": str(other)}
         recipe, run = open_bundle_run(bundle, given)
-        with pytest.raises(DataError, match="case_1 has other files here"):
+        with pytest.raises(DataError, match="the files of case_1, or the plan, differ"):
             stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
 
     def test_a_case_without_an_answer(self, packed, outputs, tmp_path):
         recipe, run = open_bundle_run(packed[0], {"outputs": str(tmp_path / "o4")})
-        with pytest.raises(DataError, match="case_1 is not answered"):
+        stages.prepare_data(recipe, run)
+        with pytest.raises(DataError, match="the bundle has no output for case_1"):
             stages.infer_cases(recipe, run, BundleAnswers(packed[0], recipe, run))
 
 

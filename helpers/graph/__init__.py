@@ -1,1 +1,1 @@
-"""The ONNX graph between a checkpoint and a compiler: export, simplify, rewrite, lint, inspect."""
+"""The ONNX graph between a checkpoint and a compiler: export, simplify, rewrite, inspect, lint."""

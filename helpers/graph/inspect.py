@@ -1,8 +1,9 @@
-"""Counts what is in a graph: ops, multiply-accumulates, parameter bytes."""
+"""Counts the ops, multiply-accumulates and parameters of a graph."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -15,8 +16,12 @@ from helpers.graph.read import opset_of, tensor_shapes
 class GraphSummary:
     """Totals of a graph for a batch of one.
 
-    `macs` counts one multiplication and addition of a convolution or matrix product; nodes whose shapes are
-    unknown are named in `uncounted`.
+    Attributes:
+        opset: of the default operator set.
+        ops: number of nodes by op, the most frequent first; Constant nodes are not counted.
+        macs, macs_by_op: multiply-accumulates of convolutions and matrix products.
+        parameters, parameter_bytes: of the weights.
+        uncounted: convolutions and matrix products whose shapes are unknown.
     """
 
     opset: int
@@ -29,7 +34,17 @@ class GraphSummary:
 
 
 def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
-    """The summary of a graph."""
+    """Counts what is in a graph.
+
+    >>> from onnx import TensorProto, helper
+    >>> tensor = helper.make_tensor_value_info
+    >>> x, y = tensor("x", TensorProto.FLOAT, [1, 3, 8, 8]), tensor("y", TensorProto.FLOAT, [1, 4, 8, 8])
+    >>> weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 3, 1, 1], [0.0] * 12)
+    >>> conv = helper.make_node("Conv", ["x", "w"], ["y"], "conv")
+    >>> summary = summarize_graph(helper.make_model(helper.make_graph([conv], "graph", [x], [y], [weight])))
+    >>> summary.ops, summary.macs, summary.parameters  # 4 x 8 x 8 outputs, 3 products each
+    ({'Conv': 1}, 768, 12)
+    """
     shapes = tensor_shapes(model)
     macs_by_op: dict[str, int] = {}
     ops: dict[str, int] = {}
@@ -44,7 +59,7 @@ def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
                 uncounted.append(node.name or node.output[0])
             else:
                 macs_by_op[node.op_type] = macs_by_op.get(node.op_type, 0) + macs
-    # Scales and regions of a Resize are floats too, but no weights.
+    # Scales and regions of a Resize are floats, too, but not weights.
     control = {name for node in model.graph.node if node.op_type == "Resize" for name in node.input[1:]}
     control |= {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT64}
     floats = [tensor for tensor in model.graph.initializer if tensor.name not in control]
@@ -59,34 +74,42 @@ def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
     )
 
 
-def _one_sample(shape: tuple[int | None, ...] | None) -> list[int] | None:
-    if shape is None or None in shape[1:]:
-        return None
-    return [1, *shape[1:]]
+Shapes = Mapping[str, tuple[int | None, ...]]
 
 
-def _conv_macs(node: onnx.NodeProto, shapes: dict) -> int | None:
-    output, weight = _one_sample(shapes.get(node.output[0])), shapes.get(node.input[1])
+def _sizes(shape: tuple[int | None, ...] | None) -> list[int] | None:
+    """The axes of a known shape; None if one is dynamic."""
+    sizes = [axis for axis in shape or () if axis is not None]
+    return sizes if shape is not None and len(sizes) == len(shape) else None
+
+
+def _sample_sizes(shape: tuple[int | None, ...] | None) -> list[int] | None:
+    """The axes of one sample of a batch, without the batch axis."""
+    return None if shape is None else _sizes(shape[1:])
+
+
+def _conv_macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    output, weight = _sample_sizes(shapes.get(node.output[0])), _sizes(shapes.get(node.input[1]))
     if output is None or weight is None:
         return None
-    return math.prod(output) * math.prod(weight[1:])  # the weight is (out, in / groups, kernel...)
+    return math.prod(output) * math.prod(weight[1:])  # the weight is (out, in / groups, *kernel)
 
 
-def _transposed_macs(node: onnx.NodeProto, shapes: dict) -> int | None:
-    source, weight = _one_sample(shapes.get(node.input[0])), shapes.get(node.input[1])
+def _transposed_macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    source, weight = _sample_sizes(shapes.get(node.input[0])), _sizes(shapes.get(node.input[1]))
     if source is None or weight is None:
         return None
-    return math.prod(source) * math.prod(weight[1:])  # the weight is (in, out / groups, kernel...)
+    return math.prod(source) * math.prod(weight[1:])  # the weight is (in, out / groups, *kernel)
 
 
-def _product_macs(node: onnx.NodeProto, shapes: dict) -> int | None:
-    output, left = _one_sample(shapes.get(node.output[0])), shapes.get(node.input[0])
+def _product_macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    output, left = _sample_sizes(shapes.get(node.output[0])), shapes.get(node.input[0])
     if output is None or left is None or left[-1] is None:
         return None
     return math.prod(output) * left[-1]
 
 
-_MACS = {
+_MACS: dict[str, Callable[[onnx.NodeProto, Shapes], int | None]] = {
     "Conv": _conv_macs,
     "ConvTranspose": _transposed_macs,
     "Gemm": _product_macs,

@@ -1,4 +1,4 @@
-"""Says which nodes a target's compiler will refuse, before it is called."""
+"""Finds the nodes that a target's compiler will reject, before it is called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.params.targets import RefusedOp, Target
 
 @dataclass(frozen=True)
 class Objection:
-    """One node that a target refuses: why, and the rewrite that mends it, if there is one."""
+    """One node that a target rejects, why, and the rewrite that fixes it, if there is one."""
 
     node: str
     op: str
@@ -22,10 +22,10 @@ class Objection:
 
 
 def lint(model: onnx.ModelProto, target: Target) -> list[Objection]:
-    """Every objection of a target to a graph, in graph order; empty when it should compile.
+    """Every objection of a target to a graph, in the graph's order.
 
-    The rules are data in `params/targets/<name>.yaml`; they cover what is documented or was met, so an empty
-    list is necessary for a compiler to accept the graph, not sufficient.
+    The rules are in `params/targets/<name>.yaml`. They cover documented and observed limits, so an empty list is
+    necessary for a compiler to accept the graph, not sufficient.
     """
     objections = []
     opset = opset_of(model)
@@ -49,5 +49,5 @@ def _applies(rule: RefusedOp, node: onnx.NodeProto, shape: tuple[int | None, ...
     if rule.rank is not None and (shape is None or len(shape) != rule.rank):
         return False
     attributes = {a.name: a.s.decode() for a in node.attribute if a.type == onnx.AttributeProto.STRING}
-    excused = rule.unless and all(attributes.get(name) in values for name, values in rule.unless.items())
-    return not excused
+    is_excepted = rule.unless and all(attributes.get(name) in values for name, values in rule.unless.items())
+    return not is_excepted

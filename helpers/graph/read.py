@@ -1,9 +1,10 @@
-"""Facts read back from an ONNX file or model: opset, shapes, producers, inferred types."""
+"""Reads ONNX models: opset, shapes, constants, and outputs by ONNX Runtime as the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -11,21 +12,24 @@ from onnx import numpy_helper
 
 from helpers.errors import GraphError
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """An ONNX model with its weights.
+    """Reads an ONNX model with its weights.
 
     Raises:
-        GraphError: the file is no ONNX model.
+        GraphError: the file is not an ONNX model.
     """
     try:
         return onnx.load(str(path))
     except Exception as error:
-        raise GraphError(f"{path} is no ONNX model", received=type(error).__name__) from None
+        raise GraphError(f"{path} is not an ONNX model", received=type(error).__name__) from None
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the default operator set that the file really declares."""
+    """The version of the default operator set that a model declares."""
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx"):
             return entry.version
@@ -33,7 +37,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """Shape of every tensor that shape inference knows; an open axis is None."""
+    """Shape of every tensor that shape inference can determine; a dynamic axis is None."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
     shapes: dict[str, tuple[int | None, ...]] = {}
     graph = inferred.graph
@@ -47,7 +51,7 @@ def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Every constant by its tensor's name: initializers and Constant nodes."""
+    """Every constant by name, from initializers and Constant nodes."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
@@ -58,14 +62,14 @@ def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def input_shape_of(model: onnx.ModelProto) -> tuple[int | None, ...]:
-    """Shape of the first real input; an open axis is None."""
+    """Shape of the first input that is not an initializer; a dynamic axis is None."""
     initializers = {tensor.name for tensor in model.graph.initializer}
     first = next(value for value in model.graph.input if value.name not in initializers)
     return tensor_shapes(model)[first.name]
 
 
-def open_reference(graph: onnx.ModelProto | Path, *, optimise: bool = False):
-    """An ONNX Runtime session on the CPU.
+def open_reference(graph: onnx.ModelProto | Path, *, optimise: bool = False) -> InferenceSession:
+    """Opens an ONNX Runtime session on the CPU.
 
     Without optimisation the nodes run as written, so that two graphs differ only by their own arithmetic.
     """
@@ -80,7 +84,7 @@ def open_reference(graph: onnx.ModelProto | Path, *, optimise: bool = False):
 
 
 def run_reference(graph: onnx.ModelProto | Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs by name for one set of feeds."""
+    """Runs a graph once and returns its outputs by name."""
     session = open_reference(graph)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -1,4 +1,4 @@
-"""Simplifies a graph with onnxsim in a guarded child process, and keeps the original when that fails."""
+"""Simplifies a graph with onnxsim in a child process, and keeps the original if that fails."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 from helpers.graph.read import load_graph
 
-# onnxsim can crash the interpreter on some graphs; a child's crash is only a fallback here.
+# onnxsim can crash the interpreter on some graphs; in a child process a crash only means that the original is kept.
 _CHILD = """
 import json, sys
 import onnx, onnxsim
 source, target, check_n, shapes = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 model, ok = onnxsim.simplify(source, check_n=check_n, test_input_shapes=shapes)
 if not ok:
-    sys.exit("the simplified graph computes something else than the original")
+    sys.exit("the simplified graph does not compute the same outputs")
 onnx.save(model, target)
 """
 
 
 @dataclass(frozen=True)
 class Simplified:
-    """Whether simplifying worked, the reason when it did not, and the node counts before and after."""
+    """Whether onnxsim succeeded, the reason if it did not, and the node counts before and after."""
 
     simplified: bool
     reason: str
@@ -41,22 +41,19 @@ def run_onnxsim(
     timeout_s: float,
     check_n: int = 1,
 ) -> Simplified:
-    """Writes the simplified graph to `target`, or the unchanged one when onnxsim fails.
+    """Writes the simplified graph to `target`, or the unchanged one if onnxsim fails.
 
     Args:
         source: the exported graph.
         target: the file to write.
-        input_shapes: shapes to compare both graphs at (onnxsim cannot draw inputs for an open batch).
-        timeout_s: after this many seconds the child is ended and the unchanged graph kept.
+        input_shapes: shapes at which both graphs are compared; onnxsim cannot generate inputs for a dynamic batch.
+        timeout_s: the child is ended after this time, and the unchanged graph kept.
         check_n: comparisons with random inputs; at least 1, because onnxsim's own default of 0 compares nothing.
-
-    Returns:
-        What happened; `simplified` is False when the unchanged graph was kept.
     """
     shapes = json.dumps({name: list(shape) for name, shape in input_shapes.items()})
     command = [sys.executable, "-c", _CHILD, str(source), str(target), str(max(1, check_n)), shapes]
     before = len(load_graph(source).graph.node)
-    target.unlink(missing_ok=True)  # an earlier attempt's file must not pass for this one's
+    target.unlink(missing_ok=True)  # a file from an earlier attempt must not be mistaken for the result
     reason = _run_child(command, timeout_s)
     if not reason and not target.is_file():
         reason = "onnxsim wrote no file"

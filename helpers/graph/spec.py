@@ -1,4 +1,4 @@
-"""What a recipe's graph has to look like: names, shapes, opset, batch."""
+"""The specification of a recipe's graph: names, shapes, opset, batch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from helpers.params.model import RunParams
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """The contract of an exported graph.
+    """What an exported graph must look like.
 
-    Args:
-        input_name: name of the one input.
-        output_name: name of the one output; further outputs of the network are cut at export.
+    Attributes:
+        input_name: name of the only input.
+        output_name: name of the only output; further outputs of the network are dropped at export.
         input_shape: shape of one sample, (C, Z, Y, X) or (C, H, W).
-        opset: ONNX operator set, read back from the file after export.
-        dynamic_batch: whether the batch axis stays open.
+        opset: ONNX operator set.
+        dynamic_batch: whether the batch axis is dynamic.
         batch_size: samples of a static graph.
-        output_batch_axis: axis of the output that counts samples (mmsegmentation's class maps have it on 1).
+        output_batch_axis: batch axis of the output; 1 in mmsegmentation's class maps.
     """
 
     input_name: str
@@ -40,7 +40,7 @@ class GraphSpec:
         input_shape: tuple[int, ...],
         output_batch_axis: int = 0,
     ) -> GraphSpec:
-        """The spec with a run's opset and batch."""
+        """The spec with the opset and batch of a run."""
         batch = (params.dynamic_batch, params.batch_size)
         return cls(input_name, output_name, input_shape, params.opset, *batch, output_batch_axis)
 
@@ -51,7 +51,11 @@ class GraphSpec:
 
     @property
     def input_format(self) -> str:
-        """The layout's name as compilers call it."""
+        """The layout's name in compilers' options.
+
+        >>> GraphSpec("image", "scores", (1, 64, 64, 64)).input_format
+        'NCDHW'
+        """
         return {3: "NCHW", 4: "NCDHW"}.get(len(self.input_shape), "ND")
 
     def batch_shape(self, batch_size: int) -> tuple[int, ...]:
@@ -59,5 +63,5 @@ class GraphSpec:
         return (batch_size, *self.input_shape)
 
     def batches_to_prove(self) -> tuple[int, ...]:
-        """Batch sizes that an export is compared with the network at."""
+        """Batch sizes at which the graph is compared with the network."""
         return (1, 3) if self.dynamic_batch else (self.batch_size,)

@@ -58,7 +58,7 @@ class AtcOptions(BaseModel):
     f16_input: bool = False
     dims_gears: list[list[int]] = Field(default_factory=list)
     log: Literal["debug", "info", "warning", "error", "null"] = "error"
-    timeout_s: float = Field(7200.0, gt=0)
+    timeout_s: float = Field(default=7200.0, gt=0)
     extra: list[str] = Field(default_factory=list)
 
     @field_validator("soc_version")

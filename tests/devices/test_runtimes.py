@@ -144,7 +144,7 @@ def test_torch_without_cuda_says_so_and_names_what_to_install(compiled):
 
 
 def test_a_runtime_without_a_device_is_refused(compiled):
-    target = Target(name="made", title="StageOutput", runtime="magicmind")
+    target = Target(name="made", title="Test target", runtime="magicmind")
     with pytest.raises(DeviceError, match="magicmind"):
         open_device(compiled["onnxruntime"], target)
 

@@ -1,4 +1,4 @@
-"""An exported file has the opset, names and shapes that were asked for, and computes what the network does."""
+"""An exported file has the opset, names and shapes of its spec, and computes the same outputs as the network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPEC = GraphSpec("image", "scores", (2, 6, 8), opset=11)
 
 
 class Net(torch.nn.Module):
-    """Dropout and batch norm tell eval from training; a second output has to be cut."""
+    """Dropout and batch norm reveal the training mode; a second output has to be dropped."""
 
     def __init__(self, outputs: int = 1):
         super().__init__()
@@ -51,7 +51,7 @@ def relu_model(opset: int, shape=("batch", 2, 6, 8), input_name: str = "image") 
 
 
 @pytest.mark.parametrize("opset", [11, 13, 17])
-def test_the_file_declares_the_opset_that_was_asked_for(network, tmp_path, opset):
+def test_the_file_declares_the_requested_opset(network, tmp_path, opset):
     spec = dataclasses.replace(SPEC, opset=opset)
     export_network(network, spec, tmp_path / "net.onnx")
     declared = {entry.domain: entry.version for entry in onnx.load(tmp_path / "net.onnx").opset_import}
@@ -59,7 +59,7 @@ def test_the_file_declares_the_opset_that_was_asked_for(network, tmp_path, opset
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_dynamic_batch_computes_what_the_network_does_at_one_and_three(network, tmp_path, batch):
+def test_a_dynamic_batch_computes_the_same_outputs_as_the_network(network, tmp_path, batch):
     export_network(network.train(), SPEC, tmp_path / "net.onnx")
     sample = np.random.default_rng(batch).standard_normal((batch, 2, 6, 8), dtype=np.float32)
     with torch.inference_mode():
@@ -69,14 +69,14 @@ def test_dynamic_batch_computes_what_the_network_does_at_one_and_three(network, 
     np.testing.assert_allclose(actual["scores"], expected, atol=1e-5)
 
 
-def test_static_batch_is_written_into_the_file(network, tmp_path):
+def test_a_static_batch_is_fixed_in_the_file(network, tmp_path):
     spec = dataclasses.replace(SPEC, dynamic_batch=False, batch_size=2)
     model = export_network(network, spec, tmp_path / "net.onnx")
     assert input_shape_of(model) == (2, 2, 6, 8)
     assert tensor_shapes(model)["scores"] == (2, 3, 6, 8)
 
 
-def test_outputs_after_the_first_are_cut(tmp_path):
+def test_outputs_after_the_first_are_dropped(tmp_path):
     torch.manual_seed(3)
     network = Net(outputs=2)
     model = export_network(network, SPEC, tmp_path / "net.onnx")
@@ -87,27 +87,27 @@ def test_outputs_after_the_first_are_cut(tmp_path):
     np.testing.assert_allclose(run_reference(model, {"image": sample})["scores"], first, atol=1e-5)
 
 
-def test_a_graph_as_asked_for_is_accepted():
+def test_a_graph_that_matches_its_spec_is_accepted():
     check_contract(relu_model(11), SPEC)
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (relu_model(18), "received 18, expected 11"),
         (relu_model(11, input_name="x"), "received ['x'], expected ['image']"),
-        (relu_model(11, shape=(1, 2, 6, 8)), "another shape"),
-        (relu_model(11, shape=("batch", 2, 8, 6)), "another shape"),
+        (relu_model(11, shape=(1, 2, 6, 8)), "unexpected shape"),
+        (relu_model(11, shape=("batch", 2, 8, 6)), "unexpected shape"),
     ],
-    ids=["opset", "name", "batch baked in", "size"],
+    ids=["opset", "name", "fixed batch", "size"],
 )
-def test_a_graph_that_departs_from_its_spec_is_refused(model, said):
+def test_a_graph_that_does_not_match_its_spec_is_rejected(model, message):
     with pytest.raises(GraphError) as refusal:
         check_contract(model, SPEC)
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
 
 
-def test_a_graph_with_a_second_output_is_refused():
+def test_a_graph_with_a_second_output_is_rejected():
     model = relu_model(11)
     model.graph.node.append(helper.make_node("Neg", ["image"], ["more"]))
     model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, ("batch", 2, 6, 8)))
@@ -115,20 +115,20 @@ def test_a_graph_with_a_second_output_is_refused():
         check_contract(model, SPEC)
 
 
-def test_a_graph_that_the_checker_refuses_is_refused():
+def test_a_graph_that_fails_the_checker_is_rejected():
     model = relu_model(11)
     model.graph.node[0].input[0] = "nowhere"
     with pytest.raises(GraphError, match="checker"):
         check_contract(model, SPEC)
 
 
-def test_the_opset_is_the_default_domains_one():
+def test_the_opset_is_that_of_the_default_domain():
     model = relu_model(13)
     model.opset_import.insert(0, helper.make_opsetid("com.microsoft", 1))
     assert opset_of(model) == 13
 
 
-def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path):
+def test_a_file_that_is_not_a_model_is_rejected_in_one_line(tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"\xff" * 64)
-    with pytest.raises(GraphError, match=r"junk\.onnx is no ONNX model"):
+    with pytest.raises(GraphError, match=r"junk\.onnx is not an ONNX model"):
         load_graph(tmp_path / "junk.onnx")

@@ -1,4 +1,4 @@
-"""Counts of a graph agree with counts by hand."""
+"""The counts of a graph equal counts by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def node_model(op, weight, source, target, **attributes) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("model", "macs"),
     [
-        # Every output voxel of a group sees in/groups channels under the kernel.
+        # Every output voxel of a group reads in/groups channels under the kernel.
         (node_model("Conv", (6, 4, 3, 3), ("n", 4, 8, 10), ("n", 6, 6, 8)), 6 * 6 * 8 * 4 * 9),
         (node_model("Conv", (6, 2, 3, 3), ("n", 4, 8, 10), ("n", 6, 6, 8), group=2), 6 * 6 * 8 * 2 * 9),
         (node_model("Conv", (4, 1, 5), ("n", 4, 9), ("n", 4, 5), group=4), 4 * 5 * 5),
@@ -57,7 +57,7 @@ def test_macs_equal_a_count_by_hand(model, macs):
     assert summary.parameter_bytes == 4 * summary.parameters
 
 
-def test_a_node_of_unknown_size_is_named_and_not_counted():
+def test_a_node_of_unknown_size_is_listed_and_not_counted():
     model = node_model("Conv", (6, 4, 3, 3), ("n", 4, "h", "w"), ("n", 6, "h2", "w2"))
     summary = summarize_graph(model)
     assert (summary.macs, summary.uncounted) == (0, ("y",))
@@ -76,7 +76,7 @@ def test_the_official_3d_unet_has_its_published_size(tmp_path):
     assert summary.uncounted == ()
 
 
-def test_batch_does_not_multiply_the_count(tmp_path):
+def test_the_count_is_for_a_batch_of_one(tmp_path):
     spec = GraphSpec("x", "y", (2, 8, 8), dynamic_batch=False, batch_size=4)
     model = export_network(torch.nn.Conv2d(2, 3, 3, bias=False), spec, tmp_path / "net.onnx")
     assert summarize_graph(model).macs == 3 * 6 * 6 * 2 * 9

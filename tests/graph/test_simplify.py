@@ -1,4 +1,4 @@
-"""Simplifying keeps the numbers or keeps the graph, and says which."""
+"""Simplifying preserves the outputs, or keeps the original graph and reports why."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def source(tmp_path):
     return path
 
 
-def test_constants_fold_and_the_numbers_stay(source, tmp_path):
+def test_constants_are_folded_and_the_outputs_stay_the_same(source, tmp_path):
     done = run_onnxsim(source, tmp_path / "out.onnx", SHAPES, timeout_s=120)
     assert (done.simplified, done.reason, done.nodes_before, done.nodes_after) == (True, "", 3, 1)
-    x = np.random.default_rng(0).standard_normal((3, 4), dtype=np.float32)  # the batch stays open
+    x = np.random.default_rng(0).standard_normal((3, 4), dtype=np.float32)  # the batch stays dynamic
     assert np.array_equal(run_reference(tmp_path / "out.onnx", {"x": x})["y"], x + 3)
 
 
@@ -54,7 +54,7 @@ def test_a_child_that_takes_too_long_is_ended_and_the_graph_kept(source, tmp_pat
     assert time.monotonic() - started < 20
 
 
-def test_a_child_that_crashes_after_half_a_file_leaves_the_whole_original(source, tmp_path, monkeypatch):
+def test_a_child_that_crashes_while_writing_leaves_the_complete_original(source, tmp_path, monkeypatch):
     crash = "import os, sys; open(sys.argv[2], 'wb').write(b'half'); os.kill(os.getpid(), 11)"
     monkeypatch.setattr(simplify, "_CHILD", crash)
     assert "crashed with signal 11" in kept(source, tmp_path / "out.onnx")
@@ -65,24 +65,24 @@ def test_a_child_that_raises_is_quoted(source, tmp_path, monkeypatch):
     assert "ValueError: no such pass" in kept(source, tmp_path / "out.onnx")
 
 
-def test_a_child_that_writes_nothing_is_no_success(source, tmp_path, monkeypatch):
+def test_a_child_that_writes_nothing_has_failed(source, tmp_path, monkeypatch):
     monkeypatch.setattr(simplify, "_CHILD", "pass")
     assert "wrote no file" in kept(source, tmp_path / "out.onnx")
 
 
-def test_a_file_of_an_earlier_attempt_is_no_success(source, tmp_path, monkeypatch):
+def test_a_file_from_an_earlier_attempt_is_not_taken_for_the_result(source, tmp_path, monkeypatch):
     monkeypatch.setattr(simplify, "_CHILD", "pass")
     (tmp_path / "out.onnx").write_bytes(b"an earlier attempt")
     assert "wrote no file" in kept(source, tmp_path / "out.onnx")
 
 
-def test_a_graph_that_computes_something_else_is_not_taken(source, tmp_path, monkeypatch):
+def test_a_graph_with_different_outputs_is_not_used(source, tmp_path, monkeypatch):
     fake = "import sys, types\nfake = types.ModuleType('onnxsim')\nfake.simplify = lambda *a, **k: (None, False)\n"
     monkeypatch.setattr(simplify, "_CHILD", fake + "sys.modules['onnxsim'] = fake\n" + simplify._CHILD)
-    assert "something else than the original" in kept(source, tmp_path / "out.onnx")
+    assert "does not compute the same outputs" in kept(source, tmp_path / "out.onnx")
 
 
-@pytest.mark.parametrize(("asked", "done"), [(0, "1"), (-2, "1"), (4, "4")])
-def test_at_least_one_comparison_is_made(source, tmp_path, monkeypatch, asked, done):
+@pytest.mark.parametrize(("requested", "done"), [(0, "1"), (-2, "1"), (4, "4")])
+def test_at_least_one_comparison_is_made(source, tmp_path, monkeypatch, requested, done):
     monkeypatch.setattr(simplify, "_CHILD", "import sys; sys.exit('check_n ' + sys.argv[3])")
-    assert kept(source, tmp_path / "out.onnx", check_n=asked).endswith(f"check_n {done}")
+    assert kept(source, tmp_path / "out.onnx", check_n=requested).endswith(f"check_n {done}")

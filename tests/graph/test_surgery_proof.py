@@ -1,4 +1,4 @@
-"""A rewrite that computes other numbers is refused by the proof, and an unknown one names the nearest."""
+"""The proof rejects a rewrite that changes the outputs; the error for an unknown rewrite suggests the nearest one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_nan(x: str, y: str) -> Replacement:
 
 
 def register_for_relu(known_as: str, reason: str, substitute: Callable[[str, str], Replacement]) -> None:
-    """A rewrite that puts in place of every Relu what `substitute(input, output)` gives."""
+    """Registers a rewrite that replaces every Relu with the result of `substitute(input, output)`."""
 
     class InPlaceOfRelu(Rewrite):
         name = known_as
@@ -47,9 +47,9 @@ def register_for_relu(known_as: str, reason: str, substitute: Callable[[str, str
 
 @pytest.fixture
 def bad_rewrites():
-    """Rewrites that are wrong on purpose, known by name while a test runs."""
+    """Registers deliberately incorrect rewrites for one test."""
     known = dict(base._REGISTRY)
-    register_for_relu("test_adds_a_little", "wrong by one in a million", add_a_little)
+    register_for_relu("test_adds_a_little", "off by one in a million", add_a_little)
     register_for_relu("test_transposes", "wrong shape", transpose)
     register_for_relu("test_fails", "does not run", fail_to_run)
     register_for_relu("test_makes_nan", "NaN equals nothing", make_nan)
@@ -69,20 +69,20 @@ def relu_model(output_shape) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("name", ["test_adds_a_little", "test_transposes", "test_fails", "test_makes_nan"])
-def test_a_wrong_rewrite_is_refused_by_the_proof(bad_rewrites, name):
-    model = relu_model(["batch", "a", "b"])  # open axes, so that shape inference alone does not find it
+def test_an_incorrect_rewrite_is_rejected(bad_rewrites, name):
+    model = relu_model(["batch", "a", "b"])  # dynamic axes, so that shape inference alone does not find the error
     with pytest.raises(GraphError):
         rewrite_and_prove(model, [rewrite_named(name)], GraphSpec("x", "y", (4, 5)))
 
 
-def test_a_wrong_rewrite_is_named_by_its_difference(bad_rewrites):
-    with pytest.raises(GraphError, match=r"computes other numbers: received a change of [\d.]+e-0[67]"):
+def test_the_error_states_the_change(bad_rewrites):
+    with pytest.raises(GraphError, match=r"computes different outputs: received a change of [\d.]+e-0[67]"):
         rewrite_and_prove(
             relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little")], GraphSpec("x", "y", (4, 5))
         )
 
 
-def test_an_inexact_rewrite_that_matches_nothing_excuses_no_exact_one(bad_rewrites):
+def test_the_tolerance_of_a_rewrite_that_matches_nothing_does_not_count(bad_rewrites):
     class Lenient(Rewrite):
         name = "test_lenient"
         why = "allows a lot, and matches nothing here"
@@ -91,13 +91,13 @@ def test_an_inexact_rewrite_that_matches_nothing_excuses_no_exact_one(bad_rewrit
         def replace(self, node, view):
             return None
 
-    with pytest.raises(GraphError, match="computes other numbers"):
+    with pytest.raises(GraphError, match="computes different outputs"):
         rewrite_and_prove(
             relu_model(["batch", 4, 5]), [rewrite_named("test_adds_a_little"), Lenient()], GraphSpec("x", "y", (4, 5))
         )
 
 
-def test_an_unknown_rewrite_names_the_nearest():
+def test_the_error_for_an_unknown_rewrite_suggests_the_nearest():
     assert "resize_5d_to_4d" in rewrite_names()
     with pytest.raises(ParameterError, match="resize_5d_to_4d"):
         rewrite_named("resize_5d_to_4")

@@ -1,4 +1,4 @@
-"""A rewritten 5-D nearest Resize picks exactly the same voxels; what does not match is left alone."""
+"""A rewritten 5-D nearest Resize picks exactly the same voxels; other nodes are left alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resize_model(
     constant: bool = True,
     **attributes: str,
 ) -> onnx.ModelProto:
-    """x -> Relu -> Resize -> y for x of (batch, *shape); `scales` has an entry for each axis of `shape`."""
+    """x -> Relu -> Resize -> y for x of (batch, *shape); `scales` has one entry per axis of `shape`."""
     target = [int(side * scale) for side, scale in zip(shape, scales, strict=True)]
     tensors = [numpy_helper.from_array(np.zeros(0, np.float32), "roi")]
     if by_sizes:
@@ -75,7 +75,7 @@ factors = st.sampled_from([1, 2, 3, 4])
 )
 def test_rewritten_resize_is_exactly_equal(shape, scales, batch, by_sizes, as_nodes, opset, nearest, coordinates):
     if by_sizes and batch is None:
-        batch = 1  # sizes name the batch too, so such a graph has a static one
+        batch = 1  # sizes include the batch, so such a graph has a static one
     model = resize_model(
         shape,
         (1, *scales),
@@ -104,13 +104,13 @@ def test_rewritten_resize_is_exactly_equal(shape, scales, batch, by_sizes, as_no
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
-def test_an_open_batch_stays_open(batch):
+def test_a_dynamic_batch_stays_dynamic(batch):
     model, _ = rewrite_and_prove(resize_model((2, 3, 4, 5), (1, 2, 2, 2)), [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
     x = np.ones((batch, 2, 3, 4, 5), np.float32)
     assert run_reference(model, {"x": x})["y"].shape == (batch, 2, 6, 8, 10)
 
 
-def test_the_report_says_what_changed():
+def test_the_report_lists_the_changes():
     _, report = rewrite_and_prove(resize_model((2, 3, 4, 5), (1, 2, 3, 1)), [Resize5DTo4D()], spec_of((2, 3, 4, 5)))
     assert report.rows == (("resize_5d_to_4d", "grow", "(2, 3, 4, 5) × (2, 3, 1)"),)
     assert report.op_changes() == [("Reshape", 0, 3), ("Resize", 1, 2)]
@@ -130,7 +130,7 @@ def test_the_report_says_what_changed():
     ],
     ids=["linear", "fraction", "shrink", "channels", "fraction by sizes", "4-D", "3-D"],
 )
-def test_what_does_not_match_is_left_alone(model):
+def test_other_nodes_are_left_alone(model):
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
     spec = spec_of(shape[1:], shape[0] or None)
     result, report = rewrite_and_prove(model, [Resize5DTo4D()], spec)
@@ -138,12 +138,12 @@ def test_what_does_not_match_is_left_alone(model):
     assert list(result.graph.node) == list(model.graph.node)
 
 
-def test_scales_that_are_fed_at_run_time_are_left_alone():
+def test_a_resize_with_scales_fed_at_run_time_is_left_alone():
     model = resize_model((2, 4, 4, 4), (1, 2, 2, 2), constant=False)
     assert rewrite_and_prove(model, [Resize5DTo4D()], spec_of((2, 4, 4, 4)))[1].rows == ()
 
 
-def test_an_open_side_is_left_alone():
+def test_a_resize_with_a_dynamic_side_is_left_alone():
     model = resize_model((2, 4, 4, 4), (1, 2, 2, 2))
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[3].dim_param = "height"
@@ -161,7 +161,7 @@ def test_two_resizes_in_a_row_are_both_rewritten():
     assert np.array_equal(run_reference(result, {"x": x})["z"], run_reference(model, {"x": x})["z"])
 
 
-def test_surgery_does_not_touch_the_model_it_is_given_nor_its_parameters():
+def test_surgery_does_not_modify_its_input():
     model = resize_model((2, 3, 4, 5), (1, 2, 2, 2))
     before = model.SerializeToString()
     result, _ = rewrite_and_prove(model, [Resize5DTo4D()], spec_of((2, 3, 4, 5)))

@@ -106,7 +106,7 @@ def calibration_data(mm, windows, dimensions):
     if list(windows.shape[1:]) != list(dimensions[1:]) or not len(windows):
         raise Refusal(f"calibration windows {list(windows.shape)} do not fit the input {dimensions}")
 
-    class Batches(mm.CalibDataInterface):
+    class Batches(mm.CalibDataInterface):  # type: ignore[name-defined]  # a module passed as an argument
         def __init__(self):
             super().__init__()
             self.start = -size

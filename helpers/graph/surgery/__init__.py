@@ -1,4 +1,4 @@
-"""Graph rewrites: one class each, with a match, an exact numeric proof and a table of what changed."""
+"""Graph rewrites, one class each, proven numerically and reported node by node."""
 
 from helpers.graph.surgery.base import (
     Rewrite,

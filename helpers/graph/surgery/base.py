@@ -1,4 +1,4 @@
-"""The base of every rewrite: find the nodes by pattern, replace each by an equal piece of graph."""
+"""Rewrites of a graph: how one is written, how it is applied, and how it is proven to keep the numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REGISTRY: dict[str, type[Rewrite]] = {}
 
 @dataclass(frozen=True)
 class GraphView:
-    """A model with the facts that a match needs; made once per pass."""
+    """A model with the shapes and constants that a match needs; computed once per rewrite."""
 
     model: onnx.ModelProto
     shapes: dict[str, tuple[int | None, ...]]
@@ -30,7 +30,7 @@ class GraphView:
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> GraphView:
-        """The view of a model as it stands."""
+        """The view of a model in its present state."""
         return cls(model, tensor_shapes(model), constants_of(model))
 
 
@@ -77,11 +77,15 @@ class SubgraphBuilder:
 
 
 class Rewrite(ABC):
-    """One rewrite. Subclasses register themselves under `name`.
+    """One rewrite. Subclasses register themselves under their name.
 
-    A rewrite must compute the same numbers: `rewrite_and_prove` proves it on random input and refuses otherwise. One
-    that only rounds differently sets `tolerance`, the largest change allowed as a fraction of the output's range. One
-    that pays only in some precisions names them in `precisions`.
+    A rewrite must not change the outputs, which `rewrite_and_prove` checks on random input.
+
+    Attributes:
+        name: as targets and recipes list it.
+        why: shown next to the rewritten nodes.
+        tolerance: maximum change of the outputs as a fraction of their range, for a rewrite that rounds differently.
+        precisions: those in which the rewrite is worth its cost; None for all.
     """
 
     name: ClassVar[str]
@@ -95,16 +99,16 @@ class Rewrite(ABC):
 
     @abstractmethod
     def replace(self, node: onnx.NodeProto, view: GraphView) -> Replacement | None:
-        """The replacement of a node, or None where the pattern does not match."""
+        """The replacement of a node, or None if the pattern does not match."""
 
 
 def rewrite_names() -> list[str]:
-    """Every known rewrite."""
+    """The names of all rewrites, sorted."""
     return sorted(_REGISTRY)
 
 
 def rewrite_named(name: str) -> Rewrite:
-    """A rewrite by its name.
+    """The rewrite of a name.
 
     Raises:
         ParameterError: there is no such rewrite.
@@ -116,10 +120,14 @@ def rewrite_named(name: str) -> Rewrite:
 
 @dataclass(frozen=True)
 class SurgeryReport:
-    """What was rewritten: (rewrite, node, description) rows, op counts before and after, and the proof.
+    """What was rewritten, and the proof.
 
-    `largest_change` is the largest difference of the outputs before and after, as a fraction of their range, over all
-    proven batches; an exact rewrite has 0.
+    Attributes:
+        rows: (rewrite, node, description) of every rewritten node.
+        ops_before, ops_after: number of nodes by op.
+        batches: batch sizes at which the outputs were compared.
+        largest_change: maximum difference of the outputs over these batches, as a fraction of their range; 0 for an
+            exact rewrite.
     """
 
     rows: tuple[tuple[str, str, str], ...]
@@ -129,7 +137,7 @@ class SurgeryReport:
     largest_change: float
 
     def op_changes(self) -> list[tuple[str, int, int]]:
-        """(op, count before, count after) of every op whose count changed."""
+        """(op, number before, number after) of every op whose number changed."""
         names = sorted(set(self.ops_before) | set(self.ops_after))
         counts = [(name, self.ops_before.get(name, 0), self.ops_after.get(name, 0)) for name in names]
         return [row for row in counts if row[1] != row[2]]
@@ -138,19 +146,19 @@ class SurgeryReport:
 def rewrite_and_prove(
     model: onnx.ModelProto, rewrites: list[Rewrite], spec: GraphSpec, *, seed: int = 0
 ) -> tuple[onnx.ModelProto, SurgeryReport]:
-    """Rewrites every matching node and proves the result.
+    """Rewrites every matching node and proves that the outputs stay the same.
 
     Args:
-        model: the graph; it is not changed.
+        model: the graph; it is not modified.
         rewrites: applied in this order.
-        spec: names and shapes, for the proof's inputs.
-        seed: of the proof's random inputs.
+        spec: names and shapes of the random inputs.
+        seed: of the random inputs.
 
     Returns:
-        The rewritten model, its shapes inferred anew, and the report.
+        The rewritten model with inferred shapes, and the report.
 
     Raises:
-        GraphError: the rewritten graph fails ONNX's checker or computes other numbers.
+        GraphError: the rewritten graph fails ONNX's checker or computes different outputs.
     """
     result, rows = rewrite_graph(model, rewrites)
     largest = _largest_change(model, result, spec, seed) if rows else 0.0
@@ -158,10 +166,10 @@ def rewrite_and_prove(
     allowed = max((rewrite.tolerance for rewrite in rewrites if rewrite.name in matched), default=0.0)
     if largest > allowed or opset_of(result) != opset_of(model):
         raise GraphError(
-            "the rewritten graph computes other numbers",
-            received=f"a change of {largest:g} of the range",
+            "the rewritten graph computes different outputs",
+            received=f"a change of {largest:g} of their range",
             expected=f"at most {allowed:g}, on random input",
-            remedy="Leave the rewrite out and report the graph.",
+            remedy="Remove the rewrite and report the graph.",
         )
     batches = spec.batches_to_prove()
     return result, SurgeryReport(tuple(rows), count_ops(model), count_ops(result), batches, largest)
@@ -170,7 +178,10 @@ def rewrite_and_prove(
 def rewrite_graph(
     model: onnx.ModelProto, rewrites: list[Rewrite]
 ) -> tuple[onnx.ModelProto, list[tuple[str, str, str]]]:
-    """Rewrites every matching node without proving anything; (rewrite, node, description) rows with the model.
+    """Rewrites every matching node without a proof.
+
+    Returns:
+        The rewritten model with inferred shapes, and (rewrite, node, description) of every rewritten node.
 
     Raises:
         GraphError: the rewritten graph fails ONNX's checker.
@@ -191,13 +202,14 @@ def rewrite_graph(
 
 
 def count_ops(model: onnx.ModelProto) -> dict[str, int]:
-    """Number of nodes of each op, constants apart."""
+    """Number of nodes by op, without Constant nodes."""
     return dict(Counter(node.op_type for node in model.graph.node if node.op_type != "Constant"))
 
 
 def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str, str]]:
     view = GraphView.of(model)
-    nodes, rows, renamed = [], [], {}
+    nodes, rows = [], []
+    renamed: dict[str, str] = {}
     for node in model.graph.node:
         replacement = rewrite.replace(node, view)
         if replacement is None:
@@ -244,6 +256,6 @@ def _largest_change(before: onnx.ModelProto, after: onnx.ModelProto, spec: Graph
                 return float("inf")
             span = max(float(np.ptp(old[name])), float(np.finfo(np.float32).tiny))
             change = np.abs(old[name].astype(np.float64) - new[name]).max() / span
-            # NaN compares false with everything: it must not pass as "no change".
+            # NaN compares false with everything, so it must not pass as "no change".
             largest = max(largest, float(change) if np.isfinite(change) else float("inf"))
     return largest

@@ -1,4 +1,4 @@
-"""Pads that add nothing, taken out."""
+"""Removes Pad nodes that pad nothing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from helpers.graph.surgery.base import GraphView, Replacement, Rewrite
 
 
 class DropEmptyPad(Rewrite):
-    """Removes a Pad whose constant pads are all zero; its readers get its input.
+    """Removes a Pad whose constant pads are all zero; its consumers read its input.
 
-    A U-Net that pads to its skip's size leaves such nodes wherever the sizes agree. The published script removes two
-    of them by their numbers in one export; this finds them by what they do.
+    A U-Net that pads to the size of its skips has such nodes wherever the sizes agree. The published script removes
+    two of them by their numbers in one particular export; this rewrite finds them in any.
     """
 
     name = "drop_empty_pad"
     why = "a Pad by zero only costs a copy on the device"
 
     def replace(self, node: onnx.NodeProto, view: GraphView) -> Replacement | None:
-        """Nothing in place of a Pad by zero; a Pad that is the graph's output stays."""
+        """Nothing in place of a Pad by zero; a Pad that writes the graph's output stays."""
         if node.op_type != "Pad" or len(node.input) < 2:
             return None
         pads = view.constants.get(node.input[1])

@@ -247,8 +247,8 @@ class SessionDevice(Device):
             outputs, seconds = self._session.run(feeds)
         except Exception as error:  # ONNX Runtime's errors derive from Exception alone
             outputs, seconds = self._run_again(feeds, error)
-        call_s, steps = time.perf_counter() - start, (seconds.get(step) for step in ("h2d", "execute", "d2h"))
-        self._timings.append(CallTiming(count, size, call_s, *steps))
+        h2d_s, execute_s, d2h_s = (seconds.get(step) for step in ("h2d", "execute", "d2h"))
+        self._timings.append(CallTiming(count, size, time.perf_counter() - start, h2d_s, execute_s, d2h_s))
         if size == count:
             return outputs
         kept = (*[slice(None)] * self.output_batch_axis, slice(count))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,29 @@ from helpers.errors import DeviceError
 if TYPE_CHECKING:
     from helpers.params.targets import Target
 
+
+@dataclass(frozen=True)
+class RuntimeTarget:
+    """The fields of a target that opening a device needs; they also come with a bundle, without the target's file.
+
+    Args:
+        name, runtime, device, needs: as in the target's file.
+        python: the interpreter that has the vendor's module; None for this one.
+    """
+
+    name: str
+    runtime: str
+    device: str
+    needs: str = ""
+    python: str | None = None
+
+
 VENDOR_MODULES = {"ascend": "acl", "magicmind": "magicmind"}
 
 
 def open_device(
     path: str | Path,
-    target: Target | str,
+    target: Target | RuntimeTarget | str,
     *,
     output_batch_axis: int = 0,
     devices: str | list[int] | None = None,
@@ -44,6 +62,8 @@ def open_device(
         from helpers.params.targets import load_target
 
         target = load_target(target)
+    if not isinstance(target, RuntimeTarget):
+        target = RuntimeTarget(target.name, target.runtime, target.device, target.needs, target.python)
     path = Path(path).resolve()
     if not path.exists():
         raise DeviceError(f"no compiled model at {path}", remedy="Run the compile stage first.")
@@ -91,7 +111,7 @@ def _holds(folder: Path, module: str) -> bool:
     return any(folder.glob(f"{module}*.so"))
 
 
-def _choose_devices(target: Target, devices: str | list[int] | None) -> list[int]:
+def _choose_devices(target: RuntimeTarget, devices: str | list[int] | None) -> list[int]:
     if devices is None:
         return []
     if target.runtime not in VENDOR_MODULES:
@@ -108,17 +128,17 @@ def _choose_devices(target: Target, devices: str | list[int] | None) -> list[int
     return list(range(count))
 
 
-def _open_worker(target: Target, path: Path, options: dict[str, Any], output_batch_axis: int) -> WorkerDevice:
+def _open_worker(target: RuntimeTarget, path: Path, options: dict[str, Any], output_batch_axis: int) -> WorkerDevice:
     environment = vendor_environment(target.runtime)
     session = session_file(target.runtime)
     return WorkerDevice(_python(target), session, path, options, output_batch_axis, environment, target.name)
 
 
-def _python(target: Target) -> str:
+def _python(target: RuntimeTarget) -> str:
     return target.python or sys.executable
 
 
-def _open_session(target: Target, path: Path, options: dict[str, Any]) -> Session:
+def _open_session(target: RuntimeTarget, path: Path, options: dict[str, Any]) -> Session:
     session_file(target.runtime)
     module = importlib.import_module(f"helpers.devices.sessions.{target.runtime}_session")
     try:

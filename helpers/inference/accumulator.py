@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from helpers.inference.scores import infinite_scores
-from helpers.inference.windows import Slab, WindowGrid
+from helpers.inference.windows import Position, Slab, WindowGrid
 
 BAND_ROWS = 64  # rows of one plane that are allocated and released together
 BLOCK_COLUMNS = (16, 96)  # columns of a band that are contiguous: the largest in this range that divides X, else all
@@ -80,10 +81,9 @@ def usable_cores() -> int:
 def load_kernels() -> ModuleType:
     """The module with `add_window`, `label_rows` and `scale_rows`: compiled if numba is installed."""
     try:
-        from helpers.inference import kernels_numba as kernels
+        return importlib.import_module("helpers.inference.kernels_numba")
     except ImportError:  # the accelerator's machine may have numpy alone
-        from helpers.inference import kernels_numpy as kernels
-    return kernels
+        return importlib.import_module("helpers.inference.kernels_numpy")
 
 
 class WindowAccumulator:
@@ -173,7 +173,7 @@ class WindowAccumulator:
             self._release(piece, (0, height))
             yield Slab(*piece, scores)
 
-    def _allocate(self, position: tuple[int, int, int]) -> None:
+    def _allocate(self, position: Position) -> None:
         z, y, _ = position
         slots = np.arange(z, z + self._depth) % self._depth
         bands = slice(y // BAND_ROWS, -(-(y + self._grid.window[1]) // BAND_ROWS))

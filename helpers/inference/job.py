@@ -60,8 +60,8 @@ def infer_scores(image: np.ndarray, predictor: Predictor, plan: WindowPlan) -> I
     """
     if plan.target_shape is None:
         return _slabs(image, predictor, plan)
-    grids = {"source_shape": image.shape[1:], "nearest_axis": plan.nearest_axis}
-    return resample_slabs(_slabs(image, predictor, plan), plan.target_shape, **grids)
+    slabs, shape = _slabs(image, predictor, plan), image.shape[1:]
+    return resample_slabs(slabs, plan.target_shape, source_shape=shape, nearest_axis=plan.nearest_axis)
 
 
 def _infer_sample(image: np.ndarray, predictor: Predictor) -> np.ndarray:
@@ -73,9 +73,13 @@ def _infer_sample(image: np.ndarray, predictor: Predictor) -> np.ndarray:
 
 def _label(image: np.ndarray, predictor: Predictor, plan: WindowPlan) -> np.ndarray:
     if plan.target_shape is not None:
-        grids = {"source_shape": image.shape[1:], "nearest_axis": plan.nearest_axis}
-        threshold = label_threshold(plan.activation)
-        return resample_to_labels(_slabs(image, predictor, plan), plan.target_shape, threshold=threshold, **grids)
+        return resample_to_labels(
+            _slabs(image, predictor, plan),
+            plan.target_shape,
+            source_shape=image.shape[1:],
+            nearest_axis=plan.nearest_axis,
+            threshold=label_threshold(plan.activation),
+        )
     if predictor.torch_network is not None:
         return TorchWindows(image, predictor.torch_network, plan).label()
     return label_volume(image, predictor, plan)

@@ -6,6 +6,7 @@ Windows and weights are those of `stream_slabs`; only labels, or finished slabs 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ class TorchWindows:
         padded = PaddedVolume(volume, plan)
         self._torch, self._network, self._plan = torch, network, plan
         self._grid, self._crop = padded.grid, padded.crop
-        self._mirrors = mirror_combinations(plan.mirror_axes)
+        # Batches keep their Z axis here, so the axes of slices are one further back.
+        self._mirrors = mirror_combinations(plan.mirror_axes, leading=3 if plan.is_flat else 2)
         self._volume = torch.from_numpy(np.ascontiguousarray(padded.array)).to(network.device, non_blocking=True)
         self._weights = torch.from_numpy(self._grid.weights_of_window()).to(network.device)
         self._inverse = [
@@ -84,7 +86,7 @@ class TorchWindows:
         torch, grid = self._torch, self._grid
         depth = grid.window[0]
         sums = torch.zeros((self._plan.classes, depth, *grid.shape[1:]), device=self._network.device)
-        corners = list(itertools.product(*grid.starts[1:]))
+        corners = list(itertools.product(grid.starts[1], grid.starts[2]))
         starts = [*dict.fromkeys(grid.starts[0]), grid.shape[0]]
         repeats = [grid.starts[0].count(start) for start in starts]
         for start, stop, times in zip(starts, starts[1:], repeats, strict=False):
@@ -100,17 +102,17 @@ class TorchWindows:
 
     def _infer(self, z: int, corners: list[tuple[int, int]]) -> torch.Tensor:
         """Scores (N, classes, Z, Y, X), averaged over the mirrors."""
-        torch, (depth, height, width) = self._torch, self._grid.window
-        batch = torch.stack([self._volume[:, z : z + depth, y : y + height, x : x + width] for y, x in corners])
-        total = None
-        for axes in self._mirrors:
-            flat_axes = tuple(axis if not self._plan.is_flat else axis + 1 for axis in axes)
-            scores = self._activate(self._call(torch.flip(batch, flat_axes) if axes else batch))
-            expected = (len(corners), self._plan.classes, depth, height, width)
-            refuse_other_shape(scores.shape, expected)
-            scores = torch.flip(scores, flat_axes) if axes else scores
-            total = scores if total is None else total + scores
+        depth, height, width = self._grid.window
+        windows = [self._volume[:, z : z + depth, y : y + height, x : x + width] for y, x in corners]
+        batch = self._torch.stack(windows)
+        total = functools.reduce(self._torch.add, (self._run_mirrored(batch, axes) for axes in self._mirrors))
         return total / len(self._mirrors) if len(self._mirrors) > 1 else total
+
+    def _run_mirrored(self, batch: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+        """Activated scores of the mirrored batch, mirrored back."""
+        scores = self._activate(self._call(self._torch.flip(batch, axes) if axes else batch))
+        refuse_other_shape(scores.shape, (len(batch), self._plan.classes, *self._grid.window))
+        return self._torch.flip(scores, axes) if axes else scores
 
     def _call(self, batch: torch.Tensor) -> torch.Tensor:
         torch, autocast = self._torch, self._network.autocast

@@ -256,8 +256,9 @@ class ConstantWindowCache(_Wrapper):
 
 def _constant_value(batch: np.ndarray) -> tuple | None:
     """(windows, value of each channel) of a batch whose windows all hold the same constant; else None."""
-    first = batch[(0, slice(None), *(0,) * (batch.ndim - 2))]
-    corner = batch[(..., *(-1,) * (batch.ndim - 2))]
+    origin: tuple = (0, slice(None), *(0,) * (batch.ndim - 2))
+    end: tuple = (..., *(-1,) * (batch.ndim - 2))
+    first, corner = batch[origin], batch[end]
     if not np.array_equal(np.broadcast_to(first, corner.shape), corner):  # settles most windows without a full pass
         return None
     shaped = first.reshape(1, -1, *(1,) * (batch.ndim - 2))

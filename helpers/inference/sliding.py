@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from helpers.inference.accumulator import SMALL_BYTES, OrderedWorkers, WindowAccumulator
 from helpers.inference.predictor import Answer, MirroredPredictor, Predictor, as_predictor
 from helpers.inference.scores import label_threshold, refuse_many_classes
-from helpers.inference.windows import PaddedVolume, Slab, WindowPlan
+from helpers.inference.windows import PaddedVolume, Position, Slab, WindowPlan
 
+Windows = Generator[np.ndarray, None, None]
 Finished = tuple[tuple[int, int], tuple[int, int]]  # planes and rows, each (first, after the last)
 
 
@@ -109,7 +110,7 @@ def _add_windows(
         yield last
 
 
-def _infer_in_order(padded: PaddedVolume, mirrored: MirroredPredictor, batch_size: int) -> Iterator[np.ndarray]:
+def _infer_in_order(padded: PaddedVolume, mirrored: MirroredPredictor, batch_size: int) -> Windows:
     """Scores of every window in order, with calls kept in flight ahead of the accumulation."""
     in_flight: deque[Answer] = deque()
     with closing(_read_ahead(padded, batch_size)) as batches:
@@ -121,7 +122,7 @@ def _infer_in_order(padded: PaddedVolume, mirrored: MirroredPredictor, batch_siz
         yield from in_flight.popleft().result()
 
 
-def _read_ahead(padded: PaddedVolume, batch_size: int) -> Iterator[np.ndarray]:
+def _read_ahead(padded: PaddedVolume, batch_size: int) -> Windows:
     """Windows (N, C, Z, Y, X) in order; the next batch is cut while this one is inferred."""
     volume, window, positions = padded.array, padded.grid.window, padded.grid.positions
     groups = [positions[first : first + batch_size] for first in range(0, len(positions), batch_size)]
@@ -135,7 +136,7 @@ def _read_ahead(padded: PaddedVolume, batch_size: int) -> Iterator[np.ndarray]:
             yield batch
 
 
-def _cut(volume: np.ndarray, positions: Sequence[tuple[int, ...]], window: tuple[int, int, int]) -> np.ndarray:
+def _cut(volume: np.ndarray, positions: Sequence[Position], window: tuple[int, int, int]) -> np.ndarray:
     depth, height, width = window
     if len(positions) == 1:  # a view: nothing to assemble, no copy
         ((z, y, x),) = positions

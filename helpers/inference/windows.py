@@ -10,8 +10,11 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+
+Position = tuple[int, int, int]  # (z, y, x)
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ class WindowPlan:
     def from_json(cls, content: Mapping) -> WindowPlan:
         """The plan from the values of `to_json`; lists become tuples again."""
         names = {stored: name for name, stored in _JSON_NAMES.items()}
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-        return cls(**{names.get(name, name): value for name, value in values.items()})
+        values: dict[str, Any] = {names.get(name, name): value for name, value in content.items()}
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values | lists)
 
 
 _JSON_NAMES = {"tile_step_size": "step"}
@@ -175,7 +179,8 @@ class WindowGrid:
         self.shape, self.window = tuple(shape), plan.box
         self.starts = window_starts(shape, plan)
         self.profiles = [gaussian_profile(length) if plan.gaussian else np.ones(length) for length in self.window]
-        self.positions = list(itertools.product(*self.starts))
+        z, y, x = self.starts
+        self.positions: list[Position] = list(itertools.product(z, y, x))
         # The weights of a full grid of separable windows sum to the product of the axes' own sums.
         self.inverse_sums = [1.0 / self._axis_sum(axis) for axis in range(3)]
 
@@ -184,7 +189,7 @@ class WindowGrid:
         z, y, x = self.profiles
         return (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
 
-    def reach_before(self, number: int) -> tuple[int, int, int]:
+    def reach_before(self, number: int) -> Position:
         """(z, y, x) that the windows before this one reach along each axis; 0 for the first.
 
         Args:

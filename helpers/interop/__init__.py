@@ -1,1 +1,1 @@
-"""What other tools and other machines read and write: raw inputs and outputs, and the hand-over bundle."""
+"""Interchange with other tools and machines: raw inputs and outputs of command-line tools, and hand-over bundles."""

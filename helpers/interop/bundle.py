@@ -1,10 +1,12 @@
-"""The hand-over bundle: one folder that travels from export over compile and infer to score, relative paths only.
+"""The hand-over bundle: one folder that goes from export through compile and infer to score.
 
-bundle.json   what it holds, with a digest of every file
+bundle.json   the manifest, with a digest of every file
 model.onnx    the graph
 cases/        prepared images, (C, Z, Y, X) or (C, H, W) float32, .npy
-compiled/     what the device opens
-answers/      labels or the graph's output, one .npy a case
+compiled/     the files that the device opens
+answers/      labels or the graph's output, one .npy per case
+
+It names its files by relative paths only, so it can be copied to another machine.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +35,8 @@ class BundleCase:
     Args:
         id: the case's own.
         image: the prepared array's file in the bundle.
-        plan: windows over it; None: it is one sample.
-        source_digest: of the files it was prepared from.
+        plan: windows over it; None: it is a single sample.
+        source_digest: digest of the files it was prepared from.
     """
 
     id: str
@@ -53,7 +56,14 @@ class BundleCase:
 
 @dataclass(frozen=True)
 class BundleModel:
-    """A compiled model: its target as JSON, the precision, the batch sizes in it, its files, the first to open."""
+    """A compiled model.
+
+    Args:
+        target: as JSON.
+        precision: that it runs in.
+        batches: batch sizes that it was compiled for, or None for any.
+        files: in the bundle; the device opens the first.
+    """
 
     target: Mapping[str, object]
     precision: str
@@ -66,15 +76,15 @@ class Bundle:
     """A bundle's manifest and the folder it was read from.
 
     Args:
-        folder: where it lies now; never written into it.
+        folder: its current location; not stored.
         recipe: name.
-        params: resolved parameters, without those that name a place.
+        params: resolved parameters, without those that name a location.
         spec: fields of the graph's spec.
         ports: of the graph at the exported batch size.
         cases: in order.
         files: digest by relative path of everything in the bundle.
-        model: what `compile` made, or None.
-        notes: of each answer, by its file: what it was made from, seconds.
+        model: output of `compile`, or None.
+        notes: by the answer's file: its image, its model and its seconds.
     """
 
     folder: Path
@@ -91,37 +101,37 @@ class Bundle:
         """A file of the bundle by its relative name.
 
         Raises:
-            DataError: the name leaves the bundle.
+            DataError: the name points outside the bundle.
         """
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts:
-            raise DataError("a bundle names its files by relative paths", received=name)
+            raise DataError("a bundle names its files by relative paths inside it", received=name)
         return self.folder / pure
 
     def checked(self, name: str) -> Path:
-        """A file of the bundle that is as it was written.
+        """A file of the bundle, verified by its digest.
 
         Raises:
-            DataError: it is missing, or was changed or cut on the way.
+            DataError: it is missing, changed or truncated.
         """
         path, expected = self.path(name), self.files.get(name)
         if expected is None or not path.is_file():
-            raise DataError(f"{name} is missing in the bundle", remedy="Copy the whole folder again.")
+            raise DataError(f"{name} is missing from the bundle", remedy="Copy the whole folder again.")
         if digest(path) != expected:
-            raise DataError(f"{name} was changed or cut on the way", remedy="Copy the whole folder again.")
+            raise DataError(f"{name} was changed or truncated", remedy="Copy the whole folder again.")
         return path
 
     def load(self, name: str) -> np.ndarray:
-        """A checked array."""
+        """A verified array."""
         return np.load(self.checked(name), allow_pickle=False)
 
-    def with_files(self, *names: str, **changes: object) -> Bundle:
-        """The bundle with the digests of files that were just written, and other fields changed."""
+    def with_files(self, *names: str, **changes: Any) -> Bundle:
+        """The bundle with the digests of files that were just written, and with other fields changed."""
         files = {**self.files, **{name: digest(self.path(name)) for name in names}}
         return replace(self, files=files, **changes)
 
     def write(self) -> None:
-        """Writes the manifest, last of all and whole."""
+        """Writes the manifest, atomically and after everything else."""
         content = {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -141,13 +151,13 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         ParameterError: there is none.
-        DataError: it is of another form.
+        DataError: its manifest is not valid.
     """
     if not (folder / MANIFEST).is_file():
         raise ParameterError(
             f"no hand-over bundle in {folder}",
             received="no such folder" if not folder.is_dir() else f"a folder without {MANIFEST}",
-            remedy="Name the folder that `python -m helpers export` made.",
+            remedy="Name the folder that `python -m helpers export` wrote.",
         )
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -159,15 +169,15 @@ def read_bundle(folder: Path) -> Bundle:
         return Bundle(folder=folder, **content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"no hand-over bundle in {folder}",
+            f"invalid hand-over bundle in {folder}",
             received=type(error).__name__,
             expected=f"{MANIFEST} of format {FORMAT}",
-            remedy="Name the folder that `python -m helpers export` made.",
+            remedy="Name the folder that `python -m helpers export` wrote.",
         ) from None
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array as `.npy`, whole or not at all."""
+    """Writes an array as `.npy`, atomically."""
     with replace_when_whole(path) as temporary, open(temporary, "wb") as stream:
         np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
 

@@ -1,6 +1,6 @@
-"""The step on the accelerator's machine: every prepared case of a bundle through the compiled model.
+"""The step on the accelerator's machine: runs the compiled model on every prepared case of a bundle.
 
-It needs numpy and the vendor's module, nothing else, and no recipe, checkpoint or case.
+It needs only numpy and the vendor's module; no recipe, checkpoint or original case.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
-from helpers.devices import open_device
+from helpers.devices.open import RuntimeTarget, open_device
 from helpers.errors import DeviceError, ParameterError
 from helpers.inference import WindowPlan, infer_job
 from helpers.inference.predictor import DevicePredictor, Predictor
@@ -26,15 +25,15 @@ _LOG = logging.getLogger("cookbook")
 
 
 def infer_bundle(bundle: Bundle, *, devices: str | list[int] | None = None, python: str | None = None) -> Bundle:
-    """Answers every case with the bundle's compiled model; a case that was answered by the same model is left.
+    """Runs the bundle's compiled model on every case; cases that the same model has answered are skipped.
 
     Args:
         bundle: after the compile step.
-        devices: chips by number, or "all".
+        devices: device numbers, or "all".
         python: another interpreter that has the vendor's module (Python 3.8 or newer, numpy).
 
     Raises:
-        DeviceError: the bundle holds no compiled model, or the device failed. Finished answers stay.
+        DeviceError: the bundle holds no compiled model, or the device failed. Finished answers are kept.
     """
     model = _compiled(bundle)
     source = {name: bundle.files[name] for name in model.files}
@@ -49,14 +48,14 @@ def infer_bundle(bundle: Bundle, *, devices: str | list[int] | None = None, pyth
 
 
 def open_bundle_exchange(bundle: Bundle, tool: str, chips: int = 1) -> tuple[Exchange, ExchangeBytes]:
-    """The exchange with a vendor's tool in the bundle's own folder, and the bytes it takes.
+    """The exchange with a vendor's tool in the bundle's own folder, and its size.
 
     Raises:
-        ParameterError: the model holds several batch sizes, which no tool is told to choose from.
+        ParameterError: the model has several batch sizes, between which tools cannot choose.
     """
     batches = _compiled(bundle).batches or (bundle.ports.batch_size,)
     if len(batches) > 1:
-        raise ParameterError("device tools take a model of one batch size", received=list(batches))
+        raise ParameterError("device tools need a model of one batch size", received=list(batches))
     ports = replace(bundle.ports, batch_size=batches[0])
     exchange = Exchange(bundle.path(f"device_tool/{tool}"), tool, ports, chips)
     shapes = ((np.load(bundle.path(case.image), mmap_mode="r").shape, case.plan) for case in bundle.cases)
@@ -67,14 +66,14 @@ def write_exchange(bundle: Bundle, exchange: Exchange, need: ExchangeBytes) -> N
     """Writes the samples of every case for the exchange's tool.
 
     Raises:
-        ResourceError: the disk cannot hold them.
+        ResourceError: they do not fit on the disk.
     """
     check_room(need, exchange.folder)
     exchange.write((case.id, bundle.load(case.image), _plan(case, _compiled(bundle))) for case in bundle.cases)
 
 
 def answer_from_exchange(bundle: Bundle, exchange: Exchange) -> Bundle:
-    """Answers every case from what the tool left."""
+    """Answers every case from the tool's outputs."""
     model, source = _compiled(bundle), {"tool": exchange.tool.name, "stamp": exchange.stamp}
     for case in bundle.cases:
         bundle = _answer(bundle, case, exchange.predictor(case.id), model, source)
@@ -96,8 +95,9 @@ def _compiled(bundle: Bundle) -> BundleModel:
 def _open(
     path: Path, model: BundleModel, bundle: Bundle, devices: str | list[int] | None, python: str | None
 ) -> Iterator[DevicePredictor]:
-    # An interpreter is of this machine: one that a bundle names is never started.
-    target = SimpleNamespace(**{**model.target, "python": python})
+    fields = {name: str(model.target[name]) for name in ("name", "runtime", "device", "needs")}
+    # An interpreter belongs to this machine: one that a bundle names is never started.
+    target = RuntimeTarget(**fields, python=python)
     axis = bundle.ports.output_batch_axis
     with open_device(path, target, output_batch_axis=axis, devices=devices, precision=model.precision) as device:
         yield DevicePredictor(device, bundle.ports.input_name, bundle.ports.output_name)
@@ -117,7 +117,7 @@ def _answer(bundle: Bundle, case: BundleCase, predictor: Predictor, model: Bundl
 
 
 def _plan(case: BundleCase, model: BundleModel) -> WindowPlan | None:
-    """The case's plan at the batch size that the model was compiled for, which the compile step may have changed."""
+    """The case's plan with the model's batch size, which the compile step may have changed."""
     if case.plan is None or not model.batches:
         return case.plan
     return replace(case.plan, batch_size=max(model.batches))

@@ -1,4 +1,4 @@
-"""What a compiled model takes and gives, as raw bytes in files have to be told."""
+"""Shapes and types of a compiled model's input and output, which raw files do not carry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,15 +21,16 @@ _DTYPES = {True: {8: "<i8", 4: "<i4", 1: "u1"}, False: {4: "<f4", 2: "<f2"}}
 
 @dataclass(frozen=True)
 class ModelPorts:
-    """Input and kept output of a model compiled for one batch size.
+    """The input and the one output used of a model compiled for one batch size.
 
     Args:
+        input_name, output_name: of the tensors.
         input_shape: of one sample, (C, Z, Y, X) or (C, H, W), float32.
-        output_shape: of one sample of the kept output, its batch axis left out.
-        output_is_integer: class numbers instead of scores.
+        output_shape: of one sample of the output, without its batch axis.
+        output_is_integer: class indices instead of scores.
         batch_size: that the model was compiled for.
         output_batch_axis: axis of the output that counts samples.
-        output_index: of the kept output, from 0, for a model that has several.
+        output_index: of the output, from 0, for a model that has several.
     """
 
     input_name: str
@@ -47,27 +48,33 @@ class ModelPorts:
 
     @classmethod
     def from_json(cls, content: Mapping) -> ModelPorts:
-        """The ports from their JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        """The ports from the values of `to_json`; lists become tuples again."""
+        values: dict[str, Any] = dict(content)
+        return cls(**values | {name: tuple(value) for name, value in values.items() if isinstance(value, list)})
 
     @property
     def input_bytes(self) -> int:
-        """Of one sample."""
+        """Bytes of one input sample."""
         return FLOAT_BYTES * math.prod(self.input_shape)
 
     @property
     def output_bytes(self) -> int:
-        """Of one sample of the kept output at four bytes a value, which is what compiled models mostly give."""
+        """Bytes of one output sample at four bytes per value, as most compiled models return."""
         return FLOAT_BYTES * math.prod(self.output_shape)
 
     def read_output(self, raw: bytes, samples: int, source: str) -> np.ndarray:
-        """An output array of some samples from a file's bytes.
+        """The output of some samples from a file's bytes.
 
-        The bytes tell the type: a compiler may have turned int64 into int32, or floats into halves, so the graph's
-        own type is not asked.
+        The size determines the type: a compiler may have turned int64 into int32, or float32 into float16, so the
+        graph's own type does not count.
+
+        Args:
+            raw: the file's content.
+            samples: in it.
+            source: the file's name, for messages.
 
         Raises:
-            DeviceError: the size fits no type, so the file is truncated or of another model.
+            DeviceError: the size fits no type, so the file is truncated or from another model.
         """
         axis = self.output_batch_axis
         shape = (*self.output_shape[:axis], samples, *self.output_shape[axis:])
@@ -76,19 +83,19 @@ class ModelPorts:
         if dtype is None:
             sizes = " or ".join(f"{count * size:,}" for size in _DTYPES[self.output_is_integer])
             raise DeviceError(
-                f"{source} is truncated or of another model",
+                f"{source} is truncated or from another model",
                 received=f"{len(raw):,} bytes",
                 expected=f"{sizes} bytes for {shape}",
-                remedy="Run the tool again, or check which output and which batch the model was compiled with.",
+                remedy="Run the tool again, or check the output and the batch size that the model was compiled with.",
             )
         array = np.frombuffer(raw, dtype).reshape(shape)
         return array.astype(np.float32) if dtype == "<f2" else array
 
 
 def ports_of_graph(path: Path, spec: GraphSpec, batch_size: int) -> ModelPorts:
-    """The ports of an ONNX file's one output, compiled for one batch size.
+    """The ports of an ONNX file with one output, compiled for one batch size.
 
-    A file need not say its output's shape (a resize to the size of the input leaves it open); then the graph is run
+    If the file does not state its output's shape (a resize to the size of the input leaves it open), the graph is run
     once on zeros.
     """
     # Imported here: the machine of the accelerator reads ports with numpy alone.

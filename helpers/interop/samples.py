@@ -1,9 +1,9 @@
-"""Every sample that a network would be asked, written as raw files for a tool and named by what is in them."""
+"""Samples written as raw files for a tool, named by their contents, and the tool's outputs replayed."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,41 +14,45 @@ from helpers.run.atomic import replace_when_whole
 
 
 class SampleWriter:
-    """Takes samples one after the other and writes `<stem>.bin` files of one or of several.
+    """Writes samples to `<stem>.bin` files of one or several.
 
     A stem holds the number of the first sample and a checksum of the file, so that an output of other inputs, left
-    from an earlier run, is never taken for one of these.
+    from an earlier run, is never mistaken for one of these.
 
     Args:
-        folder: where the files go.
-        samples_a_file: samples in each; the last file is filled up with zeros.
+        folder: the files' folder.
+        samples_per_file: samples in each; the last file is filled up with zeros.
+
+    Attributes:
+        stems: of the files written so far, in order.
+        count: samples added so far.
     """
 
-    def __init__(self, folder: Path, samples_a_file: int):
+    def __init__(self, folder: Path, samples_per_file: int):
         self.stems: list[str] = []
         self.count = 0
-        self._folder, self._samples_a_file = folder, samples_a_file
+        self._folder, self._samples_per_file = folder, samples_per_file
         self._waiting: list[np.ndarray] = []
 
     def add(self, sample: np.ndarray) -> int:
-        """Takes one sample float32 and returns its checksum."""
+        """Adds one sample float32 and returns its checksum."""
         sample = np.ascontiguousarray(sample, "<f4")
         self._waiting.append(sample)
         self.count += 1
-        if len(self._waiting) == self._samples_a_file:
+        if len(self._waiting) == self._samples_per_file:
             self._write()
-        return zlib.crc32(sample)
+        return zlib.crc32(sample.data)
 
     def finish(self) -> None:
         """Fills up and writes the last file."""
         if self._waiting:
-            missing = self._samples_a_file - len(self._waiting)
+            missing = self._samples_per_file - len(self._waiting)
             self._waiting += [np.zeros_like(self._waiting[0])] * missing
             self._write()
 
     def _write(self) -> None:
         raw = b"".join(sample.tobytes() for sample in self._waiting)
-        stem = f"w{len(self.stems) * self._samples_a_file:07d}-{zlib.crc32(raw):08x}"
+        stem = f"w{len(self.stems) * self._samples_per_file:07d}-{zlib.crc32(raw):08x}"
         with replace_when_whole(self._folder / f"{stem}.bin") as temporary:
             temporary.write_bytes(raw)
         self.stems.append(stem)
@@ -56,7 +60,12 @@ class SampleWriter:
 
 
 class SampleRecorder:
-    """Stands for the network: hands every sample on and answers zeros, so that the next one is asked."""
+    """A function in place of the network that passes every sample to `take` and returns zeros.
+
+    Args:
+        ports: of the model.
+        take: called with each sample.
+    """
 
     def __init__(self, ports: ModelPorts, take: Callable[[np.ndarray], None]):
         self._ports, self._take = ports, take
@@ -73,34 +82,35 @@ class SampleRecorder:
 
 
 class SampleReplay:
-    """Stands for the network: answers the samples of one case in the order in which they were recorded.
+    """A function in place of the network that returns the outputs of one case in the order of its recorded samples.
 
     Args:
-        read: gives the output of a sample by its number, with its batch axis.
+        ports: of the model.
+        read: returns the output of a sample by its number, with its batch axis.
         first: number of the case's first sample.
         checksums: of the case's samples as they were written.
     """
 
-    def __init__(self, ports: ModelPorts, read: Callable[[int], np.ndarray], first: int, checksums: list[int]):
+    def __init__(self, ports: ModelPorts, read: Callable[[int], np.ndarray], first: int, checksums: Sequence[int]):
         self._ports, self._read, self._first, self._checksums = ports, read, first, checksums
-        self._asked = 0
+        self._done = 0
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """The outputs of the next samples.
 
         Raises:
-            DeviceError: the samples are others than those that were written.
+            DeviceError: the samples differ from those that were written.
         """
         outputs = []
         for sample in batch:
-            checksum = zlib.crc32(np.ascontiguousarray(sample, "<f4"))
-            known = self._checksums[self._asked] if self._asked < len(self._checksums) else None
+            checksum = zlib.crc32(np.ascontiguousarray(sample, "<f4").data)
+            known = self._checksums[self._done] if self._done < len(self._checksums) else None
             if checksum != known:
                 raise DeviceError(
-                    "the case is prepared otherwise than when its samples were written",
-                    received=f"sample {self._asked} of {len(self._checksums)} differs",
+                    "preprocessing changed since the samples were written",
+                    received=f"sample {self._done} of {len(self._checksums)} differs",
                     remedy="Remove the exchange folder and write the samples again.",
                 )
-            outputs.append(self._read(self._first + self._asked))
-            self._asked += 1
+            outputs.append(self._read(self._first + self._done))
+            self._done += 1
         return np.concatenate(outputs, axis=self._ports.output_batch_axis)

@@ -1,4 +1,4 @@
-"""What the vendor's command-line tools have in common: a folder of raw inputs in, a folder of raw outputs out."""
+"""The vendor's command-line tools: each reads a folder of raw inputs and writes a folder of raw outputs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class ToolTimes:
-    """What a tool measured on one device.
+    """A tool's own measurement on one device.
 
     Args:
-        ms_per_batch: of the device's execution alone.
+        ms_per_batch: execution on the device alone.
         samples_per_second: of one device; batch × 1000 / ms_per_batch.
         source: the file it was read from.
     """
@@ -35,53 +35,53 @@ class ToolTimes:
     source: str
 
     def __str__(self) -> str:
-        return f"{self.ms_per_batch:.3f} ms a batch, {self.samples_per_second:.3f} samples/s on one device"
+        return f"{self.ms_per_batch:.3f} ms per batch, {self.samples_per_second:.3f} samples/s on one device"
 
 
 class Tool(ABC):
-    """One tool: its command, the files it reads, the files it leaves. Every path is relative to the exchange folder.
+    """One tool: its command, its input files and its output files. Paths are relative to the exchange folder.
 
     Attributes:
-        name: as the parameter `device_tool` calls it.
-        several_chips: whether its inputs can be split over chips, with one command each.
+        name: its value of the parameter `device_tool`.
+        several_chips: whether its inputs can be split over devices, with one command each.
     """
 
     name: ClassVar[str]
     several_chips: ClassVar[bool] = False
 
-    def samples_a_file(self, ports: ModelPorts) -> int:
+    def samples_per_file(self, ports: ModelPorts) -> int:
         """Samples in each input file."""
         return 1
 
     def write_lists(self, folder: Path, stems: Sequence[str], ports: ModelPorts, chips: int) -> None:  # noqa: B027
-        """Writes what the tool reads beside the inputs."""
+        """Writes the lists that the tool reads in addition to the inputs."""
 
     @abstractmethod
     def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:
-        """The command lines, one a chip, to be run in the exchange folder; `model` relative to it."""
+        """The command lines, one per device, to be run in the exchange folder; `model` relative to it."""
 
     def shown_commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[str]:
-        """The command lines as they can be pasted into a shell."""
+        """The command lines, ready to be pasted into a shell."""
         return [shlex.join(command) for command in self.commands(model, ports, chips)]
 
     @abstractmethod
     def find_outputs(self, folder: Path, stems: Sequence[str], ports: ModelPorts) -> dict[str, Path]:
-        """The kept output's file of each input that has one."""
+        """The output file of each input that has one."""
 
     @abstractmethod
     def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
-        """What the tool measured, where it left a record of it."""
+        """The tool's measurement, if it left one."""
 
 
 def most_complete(folders: Iterable[Path], names: Mapping[str, str]) -> dict[str, Path]:
-    """The files `names` (by stem) of the folder that has the most of them; of equals the one written last.
+    """The files `names` (by stem) of the folder that has most of them; among equals the one written last.
 
-    A tool run twice leaves two folders, whose names do not sort by time where days are not padded with zeros.
+    A tool that was run twice leaves two folders, whose names do not sort by time if days are not padded with zeros.
     """
 
     def found(folder: Path) -> dict[str, Path]:
-        there = {path.name: path for path in folder.iterdir() if path.is_file()}
-        return {stem: there[name] for stem, name in names.items() if name in there}
+        files = {path.name: path for path in folder.iterdir() if path.is_file()}
+        return {stem: files[name] for stem, name in names.items() if name in files}
 
     candidates = [(found(folder), folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()]
     return max(candidates, key=lambda item: (len(item[0]), item[1]), default=({}, 0))[0]
@@ -91,12 +91,12 @@ OUTPUT, RUN = "output", "run"
 
 
 class AisBench(Tool):
-    """One sample a file. It pads the last batch itself and saves no output of the padding."""
+    """One sample per file. It pads the last batch itself and saves no output for the padding."""
 
     name = "ais_bench"
 
     def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:
-        """One command; a graph that counts samples on another axis needs `--output_batchsize_axis`."""
+        """One command; a graph whose samples are counted on another axis needs `--output_batchsize_axis`."""
         command = ["python3", "-m", "ais_bench", "--model", model, "--input", INPUT, "--output", OUTPUT]
         command += ["--output_dirname", RUN, "--outfmt", "BIN", "--batchsize", str(ports.batch_size)]
         if ports.output_batch_axis:
@@ -110,7 +110,7 @@ class AisBench(Tool):
         return most_complete(folders, names)
 
     def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
-        """From `<dirname>_summary.json` beside the outputs, or `sumary.json` among them (releases up to 2022)."""
+        """From `<dirname>_summary.json` next to the outputs, or `sumary.json` among them (releases up to 2022)."""
         paths = [*(folder / OUTPUT).glob("*_summary.json"), *(folder / OUTPUT).glob("*/sumary.json")]
         for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
@@ -129,13 +129,13 @@ _RECORDS = {"perf_vision_batchsize_*_device_*.txt": _INFERENCE, "PureInfer_perf_
 
 
 class Benchmark(Tool):
-    """One sample a file, named in a list; inputs are split over chips in contiguous parts."""
+    """One sample per file, named in a list; inputs are split over devices in contiguous parts."""
 
     name = "benchmark"
     several_chips = True
 
     def write_lists(self, folder: Path, stems: Sequence[str], ports: ModelPorts, chips: int) -> None:
-        """One `.info` a chip: lines of index from 0, path, width and height, single spaces between."""
+        """One `.info` per device: lines of index from 0, path, width and height, separated by single spaces."""
         height, width = ports.input_shape[-2:]
         for chip, part in enumerate(split_evenly(stems, chips)):
             lines = [f"{index} {INPUT}/{stem}.bin {width} {height}\n" for index, stem in enumerate(part)]
@@ -143,7 +143,7 @@ class Benchmark(Tool):
                 temporary.write_text("".join(lines), encoding="utf-8")
 
     def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:
-        """One command a chip, to be run side by side; the binary of this machine's processor."""
+        """One command per device, to be run in parallel; the binary for this machine's processor."""
         height, width = ports.input_shape[-2:]
         shared = ["-model_type=vision", f"-om_path={model}", f"-batch_size={ports.batch_size}"]
         shared += [f"-input_width={width}", f"-input_height={height}", "-useDvpp=false", "-output_binary=true"]
@@ -153,16 +153,16 @@ class Benchmark(Tool):
         ]
 
     def find_outputs(self, folder: Path, stems: Sequence[str], ports: ModelPorts) -> dict[str, Path]:
-        """`result/dumpOutput_device<d>/<stem>_<k>.bin` of all chips together, k from 1.
+        """`result/dumpOutput_device<d>/<stem>_<k>.bin` of all devices together, k from 1.
 
         Raises:
-            DeviceError: two chips answered the same input, so one list was run twice and another perhaps not.
+            DeviceError: two devices answered the same input, so one list was run twice and another perhaps not.
         """
         there: dict[str, Path] = {}
         for path in sorted((folder / RESULT).glob(f"dumpOutput_device*/*_{ports.output_index + 1}.bin")):
             if path.name in there:
                 raise DeviceError(
-                    "two chips answered the same input",
+                    "two devices answered the same input",
                     received=f"{there[path.name].relative_to(folder)} and {path.relative_to(folder)}",
                     remedy=f"Remove {RESULT}/ and run every command once.",
                 )
@@ -171,7 +171,7 @@ class Benchmark(Tool):
         return {stem: there[name] for stem, name in names.items() if name in there}
 
     def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
-        """`Interface throughputRate` of one chip: samples over the device's own time; else a pure run's rate."""
+        """`Interface throughputRate` of one device: samples over the device's own time; else a pure run's rate."""
         for pattern, rate in _RECORDS.items():
             for path in sorted((folder / RESULT).glob(pattern)):
                 found = rate.search(path.read_text(encoding="utf-8", errors="replace"))
@@ -183,7 +183,11 @@ class Benchmark(Tool):
 
 
 def split_evenly(items: Sequence[str], parts: int) -> list[Sequence[str]]:
-    """Contiguous parts whose lengths differ by one at most, the longer ones first."""
+    """Contiguous parts whose lengths differ by at most one, the longer ones first.
+
+    >>> split_evenly("abcde", 2)
+    ['abc', 'de']
+    """
     size, more = divmod(len(items), parts)
     cuts = [index * size + min(index, more) for index in range(parts + 1)]
     return [items[first:last] for first, last in itertools.pairwise(cuts)]
@@ -199,11 +203,11 @@ _ONE = re.compile(r"Inference time:\s*([0-9.]+)\s*ms")
 
 
 class Msame(Tool):
-    """Inputs hold `batch_size` samples each, because msame puts no batch together."""
+    """Inputs hold `batch_size` samples each, because msame does not assemble batches."""
 
     name = "msame"
 
-    def samples_a_file(self, ports: ModelPorts) -> int:
+    def samples_per_file(self, ports: ModelPorts) -> int:
         """A whole batch."""
         return ports.batch_size
 
@@ -212,7 +216,7 @@ class Msame(Tool):
         return [["msame", "--model", model, "--input", INPUT, "--output", OUTPUT, "--outfmt", "BIN"]]
 
     def shown_commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[str]:
-        """With a copy of what msame prints: it leaves its times nowhere else."""
+        """With a copy of msame's output, the only place where it reports its times."""
         return [f"{shlex.join(command)} | tee {LOG}" for command in self.commands(model, ports, chips)]
 
     def find_outputs(self, folder: Path, stems: Sequence[str], ports: ModelPorts) -> dict[str, Path]:
@@ -221,7 +225,7 @@ class Msame(Tool):
         return most_complete((folder / OUTPUT).glob("*"), names)
 
     def read_times(self, folder: Path, ports: ModelPorts) -> ToolTimes | None:
-        """The average without the first call where it is printed. msame's times are of a batch, never of a sample."""
+        """The average without the first call if it is printed. msame's times are per batch, never per sample."""
         path = folder / LOG
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         found = _AVERAGE.findall(text) or _ONE.findall(text)
@@ -238,7 +242,7 @@ def tool_named(name: str) -> Tool:
     """A tool.
 
     Raises:
-        ParameterError: there is none of this name.
+        ParameterError: no tool has this name.
     """
     if name not in TOOLS:
         raise ParameterError("unknown device tool", received=name, expected=", ".join(TOOLS))

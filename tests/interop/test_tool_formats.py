@@ -78,7 +78,7 @@ class TestPlaces:
         for device in (0, 1):
             (tmp_path / "result" / f"dumpOutput_device{device}").mkdir(parents=True)
             (tmp_path / "result" / f"dumpOutput_device{device}" / f"{STEMS[0]}_1.bin").touch()
-        with pytest.raises(DeviceError, match="two chips answered the same input"):
+        with pytest.raises(DeviceError, match="two devices answered the same input"):
             tool_named("benchmark").find_outputs(tmp_path, STEMS, PORTS)
 
     def test_a_list_line_is_index_path_width_height(self, tmp_path):
@@ -146,26 +146,26 @@ class TestRefused:
 
     def test_a_case_prepared_otherwise(self, exchange):
         answer(exchange)
-        with pytest.raises(DeviceError, match="prepared otherwise"):
+        with pytest.raises(DeviceError, match="preprocessing changed"):
             infer_job(IMAGE + 1, exchange.predictor("case"), PLAN)
 
     def test_windows_that_lie_elsewhere(self, exchange):
         answer(exchange)
-        with pytest.raises(DeviceError, match="prepared otherwise"):
+        with pytest.raises(DeviceError, match="preprocessing changed"):
             infer_job(IMAGE, exchange.predictor("case"), WindowPlan((4, 4, 4), 2, mirror_axes=(0,)))
 
     def test_a_truncated_answer(self, exchange):
         answer(exchange)
         path = sorted((exchange.folder / "output" / "run").iterdir())[1]
         path.write_bytes(path.read_bytes()[:-3])
-        with pytest.raises(DeviceError, match=rf"{path.name} is truncated or of another model: received 509 bytes"):
+        with pytest.raises(DeviceError, match=rf"{path.name} is truncated or from another model: received 509 bytes"):
             infer_job(IMAGE, exchange.predictor("case"), PLAN)
 
     def test_a_missing_answer(self, exchange):
         answer(exchange)
         next((exchange.folder / "output" / "run").iterdir()).unlink()
         assert exchange.missing() == 1
-        with pytest.raises(DeviceError, match="left no answer"):
+        with pytest.raises(DeviceError, match="wrote no output"):
             infer_job(IMAGE, exchange.predictor("case"), PLAN)
 
     def test_an_interrupted_writing_is_no_exchange(self, exchange):

@@ -132,7 +132,7 @@ def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, o
     )
     assert mask.mean() > 0.5
     path.write_bytes(b"short")
-    with pytest.raises(DeviceError, match="truncated or of another model"):
+    with pytest.raises(DeviceError, match="truncated or from another model"):
         walk(outputs, until="infer", **given)
 
 

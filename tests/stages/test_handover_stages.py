@@ -122,7 +122,7 @@ class TestRefused:
         path = bundle.path(bundle.cases[1].image)
         path.write_bytes(path.read_bytes()[:-1])
         bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(outputs)})
-        with pytest.raises(DataError, match=r"cases/0001.npy was changed or cut on the way"):
+        with pytest.raises(DataError, match=r"cases/0001.npy was changed or truncated"):
             infer_bundle(bundle)
 
     def test_no_bundle(self, tmp_path):

@@ -1,5 +1,6 @@
 """Ascend, through the Python interface of ais_bench (Ascend/tools), if that is installed."""
 
+import math
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,6 @@ class AisBenchSession:
 
     def __init__(self, path, device_id=0, device="NPU", precision="f16"):
         self.max_in_flight = 1
-        self._session = None
         # pyACL binds a context to a thread, and it is not documented who sets it: all calls share one thread.
         self._home = ThreadPoolExecutor(1, "ais-bench")
         try:
@@ -62,14 +62,14 @@ class AisBenchSession:
         return self._session.infer(arrays)
 
     def _forget(self):
-        self._session = None
+        self.__dict__.pop("_session", None)
 
 
 def _describe(tensor):
     shape = [axis if axis > 0 else None for axis in tensor.shape]
     if None in shape:
         return tensor.name, "float32", shape
-    itemsize = tensor.realsize // int(np.prod(shape, dtype=np.int64))
+    itemsize = tensor.realsize // math.prod(tensor.shape)
     if itemsize not in _FLOATS:
         raise ValueError(f"input {tensor.name} has {itemsize} bytes per value; float32 or float16 is expected")
     return tensor.name, _FLOATS[itemsize], shape

@@ -5,6 +5,7 @@ import contextlib
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +35,13 @@ class AscendSession:
 
     def __init__(self, path, device_id=0, max_in_flight=2, timeout_s=600.0, device="NPU", precision="f16"):
         self.notes, self.max_in_flight = [], 0
-        self._timeout_s, self._device, self._lost = timeout_s, None, None
+        self._timeout_s = timeout_s
+        self._device: Any = None
+        self._lost: AclError | None = None
         self._execute_lock = threading.Lock()
-        self._slots = queue.Queue()
+        self._slots: queue.Queue = queue.Queue()
         self._stack = contextlib.ExitStack()
-        self._home = ThreadPoolExecutor(1, "acl")
+        self._home: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "acl")
         try:
             self._home.submit(self._open, path, device_id, max_in_flight).result()
         except BaseException:
@@ -96,7 +99,7 @@ class AscendSession:
         """As many slots, and as large, as fit in the device's memory."""
         gears = sorted(range(len(self._model.gears)), key=lambda gear: _feed_bytes(self._model, gear))
         plans = [(gears[:kept], count) for kept in range(len(gears), 0, -1) for count in sorted({wanted, 1})[::-1]]
-        refused = None
+        refused: AclError | None = None
         for allowed, count in plans:
             with contextlib.ExitStack() as trial:
                 try:
@@ -111,7 +114,7 @@ class AscendSession:
                 self._stack.push(trial.pop_all())
             self._keep_slots(slots, allowed, wanted, refused)
             return
-        raise refused
+        raise refused or ValueError("the model has no gear")
 
     def _keep_slots(self, slots, gears, wanted, refused):
         self.max_in_flight = len(slots)

@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import time
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,9 @@ class MagicMindSession:
         self._mm = mm
         self._stack = contextlib.ExitStack()
         self._system = self._stack.enter_context(mm.System())
-        self._slots, self._engine, self._model = queue.Queue(), None, None
+        self._slots: queue.Queue = queue.Queue()
+        self._engine: Any = None
+        self._model: Any = None
         self.max_in_flight = max_in_flight
         try:
             self._open(path, device, device_id)
@@ -99,7 +102,7 @@ class MagicMindSession:
         slot.inputs[0].from_numpy(array)
         slot.inputs[0].to(self._device)
         fed = time.perf_counter()
-        outputs = []  # a new list per call: the tensors of the last one would be overwritten
+        outputs: list = []  # a new list per call: the tensors of the last one would be overwritten
         _require(slot.context.enqueue(slot.inputs, outputs, slot.queue), "enqueue")
         _require(slot.queue.sync(), "waiting for the device")
         done = time.perf_counter()

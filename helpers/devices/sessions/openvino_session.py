@@ -32,7 +32,7 @@ class OpenVinoSession:
         first = self.inputs[0][2][0]
         self.batches = None if first is None else [first]
         self.max_in_flight = max_in_flight
-        self._requests = queue.Queue()
+        self._requests: queue.Queue = queue.Queue()
         for _ in range(max_in_flight):
             self._requests.put(self._model.create_infer_request())
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def main():
             answers.write(json.dumps(content) + "\n")
             answers.flush()
 
-    server = None
+    server: Any = None
     for line in sys.stdin:
         request = json.loads(line)
         if "open" in request:
@@ -68,7 +69,7 @@ class Server:
     def __init__(self, session_file, model, options):
         self.session = load_session_module(session_file).open_session(model, **options)
         self.pool = ThreadPoolExecutor(self.session.max_in_flight)
-        self.memory = None
+        self.memory: Any = None
 
     def description(self):
         """The session's description for the parent."""

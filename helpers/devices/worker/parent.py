@@ -63,7 +63,7 @@ class WorkerSession:
         interpreter: versions of its Python and numpy, for messages.
     """
 
-    torch_network = None  # a network in another process is out of reach
+    torch_network: tuple | None = None  # a network in another process is out of reach
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from helpers.devices.base import DeviceFault, device_error
 from helpers.errors import DeviceError, ResourceError
@@ -45,6 +45,8 @@ class WorkerProcess:
                 text=True,
                 env={**clean, **environment},
             )
+            self._requests = cast("IO[str]", self._process.stdin)
+            self._answers = cast("IO[str]", self._process.stdout)
         except OSError as error:
             self._stderr.close()
             raise DeviceError(
@@ -70,7 +72,7 @@ class WorkerProcess:
         self.send(request)
         line = "start"
         while line and not line.startswith("{"):  # an interpreter's start-up files may print before the worker runs
-            line = self._process.stdout.readline()
+            line = self._answers.readline()
         if not line:
             raise self.explain_death()
         answer = json.loads(line)
@@ -87,15 +89,15 @@ class WorkerProcess:
         """
         with self._write:
             try:
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
+                self._requests.write(json.dumps(request) + "\n")
+                self._requests.flush()
             except (BrokenPipeError, ValueError):
                 raise self.explain_death() from None
 
     def answers(self) -> Iterator[dict]:
         """Answers as they come, until the worker reports its end, closes the pipe or sends invalid JSON."""
         with contextlib.suppress(ValueError, OSError):
-            for line in self._process.stdout:
+            for line in self._answers:
                 answer = json.loads(line)
                 if "closed" in answer:
                     return
@@ -131,8 +133,8 @@ class WorkerProcess:
     def free(self) -> None:
         """Closes the pipes of a worker that ended."""
         with contextlib.suppress(BrokenPipeError):  # a request that a dead worker never read
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._requests.close()
+        self._answers.close()
         self._stderr.close()
 
 

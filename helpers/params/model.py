@@ -146,6 +146,11 @@ class RunParams(BaseModel):
             raise ValueError("all, or different numbers of chips from 0 on")
         return numbers
 
+    @classmethod
+    def own_fields(cls) -> set[str]:
+        """The parameters that a recipe adds to the shared ones."""
+        return set(cls.model_fields) - set(RunParams.model_fields)
+
     def scores_to_reach(self) -> dict[str, float]:
         """The scores below which the run fails.
 

@@ -78,7 +78,7 @@ def _case_row(run: RunFolder, case: str, hide) -> dict[str, object]:
         "seconds": f"{timings['infer']:.2f}{_mark(stage)}" if "infer" in timings else "",
         "memory": f"{timings['peak_rss_mb']:.0f}" if "peak_rss_mb" in timings else "",
         "found": hide.text(facts.get("found", "")),
-        "flag": hide.text(facts.get("look at this", "")),
+        "flag": hide.text(stage.get("values", {}).get("note", "")),
     }
 
 

@@ -20,15 +20,15 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class CompiledManifest:
-    """What lies in a run's `compiled/`.
+    """The contents of a run's `compiled/`.
 
     Attributes:
         asked: the run's target.
-        target: the target that runs it: the same, or its fallback where the vendor's compiler is not here.
+        target: the target that runs it: the same, or its fallback if the vendor's compiler is not on this machine.
         runtime: of `target`.
-        precision: that it runs in.
+        precision: of the compiled model.
         batches: batch sizes compiled, or None for any.
-        files: names in the folder; the first is the one to open.
+        files: names in the folder; the device opens the first.
     """
 
     asked: str
@@ -40,7 +40,7 @@ class CompiledManifest:
 
     @property
     def is_fallback(self) -> bool:
-        """Whether another target runs than was asked for."""
+        """Whether the fallback runs instead of the run's target."""
         return self.target != self.asked
 
 
@@ -50,10 +50,10 @@ def write_manifest(folder: Path, manifest: CompiledManifest) -> None:
 
 
 def read_manifest(run: Run) -> CompiledManifest:
-    """What the compile stage made in this run.
+    """The manifest that the compile stage wrote.
 
     Raises:
-        CompileError: it made nothing yet, or for another target.
+        CompileError: there is none yet.
     """
     try:
         content = json.loads(run.path(f"{FOLDER}/{_MANIFEST}").read_text(encoding="utf-8"))
@@ -64,12 +64,12 @@ def read_manifest(run: Run) -> CompiledManifest:
 
 
 def running_target(run: Run) -> Target:
-    """The target that runs this run's cases; a vendor's without its compiler here is stood in for by its fallback."""
+    """The target that runs this run's cases: the run's own or its fallback."""
     return load_target(read_manifest(run).target)
 
 
 def running_precision(run: Run) -> Precision:
-    """The precision that this run's cases run in."""
+    """The precision of the compiled model."""
     return read_manifest(run).precision
 
 
@@ -79,13 +79,13 @@ def compiled_path(run: Run) -> Path:
 
 
 def om_name(run: Run) -> str:
-    """The `.om` relative to the run's folder: as ATC named it here, or as it asks to be named elsewhere."""
+    """The `.om` relative to the run's folder, as ATC names it, here or on another machine."""
     first = read_manifest(run).files[0]
     return f"{FOLDER}/{first if first.endswith('.om') else 'model.om'}"
 
 
 def digest_compiled(run: Run) -> str:
-    """One hash over every file of the compiled model (OpenVINO's weights lie beside its `.xml`) and its runtime."""
+    """One hash over the runtime and every file of the compiled model (OpenVINO keeps weights next to its `.xml`)."""
     manifest = read_manifest(run)
     content = {
         "files": {name: digest_file(run.path(f"{FOLDER}/{name}")) for name in manifest.files},

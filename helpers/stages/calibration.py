@@ -1,4 +1,4 @@
-"""The windows that int8 is calibrated with: of several cases, around what is marked and elsewhere, seeded, kept."""
+"""The windows that int8 is calibrated with: from several cases, around labelled voxels and at seeded places."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from helpers.compile.atc import amct_command, find_amct
 from helpers.data.case import CaseFiles
-from helpers.inference import InferenceJob
-from helpers.params.model import RunParams
+from helpers.inference import WindowPlan
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageOutput, StageResult
 from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases, write_demo_cases
 
 WINDOWS, BINS = "calibration/windows.npz", "calibration/bins"
-_MOST_CASES = 8
+_MAX_CASES = 8
 _TRIES = 20
 
 
@@ -33,8 +32,8 @@ class CalibrationSet:
 def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     """Writes `calibration/windows.npz` with the arrays `windows` and `ids`.
 
-    Of each case one window around what is marked, and, where the network sees windows of a volume,
-    `calibration_windows` - 1 more at seeded places that hold more than air.
+    Per case, one window around labelled voxels and, if the network runs on windows of a volume,
+    `calibration_windows` - 1 more at seeded places that are not air alone.
     """
     write_calibration_cases(recipe, run)
     cases = calibration_cases(recipe, run)
@@ -55,7 +54,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
             _write_bins(drawn, folder / BINS)
             facts["for Ascend's AMCT"] = amct_command("model.onnx", BINS, "compiled/model", spec)
         if again:
-            facts["look at this"] = f"also scored by this run, so its int8 figures are flattered: {', '.join(again)}"
+            facts["note"] = f"also scored by this run, so its int8 scores are too favourable: {', '.join(again)}"
         return StageOutput((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
     inputs = {**calibration_inputs(recipe, run), "amct": amct, "also_scored": again}
@@ -65,7 +64,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
 
 
 class Calibration(Protocol):
-    """The samples that a compiler calibrates with, made when they are asked for."""
+    """The samples that a compiler calibrates with, made on demand."""
 
     def windows(self) -> np.ndarray:
         """Windows (N, C, *window) float32 as the network sees them."""
@@ -90,7 +89,7 @@ class RunCalibration:
             return content["windows"]
 
     def inputs(self) -> Mapping[str, object]:
-        """As `calibration_inputs`, of cases that are written first if they are missing."""
+        """As `calibration_inputs`; demo cases that are missing are written first."""
         write_calibration_cases(self._recipe, self._run)
         return calibration_inputs(self._recipe, self._run)
 
@@ -100,7 +99,7 @@ class RunCalibration:
 
 
 def write_calibration_cases(recipe: Recipe, run: Run) -> None:
-    """Writes the generated cases that the demo is calibrated with, as far as they are missing."""
+    """Writes the generated cases that the demo is calibrated with, if they are missing."""
     if run.params.data_root == "demo":
         write_demo_cases(recipe, run, run.params.calibration_seeds)
 
@@ -108,12 +107,12 @@ def write_calibration_cases(recipe: Recipe, run: Run) -> None:
 def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
     """The cases to calibrate with.
 
-    Those named by `calibration_cases`; else, of the demo, cases of their own seeds; else the first cases that the run
-    does not score, or, where it scores all, the first of all.
+    These are the cases named by `calibration_cases`; else, for the demo, generated cases with seeds of their own;
+    else the first cases that the run does not score, or the first ones if it scores all.
 
     Raises:
-        DataError: a named case is not there.
-        StepOrderError: the demo's cases are not written yet (`write_calibration_cases`).
+        DataError: a named case does not exist.
+        StepOrderError: the demo cases are not written yet (`write_calibration_cases`).
     """
     params = run.params
     if params.data_root == "demo":
@@ -123,24 +122,23 @@ def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
     if params.calibration_cases:
         return pick_cases(every, params.calibration_cases)
     scored = {case.id for case in selected_cases(recipe, run)}
-    return ([case for case in every if case.id not in scored] or every)[:_MOST_CASES]
+    return ([case for case in every if case.id not in scored] or every)[:_MAX_CASES]
 
 
 def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
     """What decides the calibration set, as JSON."""
     params = run.params
-    own = set(type(params).model_fields) - set(RunParams.model_fields)
     return {
         "cases": {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
         "windows": params.calibration_windows,
         "seed": params.calibration_seed,
         "rules": recipe.model.cache_key_extras(params),
-        "params": params.model_dump(mode="json", include=own),
+        "params": params.model_dump(mode="json", include=params.own_fields()),
     }
 
 
 def _write_bins(drawn: CalibrationSet, folder: Path) -> None:
-    """One raw float32 file a window, for AMCT, which reads no other form."""
+    """One raw float32 file per window; AMCT reads no other format."""
     folder.mkdir()
     for index, window in enumerate(drawn.windows):
         window.tofile(folder / f"{index:04d}.bin")
@@ -154,19 +152,22 @@ def _draw_windows(recipe: Recipe, run: Run, cases: list[CaseFiles]) -> Calibrati
         ids.append(f"{files.id}[foreground]")
         random = np.random.default_rng([run.params.calibration_seed, index])
         job = recipe.preparation.prepare_job(case, run.params)
-        for _ in range(run.params.calibration_windows - 1 if job.plan else 0):
-            window, start = _draw_window(job, random)
+        if job.plan is None:
+            continue
+        for _ in range(run.params.calibration_windows - 1):
+            window, start = _draw_window(job.image, job.plan, random)
             windows.append(window)
             ids.append(f"{files.id}[{':'.join(map(str, start))}]")
     return CalibrationSet(np.stack(windows).astype(np.float32, copy=False), tuple(ids))
 
 
-def _draw_window(job: InferenceJob, random: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
+def _draw_window(
+    image: np.ndarray, plan: WindowPlan, random: np.random.Generator
+) -> tuple[np.ndarray, tuple[int, ...]]:
     """A window (C, *window) at a random place, and its first voxel (Z, Y, X); one of air alone is drawn again."""
-    flat = len(job.plan.window) == 2
-    sides = (1, *job.plan.window) if flat else job.plan.window
-    missing = [max(0, side - size) for side, size in zip(sides, job.image.shape[1:], strict=True)]
-    image = np.pad(job.image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)])
+    sides = (1, *plan.window) if plan.is_flat else plan.window
+    missing = [max(0, side - size) for side, size in zip(sides, image.shape[1:], strict=True)]
+    image = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)])
     for _ in range(_TRIES):
         start = tuple(
             int(random.integers(size - side + 1)) for size, side in zip(image.shape[1:], sides, strict=True)
@@ -175,4 +176,4 @@ def _draw_window(job: InferenceJob, random: np.random.Generator) -> tuple[np.nda
         window = image[(slice(None), *box)]
         if np.ptp(window) > 0:
             break
-    return np.ascontiguousarray(window[:, 0] if flat else window), start
+    return np.ascontiguousarray(window[:, 0] if plan.is_flat else window), start

@@ -1,4 +1,4 @@
-"""The device's part by hand with a vendor's command-line tool: samples out, its command shown, answers back in."""
+"""Inference by hand with a vendor's command-line tool: inputs out, its command shown, outputs in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from helpers.inference import WindowPlan
 from helpers.interop.exchange import Exchange, check_room, measure_exchange
 from helpers.interop.ports import ports_of_graph
-from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageOutput, StageResult
 from helpers.run.digest import digest_file, digest_value
@@ -25,13 +24,13 @@ _LOG = logging.getLogger("cookbook")
 
 
 def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
-    """With `device_tool` set: writes what the tool reads, shows its command, and finds what it answered.
+    """With `device_tool` set: writes the tool's inputs, shows its command, and looks for its outputs.
 
-    Until every answer is there the stage is "not run here" and the walk goes on with the device of this process. This
-    is the only step that puts windows on the disk, because these tools read nothing else.
+    Until every output exists, the stage is "not run here" and the pipeline continues with the device of this process.
+    This is the only stage that writes windows to disk, because these tools read nothing else.
 
     Raises:
-        ResourceError: the disk cannot hold them; nothing was written.
+        ResourceError: there is not enough disk space; nothing was written.
     """
     exchange = open_exchange(recipe, run)
     if exchange is None:
@@ -48,7 +47,7 @@ def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
             exchange.write(_prepared(recipe, run))
         return _report(run, exchange, str(need))
 
-    # Nothing of an exchange lies in the store, so that writing one is never reused.
+    # No file of an exchange is in the cache, so writing one is never reused.
     inputs = {"written": exchange.stamp or uuid.uuid4().hex, "answers": exchange.answers_listing()}
     return run.perform(
         "device_tool",
@@ -65,18 +64,17 @@ def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:
     if params.device_tool is None:
         return None
     ports = ports_of_graph(run.path(FINAL), recipe.model.graph_spec(params), params.batch_size)
-    own = set(type(params).model_fields) - set(RunParams.model_fields)
     key = {
         "graph": digest_file(run.path(FINAL)),
         "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
-        "params": params.model_dump(mode="json", include=own | {"target", "precision", "batch_size"}),
+        "params": params.model_dump(mode="json", include=params.own_fields() | {"target", "precision", "batch_size"}),
     }
     folder = run.path(f"{FOLDER}/{params.device_tool}-{digest_value(key)[:8]}")
     return Exchange(folder, params.device_tool, ports, params.device_tool_chips)
 
 
 def answered_exchange(recipe: Recipe, run: Run) -> Exchange | None:
-    """The run's exchange when every sample of it was answered."""
+    """The run's exchange if the outputs of all its samples exist."""
     exchange = open_exchange(recipe, run)
     return exchange if exchange is not None and exchange.is_written and not exchange.missing() else None
 
@@ -94,15 +92,15 @@ def _report(run: Run, exchange: Exchange, need: str) -> StageOutput:
     model = om_name(run)
     for index, line in enumerate(exchange.shown_commands(f"../../{model}"), start=1):
         facts[f"command {index}"] = line
-    facts["model"] = f"{model}, made by the compile step or by its command on a machine with CANN"
+    facts["model"] = f"{model}, made by the compile stage or by its command on a machine with CANN"
     if missing:
-        facts["answers"] = f"{missing:,} files are not answered yet; the walk goes on in this process"
-        next_step = "Run the command, bring what it wrote back to the same place, and run this notebook again."
+        facts["outputs"] = f"{missing:,} files have no output yet; the pipeline continues in this process"
+        next_step = "Run the command, copy its outputs back to the same folder, and run this notebook again."
         return StageOutput((), facts, {"answered": False}, next_step, "not run here")
     times = exchange.read_times()
-    facts["answers"] = (
-        f"all there; {place}/input/ may be removed, the answers are read again when the masks are made anew"
+    facts["outputs"] = (
+        f"complete; {place}/input/ may be deleted, the outputs are read again when the masks are remade"
     )
     if times is not None:
         facts["measured by the tool"] = f"{times} ({times.source})"
-    return StageOutput((), facts, {"answered": True, "tool": exchange.tool.name}, "Make the masks from the answers.")
+    return StageOutput((), facts, {"answered": True, "tool": exchange.tool.name}, "Make the masks from the outputs.")

@@ -1,4 +1,4 @@
-"""Checkpoint to a graph that a compiler takes: export, simplify, rewrite, inspect, lint."""
+"""From a checkpoint to a graph that a compiler accepts: export, simplify, rewrite, inspect, lint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 
     Raises:
         CheckpointError: the checkpoint does not fit.
-        GraphError, GateError: the file is not what was asked for, or computes something else.
+        GraphError, GateError: the file is not as specified, or computes something else.
     """
     spec = recipe.model.graph_spec(run.params)
 
@@ -56,7 +56,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 
 
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
-    """Runs onnxsim in a guarded child; when that fails the exported graph goes on and the result says so."""
+    """Runs onnxsim in a child process; if that fails, the exported graph is kept and the result says so."""
     spec = recipe.model.graph_spec(run.params)
     source = run.require_file(EXPORTED)
 
@@ -81,7 +81,7 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
 def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
     """Applies the recipe's rewrites and proves on random input that no number changed.
 
-    What the run's target would refuse and a rewrite mends is rewritten too, whether or not the recipe asks for it.
+    Rewrites that fix what the run's target would refuse are applied as well, whether or not the recipe names them.
 
     Raises:
         GraphError: a rewrite changed a number.
@@ -100,9 +100,9 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
         facts |= {node: text for _, node, text in report.rows}
         facts |= {f"{op} nodes": f"{before} → {after}" for op, before, after in report.op_changes()}
         batches = ", ".join(str(batch) for batch in report.batches)
-        proof = Check(f"same numbers at batch {batches}", True, f"largest change {report.largest_change:g}")
+        proof = Check(f"same numbers at batch {batches}", True, f"maximum difference {report.largest_change:g}")
         values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
-        return StageOutput((proof,), facts, values, "Look at the graph.")
+        return StageOutput((proof,), facts, values, "Inspect the graph.")
 
     inputs = {"graph": digest_file(source), "rewrites": names, "spec": spec.__dict__}
     return run.perform("surgery", "Graph surgery", inputs=inputs, make=make)
@@ -116,20 +116,20 @@ def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
         summary = summarize_graph(load_graph(source))
         facts = {
             "ops": ", ".join(f"{op} {count}" for op, count in summary.ops.items()),
-            "multiply-accumulates": f"{summary.macs / 1e9:.3f} G a sample",
+            "multiply-accumulates": f"{summary.macs / 1e9:.3f} G per sample",
             "parameters": f"{summary.parameters:,} ({summary.parameter_bytes / 1e6:.2f} MB)",
             "opset": summary.opset,
         }
         if summary.uncounted:
             facts["not counted"] = ", ".join(summary.uncounted)
         values = {"macs": summary.macs, "parameters": summary.parameters, "ops": summary.ops}
-        return StageOutput((), facts, values, "See which targets would take it.")
+        return StageOutput((), facts, values, "See which targets accept it.")
 
     return run.perform("inspect", "Inspect the graph", inputs={"graph": digest_file(source)}, make=make)
 
 
 def lint_graph(recipe: Recipe, run: Run) -> StageResult:
-    """What each vendor target would refuse, before and after surgery."""
+    """Lists the nodes that each vendor target would refuse, before and after surgery."""
     before, after = run.require_file(SIMPLIFIED), run.require_file(FINAL)
     targets = [load_target(name) for name in dict.fromkeys((*recipe.targets_to_lint, run.params.target))]
 
@@ -140,9 +140,9 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
             facts[target.title] = f"{_count(old)} before surgery, {_count(new)} after"
             values[target.name] = [len(old), len(new)]
             if new:
-                facts[f"{target.name} objects to"] = "; ".join(f"{item.node}: {item.why}" for item in new[:3])
+                facts[f"{target.name} refuses"] = "; ".join(f"{item.node}: {item.why}" for item in new[:3])
             if target.name == run.params.target:
-                checks.append(Check(f"{target.name} takes every node", not new, _count(new)))
+                checks.append(Check(f"{target.name} accepts every node", not new, _count(new)))
         return StageOutput(tuple(checks), facts, values, "Compile the graph.")
 
     inputs = {
@@ -154,13 +154,13 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
 
 
 def _offered(run: Run) -> list[str]:
-    """Rewrites that mend what the run's target objects to."""
+    """Rewrites that fix what the run's target would refuse."""
     objections = lint(load_graph(run.require_file(SIMPLIFIED)), load_target(run.params.target))
     return [item.rewrite for item in objections if item.rewrite]
 
 
 def _export_error(loaded: LoadedModel, path: Path, spec: GraphSpec, batch: int) -> float:
-    """Largest difference of ONNX Runtime from the loaded model, relative to the model's range, for random input.
+    """Maximum difference of ONNX Runtime from the loaded model, as a fraction of the model's range, on random input.
 
     A graph that ends in an ArgMax is judged by the scores before it (`class_map_errors`).
     """

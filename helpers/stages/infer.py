@@ -1,4 +1,4 @@
-"""Runs every case on the run's device and writes its mask; a case whose mask is there is not run again."""
+"""Runs every case on the run's device and writes its mask; a mask that exists already is reused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from helpers.data.case import Case, CaseFiles
 from helpers.devices import Device, open_device
 from helpers.inference.predictor import DevicePredictor
 from helpers.interop.exchange import Exchange
-from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult, StageResults
 from helpers.run.digest import digest_value
@@ -26,43 +25,44 @@ from helpers.view.progress import show_progress
 
 
 class MaskSource(Protocol):
-    """Where masks come from: a device, or answers that were given elsewhere. A context manager."""
+    """Where masks come from: a device, or outputs that were computed elsewhere. A context manager."""
 
     def __enter__(self) -> MaskSource: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def digest(self, case_id: str) -> str:
-        """Hash of what decides the case's mask beside the case and the parameters."""
+        """Hash of what decides the case's mask in addition to the case and the parameters."""
 
     def open(self) -> None:
-        """Makes ready."""
+        """Prepares the source for the first case."""
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        """Class indices on the case's own grid, uint8; what the run wants beside the mask at `path` goes there."""
+        """Class indices on the case's own grid, uint8; further results are written next to the mask at `path`."""
 
     def recovered_errors(self) -> list[str]:
-        """What went wrong and was mended on the way."""
+        """Errors since the last call that did not stop the inference."""
 
     def is_simulated(self) -> bool:
-        """Whether a double answered, whose times mean nothing."""
+        """Whether a double of a vendor's runtime was run, whose times mean nothing."""
 
 
 def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> StageResults:
-    """One mask a case in `masks/`, on the case's own grid.
+    """Writes one mask per case to `masks/`, on the case's own grid.
 
     Args:
-        source: None is the answers of the run's `device_tool` where they are all there, else the run's device.
+        recipe, run: a run whose model is compiled.
+        source: None means the outputs of the run's `device_tool` if they are complete, else the run's device.
 
     Returns:
-        One result per case, in order; `timings` hold the seconds of each step and the peak resident memory.
+        One result per case, in order; `timings` holds the seconds of each step and the peak resident memory.
 
     Raises:
-        DeviceError: the device failed. Masks that were finished before stay.
+        DeviceError: the device failed. Masks that were finished before are kept.
     """
     if source is None:
         answered = answered_exchange(recipe, run)
-        source = _ToolAnswers(recipe, run, answered) if answered else _DeviceWhenNeeded(recipe, run)
+        source = _ToolAnswers(recipe, run, answered) if answered else _DeviceOnDemand(recipe, run)
     results = []
     with source:
         for files in show_progress(selected_cases(recipe, run), "infer", run.params.interactive):
@@ -74,7 +74,7 @@ def open_run_device(recipe: Recipe, run: Run) -> Device:
     """The compiled model of a run on the target that runs it."""
     spec = recipe.model.graph_spec(run.params)
     target, precision = running_target(run), running_precision(run)
-    # What stands in for the asked target has no chips to choose from.
+    # The fallback of a target has no devices to choose from.
     devices = run.params.devices if target.name == run.params.target else None
     return open_device(
         compiled_path(run),
@@ -94,7 +94,7 @@ def open_predictor(recipe: Recipe, run: Run) -> Iterator[DevicePredictor]:
 
 
 def mask_name(recipe: Recipe, run: HasParams, case_id: str) -> str:
-    """A mask's file in the run's folder."""
+    """The file of a mask, relative to the run's folder."""
     return f"masks/{case_id}{recipe.cases.mask_suffix(run.params)}"
 
 
@@ -119,13 +119,16 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         found = {name: int(counts[label]) for name, label in labels.foreground.items()}
         checks = (Check("mask read back on the case's grid", same, "equal" if same else "differs"),)
         facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
-        if not any(found.values()) or max(counts) == counts[1:].max():
-            facts["look at this"] = "the mask is empty or nearly full"
-        if mended := source.recovered_errors():
-            shown = [*mended[:5], f"{len(mended) - 5} more in the log"] if len(mended) > 6 else mended
-            facts["mended on the way"] = "; ".join(shown)
+        extreme = not any(found.values()) or max(counts) == counts[1:].max()
+        note = "the mask is empty or nearly full" if extreme else ""
+        facts |= {"note": note} if note else {}
+        if recovered := source.recovered_errors():
+            shown = [*recovered[:5], f"{len(recovered) - 5} more in the log"] if len(recovered) > 6 else recovered
+            facts["recovered errors"] = "; ".join(shown)
         timings = {**watch.seconds, **memory}
-        return StageOutput(checks, facts, {"found": found}, timings=timings, simulated=source.is_simulated())
+        return StageOutput(
+            checks, facts, {"found": found, "note": note}, timings=timings, simulated=source.is_simulated()
+        )
 
     inputs = {
         "case": digest_case(files),
@@ -144,20 +147,19 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
 
 
 def _deciding_fields(run: Run) -> set[str]:
-    # What the shared parameters say of weights, cases and gates is in the digests or does not change a mask.
-    own = set(type(run.params).model_fields) - set(RunParams.model_fields)
-    return own - run.params.NOT_IN_MASKS | {"target", "precision", "batch_size"}
+    # The other shared parameters are covered by the digests (weights, cases) or do not change a mask (gates).
+    return run.params.own_fields() - run.params.NOT_IN_MASKS | {"target", "precision", "batch_size"}
 
 
-class _DeviceWhenNeeded:
-    """Opens the device at the first case that needs it, so that a run whose masks are all there opens none."""
+class _DeviceOnDemand:
+    """Opens the device for the first case that needs it, so that a run whose masks all exist opens none."""
 
     def __init__(self, recipe: Recipe, run: Run):
         self._recipe, self._run = recipe, run
         self._stack = contextlib.ExitStack()
         self._predictor: DevicePredictor | None = None
 
-    def __enter__(self) -> _DeviceWhenNeeded:
+    def __enter__(self) -> _DeviceOnDemand:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -173,15 +175,19 @@ class _DeviceWhenNeeded:
         return self._predictor is not None and self._predictor.simulated
 
     def open(self) -> None:
-        if self._predictor is None:
-            self._predictor = self._stack.enter_context(open_predictor(self._recipe, self._run))
+        self._opened()
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.preparation.segment_and_save(case, self._predictor, self._run.params, path)
+        return self._recipe.preparation.segment_and_save(case, self._opened(), self._run.params, path)
+
+    def _opened(self) -> DevicePredictor:
+        if self._predictor is None:
+            self._predictor = self._stack.enter_context(open_predictor(self._recipe, self._run))
+        return self._predictor
 
 
 class _ToolAnswers(contextlib.nullcontext):
-    """What a tool answered by hand."""
+    """The outputs of a tool that the user ran."""
 
     def __init__(self, recipe: Recipe, run: Run, exchange: Exchange):
         super().__init__(self)
@@ -195,7 +201,7 @@ class _ToolAnswers(contextlib.nullcontext):
         return []
 
     def is_simulated(self) -> bool:
-        return False  # the seconds here are of reading answers; the tool's own stand with the tool
+        return False  # the seconds here are those of reading outputs; the tool reports its own
 
     def open(self) -> None:
         pass

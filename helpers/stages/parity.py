@@ -20,14 +20,29 @@ from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import open_predictor
 
+# Maximum error of a device, as a fraction of the range, by its precision: the rounding of the format summed over a
+# deep network. The other forms of the model always run in f32.
+_DEVICE_TOLERANCE = {
+    "f16": 5e-3,
+    "f16_weights": 1e-2,
+    "bf16": 4e-2,
+    "int8": 0.3,
+    "qint8_mixed_float16": 0.1,
+    "qint8_mixed_float32": 0.1,
+    "qint16_mixed_float16": 5e-3,
+    "qint16_mixed_float32": 1e-3,
+}
+# A flip is clear if the best class led by ten times the tolerance.
+_CLEAR = 10.0
+
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far one answer departs from the reference, over all inputs.
+    """The difference of one output from the reference, over all inputs.
 
     Errors are absolute differences relative to the reference's range. A flip is a position whose largest class
     differs; `clear_flips` are those where the reference's best class led by more than the margin, also relative to
-    the range, so that rounding cannot excuse them.
+    the range, so that rounding cannot explain them.
     """
 
     name: str
@@ -50,7 +65,7 @@ def check_parity(
 
     Args:
         reference: maps (N, C, ...) float32 to scores (N, classes, ...).
-        others: name to callable of the same form, or one whose graph ends in an ArgMax: (1, N, ...) whole numbers.
+        others: name to callable of the same form, or one whose graph ends in an ArgMax: (1, N, ...) integers.
         inputs: batches to compare on.
         margin: lead of the best class, as a fraction of the range, above which a flip is clear.
     """
@@ -67,14 +82,14 @@ def check_parity(
 def compare_outputs(
     name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
 ) -> Agreement:
-    """Agreement of answers with the reference's; both lists hold (N, classes, ...) scores."""
+    """Agreement of outputs with the reference's; both lists hold (N, classes, ...) scores."""
     span = max(float(max(np.ptp(scores) for scores in expected)), float(np.finfo(np.float32).tiny))
     errors, flips, clear, positions = [], 0, 0, 0
     for want, got in zip(expected, actual, strict=True):
         if want.shape != got.shape:
-            raise ValueError(f"{name} answers {got.shape}, the reference {want.shape}")
+            raise ValueError(f"{name} returned {got.shape}, the reference {want.shape}")
         error = np.abs(got.astype(np.float64) - want) / span
-        # NaN compares false with every limit: it must read as the worst error, not as none.
+        # NaN compares false with every limit: it must count as the worst error, not as none.
         errors.append(np.where(np.isfinite(error), error, np.inf).ravel())
         for index in range(want.shape[0]):
             flipped = slab_to_labels(want[index]) != slab_to_labels(got[index])
@@ -90,7 +105,7 @@ def compare_outputs(
 def compare_class_maps(
     name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
 ) -> Agreement:
-    """Agreement of class maps, (1, N, ...) whole numbers, with the reference's scores (N, classes, ...).
+    """Agreement of class maps, (1, N, ...) integers, with the reference's scores (N, classes, ...).
 
     The errors are those of `class_map_errors`.
     """
@@ -98,7 +113,7 @@ def compare_class_maps(
     errors = []
     for want, got in zip(expected, actual, strict=True):
         if got.shape != (1, want.shape[0], *want.shape[2:]):
-            raise ValueError(f"{name} answers {got.shape}, the reference {(1, want.shape[0], *want.shape[2:])}")
+            raise ValueError(f"{name} returned {got.shape}, expected {(1, want.shape[0], *want.shape[2:])}")
         errors.append(class_map_errors(want, got[0], span).ravel())
     every = np.concatenate(errors)
     return Agreement(
@@ -110,22 +125,6 @@ def compare_class_maps(
         int(np.count_nonzero(2 * every > margin)),
         every.size,
     )
-
-
-# Largest error of a device, as a fraction of the range, by the precision it runs in: the rounding of the format
-# summed over a deep network. The other forms of the model always run in f32.
-_DEVICE_TOLERANCE = {
-    "f16": 5e-3,
-    "f16_weights": 1e-2,
-    "bf16": 4e-2,
-    "int8": 0.3,
-    "qint8_mixed_float16": 0.1,
-    "qint8_mixed_float32": 0.1,
-    "qint16_mixed_float16": 5e-3,
-    "qint16_mixed_float32": 1e-3,
-}
-# A flip counts as clear when the best class led by ten times the tolerance.
-_CLEAR = 10.0
 
 
 def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
@@ -179,7 +178,7 @@ def _tolerance(run: Run, form: str) -> float:
 def _judge(row: Agreement, run: Run) -> list[Check]:
     limit, figure = _tolerance(run, row.name), f"max {row.largest:.1e} of range"
     if row.name == "device" and row.largest > limit:
-        figure += f" (`python -m helpers bisect {run.params.recipe}` names the node)"
+        figure += f" (`cookbook bisect {run.params.recipe}` names the node)"
     return [
         Check(f"torch ↔ {row.name}", row.largest <= limit, f"{figure}, limit {limit:g}"),
         Check(f"torch ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),
@@ -187,9 +186,9 @@ def _judge(row: Agreement, run: Run) -> list[Check]:
 
 
 def _inputs(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[np.ndarray]:
-    """A window of each of the first cases, and one of noise, as batches of the size that the graph takes.
+    """A window of each case and one of noise, as batches of the size that the graph takes.
 
-    int8 is calibrated with images and cannot be expected to hold noise, so there it is left out.
+    An int8 model is calibrated with images and cannot be expected to reproduce noise, so there it is left out.
     """
     samples = [example_input(recipe, run, files) for files in cases]
     noise = np.random.default_rng(0).standard_normal(samples[0].shape, dtype=np.float32)
@@ -200,7 +199,7 @@ def _inputs(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[np.nda
 
 
 def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:
-    # The graph is judged here, not ONNX Runtime's way of summing a norm, so that sum is made in steps.
+    # The graph is judged here, not how ONNX Runtime sums a norm, so the sum is taken axis by axis.
     model, _ = rewrite_graph(load_graph(run.require_file(name)), [AxiswiseInstanceNorm()])
     session = open_reference(model)
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name

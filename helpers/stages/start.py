@@ -1,4 +1,4 @@
-"""Starts a run from a notebook's parameters, and refuses a parameter nobody knows."""
+"""Starts a run from a notebook's parameters, and refuses unknown ones."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
     """Resolves the parameters in a notebook's namespace and opens the run's folder.
 
     papermill passes a mistyped parameter on with exit code 0, so every plain value in the namespace has to be
-    a known parameter. When someone steps through the notebook, their own variables are let be unless they look
-    like a parameter mistyped.
+    a known parameter. In an interactive session the user's own variables are left alone, unless they look like a
+    mistyped parameter.
 
     Args:
         recipe_name: the recipe.
         namespace: the notebook's `globals()`, before anything else was computed.
 
     Raises:
-        ParameterError: a name is unknown (the nearest known one is named) or a value is wrong.
+        ParameterError: a name is unknown (the nearest known one is named) or a value is invalid.
     """
     recipe = recipes.load(recipe_name)
     known = {*recipe.params_model.model_fields, *RENAMED}
@@ -40,7 +40,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
         if (name in known or _is_plain(value)) and not name.startswith("_") and name not in _IPYTHON
     }
     if isinstance(given.get("recipe"), Recipe):
-        del given["recipe"]  # this cell's own answer, when the cell is run again
+        del given["recipe"]  # the result of this cell, if it is run again
     if is_interactive():
         given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
     params = recipe.prepare_params(**given)
@@ -50,7 +50,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a literal through and through; a list of results, say, is no parameter."""
+    """Whether a value consists of literals only; a list of results, for example, is not a parameter."""
     if isinstance(value, dict):
         return all(_is_plain(part) for part in (*value, *value.values()))
     if isinstance(value, list):

@@ -123,4 +123,4 @@ def test_a_failing_chip_among_two_is_told_with_the_mask_that_the_other_made(npu,
     assert np.count_nonzero(_mask(done) != cpu_mask) <= 2
     assert reports and all(report["ok"] for report in reports)
     stages = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
-    assert told in stages["infer/case_1"]["facts"]["mended on the way"]
+    assert told in stages["infer/case_1"]["facts"]["recovered errors"]

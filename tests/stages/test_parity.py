@@ -61,7 +61,7 @@ def test_what_is_not_finite_is_the_worst_error_and_not_none(bad, side):
 
 
 def test_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"device answers \(1, 2, 4, 5, 6\), the reference \(1, 3, 4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"device returned \(1, 2, 4, 5, 6\), the reference \(1, 3, 4, 5, 6\)"):
         compare_outputs("device", [_scores()], [_scores()[:, :2]])
 
 

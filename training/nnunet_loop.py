@@ -1,4 +1,4 @@
-"""What the trainings of the two nnU-Net recipes share: cases, batches, loss and loop."""
+"""The training loop of the two nnU-Net recipes: cases, batches, loss and optimisation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _logger = logging.getLogger("cookbook")
 
 
 def make_cases(generate: Callable[[int], DemoCase], seeds: Sequence[int]) -> list[DemoCase]:
-    """The cases of some seeds, two at a time."""
+    """Generates the cases of some seeds, two at a time."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(generate, seeds))
 
 
 class Batches:
-    """Random windows of prepared cases: two of three around a labelled voxel, mirrored and rescaled by chance."""
+    """Random windows of prepared cases, two of three around a labelled voxel, randomly mirrored and rescaled."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Batches:
 
 
 def loss_of(outputs: Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus batch soft Dice of every output, weights halving with depth, as nnU-Net trains."""
+    """Cross-entropy plus batch soft Dice of every output, with weights that halve with depth, as nnU-Net trains."""
     total, weights = 0, 0.0
     for index, logits in enumerate(outputs[:-1] or outputs):
         stride = [old // new for old, new in zip(target.shape[1:], logits.shape[2:], strict=True)]
@@ -100,7 +100,11 @@ def train(
     learning_rate: float,
     on_pause: Callable[[torch.nn.Module, int], None],
 ) -> torch.nn.Module:
-    """AdamW over one cycle; returns the moving average of the weights, which `on_pause` sees every 300 steps."""
+    """Trains with AdamW over one cycle of the learning rate.
+
+    Returns:
+        The network with the moving average of the weights, which is also passed to `on_pause` every 300 steps.
+    """
     average = copy.deepcopy(network).eval()
     layout = torch.channels_last_3d if batches.draw(1)[0].ndim == 5 else torch.channels_last
     network.to(memory_format=layout).train()
@@ -134,7 +138,7 @@ def _follow(average: torch.nn.Module, network: torch.nn.Module, decay: float) ->
 
 
 def save_weights(network: torch.nn.Module, output: Path, arguments: dict, steps: int) -> None:
-    """Writes float32 safetensors with the network's arguments as metadata, all strings."""
+    """Writes float32 safetensors with the network's arguments as metadata, as strings."""
     from safetensors.torch import save_file
 
     state = {name: tensor.detach().float().contiguous() for name, tensor in network.state_dict().items()}

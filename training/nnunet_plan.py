@@ -1,7 +1,7 @@
-"""The plan of a demo's nnU-Net: how its cases are prepared, and the plans.json that says so.
+"""The plan of a demo's nnU-Net: how its cases are prepared, and the plans.json that describes it.
 
-Plans: Isensee et al., "nnU-Net", Nature Methods 18 (2021). Cases are prepared as version 1 does it: crop to nonzero,
-resample, then normalise.
+Plans: Isensee et al., "nnU-Net", Nature Methods 18 (2021). Cases are prepared as in version 1: crop to the nonzero
+region, resample, then normalise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def make_plan(
     network: dict,
     foreground: dict[str, float] | None = None,
 ) -> Plan:
-    """The plan of a demo: CT normalisation when `foreground` is given, else the z-score of each case."""
+    """The plan of a demo: CT normalisation if `foreground` is given, else the z-score of each case."""
     norm = ChannelNorm("zscore")
     if foreground:
         low, high = foreground["percentile_00_5"], foreground["percentile_99_5"]
@@ -68,7 +68,7 @@ def make_plan(
 
 
 def prepare(case: DemoCase, plan: Plan) -> TrainingCase:
-    """A case and its labels on the plan's grid; labels are resampled linearly, one class at a time."""
+    """Prepares a case and its labels on the plan's grid; labels are resampled linearly, one class at a time."""
     prepared = prepare_case(case.image[None], case.spacing_mm, plan)
     masks = np.stack([case.labels[prepared.box] == value for value in range(plan.n_classes)])
     scores = resample_image(masks, prepared.image.shape[1:], separate_axis(*_spacings(case, plan)), 1)
@@ -76,7 +76,7 @@ def prepare(case: DemoCase, plan: Plan) -> TrainingCase:
 
 
 def describe_plan(plan: Plan, task: DecathlonTask, cases: Sequence[DemoCase], network_class: str, batch: int) -> dict:
-    """The plan with the names of nnU-Net v2's plans.json; `cases` are those of the training."""
+    """The plan as nnU-Net v2's plans.json; `cases` are the training cases."""
     schemes = {"ct": "CTNormalization", "zscore": "ZScoreNormalization"}
     shapes = [resampled_shape(case.image.shape, *_spacings(case, plan)) for case in cases]
     configuration = {

@@ -1,4 +1,4 @@
-"""Scores of a demo's nnU-Net on whole cases, beside the best that any window of intensities reaches."""
+"""Scores of a demo's nnU-Net on whole cases, compared with the best interval of intensities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger("cookbook")
 
 @torch.inference_mode()
 def predict(network: torch.nn.Module, case: TrainingCase, plan: Plan, mirror_axes: Sequence[int] = ()) -> np.ndarray:
-    """Labels (Z, Y, X) uint8 on the case's own grid: windows averaged, resampled back, arg-maxed."""
+    """Labels (Z, Y, X) uint8 on the case's own grid, from averaged windows that are resampled before the argmax."""
 
     def infer(windows: np.ndarray) -> np.ndarray:
         outputs = network(torch.from_numpy(windows))
@@ -35,27 +35,27 @@ def predict(network: torch.nn.Module, case: TrainingCase, plan: Plan, mirror_axe
     return restore_labels(back.argmax(axis=0).astype(np.uint8), case.prepared)
 
 
-def best_window(image: np.ndarray, truth: np.ndarray) -> float:
-    """The best Dice that any lower and upper threshold, chosen with the truth, reach on one image."""
+def best_interval(image: np.ndarray, truth: np.ndarray) -> float:
+    """The best Dice on one image of any lower and upper threshold, chosen with the truth."""
     edges = np.linspace(*np.percentile(image, [0.1, 99.9]), 201)
     edges[[0, -1]] = image.min() - 1, image.max() + 1
     hits = np.concatenate([[0], np.histogram(image[truth], edges)[0].cumsum()])
-    taken = np.concatenate([[0], np.histogram(image, edges)[0].cumsum()])
-    scores = 2 * (hits[None] - hits[:, None]) / np.maximum(taken[None] - taken[:, None] + truth.sum(), 1)
+    chosen = np.concatenate([[0], np.histogram(image, edges)[0].cumsum()])
+    scores = 2 * (hits[None] - hits[:, None]) / np.maximum(chosen[None] - chosen[:, None] + truth.sum(), 1)
     return round(float(np.triu(scores).max()), 4)
 
 
 def evaluate(
     network: torch.nn.Module, cases: Sequence[DemoCase], plan: Plan, mirror_axes: Sequence[int] = ()
 ) -> np.ndarray:
-    """(cases, 2, classes) Dice of the network and of the best window, for classes 1 and up; all are logged."""
+    """Dice (cases, 2, classes) of the network and of the best interval, for classes 1 and up; all are logged."""
     rows = []
     for case in cases:
         found = predict(network, prepare(case, plan), plan, mirror_axes)
         masks = [(found == value, case.labels == value) for value in range(1, plan.n_classes)]
         scores = [round(1.0 if score is None else score, 4) for score in (dice(*pair) for pair in masks)]
-        limits = [best_window(case.image, truth) for _, truth in masks]
+        limits = [best_interval(case.image, truth) for _, truth in masks]
         rows.append((scores, limits))
-        _logger.info("Dice %s, best window %s", scores, limits)
-    _logger.info("mean Dice %s, best window %s", *np.mean(rows, axis=0).round(4).tolist())
+        _logger.info("Dice %s, best interval %s", scores, limits)
+    _logger.info("mean Dice %s, best interval %s", *np.mean(rows, axis=0).round(4).tolist())
     return np.array(rows)

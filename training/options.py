@@ -1,4 +1,4 @@
-"""Options that every training has."""
+"""The command line that the trainings share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 
-def training_parser(summary: str, *, steps: int, learning_rate: float, batch: int | None = None):
-    """The parser of a training's command line; with a `batch` also `--batch` and `--score-only`."""
+def training_parser(
+    summary: str, *, steps: int, learning_rate: float, batch: int | None = None
+) -> argparse.ArgumentParser:
+    """The parser of a training's options; if `batch` is given, also of `--batch` and `--score-only`."""
     parser = argparse.ArgumentParser(description=summary.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--steps", type=int, default=steps)
@@ -24,7 +26,7 @@ def training_parser(summary: str, *, steps: int, learning_rate: float, batch: in
 
 
 def read_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The given options; the log and torch's threads are set by them."""
+    """Parses the options, and sets up the log and torch's threads."""
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)

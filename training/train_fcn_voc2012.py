@@ -2,7 +2,7 @@
 
     python training/train_fcn_voc2012.py --output helpers/weights/fcn_voc2012_demo.safetensors
 
-The network is FCN-R50-D8 at a reduced width, so that the file stays below two megabytes and a laptop infers
+The network is FCN-R50-D8 at a reduced width, so that the file stays below two megabytes and a laptop processes
 an image in a fraction of a second. Scenes come from `helpers.demo.voc_scenes`; seeds below
 `FIRST_TRAINING_SEED` are never trained on.
 """
@@ -42,7 +42,7 @@ ARGUMENTS = {
 
 
 class ScenePool:
-    """Letterboxed scenes that are drawn once, used for several crops, and replaced by new ones over time."""
+    """Letterboxed scenes, each used for several crops and replaced by a new one over time."""
 
     def __init__(self, seed: int, capacity: int):
         self._rng = np.random.default_rng(seed)
@@ -51,7 +51,7 @@ class ScenePool:
         self._capacity = capacity
 
     def renew(self, count: int) -> None:
-        """Draws new scenes; the oldest leave when the pool is full."""
+        """Draws new scenes; the oldest ones are dropped when the pool is full."""
         for _ in range(count):
             scene = generate_scene(self._next_seed)
             self._next_seed += 1
@@ -85,7 +85,7 @@ def loss_of(network: FCNResNet50D8, images: torch.Tensor, labels: torch.Tensor) 
     with torch.autocast("cpu", torch.bfloat16):
         decode, auxiliary = network.forward_heads(images)
     decode = functional.interpolate(decode.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
-    coarse = labels[:, 4::8, 4::8]  # every stride-8 cell stands for the pixel at its centre
+    coarse = labels[:, 4::8, 4::8]  # each stride-8 cell represents the pixel at its centre
     auxiliary = functional.interpolate(auxiliary.float(), size=coarse.shape[1:], mode="nearest")
     loss = functional.cross_entropy(decode, labels, ignore_index=IGNORE_INDEX)
     return loss + 0.4 * functional.cross_entropy(auxiliary, coarse, ignore_index=IGNORE_INDEX)
@@ -130,10 +130,10 @@ def evaluate(network: FCNResNet50D8, cases: list[Case]) -> SegmentationScores:
 
 
 def threshold_oracle(cases: list[Case], levels: int = 32) -> dict[int, float]:
-    """For each class the IoU of the best interval of any single channel, chosen with the labels in hand.
+    """For each class, the IoU of the best interval of any single channel, chosen with the labels.
 
-    Channels are red, green, blue, brightness, saturation and hue in `levels` steps; this is what colour alone
-    could give at most to a method that thresholds.
+    Channels are red, green, blue, brightness, saturation and hue in `levels` steps. This is the best that a method
+    which thresholds colours could do.
     """
     from PIL import Image
 
@@ -169,7 +169,7 @@ def save(network: FCNResNet50D8, path: Path) -> None:
     metadata = {"network": "fcn_r50_d8", **{name: str(value) for name, value in arguments.items()}}
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(tensors, str(path), metadata=metadata)
-    path.chmod(0o644)  # safetensors writes for the owner alone
+    path.chmod(0o644)  # safetensors makes the file readable by its owner only
 
 
 def main() -> None:
@@ -186,7 +186,7 @@ def main() -> None:
     train(network, options, cases)
     save(network, options.output)
     scores, oracle = evaluate(network, cases), threshold_oracle(cases)
-    log.info("held-out mIoU over the classes present %.4f, right pixels %.4f", scores.miou_present, scores.aacc)
+    log.info("held-out mIoU over the classes present %.4f, pixel accuracy %.4f", scores.miou_present, scores.aacc)
     log.info("threshold oracle mIoU %.4f", float(np.mean(list(oracle.values()))))
     for number in SCENE_CLASSES:
         log.info("%-12s IoU %.4f, threshold oracle %.4f", CLASSES[number], scores.iou[number], oracle[number])

@@ -1,7 +1,7 @@
 """Trains the small 2-D nnU-Net of the `nnunet_heart` demo on generated hearts and scores it on unseen ones.
 
 Run from the repository's root: `python training/train_nnunet_heart.py --output FILE.safetensors`; the plan is
-written beside it as FILE_plans.json.
+written next to it as FILE_plans.json.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _logger = logging.getLogger("cookbook")
 
 
 def run_training(steps: int, batch: int, learning_rate: float, seed: int, output: Path) -> torch.nn.Module:
-    """Makes the cases, writes the plan, trains, and writes the weights at every pause."""
+    """Generates the cases, writes the plan, trains, and saves the weights at every pause."""
     torch.manual_seed(seed)
     cases = make_cases(generate_case, TRAINING_SEEDS)
     plans = output.with_name(f"{output.stem}_plans.json")
@@ -50,7 +50,7 @@ def run_training(steps: int, batch: int, learning_rate: float, seed: int, output
     plans.write_text(json.dumps(described, indent=1) + "\n")
     batches = Batches([prepare(case, PLAN) for case in cases], PLAN, np.random.default_rng(seed))
     validation = make_cases(generate_case, VALIDATION_SEEDS)
-    _logger.info("made %d cases", len(cases))
+    _logger.info("generated %d cases", len(cases))
 
     def pause(average: torch.nn.Module, step: int) -> None:
         save_weights(average, output, {"network": "nnunet", **NETWORK}, step)

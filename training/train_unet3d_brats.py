@@ -37,9 +37,9 @@ _logger = logging.getLogger("cookbook")
 
 
 def prepare_images(images: np.ndarray) -> np.ndarray:
-    """The source system's preparation of (4, Z, Y, X) images: clip to percentiles 0.1 and 99.8, then z-score.
+    """Prepares images (4, Z, Y, X) as the source does: clip to percentiles 0.1 and 99.8, then z-score.
 
-    Both use the whole volume, background included; the standard deviation is the unbiased one.
+    Both use the whole volume, background included, and the unbiased standard deviation.
     """
     prepared = np.empty(images.shape, np.float32)
     for target, image in zip(prepared, images.astype(np.float32), strict=True):
@@ -61,7 +61,7 @@ def make_cases(seeds: range) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def draw_crops(cases: list, batch: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random crops: two of three near a tumour voxel, one anywhere; flipped and slightly rescaled."""
+    """Random crops, two of three near a tumour voxel, randomly flipped and slightly rescaled."""
     images, targets = [], []
     for _ in range(batch):
         image, classes, tumour = cases[rng.integers(len(cases))]
@@ -96,9 +96,9 @@ def train(steps: int, batch: int, learning_rate: float, seed: int, output: Path)
     started = time.monotonic()
     cases = [(image, classes, np.argwhere(classes)) for image, classes in make_cases(TRAINING_SEEDS)]
     validation = make_cases(VALIDATION_SEEDS)
-    _logger.info("made %d cases in %.0f s", len(cases) + len(validation), time.monotonic() - started)
+    _logger.info("generated %d cases in %.0f s", len(cases) + len(validation), time.monotonic() - started)
     network = UNet3D(**NETWORK).to(memory_format=torch.channels_last_3d)
-    # The original's 0.6 suits networks with many more channels; with four of them it removes the signal.
+    # The original 0.6 suits networks with many more channels; with four it would remove the signal.
     network.dropout3d.p = 0.0
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
@@ -118,7 +118,7 @@ def train(steps: int, batch: int, learning_rate: float, seed: int, output: Path)
 def train_step(
     network: UNet3D, optimizer: torch.optim.Optimizer, images: torch.Tensor, target: torch.Tensor
 ) -> float:
-    """One step on crops (N, 4, Z, Y, X) with classes (N, Z, Y, X); returns the loss before it."""
+    """One step on crops (N, 4, Z, Y, X) with classes (N, Z, Y, X); returns the loss before the step."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = network(images.to(memory_format=torch.channels_last_3d))
     loss = loss_of(logits.float(), target)
@@ -138,7 +138,7 @@ def follow(average: UNet3D, network: UNet3D, decay: float) -> None:
 
 @torch.inference_mode()
 def predict_classes(network: UNet3D, image: np.ndarray) -> np.ndarray:
-    """Classes (Z, Y, X) of a prepared (4, Z, Y, X) volume: half-overlapping windows, Gaussian weights on logits."""
+    """Classes (Z, Y, X) of a prepared volume (4, Z, Y, X), from half-overlapping windows with Gaussian weights."""
     axis = torch.arange(CROP) - (CROP - 1) / 2
     bell = torch.exp(-0.5 * (axis / (CROP / 8)) ** 2)
     weight = (bell[:, None, None] * bell[:, None] * bell).clamp_min(1e-4)
@@ -163,9 +163,9 @@ def score_cases(network: UNet3D, cases: list) -> list[dict[str, float]]:
 
 
 def best_threshold(image: np.ndarray, classes: np.ndarray) -> dict[str, tuple[float, str]]:
-    """The best Dice that one threshold, chosen with the truth, reaches on one case, and on which channel.
+    """The best Dice of one threshold on one case, chosen with the truth, and its channel.
 
-    Channels are the four modalities and T1ce minus T1; thresholds act above or below, inside the brain.
+    Channels are the four modalities and T1ce minus T1; a threshold selects the voxels of the brain above or below it.
     """
     image = image.astype(np.float32)
     channels = dict(zip((*MODALITIES, "t1ce - t1"), (*image, image[1] - image[0]), strict=True))
@@ -179,8 +179,8 @@ def best_threshold(image: np.ndarray, classes: np.ndarray) -> dict[str, tuple[fl
             everything = np.histogram(values[brain], edges)[0]
             hits = np.histogram(values[brain][truth], edges)[0]
             for sign, way in ((1, "below"), (-1, "above")):
-                taken, hit = everything[::sign].cumsum(), hits[::sign].cumsum()
-                results.append((float((2 * hit / (taken + truth.sum())).max()), f"{channel} {way}"))
+                chosen, hit = everything[::sign].cumsum(), hits[::sign].cumsum()
+                results.append((float((2 * hit / (chosen + truth.sum())).max()), f"{channel} {way}"))
         best[name] = max(results)
     return best
 
@@ -196,7 +196,7 @@ def save_weights(network: UNet3D, output: Path, steps: int) -> None:
 
 
 def evaluate(network: UNet3D, seeds: range) -> dict:
-    """Scores, threshold baseline and their means on the cases of some seeds."""
+    """Scores and the threshold baseline on the cases of some seeds, with their means."""
     cases = make_cases(seeds)
     scores = score_cases(network, cases)
     thresholds = [best_threshold(*case) for case in cases]

@@ -3,8 +3,8 @@
     python training/train_unet_carvana.py --output helpers/weights/unet_carvana_demo.safetensors
 
 The network is the official UNet at an eighth of its width, so that the file stays below two megabytes.
-Pictures come from `helpers.demo.cars`, darker ones among them than the demo shows, and are prepared as
-for inference; seeds below `FIRST_TRAINING_SEED` are never trained on.
+Pictures come from `helpers.demo.cars`, some of them darker than in the demo, and are prepared as for inference;
+seeds below `FIRST_TRAINING_SEED` are never trained on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ARGUMENTS = {"n_channels": 3, "n_classes": 1, "bilinear": False, "base_channels"
 
 
 class ScenePool:
-    """Prepared pictures, drawn once and kept as bytes, from which batches are cut."""
+    """Prepared pictures, drawn once and kept as bytes, that batches are cropped from."""
 
     def __init__(self, seed: int, count: int):
         self._random = np.random.default_rng(seed)
@@ -44,7 +44,7 @@ class ScenePool:
             self._scenes[index, 3] = prepare_mask(mask)
 
     def batch(self, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Random crops, half of them mirrored and half with their colours exchanged.
+        """Random crops, half of them mirrored and half with permuted colours.
 
         Returns:
             Images (N, 3, crop, crop) in 0..1 and masks (N, 1, crop, crop), both float32.
@@ -101,7 +101,7 @@ def _seconds(started: float) -> float:
 
 @torch.no_grad()
 def evaluate(network: UNet, cases: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[float], list[float]]:
-    """IoU of each case at the prepared size, and at the picture's own size."""
+    """IoU of each case at the prepared size, and at the picture's original size."""
     network.eval()
     prepared, original = [], []
     for image, mask in cases:
@@ -113,9 +113,9 @@ def evaluate(network: UNet, cases: list[tuple[np.ndarray, np.ndarray]]) -> tuple
 
 
 def threshold_oracle(cases: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """For each channel the mean IoU of its best threshold over all cases, chosen with the masks in hand.
+    """For each channel, the mean IoU of its best threshold over all cases, chosen with the masks.
 
-    This is the most that one threshold of one channel could give, in either direction.
+    This is the best that one threshold of one channel could do, in either direction.
     """
     ious: dict[str, list[np.ndarray]] = {}
     for image, mask in cases:
@@ -130,14 +130,14 @@ def threshold_oracle(cases: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, fl
 
 def _channels(image: np.ndarray) -> dict[str, np.ndarray]:
     red, green, blue = image.astype(np.float64)
-    value, least = image.max(axis=0).astype(np.float64), image.min(axis=0)
+    value, minimum = image.max(axis=0).astype(np.float64), image.min(axis=0)
     border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1).mean(axis=1)
     channels = {
         "red": red,
         "green": green,
         "blue": blue,
         "gray": 0.299 * red + 0.587 * green + 0.114 * blue,
-        "saturation": 255 * (value - least) / np.maximum(value, 1),
+        "saturation": 255 * (value - minimum) / np.maximum(value, 1),
         "value": value,
         "distance from border": np.sqrt(np.mean((image - border[:, None, None]) ** 2, axis=0)),
     }
@@ -162,7 +162,7 @@ def main() -> None:
     train(network, options, cases)
     save(network, options.output)
     for name, ious in zip((f"{SIZE} x {SIZE}", "original size"), evaluate(network, cases), strict=True):
-        log.info("held-out IoU at %s: mean %.4f, least %.4f", name, mean_iou(ious), min(ious))
+        log.info("held-out IoU at %s: mean %.4f, minimum %.4f", name, mean_iou(ious), min(ious))
     oracle = threshold_oracle(cases)
     best = max(oracle, key=oracle.get)
     log.info("threshold oracle: %.4f (%s)", oracle[best], best)

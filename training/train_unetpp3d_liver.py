@@ -1,7 +1,7 @@
 """Trains the small 3-D UNet++ of the `unetpp3d_liver` demo on generated abdomens and scores it on unseen ones.
 
 Run from the repository's root: `python training/train_unetpp3d_liver.py --output FILE.safetensors`; the plan is
-written beside it as FILE_plans.json.
+written next to it as FILE_plans.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NETWORK = {
 SPACING_MM = (5.0, 3.5, 3.5)
 WINDOW = (48, 64, 64)
 NETWORK_CLASS = "helpers.networks.unetpp.GenericUNetPlusPlus"
-# Left and right tell liver from spleen, so they are not mirrored.
+# Left and right distinguish liver and spleen, so they are not mirrored.
 MIRROR_AXES = (0, 1)
 TRAINING_SEEDS = range(1000, 1032)
 VALIDATION_SEEDS = range(2000, 2003)
@@ -46,7 +46,7 @@ _logger = logging.getLogger("cookbook")
 def run_training(
     steps: int, batch: int, learning_rate: float, seed: int, output: Path, start: Path | None
 ) -> torch.nn.Module:
-    """Makes the cases, writes the plan, trains (from the weights in `start` on), and writes at every pause."""
+    """Generates the cases, writes the plan, trains (from the weights in `start`, if any), and saves at each pause."""
     torch.manual_seed(seed)
     cases = make_cases(generate_case, TRAINING_SEEDS)
     plan = make_plan(TASK, WINDOW, SPACING_MM, NETWORK, measure_foreground(cases))
@@ -56,7 +56,7 @@ def run_training(
     prepared = [prepare(case, plan) for case in cases]
     batches = Batches(prepared, plan, np.random.default_rng(seed), MIRROR_AXES)
     validation = make_cases(generate_case, VALIDATION_SEEDS)
-    _logger.info("made %d cases", len(cases))
+    _logger.info("generated %d cases", len(cases))
 
     def pause(average: torch.nn.Module, step: int) -> None:
         save_weights(average, output, {"network": "unetpp", **NETWORK}, step)
@@ -70,7 +70,7 @@ def run_training(
 
 def main() -> None:
     parser = training_parser(__doc__, steps=1200, learning_rate=3e-3, batch=1)
-    parser.add_argument("--start", type=Path, help="safetensors file of weights to go on from")
+    parser.add_argument("--start", type=Path, help="safetensors file with weights to continue from")
     arguments = read_options(parser)
     if arguments.score_only:
         network = GenericUNetPlusPlus(**NETWORK).eval()

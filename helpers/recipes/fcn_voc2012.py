@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class VocParams(RunParams):
-    """Parameters of this recipe on top of the shared ones."""
+    """The recipe's own parameters."""
 
     size: int = Field(500, ge=32)
     """Side of the square that an image is fitted into, in pixels."""
     split: str = "val"
-    """File of `ImageSets/Segmentation/`, or labelled: every image with a label."""
+    """File of `ImageSets/Segmentation/`, or labelled: all images with a label."""
     graph_output: Literal["logits", "classes"] = "logits"
-    """What the graph ends in: scores, or as the source's classes."""
+    """Output of the graph: scores, or classes as in the source."""
     other_size: int = Field(512, ge=32)
-    """A second side, whose scores stand beside the first's."""
+    """A second side, scored for comparison."""
 
 
 class FCNModel(TorchModel[VocParams]):

@@ -44,24 +44,24 @@ Folds = list[int | str] | None
 
 
 def find_model(checkpoint: str, configuration: str, folds: Folds) -> ModelFolder:
-    """The model that `checkpoint` means, opened; opened once as long as its files stay as they are.
+    """Opens the model that `checkpoint` names; it is reopened only if its files change.
 
     Args:
         checkpoint: a model folder, a folder of one of its folds, a checkpoint file in one, or the name or number of a
             data set (Task003_Liver, Dataset003_Liver, 3) below `nnUNet_results` or `RESULTS_FOLDER`.
-        configuration: such as 3d_fullres, of a model found by its data set.
-        folds: which ones; None for all that are there.
+        configuration: such as 3d_fullres, for a model that is named by its data set.
+        folds: None for every fold that exists.
 
     Raises:
-        ParameterError: there is no such path, or it is no model folder.
-        DataError: the model folder lacks what is asked for.
+        ParameterError: there is no such path, or it is not a model folder.
+        DataError: the model folder lacks a fold.
     """
     found = None if _is_path(checkpoint) else results_folder(checkpoint, configuration)
     path = found or find_input(checkpoint, parameter="checkpoint")
     folder = path if path.is_dir() else path.parent
     if not is_model_folder(folder):
         raise ParameterError(
-            "checkpoint is no model folder of nnU-Net",
+            "checkpoint is not a model folder of nnU-Net",
             received=path,
             expected="the folder with plans.pkl (v1) or plans.json (v2), or a file in one of its folds",
             remedy="The plan says how a case is prepared; a checkpoint without it cannot be used.",
@@ -72,11 +72,11 @@ def find_model(checkpoint: str, configuration: str, folds: Folds) -> ModelFolder
 
 
 def find_data(data_root: str) -> Path:
-    """The folder that `data_root` means: a path, or a data set's name or number below nnU-Net's variables.
+    """The folder that `data_root` names: a path, or a data set's name or number below nnU-Net's variables.
 
     Raises:
         ParameterError: there is no such path, and the variables are not set.
-        DataError: they are set and hold no such data set.
+        DataError: they are set, and there is no such data set.
     """
     found = None if _is_path(data_root) else raw_folder(data_root)
     return found or find_input(data_root, parameter="data_root")
@@ -92,7 +92,7 @@ def _is_fold(folder: Path) -> bool:
 
 
 def _stamp(folder: Path) -> tuple:
-    """Changes when a file of the model does."""
+    """Names, times and sizes of the model's files: changes when one of them does."""
     root = folder.parent if _is_fold(folder) else folder
     files = [path for pattern in ("*", "fold_*/*", "all/*") for path in sorted(root.glob(pattern)) if path.is_file()]
     return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
@@ -104,32 +104,32 @@ def _open(folder: Path, folds: tuple[int | str, ...] | None, stamp: tuple) -> Mo
 
 
 class NnunetParams(RunParams):
-    """Parameters of the family on top of the shared ones; what they leave out stands in the plan."""
+    """The family's parameters; what is not set comes from the plan."""
 
     NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset({"split", "ref_folder", "source_cases"})
 
     fold: int | str = 0
     """Fold of a model folder; all: nnU-Net's model of all cases."""
     folds: list[int | str] | Literal["all"] | None = None
-    """Several folds, averaged as their version averages; all: every one that is there."""
+    """Several folds, averaged as their version does; all: every fold that exists."""
     as_version: Literal[1, 2] | None = None
-    """Rules of that version of nnU-Net (order of preparation, what is averaged) instead of the model folder's own."""
+    """Version of nnU-Net whose rules apply (order of preparation, what is averaged); null: the model folder's."""
     tile_step_size: float = Field(0.5, gt=0, le=1)
     """Distance between windows as a fraction of the window."""
     gaussian: bool = True
-    """Whether a window's middle weighs more than its rim."""
+    """Whether the centre of a window weighs more than its border."""
     mirror_axes: list[int] | None = None
-    """Axes to mirror windows along, averaged; null: as the model was trained."""
+    """Axes of test-time mirroring; null: as the model was trained."""
     keep_largest: bool = True
     """Whether `postprocessing.json` of the model folder is applied."""
     reuse_constant_windows: bool = False
-    """Asks once about windows of one value, such as air; changes no voxel."""
+    """Whether windows of one value, such as air, are run only once; changes no voxel."""
     save_softmax: bool = False
-    """Keeps each case's probabilities beside its mask, in the form of the model's version."""
+    """Whether probabilities are saved next to each mask, in the format of the model's version of nnU-Net."""
     split: Literal["validation", "all"] | None = None
     """data_root is the model's training set: the fold's held-out cases or all; only held-out ones count in means."""
     ref_folder: str | None = None
-    """Labels that lie elsewhere."""
+    """Folder of the labels, if they are not next to the images."""
     source_cases: int = Field(2, ge=1)
     """Cases for the source's own score."""
 
@@ -149,7 +149,7 @@ class NnunetParams(RunParams):
 
     @property
     def wanted_folds(self) -> list[int | str] | None:
-        """The folds to open; None for every one that is there."""
+        """The folds to open; None for every fold that exists."""
         if self.folds == "all":
             return None
         return [self.fold] if self.folds is None else list(self.folds)
@@ -339,7 +339,7 @@ class NnunetPreparation(Preparation[N]):
     model: NnunetModel[N]
 
     def prepare_job(self, case: Case, params: N) -> InferenceJob:
-        """Windows over the prepared case; scores are resampled to the case's grid and cleaned as the model asks."""
+        """Windows over the prepared case; scores are resampled to the case's grid, labels postprocessed."""
         return self._job_of(self.prepare(case, params), case, params)
 
     def prepare(self, case: Case, params: N) -> Prepared:
@@ -347,7 +347,7 @@ class NnunetPreparation(Preparation[N]):
         return prepare_case(case.image, case.require_geometry().spacing_mm_zyx, self.model.plan(params))
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
-        """The plan's window around the middle of what is marked, or of the case."""
+        """The plan's window around the centre of the labelled voxels, or of the case."""
         return window_around_truth(case, self.model.plan(params))
 
     def keeps_probabilities(self, params: N) -> bool:

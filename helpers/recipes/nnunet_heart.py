@@ -30,7 +30,7 @@ from helpers.scoring.dice import dice
 if TYPE_CHECKING:
     import torch
 
-# Axes of a batch of slices (N, C, Y, X) that each mirrored pass is flipped on, and how the source turns it back.
+# Axes of a batch of slices (N, C, Y, X) that each mirrored pass is flipped on, and how the source flips it back.
 _MIRRORS = ((), (3,), (2,), (3, 2))
 _PYTHON_UNDO = ((), (3,), (3,), (3, 2))
 _CPP_WEIGHTS = (0.0078125, 0.015625, 0.0625, 0.25)
@@ -43,7 +43,7 @@ class HeartParams(NnunetParams):
     variant: Literal["2d", "3d"] | None = None
     """Form of the model; null: its own. The demo weights are 2-D."""
     passes: Literal["right", "source_python", "source_cpp"] = "right"
-    """How the four mirrored passes of a slice become a mask; the source's two programs do it wrongly."""
+    """How the four mirrored passes of a slice become a mask; the source's two programs do it incorrectly."""
 
 
 class HeartModel(NnunetModel[HeartParams]):
@@ -64,7 +64,7 @@ class HeartModel(NnunetModel[HeartParams]):
         form = self.form(params)
         if params.variant not in (None, form):
             raise ParameterError(
-                "the model is of the other variant",
+                "the model is the other variant",
                 received=f"variant {params.variant}, a model of {form}",
                 remedy="The demo weights are 2-D; set checkpoint to a model folder of the 3-D configuration.",
             )
@@ -85,12 +85,12 @@ class HeartPreparation(NnunetPreparation[HeartParams]):
         form = self.model.form(params)
         if params.passes != "right" and (form == "3d" or params.save_softmax):
             raise ParameterError(
-                "the source's passes are of 2-D slices and keep no softmax",
+                "the source's passes need 2-D slices and save no probabilities",
                 received=f"passes {params.passes}, a model of {form}, save_softmax {params.save_softmax}",
             )
 
     def prepare_job(self, case: Case, params: HeartParams) -> InferenceJob:
-        """As the family's; the source's passes need the network at hand, so they are not a job."""
+        """As the family's; the source's passes are not a job that another machine can do."""
         if params.passes != "right":
             raise ParameterError(
                 "the source's passes need the device in the same process", received=f"passes {params.passes}"
@@ -159,7 +159,7 @@ def _figures(prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, int
 def _passes(
     predictor: Predictor, batch: np.ndarray, activate: Callable[[np.ndarray], np.ndarray]
 ) -> list[np.ndarray]:
-    """Probabilities of the four mirrored passes, not turned back."""
+    """Probabilities of the four mirrored passes, not flipped back."""
     return [activate(predictor.submit(np.ascontiguousarray(np.flip(batch, axes))).result()) for axes in _MIRRORS]
 
 

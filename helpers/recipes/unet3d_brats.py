@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 
 class BratsParams(RunParams):
-    """Parameters of this recipe on top of the shared ones."""
+    """The recipe's own parameters."""
 
     window: list[int] = Field(default_factory=lambda: [64, 64, 64], min_length=3, max_length=3)
-    """Voxels of a window, Z, Y, X."""
+    """Window size in voxels, Z, Y, X."""
     tile_step_size: float = Field(0.5, gt=0, le=1)
     """Distance between windows as a fraction of the window."""
     gaussian: bool = True
-    """Whether a window's middle weighs more than its rim."""
+    """Whether the centre of a window weighs more than its border."""
     mirror_axes: list[Literal[0, 1, 2]] = Field(default_factory=list)
-    """Axes to mirror windows along, averaged; none: no mirrors."""
+    """Axes of test-time mirroring; empty: none."""
     reuse_constant_windows: bool = False
-    """Asks once about windows of one value, such as air; changes no voxel."""
+    """Whether windows of one value, such as air, are run only once; changes no voxel."""
     crop_to_brain: bool = True
     """Whether the air around the brain is left out."""
     source_crops: int = Field(128, ge=1)
     """Crops for the source's own score, which draws 128."""
     source_seed: int = 1777777
-    """Draws those crops."""
+    """Seed of those crops."""
 
 
 class UNet3DModel(TorchModel[BratsParams]):
@@ -188,7 +188,7 @@ class BratsScoring(Scoring[BratsParams]):
 
 
 def _crop(array: np.ndarray, start: Sequence[int], window: Sequence[int]) -> np.ndarray:
-    """A window (C, *window) from an array (C, Z, Y, X), with zeros where the volume ends."""
+    """A window (C, *window) of an array (C, Z, Y, X), padded with zeros beyond the volume."""
     box = tuple(slice(first, first + side) for first, side in zip(start, window, strict=True))
     piece = array[(slice(None), *box)]
     missing = [(0, side - size) for side, size in zip(window, piece.shape[1:], strict=True)]
@@ -204,8 +204,8 @@ def _source_table(soft: Mapping[str, list[float]], hard: list[dict[str, float | 
     return SourceScores(
         rows,
         "The source takes a sigmoid of every channel, background included, without a threshold: an answer that"
-        " contains nothing scores about what the source publishes (0.2543 and 0.2560). Dice on hard labels tells them"
-        " apart.",
+        " contains nothing scores about what the source publishes (0.2543 and 0.2560). Dice on hard labels"
+        " distinguishes them.",
     )
 
 

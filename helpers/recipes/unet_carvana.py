@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class CarvanaParams(RunParams):
-    """Parameters of this recipe on top of the shared ones."""
+    """The recipe's own parameters."""
 
     size: int = Field(572, ge=16)
-    """Side of the square that the network sees, in pixels."""
+    """Side of the network's square input, in pixels."""
     split: Literal["train", "test"] = "train"
     """Photographs with masks (train) or without (test)."""
 
@@ -121,7 +121,7 @@ class CarvanaScoring(Scoring[CarvanaParams]):
     def score_as_source(
         self, cases: Sequence[Case], predictor: Predictor, params: CarvanaParams
     ) -> SourceScores | None:
-        """The source's mean, which drops failed images, and its row-wise value, beside the right means."""
+        """The source's mean, which drops failed images, and its row-wise value, next to the correct means."""
         if not len(cases):
             return None
         small, truths, rows, full = [], [], [], []

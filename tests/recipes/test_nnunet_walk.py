@@ -80,7 +80,7 @@ def test_a_data_set_s_name_is_found_below_nnunet_s_variables(tmp_path, monkeypat
     [
         ({"variant": "3d"}, "other variant"),
         ({"split": "all"}, "training set"),
-        ({"passes": "source_cpp", "save_softmax": True}, "keep no softmax"),
+        ({"passes": "source_cpp", "save_softmax": True}, "save no probabilities"),
         ({"checkpoint": "no/such"}, "no file or folder no/such .parameter checkpoint"),
         ({"fold": 7}, "lacks folds"),
         ({"split": "all", "folds": "all", "data_root": "task"}, "held out"),

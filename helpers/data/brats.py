@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +137,7 @@ def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
 
 def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:
     """A mask of class indices as a volume, in the label convention and on the grid of its case."""
-    return Volume(classes_to_brats(classes, str(case.notes["convention"]))[None], case.geometry)
+    return Volume(classes_to_brats(classes, str(case.notes["convention"]))[None], case.require_geometry())
 
 
 def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarray:
@@ -157,7 +157,7 @@ def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarr
 
 
 def draw_crops(
-    tumours: Sequence[np.ndarray], count: int, size: int, seed: int
+    tumours: Sequence[np.ndarray] | PackedMasks, count: int, size: int, seed: int
 ) -> list[tuple[int, tuple[int, int, int]]]:
     """Draws the source's evaluation crops, each with at least one tumour voxel.
 
@@ -176,17 +176,17 @@ def draw_crops(
     if not any(tumour.any() for tumour in tumours):
         raise DataError("cannot draw a crop with a tumour", received="labels without any tumour voxel")
     random = np.random.RandomState(seed)
-    crops = []
+    crops: list[tuple[int, tuple[int, int, int]]] = []
     while len(crops) < count:
         index = int(random.randint(len(tumours)))
         tumour = tumours[index]
-        start = tuple(int(random.randint(max(axis - size, 0) + 1)) for axis in tumour.shape)
-        if tumour[tuple(slice(first, first + size) for first in start)].any():
-            crops.append((index, start))
+        z, y, x = (int(random.randint(max(axis - size, 0) + 1)) for axis in tumour.shape)
+        if tumour[z : z + size, y : y + size, x : x + size].any():
+            crops.append((index, (z, y, x)))
     return crops
 
 
-class PackedMasks(Sequence[np.ndarray]):
+class PackedMasks:
     """Boolean volumes at one bit per voxel, so that the tumours of a whole data set fit in memory."""
 
     def __init__(self) -> None:
@@ -198,6 +198,9 @@ class PackedMasks(Sequence[np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._packed)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> np.ndarray:
         bits, shape = self._packed[index]

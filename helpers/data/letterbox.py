@@ -76,7 +76,7 @@ def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
     if (height, width) != (original_height, original_width):
         # Adding a half and truncating rounds like cv2; numpy rounds half to even.
         image = (resize_bilinear(image, height, width) + 0.5).astype(np.uint8)
-    normalised = (image.astype(np.float32) - np.float32(MEAN_RGB)) / np.float32(STD_RGB)
+    normalised = (image.astype(np.float32) - np.array(MEAN_RGB, np.float32)) / np.array(STD_RGB, np.float32)
     top, left = (size - height) // 2, (size - width) // 2
     square = np.zeros((3, size, size), np.float32)
     square[:, top : top + height, left : left + width] = normalised.transpose(2, 0, 1)

@@ -53,10 +53,13 @@ def label_components(mask: np.ndarray, *, corners: bool) -> tuple[np.ndarray, np
     """
     import cc3d
 
-    faces_only, with_corners = {2: (4, 8), 3: (6, 26)}[mask.ndim]
     # Not as booleans: for those cc3d 4.1.1 joins pixels that do not touch (2-D, corners) and fails on single rows.
     values = np.ascontiguousarray(mask, bool).view(np.uint8)
-    components = cc3d.connected_components(values, connectivity=with_corners if corners else faces_only)
+    components: np.ndarray
+    if mask.ndim == 2:
+        components = cc3d.connected_components(values, connectivity=8 if corners else 4)
+    else:
+        components = cc3d.connected_components(values, connectivity=26 if corners else 6)
     sizes = np.bincount(components.ravel(), minlength=1)
     sizes[0] = 0
     return components, sizes

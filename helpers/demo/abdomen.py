@@ -33,7 +33,7 @@ _near = partial(near_point, jitter_mm=5.0)
 
 @dataclass(frozen=True)
 class Finding:
-    """A rough ball: its level in mm (Z, Y, X), and its value and its core's relative to the liver's in HU."""
+    """A rough ball: its level (Z, Y, X), and its value and that of its core in HU relative to the liver."""
 
     level: np.ndarray
     contrast_hu: float
@@ -41,7 +41,7 @@ class Finding:
 
 
 def generate_case(seed: int) -> DemoCase:
-    """Makes the case of a seed; the same seed gives the same bytes.
+    """Generates the case of a seed; the same seed gives the same bytes.
 
     The image is (Z, 128, 128) int16 in Hounsfield units, at 2.6 to 3.0 mm in plane and 3 to 5 mm between
     slices; labels are 1 liver (its vessels included) and 2 lesion.
@@ -61,10 +61,10 @@ def generate_case(seed: int) -> DemoCase:
 
 
 def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
-    """Writes cases as MSD does: Task03_Liver/{imagesTr,labelsTr}/liver_<seed>.nii.gz and dataset.json.
+    """Writes cases in the layout of the MSD: Task03_Liver/{imagesTr,labelsTr}/liver_<seed>.nii.gz and dataset.json.
 
     Returns:
-        The cases' ids, in the order of the seeds.
+        The ids of the cases, in the order of the seeds.
 
     Raises:
         DataError: a file cannot be written.
@@ -72,10 +72,12 @@ def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
     return write_cases(root, TASK, seeds, generate_case)
 
 
-def draw_organs(size_zyx: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng) -> Levels:
-    """Levels (Z, Y, X) float32 by organ, positive inside; the same state of `rng` gives the same bytes.
+def draw_organs(
+    size_zyx: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> Levels:
+    """Draws the level (Z, Y, X) float32 of each organ; the same state of `rng` gives the same bytes.
 
-    The liver gives way to its neighbours (gallbladder, right kidney, stomach, caval vein), lungs and heart to it.
+    The liver yields to its neighbours (gallbladder, right kidney, stomach, caval vein), lungs and heart to the liver.
     """
     points = make_points(size_zyx, spacing_mm)
     frame = bend_points(points, rng, [(4.0, 26.0)])
@@ -155,13 +157,13 @@ def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> Levels:
     cava = [(-120, 28, -24), (0, 24, -26), (45, 16, -30), (75, 2, -22)]
     hilum = _near(rng, 0, -2, -34, jitter_mm=4)
     portal = [tube_level(points, [(-28, 10, -4), (-12, 6, -16), hilum], [7.5, 7.5, 7])]
-    for end, width in (((18, 6, -92), 5), ((-25, 10, -85), 5), ((26, -30, 8), 4.5), ((30, 30, -80), 3.5)):
-        end = _near(rng, *end, jitter_mm=10)
+    for target, width in (((18, 6, -92), 5), ((-25, 10, -85), 5), ((26, -30, 8), 4.5), ((30, 30, -80), 3.5)):
+        end = _near(rng, *target, jitter_mm=10)
         middle = (hilum + end) / 2 + rng.uniform(-8, 8, 3)
         portal.append(tube_level(points, [hilum, middle, end], [6, width, 1.5]))
     hepatic = []
-    for end in ((15, 20, -108), (12, -40, -72), (40, -38, -2)):
-        end = _near(rng, *end, jitter_mm=10)
+    for target in ((15, 20, -108), (12, -40, -72), (40, -38, -2)):
+        end = _near(rng, *target, jitter_mm=10)
         middle = (np.array((48, 10, -34)) + end) / 2 + rng.uniform(-6, 6, 3)
         hepatic.append(tube_level(points, [(50, 14, -30), middle, end], [6.5, 5, 1.5]))
     return {
@@ -173,7 +175,7 @@ def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> Levels:
 
 
 def _draw_liver(points: np.ndarray, levels: Levels, rng: np.random.Generator) -> np.ndarray:
-    """Two lobes of chance size, joined, with the impressions of the neighbours."""
+    """Two lobes of random size, joined, with the impressions of the neighbours."""
     centre, radii = _near(rng, 2, 0, -78), rng.uniform(0.88, 1.12, 3) * (78, 76, 60)
     right = ellipsoid_level(points, centre, radii, rng.uniform(-0.15, 0.15, 3))
     centre, radii = _near(rng, 32, -36, -8), rng.uniform(0.8, 1.15, 3) * (36, 36, 72)
@@ -218,7 +220,7 @@ def grow_lesions(points: np.ndarray, liver: np.ndarray, rng: np.random.Generator
         level = _ball(points, candidates, radius, rng)
         level = np.minimum(level, liver - np.float32(0.5))
         taken = np.maximum(taken, level)
-        # One in six is brighter than the liver, as a metastasis with many vessels.
+        # One in six is brighter than the liver, like a hypervascular metastasis.
         contrast = rng.uniform(45, 70) if rng.random() < 1 / 6 else -rng.uniform(36, 70)
         core = contrast - rng.uniform(18, 30) if radius > 13 and rng.random() < 0.5 else None
         lesions.append(Finding(level, contrast, core))
@@ -262,7 +264,7 @@ def _ball(points: np.ndarray, candidates: np.ndarray, radius_mm: float, rng: np.
 
 
 def _paint(points: np.ndarray, levels: Levels, lesions: list[Finding], rng: np.random.Generator) -> np.ndarray:
-    """Hounsfield units (Z, Y, X) float32 before noise; spleen, gut and muscle lie near the liver's value."""
+    """Hounsfield units (Z, Y, X) float32 before noise; spleen, gut and muscle are close to the liver's value."""
     size = points.shape[1:]
     liver, muscle = rng.uniform(78, 112), rng.uniform(58, 72)
     texture = smooth_field(rng, size, 4.0)
@@ -292,7 +294,9 @@ def _paint(points: np.ndarray, levels: Levels, lesions: list[Finding], rng: np.r
     return image
 
 
-def _paint_frame(image: np.ndarray, levels: Levels, muscle: float, texture: np.ndarray, rng) -> None:
+def _paint_frame(
+    image: np.ndarray, levels: Levels, muscle: float, texture: np.ndarray, rng: np.random.Generator
+) -> None:
     fat = rng.uniform(-112, -92)
     blend(image, levels["couch"], -350, 3)
     blend(image, levels["skin"], 10, _WIDTH_MM)
@@ -332,7 +336,7 @@ def _paint_hollow(
 
 
 def _acquire(image: np.ndarray, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a scanner makes of it: cupping, streaks from side to side and correlated noise; int16."""
+    """Simulates the scanner: cupping, streaks from side to side and correlated noise; int16."""
     from scipy import ndimage
 
     inside = soft_edge(skin, 20)

@@ -22,11 +22,14 @@ _FOLDER = Path(__file__).parent / "anatomy"
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One brain on a 1 mm grid in LPS order (z up, y to posterior, x to the left); every array (Z, Y, X).
+    """One brain on a 1 mm grid in LPS order (z up, y to posterior, x to the left); every array is (Z, Y, X).
 
-    `t1` is the template's own picture, white matter near 1; `gm`, `wm` and `csf` are float32 fractions that
-    sum to 1 in the brain and to 0 outside; `depth_mm` is the distance to the brain's surface, `ventricle_mm`
-    the distance to the ventricles; `brain` is a boolean mask.
+    Attributes:
+        t1: the picture of the template, white matter near 1.
+        gm, wm, csf: float32 fractions, with a sum of 1 in the brain and 0 outside.
+        depth_mm: distance to the surface of the brain.
+        ventricle_mm: distance to the ventricles.
+        brain: boolean mask.
     """
 
     t1: np.ndarray
@@ -42,7 +45,7 @@ def bend_anatomy(rng: np.random.Generator) -> Anatomy:
     """Warps the template by a random flip, affine map and two smooth displacement fields.
 
     Args:
-        rng: the only source of chance; the same state gives the same bytes.
+        rng: the only source of randomness; the same state gives the same bytes.
 
     Raises:
         DataError: a file of the template is missing or damaged.
@@ -59,7 +62,7 @@ def bend_anatomy(rng: np.random.Generator) -> Anatomy:
     brain = depth_mm > 0.5
     sharpness = rng.uniform(1.4, 2.0)
     csf = np.clip(1 - gm - wm, 0, 1)
-    # The template is an average of 152 people and blurred by it; the power brings back edges of one person.
+    # The template is blurred, being an average of 152 people; the power restores the sharp edges of one person.
     fractions = [np.where(brain, np.power(fraction, sharpness), 0) for fraction in (gm, wm, csf)]
     total = np.maximum(fractions[0] + fractions[1] + fractions[2], 1e-6)
     gm, wm, csf = (np.divide(fraction, total, dtype=np.float32) for fraction in fractions)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.geometry import Geometry
-from helpers.data.regions import label_components
+from helpers.data.regions import Box, label_components
 from helpers.data.volume import Volume, write_volume
 from helpers.demo.brain import SIZE_ZYX, Anatomy, bend_anatomy
 from helpers.demo.shapes import smooth_field
@@ -27,7 +27,7 @@ SPACING_MM_ZYX = (1.0, 1.0, 1.0)
 _ORIGIN_MM_XYZ = (0.0, -239.0, 0.0)
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
-# Brightness in MODALITIES' order; white matter in T1 is 1.
+# Brightness in the order of MODALITIES: that of clinical sequences, with white matter in T1 as 1.
 TISSUES = {
     "wm": (1.00, 1.00, 0.44, 0.52),
     "gm": (0.74, 0.77, 0.62, 0.66),
@@ -65,7 +65,7 @@ class DemoCase:
 class Blob:
     """A soft shape of one tissue: `alpha` in 0..1 float32 over the slices `box` of a (Z, Y, X) volume."""
 
-    box: tuple[slice, slice, slice]
+    box: Box
     alpha: np.ndarray
     tissue: str
 
@@ -80,7 +80,7 @@ class Tumour:
 
 
 def generate_case(seed: int) -> DemoCase:
-    """Makes the case of a seed; the same seed gives the same bytes.
+    """Generates the case of a seed; the same seed gives the same bytes.
 
     Raises:
         DataError: a file of the anatomy is missing or damaged.
@@ -95,16 +95,16 @@ def generate_case(seed: int) -> DemoCase:
 
 
 def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
-    """Writes cases as BraTS 2018 lays them out: GROUP/Demo_<seed>/Demo_<seed>_{t1,t1ce,t2,flair,seg}.nii.gz.
+    """Writes cases in the layout of BraTS 2018: GROUP/Demo_<seed>/Demo_<seed>_{t1,t1ce,t2,flair,seg}.nii.gz.
 
-    A case appears under its name only when all its files are written; a complete case is kept as it is.
+    A case appears under its name once all its files are written; a complete case is left alone.
 
     Args:
-        root: the data set's root; it is made when it is missing.
-        seeds: one case each.
+        root: the data set's root, created if missing.
+        seeds: one per case.
 
     Returns:
-        The cases' names, in the order of the seeds.
+        The names of the cases, in the order of the seeds.
 
     Raises:
         DataError: a file cannot be written, or the anatomy is missing.
@@ -117,7 +117,7 @@ def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
         names.append(name)
         if not _is_complete(folder / name):
             _write_case(folder / name, generate_case(seed))
-            _logger.info("made demo case %s", name)
+            _logger.info("wrote demo case %s", name)
     return names
 
 
@@ -131,7 +131,7 @@ def _is_complete(case_folder: Path) -> bool:
 
 def _write_case(case_folder: Path, case: DemoCase) -> None:
     geometry = Geometry(SIZE_ZYX, case.spacing_mm, _ORIGIN_MM_XYZ, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    # Outside the folder of cases, so that even a kill leaves nothing there that looks like one.
+    # Not in the folder of cases, so that a killed process never leaves half a case there.
     unfinished = Path(tempfile.mkdtemp(prefix=".part-", dir=case_folder.parents[2]))
     try:
         for file, array in zip(_file_names(case_folder.name), (*case.images, case.labels), strict=True):
@@ -149,7 +149,7 @@ def render_healthy(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     layers = np.zeros((len(MODALITIES), *anatomy.brain.shape), np.float32)
     for layer, white, grey, fluid in zip(layers, TISSUES["wm"], TISSUES["gm"], TISSUES["csf"], strict=True):
         layer += white * anatomy.wm + grey * anatomy.gm + fluid * anatomy.csf
-    # Half of T1 is the template itself: it knows the deep nuclei, which two tissue fractions do not.
+    # Half of T1 is the template itself: it has the deep nuclei, which two tissue fractions lack.
     for layer in layers[:2]:
         layer *= 0.5
         layer += 0.5 * 1.04 * anatomy.t1
@@ -159,7 +159,7 @@ def render_healthy(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(layers: np.ndarray, blob: Blob, rng: np.random.Generator) -> None:
-    """Blends one blob into (4, Z, Y, X) layers in place; each modality varies in its own way inside it."""
+    """Blends one blob into (4, Z, Y, X) layers in place; each modality varies independently inside it."""
     sizes = blob.alpha.shape
     for layer, mean in zip(layers, TISSUES[blob.tissue], strict=True):
         level = mean * (1 + 0.04 * rng.standard_normal() + _SPREAD * smooth_field(rng, sizes, 6.0))
@@ -168,7 +168,7 @@ def paint(layers: np.ndarray, blob: Blob, rng: np.random.Generator) -> None:
 
 
 def acquire(layers: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a scanner makes of brightness: bias field, Rician noise and gain.
+    """Simulates the scanner: bias field, Rician noise and gain.
 
     Args:
         layers: (4, Z, Y, X) float32 brightness, white matter in T1 near 1.
@@ -184,29 +184,32 @@ def acquire(layers: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> 
         sigma = np.float32(noise * rng.uniform(0.8, 1.2))
         real = signal + sigma * rng.standard_normal(signal.size, np.float32)
         imaginary = sigma * rng.standard_normal(signal.size, np.float32)
-        # The gain keeps the noise at a few grey levels, so that files stay small.
+        # At this gain the noise has few grey levels, which keeps files small.
         gain = np.float32(rng.uniform(90, 150))
         image[brain] = np.maximum(np.rint(gain * np.hypot(real, imaginary)), 1)
     return images
 
 
 def grow_tumour(anatomy: Anatomy, rng: np.random.Generator) -> Tumour:
-    """Places one focus, and with a chance of 0.3 a second smaller one, in the cerebrum's white matter."""
+    """Places one focus, and with a probability of 0.3 a second, smaller one, in the white matter of the cerebrum."""
     labels = np.zeros(anatomy.brain.shape, np.uint8)
     radii_mm = [rng.uniform(14, 20)]
     if rng.random() < 0.3:
         radii_mm.append(rng.uniform(9, 12))
-    blobs, cores = [], []
+    blobs: list[Blob] = []
+    cores: list[tuple[np.ndarray, float]] = []
     for radius_mm in radii_mm:
         centre = _pick_centre(anatomy, cores, radius_mm, rng)
         cores.append((centre, radius_mm))
         blobs += _grow_focus(anatomy, labels, centre, radius_mm, rng)
-    # Oedema first, so that no core is painted over by a neighbour's oedema.
+    # Oedema first, so that the oedema of one focus never covers the core of another.
     blobs.sort(key=lambda blob: ("oedema", "enhancing", "necrosis").index(blob.tissue))
     return Tumour(labels, tuple(blobs), tuple(cores))
 
 
-def _pick_centre(anatomy: Anatomy, cores: list, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
+def _pick_centre(
+    anatomy: Anatomy, cores: list[tuple[np.ndarray, float]], radius_mm: float, rng: np.random.Generator
+) -> np.ndarray:
     size_z, _, size_x = anatomy.brain.shape
     usable = (anatomy.wm > 0.6) & (anatomy.depth_mm > 0.6 * radius_mm)
     usable[: int(0.42 * size_z)] = False
@@ -249,8 +252,8 @@ def _grow_focus(
     ]
 
 
-def _oedema_level(anatomy: Anatomy, box: tuple, distance_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Millimetres by which oedema reaches past a voxel: it runs along white matter, spares cortex and fluid."""
+def _oedema_level(anatomy: Anatomy, box: Box, distance_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Millimetres by which oedema extends past a voxel: it follows white matter and spares cortex and fluid."""
     from scipy import ndimage
 
     reach_mm = rng.uniform(9, 19) * (1 + 0.30 * smooth_field(rng, distance_mm.shape, 13.0))
@@ -275,7 +278,13 @@ def _soft(mask: np.ndarray, level_mm: np.ndarray) -> np.ndarray:
 
 
 def place_lookalikes(anatomy: Anatomy, tumour: Tumour, rng: np.random.Generator) -> list[Blob]:
-    """All unlabelled findings of one case, in the order in which they are painted (before the tumour)."""
+    """All unlabelled findings of one case in painting order, before the tumour.
+
+    Each looks like a glioma in one modality, so that no threshold finds the tumour: white-matter hyperintensities and
+    caps (bright in FLAIR and T2, no core), fluid cysts and old infarcts (like necrosis, no enhancing rim), meninges,
+    vessels, choroid plexus and small extra-axial masses (bright in T1ce), bleedings (bright in T1) and flow artefacts
+    (bright in FLAIR alone).
+    """
     blobs = [_caps(anatomy, rng), _artefact(anatomy, rng), _meninges(anatomy, rng), _choroid(anatomy, rng)]
     white = (anatomy.wm > 0.7) & (anatomy.depth_mm > 6)
     cortex = (anatomy.depth_mm > 2) & (anatomy.depth_mm < 7)
@@ -299,7 +308,7 @@ def _pick_centres(region: np.ndarray, tumour: Tumour, count: int, rng: np.random
     candidates = np.argwhere(region)
     picked = candidates[rng.integers(len(candidates), size=6 * count)]
     for centre, radius_mm in tumour.cores:
-        # Outside the core and most of its oedema, where they would only blur the label's edge.
+        # Outside the core and most of its oedema, where they would only blur the edge of the label.
         picked = picked[np.linalg.norm(picked - centre, axis=1) > 1.3 * radius_mm + 18]
     return picked[:count]
 
@@ -373,15 +382,15 @@ def _edge(level: np.ndarray, width: float) -> np.ndarray:
     return np.clip(level / width + 0.5, 0, 1).astype(np.float32)
 
 
-def box_around(centre: np.ndarray, reach: int, size_zyx: tuple[int, ...]) -> tuple[slice, slice, slice]:
+def box_around(centre: np.ndarray, reach: int, size_zyx: tuple[int, ...]) -> Box:
     """The cube of side 2 `reach` + 1 around a voxel, cut at the volume's edges."""
     return tuple(slice(max(0, c - reach), min(s, c + reach + 1)) for c, s in zip(centre, size_zyx, strict=True))
 
 
 def ellipsoid(
-    box: tuple, centre: np.ndarray, radius_mm: float, rng: np.random.Generator, roughness: float
+    box: Box, centre: np.ndarray, radius_mm: float, rng: np.random.Generator, roughness: float
 ) -> np.ndarray:
-    """Distance to `centre` over a box, in units that are 1 on an irregular ellipsoid: (Z, Y, X) float32."""
+    """Distance to `centre` over a box, scaled to 1 on the surface of an irregular ellipsoid: (Z, Y, X) float32."""
     axes = np.ogrid[box]
     offsets = np.stack(np.broadcast_arrays(*(a - c for a, c in zip(axes, centre, strict=True))), -1)
     basis, _ = np.linalg.qr(rng.standard_normal((3, 3)))

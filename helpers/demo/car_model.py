@@ -55,9 +55,9 @@ class Face:
 
 
 class CarBody:
-    """One car's measures in metres, its outline and its paint, all drawn from a random generator."""
+    """A car's dimensions in metres, its outline and its paint, all drawn from a random generator."""
 
-    def __init__(self, random: np.random.Generator):
+    def __init__(self, random: np.random.Generator) -> None:
         name = str(random.choice(list(_KINDS)))
         kind = _KINDS[name]
         self.length, self.height, self.width = np.array(kind.size_m) * random.uniform(0.94, 1.06, 3)
@@ -76,11 +76,11 @@ class CarBody:
         self.axles = self.length * np.array([-random.uniform(0.27, 0.3), random.uniform(0.29, 0.32)])
 
     def half_width(self, x: np.ndarray) -> np.ndarray:
-        """Half the width at stations x, rounded towards both ends."""
+        """Half the width at stations x, narrowing towards both ends."""
         return self.width / 2 * (1 - 0.2 * np.abs(2 * x / self.length) ** 5)
 
     def side_y(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Distance of the side from the middle plane: bulged below the belt line, leaning above it."""
+        """Distance of the side from the middle plane: bulging below the belt line, leaning inwards above it."""
         half = self.half_width(x)
         bulge = half * (1 - 0.1 * ((z - 0.58) / 0.5) ** 2)
         belt = half * (1 - 0.1 * ((self.belt - 0.58) / 0.5) ** 2)
@@ -102,7 +102,7 @@ class CarBody:
         return self.shade(quads, self.paint, eye, self.gloss)
 
     def shade(self, quads: np.ndarray, colour: np.ndarray, eye: np.ndarray, gloss: float) -> list[Face]:
-        """Lights quads (K, 4, 3) of the skin, drops those that face away, sorts the farthest first."""
+        """Lights quads (K, 4, 3) of the skin, drops those facing away and sorts the others, farthest first."""
         normal = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1])
         area = np.linalg.norm(normal, axis=1)
         quads, normal = quads[area > 1e-9], normal[area > 1e-9] / area[area > 1e-9, None]
@@ -118,13 +118,13 @@ class CarBody:
 
 
 def light_up(colour: np.ndarray, normal: np.ndarray, to_eye: np.ndarray, gloss: float) -> np.ndarray:
-    """Colours (K, 3) of surfaces under a ceiling of lamps, with floor and walls mirrored in them.
+    """Colours (K, 3) of surfaces lit by lamps in the ceiling, which reflect the floor and the walls.
 
     Args:
         colour: (3,) in 0..1.
         normal: (K, 3) of unit length.
         to_eye: (K, 3) of unit length.
-        gloss: how much of the surroundings a surface mirrors, 0..1.
+        gloss: how strongly a surface reflects its surroundings, 0..1.
     """
     lamp = np.array([0.35, 0.25, 0.9]) / np.linalg.norm([0.35, 0.25, 0.9])
     facing = np.clip(normal @ lamp, 0, 1)
@@ -145,7 +145,7 @@ def _cap(section: np.ndarray) -> np.ndarray:
 
 
 def car_faces(car: CarBody, eye: np.ndarray) -> list[Face]:
-    """All faces of a car that are seen from a point, in the order in which to paint them.
+    """All faces of a car visible from a point, in painting order.
 
     Args:
         car: the car.
@@ -202,7 +202,7 @@ def _side(car: CarBody, side: int, eye: np.ndarray) -> list[Face]:
     for end, drop, colour in ((1, 0.05, _FRONT_LAMP), (-1, 0.06, _REAR_LAMP)):
         x = end * np.linspace(car.length / 2 - 0.28, car.length / 2, 6)
         faces.append(_band(_on_side(car, x, car.top(x) - drop, side), [0, 0, -0.12], colour))
-    rocker = _on_side(car, np.linspace(*car.axles, 12), np.full(12, car.sill), side)
+    rocker = _on_side(car, np.linspace(car.axles[0], car.axles[1], 12), np.full(12, car.sill), side)
     faces.append(_band(rocker, [0, 0, 0.06], 1.4 * _RUBBER))
     return faces + [face for x in car.axles for face in _wheel(car, x, side)]
 

@@ -1,4 +1,4 @@
-"""Drawn car pictures with exact masks, in the folder layout of the Carvana data set.
+"""Demo cases in the layout of Carvana with exact masks: pictures of drawn cars.
 
 Every picture is a function of its seed alone: a car (body, paint, wheels, one of sixteen views), a showroom
 with clutter, a shadow, a reflection and a lens. Nothing in it comes from a photograph.
@@ -22,7 +22,7 @@ _VIEWS = 16
 
 
 def case_id(seed: int) -> str:
-    """A seed's case id as in Carvana: twelve hexadecimal digits and a view from 01 (the front) to 16."""
+    """The case id of a seed as in Carvana: twelve hexadecimal digits and a view from 01 (front) to 16."""
     random = np.random.Generator(np.random.PCG64([seed, 0]))
     return f"{int(random.integers(1 << 48)):012x}_{_view(seed):02d}"
 
@@ -31,8 +31,8 @@ def generate_image(seed: int, dark_share: float = 0.0) -> tuple[np.ndarray, np.n
     """Draws one car.
 
     Args:
-        seed: a number of zero or more; with the share it fixes everything.
-        dark_share: how often a wall or a floor is dark, 0..1; dark rooms are harder, and good to train on.
+        seed: at least 0; seed and `dark_share` determine the picture.
+        dark_share: how often a wall or a floor is dark, 0..1; dark rooms are harder, and useful for training.
 
     Returns:
         The picture (3, 640, 959) uint8 RGB and the car's mask (640, 959) uint8, 0 or 1 (without its shadow).
@@ -57,11 +57,11 @@ def generate_image(seed: int, dark_share: float = 0.0) -> tuple[np.ndarray, np.n
 
 
 def write_demo_cases(root: str | os.PathLike, seeds: Iterable[int]) -> list[str]:
-    """Writes one case a seed: `train/<case>.jpg` and `train_masks/<case>_mask.gif` (palette values 0 and 1).
+    """Writes one case per seed: `train/<case>.jpg` and `train_masks/<case>_mask.gif` (palette values 0 and 1).
 
     Args:
-        root: the data set's folder; made if it is not there.
-        seeds: one number a case.
+        root: the data set's folder, created if missing.
+        seeds: one per case.
 
     Returns:
         The case ids, in the order of the seeds.
@@ -119,7 +119,7 @@ def _outlines(camera: Camera, faces: list[Face], flip: float = 1.0, scale: float
 
 
 def _mirror_in_floor(canvas: Image.Image, camera: Camera, faces: list[Face], strength: float) -> Image.Image:
-    # At half the size: it is blurred anyway.
+    # At half the size, since it is blurred anyway.
     layer = canvas.reduce(2)
     cover = Image.new("L", layer.size)
     pen, cover_pen = ImageDraw.Draw(layer), ImageDraw.Draw(cover)
@@ -140,4 +140,4 @@ def _expose(random: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     balance = random.uniform(0.85, 1.12) * (1 + random.normal(0, 0.03, 3))
     picture = np.clip(picture * falloff[..., None] * balance, 0, 1) ** random.uniform(0.8, 1.25)
     picture = picture + random.normal(0, random.uniform(0.004, 0.015), picture.shape)
-    return np.uint8(np.clip(picture, 0, 1) * 255 + 0.5)
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)

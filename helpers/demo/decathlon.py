@@ -1,4 +1,4 @@
-"""Demo cases on disk as the Medical Segmentation Decathlon lays them out: imagesTr, labelsTr and dataset.json.
+"""Writes demo cases in the layout of the Medical Segmentation Decathlon: imagesTr, labelsTr and dataset.json.
 
 Layout: Antonelli et al., "The Medical Segmentation Decathlon", Nature Communications 13 (2022).
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +15,20 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, write_volume
+from helpers.run.atomic import replace_when_whole
 
 _logger = logging.getLogger("cookbook")
 
 
 @dataclass(frozen=True)
 class DecathlonTask:
-    """A task: its folder, its name in dataset.json, the modality, the labels in order and the form of an id."""
+    """A task: its folder, its name in dataset.json, the modality, the labels in order and the format of an id."""
 
     folder: str
     name: str
     modality: str
     labels: tuple[str, ...]
-    id_form: str
+    id_format: str
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class DemoCase:
 def write_cases(
     root: Path, task: DecathlonTask, seeds: Sequence[int], generate: Callable[[int], DemoCase]
 ) -> list[str]:
-    """Writes one case for every seed below root/<task folder>; a case that is there is kept as it is.
+    """Writes one case per seed below root/<task folder>; an existing case is left alone.
 
-    The label is written first, so a case whose image is there is complete; dataset.json lists every complete case.
+    The label is written first, so that a case with an image is complete; dataset.json lists the complete cases.
 
     Returns:
-        The cases' ids, in the order of the seeds.
+        The ids of the cases, in the order of the seeds.
 
     Raises:
         DataError: a file cannot be written.
@@ -57,7 +56,7 @@ def write_cases(
     folder = Path(root) / task.folder
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    ids = [task.id_form.format(seed) for seed in seeds]
+    ids = [task.id_format.format(seed) for seed in seeds]
     for case_id, seed in zip(ids, seeds, strict=True):
         paths = [folder / part / f"{case_id}.nii.gz" for part in ("labelsTr", "imagesTr")]
         if all(path.is_file() for path in paths):
@@ -66,16 +65,17 @@ def write_cases(
         geometry = _place(case)
         for path, array in zip(paths, (case.labels, case.image), strict=True):
             write_volume(path, Volume(array, geometry))
-        _logger.info("made demo case %s", case_id)
+        _logger.info("wrote demo case %s", case_id)
     _write_index(folder, task)
     return ids
 
 
 def _place(case: DemoCase) -> Geometry:
-    # The grid's middle is the patient space's origin; axes run to the left, to the back and upwards (LPS).
+    # The middle of the grid is the origin of the patient space; axes run to the left, to the back and upwards (LPS).
     extent = [(n - 1) * s for n, s in zip(case.image.shape, case.spacing_mm, strict=True)]
-    origin = tuple(-0.5 * length for length in reversed(extent))
-    return Geometry(case.image.shape, case.spacing_mm, origin, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    z, y, x = (-0.5 * length for length in extent)
+    depth, height, width = case.image.shape
+    return Geometry((depth, height, width), case.spacing_mm, (x, y, z), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 
 
 def _write_index(folder: Path, task: DecathlonTask) -> None:
@@ -92,8 +92,5 @@ def _write_index(folder: Path, task: DecathlonTask) -> None:
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
         "test": [],
     }
-    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=".json", dir=folder)
-    with os.fdopen(handle, "w") as stream:
-        json.dump(index, stream, indent=1)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, folder / "dataset.json")
+    with replace_when_whole(folder / "dataset.json") as temporary:
+        temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.demo.decathlon import DecathlonTask, DemoCase, write_cases
 from helpers.demo.shapes import (
@@ -32,7 +33,7 @@ _near = partial(near_point, jitter_mm=3.0)
 
 @dataclass(frozen=True)
 class Chest:
-    """Levels (Z, Y, X) float32 in mm, positive inside, by structure; `atrium` is the labelled left atrium.
+    """The level (Z, Y, X) float32 of each structure; `atrium` is the labelled left atrium.
 
     The atrium holds the body of the chamber, its appendage and the first centimetre of each pulmonary vein.
     """
@@ -42,7 +43,7 @@ class Chest:
 
 
 def generate_case(seed: int) -> DemoCase:
-    """Makes the case of a seed; the same seed gives the same bytes.
+    """Generates the case of a seed; the same seed gives the same bytes.
 
     The image is (Z, Y, X) int16, at 1.25 mm in plane and 1.4 to 2.7 mm between slices; label 1 is the left
     atrium with its appendage and the first centimetre of each pulmonary vein.
@@ -57,10 +58,10 @@ def generate_case(seed: int) -> DemoCase:
 
 
 def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
-    """Writes cases as MSD does: Task02_Heart/{imagesTr,labelsTr}/la_<seed>.nii.gz and dataset.json.
+    """Writes cases in the layout of the MSD: Task02_Heart/{imagesTr,labelsTr}/la_<seed>.nii.gz and dataset.json.
 
     Returns:
-        The cases' ids, in the order of the seeds.
+        The ids of the cases, in the order of the seeds.
 
     Raises:
         DataError: a file cannot be written.
@@ -68,7 +69,9 @@ def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
     return write_cases(root, TASK, seeds, generate_case)
 
 
-def build_chest(size_zyx: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng) -> Chest:
+def build_chest(
+    size_zyx: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> Chest:
     """Draws one chest; the same state of `rng` gives the same bytes."""
     points = make_points(size_zyx, spacing_mm)
     body = bend_points(points, rng, [(3.0, 30.0)])
@@ -133,11 +136,11 @@ def _draw_left_ventricle(points: np.ndarray, rng: np.random.Generator) -> dict[s
 def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Ascending aorta and arch, pulmonary trunk with both arteries, and the two caval veins."""
     root = _near(rng, 2, -14, 2)
-    aorta = [root, (26, -18, -10), (58, -8, -8), (70, 10, 6), (64, 34, 20), (45, 46, 22)]
-    trunk = [_near(rng, 14, -38, 12), (30, -22, 18), (38, -4, 14)]
+    aorta: list[ArrayLike] = [root, (26, -18, -10), (58, -8, -8), (70, 10, 6), (64, 34, 20), (45, 46, 22)]
+    trunk: list[ArrayLike] = [_near(rng, 14, -38, 12), (30, -22, 18), (38, -4, 14)]
     right, left = [(36, -4, 14), (34, 12, -14), (32, 18, -44)], [(38, -4, 14), (42, 16, 34), (38, 24, 52)]
-    superior = [_near(rng, 8, -4, -38), (45, -6, -32), (90, -10, -28)]
-    inferior = [(-90, 12, -34), (-40, 8, -34), _near(rng, -14, 0, -38)]
+    superior: list[ArrayLike] = [_near(rng, 8, -4, -38), (45, -6, -32), (90, -10, -28)]
+    inferior: list[ArrayLike] = [(-90, 12, -34), (-40, 8, -34), _near(rng, -14, 0, -38)]
     pulmonary = [tube_level(points, trunk, [12.5, 13, 12]), tube_level(points, right, [10.5, 10, 8])]
     pulmonary.append(tube_level(points, left, [10.5, 9.5, 7.5]))
     return {
@@ -148,7 +151,7 @@ def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> dict[str, np.
 
 
 def _draw_atrium(points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The labelled atrium and the whole pulmonary veins; beyond the stubs only the veins go on."""
+    """The labelled atrium and the whole pulmonary veins; beyond the stubs only the veins continue."""
     radii = rng.uniform(0.85, 1.18, 3) * (23, 19, 31)
     body = ellipsoid_level(points, _near(rng, 6, 24, 3), radii, rng.uniform(-0.15, 0.15, 3))
     roof = ellipsoid_level(points, _near(rng, 16, 22, 6), rng.uniform(0.85, 1.15, 3) * (14, 15, 24))
@@ -162,7 +165,7 @@ def _draw_atrium(points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
             width = rng.uniform(5.2, 7.6)
             veins.append(tube_level(points, [(6, 26, side * 12), ostium, middle, end], [6, width, 0.9 * width, 4]))
     tip = _near(rng, 14, -14, 46, jitter_mm=5)
-    path = [(10, 16, 24), _near(rng, 13, 8, 36), _near(rng, 14, -4, 42), tip]
+    path: list[ArrayLike] = [(10, 16, 24), _near(rng, 13, 8, 36), _near(rng, 14, -4, 42), tip]
     appendage = tube_level(points, path, [8, rng.uniform(5.5, 8), rng.uniform(6, 9), rng.uniform(3, 6)])
     stubs = np.minimum(np.maximum.reduce(veins), body + np.float32(_STUB_MM))
     return np.maximum.reduce([body, appendage, stubs]), np.maximum.reduce(veins)
@@ -201,14 +204,14 @@ def _paint_atrium(picture: np.ndarray, atrium: np.ndarray, blood: float, rng: np
     wall = np.minimum(atrium + thickness_mm, thickness_mm)
     through = np.float32(blood) - picture
     value = 0.3 + scar * (rng.uniform(1.0, 1.3) - 0.3)
-    # Where blood already fills the voxel, the wall is open (a vein going on) or thin (the mitral valve).
+    # Where blood already fills the voxel, the wall is open (a vein continues) or thin (the mitral valve).
     share = soft_edge(wall, _WIDTH_MM) * np.where(np.abs(through) < 0.12, np.float32(0.45), np.float32(1))
     picture += share * (value - picture)
     blend(picture, atrium, blood * rng.uniform(0.92, 1.08), _WIDTH_MM)
 
 
 def _acquire(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a scanner makes of it: coil bias, a ghost of the moving chest, Rician noise, gain; int16."""
+    """Simulates the scanner: coil bias, a ghost of the moving chest, Rician noise and gain; int16."""
     bias = np.exp(np.float32(rng.uniform(0.12, 0.26)) * smooth_field(rng, picture.shape, 60.0))
     ramp = np.linspace(rng.uniform(1.0, 1.5), rng.uniform(0.75, 1.0), picture.shape[1], dtype=np.float32)
     signal = picture * bias * ramp[:, None]

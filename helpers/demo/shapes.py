@@ -1,4 +1,4 @@
-"""Smooth random fields and soft shapes in millimetres: what the phantoms are drawn with.
+"""Smooth random fields and soft shapes in millimetres, which the phantoms are made of.
 
 A shape is given by its level: millimetres (Z, Y, X) that are positive inside and negative outside.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def smooth_field(rng: np.random.Generator, size_zyx: tuple[int, ...], knot_spacing: float) -> np.ndarray:
@@ -22,7 +23,7 @@ def smooth_field(rng: np.random.Generator, size_zyx: tuple[int, ...], knot_spaci
     for axis, (size, count) in enumerate(zip(size_zyx, knots, strict=True)):
         weights = _spline_matrix(size, count, knot_spacing)
         field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
-    # A cubic B-spline of white noise keeps 0.479 of its variance an axis, on average.
+    # A cubic B-spline of white noise keeps on average 0.479 of its variance per axis.
     return np.ascontiguousarray(field * np.float32(0.479**-1.5))
 
 
@@ -36,7 +37,11 @@ def _spline_matrix(size: int, count: int, knot_spacing: float) -> np.ndarray:
 
 
 def make_points(size_zyx: Sequence[int], spacing_mm: Sequence[float]) -> np.ndarray:
-    """Voxel centres (3, Z, Y, X) float32 in mm from the grid's middle: z up, y to posterior, x to the left."""
+    """Voxel centres (3, Z, Y, X) float32 in mm from the middle of the grid: z up, y to posterior, x to the left.
+
+    >>> make_points((1, 2, 3), (5.0, 2.0, 1.0))[:, 0, 1].tolist()
+    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [-1.0, 0.0, 1.0]]
+    """
     axes = ((np.arange(n) - (n - 1) / 2) * s for n, s in zip(size_zyx, spacing_mm, strict=True))
     return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
@@ -57,8 +62,8 @@ def bend_points(
     return bent
 
 
-def rotate_points(points: np.ndarray, angles: Sequence[float]) -> np.ndarray:
-    """Points (3, ...) turned about the axes z, y and x, in radians and in this order."""
+def rotate_points(points: np.ndarray, angles: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Points (3, ...) rotated about the axes z, y and x, in this order; angles in radians."""
     turned = points.copy()
     for axis, angle in enumerate(angles):
         first, second = (other for other in range(3) if other != axis)
@@ -74,9 +79,9 @@ def near_point(rng: np.random.Generator, *point_mm: float, jitter_mm: float) -> 
 
 
 def ellipsoid_level(
-    points: np.ndarray, centre_mm: Sequence[float], radii_mm: Sequence[float], angles: Sequence[float] = (0, 0, 0)
+    points: np.ndarray, centre_mm: ArrayLike, radii_mm: ArrayLike, angles: Sequence[float] | np.ndarray = (0, 0, 0)
 ) -> np.ndarray:
-    """Level in mm of an ellipsoid; an infinite radius makes a cylinder along that axis."""
+    """The level of an ellipsoid; an infinite radius makes a cylinder along that axis."""
     offset = points - np.asarray(centre_mm, np.float32).reshape(3, 1, 1, 1)
     if any(angles):
         offset = rotate_points(offset, angles)
@@ -86,8 +91,8 @@ def ellipsoid_level(
     return (1 - distance) * np.float32(finite.prod() ** (1 / len(finite)))
 
 
-def tube_level(points: np.ndarray, path_mm: Sequence[Sequence[float]], radii_mm: Sequence[float]) -> np.ndarray:
-    """Level in mm of a tube along a polyline whose radius changes linearly; -20 at most outside its surroundings."""
+def tube_level(points: np.ndarray, path_mm: Sequence[ArrayLike], radii_mm: Sequence[float]) -> np.ndarray:
+    """The level of a tube along a polyline, its radius linear between the knots; at least -20 everywhere."""
     level = np.full(points.shape[1:], -20, np.float32)
     knots = np.asarray(path_mm, np.float32)
     for start, end, first, last in zip(knots[:-1], knots[1:], radii_mm[:-1], radii_mm[1:], strict=True):
@@ -103,10 +108,14 @@ def tube_level(points: np.ndarray, path_mm: Sequence[Sequence[float]], radii_mm:
 
 
 def soft_edge(level_mm: np.ndarray, width_mm: float) -> np.ndarray:
-    """Share of tissue (0..1) at a level: a linear edge of some width, as partial volume makes it."""
+    """The share of tissue (0..1) at a level: a linear edge, like the partial volume effect.
+
+    >>> soft_edge(np.array([-2.0, 0.0, 0.5, 2.0]), width_mm=2.0).tolist()
+    [0.0, 0.5, 0.75, 1.0]
+    """
     return np.clip(level_mm / np.float32(width_mm) + np.float32(0.5), 0, 1)
 
 
 def blend(picture: np.ndarray, level_mm: np.ndarray, value: float | np.ndarray, width_mm: float) -> None:
-    """Paints a shape's value over a picture in place, with a soft edge."""
+    """Blends the value of a shape into a picture in place, with a soft edge."""
     picture += soft_edge(level_mm, width_mm) * (np.asarray(value, np.float32) - picture)

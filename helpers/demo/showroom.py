@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -31,7 +32,7 @@ class Camera:
     centre_px: tuple[float, float]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(K, 3) metres, in front of the eye, to (K, 2) pixels: u to the right, v down."""
+        """Maps (K, 3) metres in front of the eye to (K, 2) pixels: u to the right, v down."""
         x, y, z = (points - self.eye).T
         depth = np.maximum(y * np.cos(self.pitch_rad) - z * np.sin(self.pitch_rad), 0.1)
         up = y * np.sin(self.pitch_rad) + z * np.cos(self.pitch_rad)
@@ -39,7 +40,13 @@ class Camera:
 
 
 def to_rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    return tuple(round(255 * float(np.clip(c, 0, 1))) for c in colour)
+    """A colour (3,) in 0..1 as 8-bit RGB.
+
+    >>> to_rgb(np.array([0.0, 0.5, 1.2]))
+    (0, 128, 255)
+    """
+    red, green, blue = (round(255 * float(np.clip(c, 0, 1))) for c in colour)
+    return red, green, blue
 
 
 def draw_showroom(
@@ -48,11 +55,11 @@ def draw_showroom(
     size_px: tuple[int, int],
     dark_share: float = 0.0,
 ) -> Image.Image:
-    """The picture before the car comes in.
+    """Draws the picture without the car.
 
     Args:
-        random: where every choice comes from.
-        camera: how the room is seen.
+        random: the source of every choice.
+        camera: the view of the room.
         size_px: (width, height).
         dark_share: how often a wall or a floor is dark, 0..1.
     """
@@ -81,7 +88,7 @@ def _muted(random: np.random.Generator, dark_share: float) -> np.ndarray:
 def _grain(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     total = np.zeros(shape)
     for sigma, share in ((1.2, 0.4), (6, 0.7), (40, 1.2)):
-        # Coarse grain is drawn small and enlarged: a wide blur of the whole picture takes too long.
+        # Coarse grain is drawn small and enlarged: a wide blur of the full picture takes too long.
         small = [max(2, int(np.ceil(length / max(1.0, sigma / 2)))) for length in shape]
         noise = ndimage.gaussian_filter(random.standard_normal(small), 2 if sigma > 2 else sigma, mode="wrap")
         zoom = np.array(shape) / small
@@ -113,11 +120,11 @@ def _draw_surfaces(
     return Image.fromarray(picture).resize(size_px, Image.Resampling.BILINEAR)
 
 
-def _polygon(pen: ImageDraw.ImageDraw, camera: Camera, corners, colour: np.ndarray) -> None:
+def _polygon(pen: ImageDraw.ImageDraw, camera: Camera, corners: ArrayLike, colour: np.ndarray) -> None:
     pen.polygon(camera.project(np.asarray(corners, dtype=float)).ravel().tolist(), fill=to_rgb(colour))
 
 
-def _line(pen: ImageDraw.ImageDraw, camera: Camera, points, grey: float, width_px: int) -> None:
+def _line(pen: ImageDraw.ImageDraw, camera: Camera, points: ArrayLike, grey: float, width_px: int) -> None:
     outline = camera.project(np.asarray(points, dtype=float)).ravel().tolist()
     pen.line(outline, fill=to_rgb(np.full(3, grey)), width=width_px)
 
@@ -190,7 +197,7 @@ def _draw_lookalike(
     camera: Camera,
     depth: float,
 ) -> None:
-    # A box in a car's paint, at times with a dark band and two discs: what a threshold takes for a car.
+    # A box in a car's paint, sometimes with a dark band and two discs: a threshold would take it for a car.
     x = random.uniform(1.2, 5.5) * random.choice([-1, 1]) + random.normal(0, 0.6)
     half = np.array([random.uniform(0.25, 1.1), random.uniform(0.2, 0.6)])
     high, turn = random.uniform(0.4, 1.5), random.uniform(0, np.pi / 2)

@@ -21,7 +21,7 @@ from helpers.data.voc import IGNORE_INDEX, IMAGES, LABELS, SPLITS, write_label
 
 Part = tuple[np.ndarray, str]
 Shape = list[Part]
-#: Width and height in pixels: the commonest shapes of VOC2012.
+# Width and height in pixels: the most common sizes of VOC2012.
 SIZES = ((500, 375), (500, 375), (500, 333), (375, 500))
 _RADIUS = (60, 130)  # half an object's longest side, in pixels
 _REACH = 1.6  # radii from a shape's centre to its farthest point, tilted and sheared
@@ -37,7 +37,7 @@ class Scene:
 
 
 def generate_scene(seed: int) -> Scene:
-    """Draws one scene; the seed alone decides everything."""
+    """Draws one scene; it depends on the seed alone."""
     rng = np.random.default_rng(seed)
     width, height = SIZES[rng.integers(len(SIZES))]
     canvas = _background(rng, height, width)
@@ -55,7 +55,7 @@ def generate_scene(seed: int) -> Scene:
 
 
 def write_demo_cases(root: str | os.PathLike, seeds: Iterable[int]) -> tuple[str, ...]:
-    """Writes one case a seed below `root`/VOCdevkit/VOC2012 and lists them in val.txt.
+    """Writes one case per seed below `root`/VOCdevkit/VOC2012 and lists them in val.txt.
 
     Returns:
         The case ids in the order of the seeds: `2012_` and the seed in six digits.
@@ -91,8 +91,17 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     return canvas
 
 
-def _add(rng, canvas, label, number: int, shape: Shape, tilt_deg: float, light: float, boxes: list) -> None:
-    """Paints a shape where there is room, and its class into the label; leaves it out where there is none."""
+def _add(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    label: np.ndarray,
+    number: int,
+    shape: Shape,
+    tilt_deg: float,
+    light: float,
+    boxes: list[tuple[float, float, float]],
+) -> None:
+    """Paints a shape at a free place, and its class into the label; does nothing if there is no room."""
     height, width = label.shape
     for _ in range(30):
         radius = rng.uniform(*_RADIUS)
@@ -108,7 +117,7 @@ def _add(rng, canvas, label, number: int, shape: Shape, tilt_deg: float, light: 
     turn, flip = np.deg2rad(tilt_deg), rng.choice([-1, 1])
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     squeeze = np.array([[flip * rng.uniform(0.88, 1.0), rng.uniform(-0.08, 0.08)], [0, rng.uniform(0.9, 1.0)]])
-    # All painting happens in views of the square that the shape can reach.
+    # Painting is limited to the square that the shape can reach.
     left, top = (max(0, int(v - _REACH * radius)) for v in (x, y))
     window = (slice(top, int(y + _REACH * radius) + 2), slice(left, int(x + _REACH * radius) + 2))
     canvas, centre = canvas[window], np.array([x - left, y - top])
@@ -121,7 +130,9 @@ def _add(rng, canvas, label, number: int, shape: Shape, tilt_deg: float, light: 
         _mark(label[window], silhouette, number)
 
 
-def _paint(canvas, silhouette, points: np.ndarray, colour: np.ndarray, shading: np.ndarray) -> None:
+def _paint(
+    canvas: np.ndarray, silhouette: np.ndarray, points: np.ndarray, colour: np.ndarray, shading: np.ndarray
+) -> None:
     from PIL import Image, ImageDraw
 
     height, width = silhouette.shape
@@ -152,7 +163,7 @@ def _mark(label: np.ndarray, silhouette: np.ndarray, number: int) -> None:
 def _paints(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarray) -> dict[str, np.ndarray]:
     behind = canvas[int(centre[1]), int(centre[0])]
     body = _colour(rng)
-    for _ in range(6):  # an object in the colour of its background could not be seen by anyone
+    for _ in range(6):  # an object in the colour of its background would be invisible
         if np.abs(body - behind).max() > 0.25:
             break
         body = _colour(rng)
@@ -165,10 +176,12 @@ def _paints(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarray) ->
     }
 
 
-def _shading(rng, size: tuple[int, int], centre: np.ndarray, radius: float, light: float) -> np.ndarray:
+def _shading(
+    rng: np.random.Generator, size: tuple[int, ...], centre: np.ndarray, radius: float, light: float
+) -> np.ndarray:
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
     slope = (columns - centre[0]) * np.cos(light) + (rows - centre[1]) * np.sin(light)
-    return 1 + 0.25 * np.clip(slope / radius, -1, 1) + _texture(rng, *size)
+    return 1 + 0.25 * np.clip(slope / radius, -1, 1) + _texture(rng, size[0], size[1])
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -219,7 +232,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, bumps: int = 0, depth: flo
 
 
 def box(x0: float, y0: float, x1: float, y1: float, round_by: float = 0.0) -> np.ndarray:
-    """A rectangle with its corners cut round."""
+    """A rectangle with rounded corners."""
     r = round_by
     if r == 0:
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
@@ -375,7 +388,7 @@ def tvmonitor(rng: np.random.Generator) -> Shape:
 
 
 def lookalike(rng: np.random.Generator) -> Shape:
-    """A thing of no class that shares paint, size and an outline with one: crates, bushes, tents, walls."""
+    """An object of no class with paint, size and outline like those of the classes: crates, bushes, tents, walls."""
     kind = int(rng.integers(0, 6))
     wide, high = rng.uniform(0.4, 1.0), rng.uniform(0.4, 0.9)
     if kind == 0:

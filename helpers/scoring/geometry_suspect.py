@@ -68,7 +68,7 @@ def suspect_geometry(prediction: np.ndarray, truth: np.ndarray) -> Suspicion | N
     change = next((change for score, change in found if score >= best - _CLOSE), None)
     undone = _dice(_changed(ours, change), theirs) if change else 0.0
     moved = _best_moved_dice(few_ours, few_theirs) if ours.shape == theirs.shape else 0.0
-    if undone >= max(now + MINIMUM_GAIN, moved - 2 * _CLOSE):
+    if change and undone >= max(now + MINIMUM_GAIN, moved - 2 * _CLOSE):
         return Suspicion(_describe(*change), now, undone, *change)
     if moved >= now + MINIMUM_GAIN:
         return Suspicion("not a flip (shifted)", now, moved)

@@ -97,8 +97,8 @@ def summary_of_cases(
     """
     rows = [{**metrics, "test": case, "reference": case} for case, metrics in cases.items()]
     results = {"all": rows, "mean": mean_metrics(list(cases.values()))}
-    summary = {"name": name, "description": "", "timestamp": timestamp, "task": task, "author": author}
-    summary["results"] = results
+    header = {"name": name, "description": "", "timestamp": timestamp, "task": task, "author": author}
+    summary = {**header, "results": results}
     digest = hashlib.md5(json.dumps(summary).encode("utf-8"), usedforsecurity=False)
     return {**summary, "id": digest.hexdigest()[:12]}
 

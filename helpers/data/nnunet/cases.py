@@ -50,8 +50,9 @@ def list_cases(
     for path in _volumes(images):
         match = _CHANNEL.fullmatch(_stem(path))
         # An id may itself end in four digits: they are a channel only if there is a channel 0000.
-        counted = match is not None and f"{match['case']}_0000" in stems
-        case, channel = (match["case"], match["channel"]) if counted else (_stem(path), "0000")
+        case, channel = _stem(path), "0000"
+        if match is not None and f"{match['case']}_0000" in stems:
+            case, channel = match["case"], match["channel"]
         channels.setdefault(case, {})[channel] = path
     missing = sorted(set(only) - channels.keys())
     if missing:

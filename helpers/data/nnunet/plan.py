@@ -247,6 +247,8 @@ def _channel(scheme: str, use_mask: object, statistics: Mapping | None, sd_name:
         raise DataError("unknown normalisation scheme in the plan", received=scheme, expected=", ".join(_V2_SCHEMES))
     if scheme not in ("ct", "ct2"):
         return ChannelNorm(scheme, bool(use_mask))
+    if statistics is None:
+        raise KeyError(f"intensity properties for {scheme}")
     names = ("mean", sd_name, "percentile_00_5", "percentile_99_5")
     mean, sd, low, high = (float(statistics[name]) for name in names)
     return ChannelNorm(scheme, bool(use_mask), mean, sd, low, high)

@@ -89,4 +89,4 @@ def _rule_of_v2(name: str, options: Mapping) -> KeepLargest:
 
 
 def _classes(group: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(label) for label in group) if isinstance(group, (list, tuple)) else (int(group),)
+    return (group,) if isinstance(group, int) else tuple(int(label) for label in group)

@@ -56,8 +56,8 @@ def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.nda
 
 def _normalise_ct(values: np.ndarray, norm: ChannelNorm) -> None:
     np.clip(values, norm.low, norm.high, out=values)
-    values -= np.float32(norm.mean)
-    values /= np.float32(max(norm.sd, _EPSILON))
+    values -= np.float32(norm.mean or 0)
+    values /= np.float32(max(norm.sd or 0, _EPSILON))
 
 
 def _normalise_ct_by_case(values: np.ndarray, norm: ChannelNorm) -> None:
@@ -163,7 +163,7 @@ def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
 
 def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
     """The plan's window (C, *window) around the middle of the labelled region, or of the case if there is none."""
-    prepared = prepare_case(case.image, case.geometry.spacing_mm_zyx, plan)
+    prepared = prepare_case(case.image, case.require_geometry().spacing_mm_zyx, plan)
     window = (1, *plan.patch_size) if len(plan.patch_size) == 2 else plan.patch_size
     middle = _middle_of_truth(case, prepared, plan)
     sides = zip(middle, window, prepared.image.shape[1:], strict=True)

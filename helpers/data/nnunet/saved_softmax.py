@@ -45,7 +45,7 @@ def write_softmax(
         whole[(slice(None), *prepared.box)] = cropped
         content, properties = {"probabilities": whole}, _properties_of_v2(prepared, geometry)
     with replace_when_whole(stem.with_name(f"{stem.name}.npz")) as path:
-        np.savez_compressed(path, **content)
+        np.savez_compressed(path, allow_pickle=False, **content)
     with replace_when_whole(stem.with_name(f"{stem.name}.pkl")) as path:
         path.write_bytes(pickle.dumps(properties))
 

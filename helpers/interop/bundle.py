@@ -157,7 +157,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise ParameterError(
             f"no hand-over bundle in {folder}",
             received="no such folder" if not folder.is_dir() else f"a folder without {MANIFEST}",
-            remedy="Name the folder that `python -m helpers export` wrote.",
+            remedy="Name the folder that `cookbook export` wrote.",
         )
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def read_bundle(folder: Path) -> Bundle:
             f"invalid hand-over bundle in {folder}",
             received=type(error).__name__,
             expected=f"{MANIFEST} of format {FORMAT}",
-            remedy="Name the folder that `python -m helpers export` wrote.",
+            remedy="Name the folder that `cookbook export` wrote.",
         ) from None
 
 

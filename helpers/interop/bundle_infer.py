@@ -87,7 +87,7 @@ def model_path(bundle: Bundle) -> str:
 
 def _compiled(bundle: Bundle) -> BundleModel:
     if bundle.model is None:
-        raise DeviceError("the bundle holds no compiled model", remedy="Run `python -m helpers compile` on it first.")
+        raise DeviceError("the bundle holds no compiled model", remedy="Run `cookbook compile` on it first.")
     return bundle.model
 
 

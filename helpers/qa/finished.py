@@ -131,7 +131,7 @@ def find_run(outputs: Path, recipe_name: str | None, name: str | None) -> Finish
         raise DataError(
             f"no passed run {f'{name} ' if name else ''}of {recipe_name or 'any recipe'} in {outputs}",
             received=", ".join(run.name for run in runs) or "none",
-            remedy=f"Run `python -m helpers run {recipe_name or 'unet3d_brats'}` first.",
+            remedy=f"Run `cookbook run {recipe_name or 'unet3d_brats'}` first.",
         )
     return chosen[0]
 

@@ -176,7 +176,7 @@ def choose_runs(recipe_name: str, names: Sequence[str] | str | None, outputs: st
         raise DataError(
             f"fewer than two runs of {recipe_name} to compare",
             received=", ".join(run.name for run in chosen) or "none",
-            remedy=f"Run `python -m helpers run {recipe_name}` with another parameter, such as `-p precision bf16`.",
+            remedy=f"Run `cookbook run {recipe_name}` with another parameter, such as `-p precision bf16`.",
         )
     for run in chosen:
         run.restore_demo_cases()

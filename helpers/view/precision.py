@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from helpers.run.result import name_simulated
 from helpers.view.figures.canvas import new_figure
-from helpers.view.palette import ACCENT, FAILED, GRID, INK, LABEL_COLOURS, MUTED, PASSED
+from helpers.view.palette import ACCENT, FAILED, GRID, INK, MUTED, PASSED
 from helpers.view.tables import html_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _TIMES = ("p50 ms", "p90 ms", "p99 ms", "samples/s", "peak RAM MB", "to device ms", "execute ms", "from device ms")
 _SPEED_HEADER = ("cell", "batch", "times are", *_TIMES)
 _PUBLISHED_HEADER = ("batch", "latency ms", "published fps", "batch / latency", "× 4 chips", "note")
-_LINE_COLOURS = (*LABEL_COLOURS, MUTED, INK)
+# The palette's hues from dark to light, without its yellow, which is hard to see as a line.
+_LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
 class CellRow(Protocol):
@@ -169,6 +170,8 @@ def _draw_throughput(axis: Axes, speeds: Mapping[str, Sequence[Speed]], publishe
             axis.plot(*zip(*incorrect, strict=True), "x", color=FAILED, label="source, as published")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("batch", fontsize=9)
     axis.set_ylabel("samples/s", fontsize=9)
     axis.tick_params(labelsize=8)

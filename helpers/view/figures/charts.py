@@ -23,7 +23,7 @@ _SMALLEST_ERROR, _LARGEST_NODE_ERROR = 1e-9, 10.0  # a logarithmic axis shows ne
 def draw_stage_times(seconds: Mapping[str, float]) -> Figure:
     """Draws one horizontal bar per stage, in the order given."""
     figure, axis = _bar_chart(len(seconds))
-    _draw_bars(axis, seconds, lambda value: f" {value:.1f} s" if value >= 0.1 or value == 0 else f" {value:.3f} s")
+    _draw_bars(axis, seconds, lambda value: f" {value:.1f} s" if value >= 0.1 else f" {value:.3f} s")
     axis.set_xlabel("seconds in this run (a reused stage costs only its check)", fontsize=9)
     return figure
 
@@ -120,13 +120,13 @@ def draw_differences(values: Mapping[str, Sequence[float]]) -> Figure:
     Args:
         values: name of the strip to its differences, one per case.
     """
-    figure = new_figure(max(6.4, 1.6 + 1.6 * len(values)), 3.6)
+    figure = new_figure(max(4.6, 1.6 + 1.6 * len(values)), 3.6)
     axis = figure.subplots()
     for place, differences in enumerate(values.values()):
-        _draw_strip(axis, place, np.array(differences, float), "+.2g")
+        _draw_strip(axis, place, np.array(differences, float), "+.5f")
     axis.axhline(0, color=ACCENT, linestyle="--", linewidth=1.2)
     _style_strips(axis, list(values))
-    title = "difference from the first run, one dot per case; bar: mean and its 95 % bootstrap interval"
+    title = "difference from the first run, one dot per case\nbar: mean and its 95 % bootstrap interval"
     axis.set_title(title, fontsize=9, loc="left")
     return figure
 

@@ -23,7 +23,7 @@ def block_sizes(shape_zyx: Sequence[int], most_voxels: int = MOST_VOXELS) -> Blo
         most_voxels: of the proxy, whose sides have at most 256 voxels as well.
 
     >>> block_sizes((600, 512, 512)), block_sizes((155, 240, 240), most_voxels=3_000_000)
-    ((3, 3, 3), (2, 2, 2))
+    ((3, 3, 3), (1, 2, 2))
     """
     blocks = [-(-side // LONGEST_SIDE) for side in shape_zyx]
     while math.prod(sides := proxy_shape(shape_zyx, blocks)) > most_voxels:

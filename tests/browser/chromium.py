@@ -1,4 +1,4 @@
-"""Chromium through Playwright: software WebGL, no network beyond loopback, every request written down."""
+"""Chromium through Playwright: software WebGL, no network beyond loopback, every request recorded."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
-    # Offline: a name that is not loopback does not resolve, so what is tried fails as it would without a network.
+    # Offline: only loopback resolves, so any other request fails as it would without a network.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 _LOCAL = {"data", "blob", "about", "chrome", "chrome-extension", "devtools"}
 
 
 def find_chromium() -> str | None:
-    """The browser's path: COOKBOOK_CHROMIUM, or the first of the usual names."""
+    """Finds the browser: COOKBOOK_CHROMIUM, or the first of the usual names."""
     chosen = os.environ.get("COOKBOOK_CHROMIUM")
     return chosen or next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 
 
 @dataclass
 class Watched:
-    """A page and what it asked for."""
+    """A page with its requests and errors."""
 
     page: object
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def outbound(self, allowed_origin: str | None) -> list[str]:
-        """Addresses that lie neither in the page itself nor at the allowed origin."""
+        """Requested addresses that are neither in the page itself nor at the allowed origin."""
         away = []
         for url in self.requests:
             parts = urlsplit(url)
@@ -55,7 +55,7 @@ class Watched:
 
 @contextlib.contextmanager
 def open_chromium(executable: str, profile: Path, size: tuple[int, int] = (1400, 1250)) -> Iterator[Watched]:
-    """A browser with an empty profile; every request of every page and frame is written down."""
+    """Opens a browser with an empty profile; every request of every page and frame is recorded."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

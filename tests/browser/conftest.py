@@ -15,23 +15,23 @@ from chromium import find_chromium, open_chromium
 from lab_server import ROOT, start_lab
 from notebook_page import NotebookPage
 
-# Two demo cases instead of four, and few of the source's random crops: every step is walked, in less time.
+# Two demo cases instead of four, and few of the source's random crops: every step runs, in less time.
 _SHORT = "\ndemo_seeds = [9001, 9002]  # short\nminimum_scores = {}  # short\nsource_crops = 2  # short"
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's path; the tests are skipped without one."""
-    pytest.importorskip("playwright", reason="playwright is not installed: make test-browser installs it")
+    """The browser's path; without one the tests are skipped."""
+    pytest.importorskip("playwright", reason="playwright is not installed; run make test-browser")
     found = find_chromium()
     if found is None:
-        pytest.skip("no chromium here: `make browser-deps` installs Debian's, or set COOKBOOK_CHROMIUM")
+        pytest.skip("Chromium is not installed; run `make browser-deps`, or set COOKBOOK_CHROMIUM")
     return found
 
 
 @pytest.fixture(scope="session")
 def shots() -> Path:
-    """Where screenshots are kept: COOKBOOK_SCREENSHOTS, or outputs/browser."""
+    """The folder of the screenshots: COOKBOOK_SCREENSHOTS, or outputs/browser."""
     folder = Path(os.environ.get("COOKBOOK_SCREENSHOTS", ROOT / "outputs" / "browser"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -39,9 +39,9 @@ def shots() -> Path:
 
 @pytest.fixture(scope="session")
 def lab(chromium, tmp_path_factory):
-    """JupyterLab over copies of the notebooks, whose runs go to a folder of the test's own.
+    """JupyterLab with copies of the notebooks, whose runs go to a temporary folder.
 
-    COOKBOOK_BROWSER_OUTPUTS names a folder with finished runs instead, so that one test can be run alone.
+    COOKBOOK_BROWSER_OUTPUTS names a folder with finished runs instead, so that a single test can run alone.
     """
     folder = tmp_path_factory.mktemp("lab")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -57,7 +57,7 @@ def lab(chromium, tmp_path_factory):
 
 @pytest.fixture
 def open_notebook(lab, chromium, tmp_path, shots):
-    """Opens a notebook in a browser of its own: `with open_notebook(name) as page`."""
+    """Opens a notebook in its own browser: `with open_notebook(name) as page`."""
     import contextlib
 
     count = iter(range(100))

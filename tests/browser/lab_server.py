@@ -1,4 +1,4 @@
-"""JupyterLab on loopback for a test: its own folder, settings and token."""
+"""JupyterLab on loopback for a test, with its own folder, settings and token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _START_S = 60
 
 @dataclass(frozen=True)
 class Lab:
-    """A running server: its address, token and folder, and where the notebooks leave their runs."""
+    """A running server: its address, token and folder, and where the notebooks write their runs."""
 
     origin: str
     token: str
@@ -31,26 +31,26 @@ class Lab:
     outputs: Path
 
     def url(self, notebook: str) -> str:
-        """The page of a notebook, in a workspace without a memory."""
+        """The page of a notebook in a fresh workspace."""
         return f"{self.origin}/lab/tree/{notebook}?reset&token={self.token}"
 
     def sessions(self) -> list[dict]:
-        """Notebooks with a kernel, and what each kernel does, as the server says."""
+        """The open notebooks with the state of their kernels, as reported by the server."""
         with urllib.request.urlopen(self.request("sessions"), timeout=10) as answer:
             return json.load(answer)
 
     def request(self, name: str) -> urllib.request.Request:
-        """A call of the server's interface."""
+        """A request to the server's API."""
         return urllib.request.Request(f"{self.origin}/api/{name}", headers={"Authorization": f"token {self.token}"})
 
 
 @contextlib.contextmanager
 def start_lab(folder: Path, outputs: Path) -> Iterator[Lab]:
-    """Starts JupyterLab in a folder and ends it with all its kernels.
+    """Starts JupyterLab in a folder, and stops it with all its kernels at the end.
 
     Args:
-        folder: what the page may open; settings and run-time files go to hidden folders in it.
-        outputs: where the notebooks leave their runs.
+        folder: what the page may open; settings and runtime files are in hidden folders inside it.
+        outputs: where the notebooks write their runs.
     """
     port, token = _free_port(), secrets.token_hex(16)
     settings = folder / ".settings" / "@jupyterlab"
@@ -88,7 +88,7 @@ def start_lab(folder: Path, outputs: Path) -> Iterator[Lab]:
 
 
 def _write_settings(folder: Path) -> None:
-    # All cells in the page, so that a cell below the window can be found; no question about news.
+    # Renders all cells, so that one below the visible part can be found; no question about news.
     for name, content in {
         "notebook-extension/tracker": {"windowingMode": "none"},
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},

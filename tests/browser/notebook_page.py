@@ -1,4 +1,4 @@
-"""What a reader does with a notebook in JupyterLab, and what is then to be seen."""
+"""What a user does with a notebook in JupyterLab, and what the page shows."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class NotebookPage:
         self._wait_for_kernel(name)
 
     def run_all(self, timeout_s: float) -> None:
-        """Run > Run All Cells; returns when the last cell has a new number, fails on an error in the page."""
+        """Chooses Run > Run All Cells; returns when the last cell has a new number, fails on an error in the page."""
         prompts = self.page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
         before = prompts.all_inner_texts()
-        for _ in range(3):  # JupyterLab drops the order when its page does not know the kernel yet
+        for _ in range(3):  # JupyterLab ignores the command while its page does not know the kernel yet
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
             self.page.get_by_text("Run All Cells", exact=True).click()
             self.wait(5)
@@ -49,10 +49,10 @@ class NotebookPage:
             if prompts.count() == self._code_cells and last != before[-1] and re.fullmatch(r"\[\d+\]:", last.strip()):
                 return
             self.wait(0.5)
-        raise AssertionError(f"not at the end after {timeout_s} s: {prompts.all_inner_texts()}")
+        raise AssertionError(f"did not finish within {timeout_s} s: {prompts.all_inner_texts()}")
 
     def run_first(self, timeout_s: float) -> None:
-        """Runs the first cell, selects the second and waits for the first one's number."""
+        """Runs the first cell, selects the second and waits for the number of the first."""
         self.page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
         self.run_next()
         numbered = self.page.locator(".jp-CodeCell .jp-InputPrompt").get_by_text("[1]:", exact=True)
@@ -63,7 +63,7 @@ class NotebookPage:
         self.page.keyboard.press("Shift+Enter")
 
     def _wait_for_kernel(self, name: str) -> None:
-        # A cell that is run before the page knows its kernel would bring up a question.
+        # Running a cell before the page knows its kernel would open a dialog.
         for _ in range(240):
             kernels = [each["kernel"] for each in self.lab.sessions() if each["path"] == name and each["kernel"]]
             if any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels):
@@ -73,7 +73,7 @@ class NotebookPage:
         raise AssertionError(f"no idle kernel for {name}: {self.lab.sessions()}")
 
     def shot(self, name: str, of=None) -> None:
-        """Keeps a screenshot of the page or of one element."""
+        """Saves a screenshot of the page or of one element."""
         (of or self.page).screenshot(path=str(self._shots / f"{name}.png"))
 
     def wait(self, seconds: float) -> None:
@@ -82,12 +82,12 @@ class NotebookPage:
 
 
 def pixels(locator) -> np.ndarray:
-    """What an element shows now, (H, W, 3) uint8."""
+    """The current picture of an element, (H, W, 3) uint8."""
     return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("RGB"))
 
 
 def wait_until_drawn(page: NotebookPage, locator, timeout_s: float = 30.0, settled: bool = True) -> np.ndarray:
-    """The element's picture once it is not one colour any more and, if `settled`, twice the same; else it fails."""
+    """The element's picture once it has more than one colour and, if `settled`, no longer changes."""
     locator.wait_for(timeout=120_000)
     before = np.zeros(0)
     for _ in range(int(timeout_s / 0.5)):
@@ -96,4 +96,4 @@ def wait_until_drawn(page: NotebookPage, locator, timeout_s: float = 30.0, settl
             return now
         before = now
         page.wait(0.5)
-    raise AssertionError(f"blank or restless after {timeout_s} s: standard deviation {pixels(locator).std():.1f}")
+    raise AssertionError(f"blank or still changing after {timeout_s} s: deviation {pixels(locator).std():.1f}")

@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser, offline: 01 to its end with a living 3-D view, then a verdict in 07."""
+"""JupyterLab in a real browser, offline: notebook 01 to its end with a live 3-D view, then a verdict in 07."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from notebook_page import pixels, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 _RUN_S = 300
-_PATIENCE_MS = 120_000  # software rendering beside other work
+_PATIENCE_MS = 120_000  # software rendering next to other work
 
 
 def test_01_runs_to_its_end_offline_and_its_view_follows_the_slider(open_notebook):
@@ -22,7 +22,7 @@ def test_01_runs_to_its_end_offline_and_its_view_follows_the_slider(open_noteboo
         canvas = view.locator("canvas").first
         before = wait_until_drawn(page, canvas)
         page.shot("01_view", view)
-        # Not only something: brain in grey and masks in colour.
+        # Not just any picture: the brain in grey and masks in colour.
         assert (before.max(axis=2) > 40).mean() > 0.1
         assert (before.max(axis=2).astype(int) - before.min(axis=2) > 60).mean() > 0.002
         handle = view.locator(".cookbook-controls .noUi-handle").first
@@ -48,7 +48,7 @@ def test_01_runs_to_its_end_offline_and_its_view_follows_the_slider(open_noteboo
 
 
 def sort_by_wt(page, desk) -> None:
-    """Sorts the case table, the lowest WT first: a second click turns the order round."""
+    """Sorts the case table, the lowest WT first; a second click reverses the order."""
     header = desk.locator(".cookbook-cases th").filter(has_text="WT")
     header.click()
     rising = [float(text) for text in desk.locator(".cookbook-cases tbody td:nth-child(2)").all_inner_texts()]
@@ -61,7 +61,7 @@ def sort_by_wt(page, desk) -> None:
 
 
 def accept_next_by_key(page, desk, before: str) -> None:
-    """Goes to the case after `before` without a word, and accepts it, both by key."""
+    """Moves to the next unreviewed case after `before` and accepts it, both by key."""
     page.page.keyboard.press("n")
     chosen = desk.locator(".cookbook-cases tr.chosen")
     page.page.wait_for_function(
@@ -77,9 +77,9 @@ def accept_next_by_key(page, desk, before: str) -> None:
     assert page.page.locator(".jp-CodeCell").count() == 8  # JupyterLab's own "a" would have inserted a cell
 
 
-def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
+def test_07_keeps_a_rejection_across_a_reload(open_notebook, lab):
     if not list(lab.outputs.glob("unet3d_brats/*/metrics.json")):
-        pytest.skip("needs the run that the test of 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
+        pytest.skip("needs the run that the test of notebook 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
     with open_notebook("07_visual_qa.ipynb") as page:
         page.run_all(_RUN_S)
         desk = page.page.locator(".cookbook-desk")
@@ -94,11 +94,11 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         desk.get_by_role("button", name="reject").click()
         page.page.get_by_text(f"{worst}: reject by reader one").wait_for(timeout=_PATIENCE_MS)
         page.shot("07_rejected", desk)
-        lowest.click()  # gives the desk the keys
+        lowest.click()  # gives the desk the keyboard focus
         accept_next_by_key(page, desk, worst)
         assert page.watched.outbound(page.lab.origin) == []
         assert page.watched.errors == []
-    with open_notebook("07_visual_qa.ipynb") as page:  # a new browser: nothing of the page is left
+    with open_notebook("07_visual_qa.ipynb") as page:  # a new browser: nothing of the page remains
         page.run_all(_RUN_S)
         desk = page.page.locator(".cookbook-desk")
         row = desk.locator(f".cookbook-cases tr[data-case='{worst}']")
@@ -108,5 +108,5 @@ def test_07_keeps_a_rejection_over_a_reload(open_notebook, lab):
         assert desk.locator(".cookbook-note textarea").input_value() == "the left rim is missing"
         page.shot("07_reloaded", desk)
     with open(page.lab.outputs / "qa.csv", encoding="utf-8-sig", newline="") as stream:
-        words = {row["case"]: (row["who"], row["verdict"], row["note"]) for row in csv.DictReader(stream)}
-    assert words[worst] == ("reader one", "reject", "the left rim is missing")
+        verdicts = {row["case"]: (row["who"], row["verdict"], row["note"]) for row in csv.DictReader(stream)}
+    assert verdicts[worst] == ("reader one", "reject", "the left rim is missing")

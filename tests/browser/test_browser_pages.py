@@ -1,4 +1,4 @@
-"""Pages outside JupyterLab: a run's report from the disk, and netron after its click."""
+"""Pages outside JupyterLab: a run's report opened from the disk, and netron after a click."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_the_report_opens_from_the_disk_with_no_request(lab, chromium, tmp_path, shots):
+def test_the_report_opens_from_the_disk_without_any_request(lab, chromium, tmp_path, shots):
     reports = sorted(lab.outputs.glob("unet3d_brats/*/report.html"))
     if not reports:
-        pytest.skip("needs the run that the test of 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
+        pytest.skip("needs the run that the test of notebook 01 makes, or COOKBOOK_BROWSER_OUTPUTS")
     with open_chromium(chromium, tmp_path / "profile") as watched:
         watched.page.goto(reports[-1].as_uri())
         watched.page.wait_for_load_state("networkidle")
@@ -29,8 +29,8 @@ def test_the_report_opens_from_the_disk_with_no_request(lab, chromium, tmp_path,
         assert watched.page.pdf().startswith(b"%PDF")
 
 
-def test_netron_opens_by_its_click_and_what_it_asks_for_is_listed(chromium, tmp_path, shots):
-    """No assertion on its drawing: a build stops opening files 180 days after its date, and asks for consent."""
+def test_netron_opens_after_a_click_and_its_requests_are_listed(chromium, tmp_path, shots):
+    """Its drawing is not checked: a build stops opening files 180 days after its date, and asks for consent."""
     import netron
 
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]

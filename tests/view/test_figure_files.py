@@ -1,4 +1,4 @@
-"""Figures as files: small whatever they show, repeatable, and with the place of every name."""
+"""Figures as files: small whatever they show, repeatable, and with a record of where names are printed."""
 
 from __future__ import annotations
 
@@ -14,46 +14,45 @@ from helpers.view.figures.canvas import read_name_boxes, shrink_png
 from helpers.view.palette import FALSE_NEGATIVE, rgb
 from helpers.view.windows import GreyWindow
 
-NOISE = np.random.default_rng(0)
 SHAPE = (12, 300, 300)
 GREY = GreyWindow(title="CT", width=400, level=0)
 NAMES = ("background", "organ")
 
 
-def noisy_montage(name: str = "case"):
-    image = NOISE.normal(0, 120, SHAPE).astype(np.float32)
-    mask = (NOISE.random(SHAPE) > 0.5).astype(np.uint8)
+def noisy_montage(noise: np.random.Generator, name: str = "case"):
+    image = noise.normal(0, 120, SHAPE).astype(np.float32)
+    mask = (noise.random(SHAPE) > 0.5).astype(np.uint8)
     geometry = Geometry.identity(SHAPE)
     return draw_montage(name, image, mask, 1 - mask, geometry=geometry, class_names=NAMES, window=GREY)
 
 
-def noisy_gallery(name: str = "case"):
-    image = NOISE.integers(0, 256, (3, 900, 1200), np.uint8)
-    mask = (NOISE.random((900, 1200)) > 0.5).astype(np.uint8)
+def noisy_gallery(noise: np.random.Generator, name: str = "case"):
+    image = noise.integers(0, 256, (3, 900, 1200), np.uint8)
+    mask = (noise.random((900, 1200)) > 0.5).astype(np.uint8)
     return draw_gallery(name, image, mask, 1 - mask, NAMES)
 
 
-def a_relief(name: str = "case"):
-    mask = (NOISE.random(SHAPE) > 0.9).astype(np.uint8)
+def noisy_relief(noise: np.random.Generator, name: str = "case"):
+    mask = (noise.random(SHAPE) > 0.9).astype(np.uint8)
     return draw_relief(name, {"mask": mask, "truth": mask}, mask >= 0, geometry=Geometry.identity(SHAPE))
 
 
-@pytest.mark.parametrize("draw", [noisy_montage, noisy_gallery, a_relief])
-def test_noise_fits_too_and_stays_readable(tmp_path, draw):
-    path = save_figure(draw(), tmp_path / "noise.png")
+@pytest.mark.parametrize("draw", [noisy_montage, noisy_gallery, noisy_relief])
+def test_a_noisy_picture_fits_and_stays_readable(tmp_path, draw):
+    path = save_figure(draw(np.random.default_rng(0)), tmp_path / "noise.png")
     assert path.stat().st_size <= 300_000
     assert Image.open(path).size[0] >= 400
 
 
-def test_shrinking_keeps_what_is_small_as_it_is_and_shows_the_same():
+def test_a_small_picture_is_not_changed():
     smooth = Image.fromarray(np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8))
     stream = io.BytesIO()
     smooth.save(stream, format="PNG")
     assert shrink_png(stream.getvalue(), 300_000) == stream.getvalue()
 
 
-def test_a_few_coloured_pixels_in_fine_grain_keep_their_colour():
-    """A palette of the most frequent colours would show a small error in grey."""
+def test_a_few_coloured_pixels_in_noise_keep_their_colour():
+    """A palette of the most frequent colours would turn a small error grey."""
     pixels = np.repeat(np.random.default_rng(1).integers(0, 256, (600, 600, 1)), 3, axis=2).astype(np.uint8)
     pink = tuple(round(255 * value) for value in rgb(FALSE_NEGATIVE))
     pixels[300:312, 300:312] = pink
@@ -65,14 +64,12 @@ def test_a_few_coloured_pixels_in_fine_grain_keep_their_colour():
     assert np.abs(shown[304:308, 304:308].astype(int) - pink).max() <= 16
 
 
-@pytest.mark.parametrize("draw", [noisy_montage, noisy_gallery, a_relief])
-def test_the_place_of_the_name_is_known_and_covers_all_of_it(tmp_path, draw):
-    """Two names of one length: every pixel that differs lies in the box."""
+@pytest.mark.parametrize("draw", [noisy_montage, noisy_gallery, noisy_relief])
+def test_the_recorded_box_covers_the_whole_name(tmp_path, draw):
+    """With two names of equal length, every pixel that differs is in the box."""
     pictures, boxes = [], None
     for name in ("MMMMMMMM", "XXXXXXXX"):
-        global NOISE
-        NOISE = np.random.default_rng(3)
-        path = save_figure(draw(name), tmp_path / f"{name}.png")
+        path = save_figure(draw(np.random.default_rng(3), name), tmp_path / f"{name}.png")
         picture = Image.open(path)
         boxes = read_name_boxes(picture.text)
         pictures.append(np.asarray(picture.convert("RGB")).astype(int))
@@ -86,7 +83,7 @@ def test_the_place_of_the_name_is_known_and_covers_all_of_it(tmp_path, draw):
     assert not differs.any()
 
 
-def test_a_picture_without_a_name_says_so_and_a_foreign_one_says_nothing(tmp_path):
+def test_a_picture_without_names_records_none_and_a_foreign_one_records_nothing(tmp_path):
     path = save_figure(draw_scores({"a": {"WT": 0.5}}), tmp_path / "scores.png")
     assert read_name_boxes(Image.open(path).text) == []
     assert read_name_boxes({}) is None
@@ -98,7 +95,7 @@ def texts(figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
-def test_scores_show_each_case_the_mean_and_what_was_not_there():
+def test_scores_show_each_case_the_mean_and_the_number_of_cases():
     scores = {f"c{i}": {"WT": 0.6 + 0.01 * i, "ET": None if i else 0.3} for i in range(10)}
     figure = draw_scores(scores, {"WT": 0.7})
     shown = texts(figure)

@@ -1,4 +1,4 @@
-"""The static picture of a graph: depth to the right, resolution downwards, what is refused in a red ring."""
+"""The static picture of a graph: depth to the right, resolution downwards, refused nodes in red rings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def graph_model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
 
 
-def test_a_graph_is_drawn_with_its_ops_counted_and_the_refused_ringed(tmp_path):
+def test_a_graph_is_drawn_with_its_ops_counted_and_refused_nodes_ringed(tmp_path):
     figure = draw_graph(graph_model(), "a small U", refused=["grow"])
     shown = {text.get_text() for text in figure.findobj(Text)}
     assert {"Relu 1", "MaxPool 1", "Resize 1", "Concat 1", "refused"} <= shown

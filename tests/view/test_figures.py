@@ -1,4 +1,4 @@
-"""Figures are small files of the expected size, show the slices that matter, and say truly which way is right."""
+"""Figures are small files, show the slices that matter, and name the patient's sides correctly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = {"class_names": NAMES, "window": MR}
 
 
 def volume(shape=SHAPE):
-    """A ball of a body with texture, a truth inside it, and a prediction that is wrong most in one slice."""
+    """A textured ball as the body, a truth inside it, and a prediction with most of its errors in one slice."""
     z, y, x = np.ogrid[tuple(slice(-1, 1, side * 1j) if side > 1 else slice(0, 1, 1j) for side in shape)]
     radius = np.sqrt(z**2 + y**2 + x**2)
     texture = gaussian_filter(np.random.default_rng(0).standard_normal(shape), 3, mode="wrap")
@@ -55,7 +55,7 @@ def test_a_montage_is_one_small_png(tmp_path, shape):
     assert 800 <= width <= 1100 and 150 <= height <= 1600
 
 
-def test_a_montage_without_truth_has_neither_truth_nor_errors():
+def test_a_montage_without_a_truth_shows_neither_truth_nor_errors():
     image, prediction, _ = volume()
     shown = texts(draw_montage("c", image, prediction, None, geometry=Geometry.identity(SHAPE), **SHOWN))
     assert "image" in shown and "prediction" in shown
@@ -88,7 +88,7 @@ def test_equal_pictures_are_equal_bytes(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_pixels_have_the_shape_of_voxels():
+def test_pixels_have_the_aspect_of_voxels():
     image, prediction, truth = volume()
     geometry = Geometry.identity(SHAPE, (5.0, 2.0, 0.5))
     figure = draw_montage("c", image, prediction, truth, geometry=geometry, **SHOWN)
@@ -96,7 +96,7 @@ def test_pixels_have_the_shape_of_voxels():
 
 
 @pytest.mark.parametrize("most", [0, 5, 19])
-def test_the_first_slice_is_the_one_of_most_error(most):
+def test_the_first_slice_has_the_most_error(most):
     truth = np.zeros((20, 8, 8), np.uint8)
     truth[9:11, :4] = 1
     prediction = truth.copy()
@@ -107,7 +107,7 @@ def test_the_first_slice_is_the_one_of_most_error(most):
     assert also == "most foreground" and second in (9, 10)
 
 
-def test_slices_without_a_truth_are_those_of_most_foreground_and_apart():
+def test_without_a_truth_slices_have_the_most_foreground_and_are_apart():
     prediction = np.zeros((20, 8, 8), np.uint8)
     prediction[6:9, :6] = 1
     prediction[7] = 1
@@ -115,7 +115,7 @@ def test_slices_without_a_truth_are_those_of_most_foreground_and_apart():
     assert pick_slices(prediction, None) == [(7, "most foreground"), (15, "most foreground")]
 
 
-def test_a_perfect_prediction_shows_no_slice_as_the_one_of_most_error():
+def test_a_perfect_prediction_has_no_slice_of_most_error():
     truth = np.zeros((20, 8, 8), np.uint8)
     truth[5] = 1
     picks = pick_slices(truth, truth)
@@ -124,7 +124,7 @@ def test_a_perfect_prediction_shows_no_slice_as_the_one_of_most_error():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 5])
-def test_thin_volumes_show_no_slice_twice(depth):
+def test_a_thin_volume_shows_no_slice_twice(depth):
     truth = np.ones((depth, 4, 4), np.uint8)
     picks = pick_slices(np.zeros_like(truth), truth)
     assert 1 <= len(picks) <= 2
@@ -151,12 +151,12 @@ OBLIQUE = (0.9, -0.436, 0.0, 0.436, 0.9, 0.0, 0.0, 0.0, 1.0)
         (OBLIQUE, {"x": ("R", "L"), "y": ("A", "P"), "z": ("I", "S")}),
     ],
 )
-def test_letters_are_those_of_the_patient(direction, letters):
+def test_axis_letters_name_the_patients_sides(direction, letters):
     assert axis_letters(direction) == letters
 
 
 @pytest.mark.parametrize(("direction", "left", "right"), [(IDENTITY, "R", "L"), (FLIPPED, "L", "R")])
-def test_a_montage_writes_the_letters_on_the_sides_they_belong_to(direction, left, right):
+def test_a_montage_writes_the_letters_on_their_sides(direction, left, right):
     image, prediction, truth = volume()
     geometry = dataclasses.replace(Geometry.identity(SHAPE), direction=direction)
     figure = draw_montage("c", image, prediction, truth, geometry=geometry, **SHOWN)
@@ -188,7 +188,7 @@ def test_a_relief_names_the_side_it_is_seen_from(direction, views):
     assert [axis.get_title() for axis in figure.axes] == views
 
 
-def test_a_body_is_what_is_no_air_unless_the_picture_is_cut_out_of_it():
+def test_a_body_is_brighter_than_air_unless_it_fills_the_field_of_view():
     image, _, _ = volume()
     body = find_body(image, 0.5)
     assert np.array_equal(body, image > 0.5)
@@ -209,7 +209,7 @@ def test_without_a_body_a_relief_shows_the_masks_larger():
     assert [picture.shape[:2] for picture in shown] == [(40, 80), (28, 34)]  # 12 mm around 4 by 10
 
 
-def test_a_relief_shows_what_lies_in_front():
+def test_a_relief_shows_what_is_in_front():
     from helpers.view.figures.relief import _render
     from helpers.view.palette import label_colour, rgb
 
@@ -218,7 +218,8 @@ def test_a_relief_shows_what_lies_in_front():
     picture, aspect = _render(mask, np.zeros_like(mask, bool), 1, False, (4.0, 1.0, 2.0))
     assert picture.shape == (20, 20, 3) and aspect == 2.0
     assert np.array_equal(picture[0, 0], [1, 1, 1])
-    shade, colour = picture[10, 10] - 0.25, np.array(rgb(label_colour(1)))  # a quarter of the paper shines through
+    # A quarter of the white background shows through.
+    shade, colour = picture[10, 10] - 0.25, np.array(rgb(label_colour(1)))
     np.testing.assert_allclose(shade / shade.max(), colour / colour.max(), atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""netron: how long it still opens files, one server a model, reached as the reader reaches JupyterLab."""
+"""netron: how long a build opens files, one server per model, reached the way the user reaches JupyterLab."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ class TestNetron:
     def _after(self, days: int) -> str:
         return netron_frame.describe_netron(datetime.date(2026, 1, 1) + datetime.timedelta(days))
 
-    def test_counts_the_days_that_are_left(self, built):
+    def test_the_remaining_days_are_counted(self, built):
         assert self._after(0).endswith("0 days old, opens files for 180 more days")
         assert self._after(180).endswith("opens files for 0 more days")
 
-    def test_says_when_it_opens_nothing_any_more(self, built):
+    def test_an_expired_build_is_reported(self, built):
         assert "181 days old: it no longer opens files" in self._after(181)
 
-    def test_a_page_without_a_date_is_told(self, built):
+    def test_a_build_without_a_date_is_reported(self, built):
         (built / "index.html").write_text("<html>")
         assert "build date not found" in self._after(0)
 
-    def test_the_installed_one_has_a_date(self):
+    def test_the_installed_build_has_a_date(self):
         assert "days old" in netron_frame.describe_netron()
 
-    def test_missing(self, monkeypatch):
+    def test_a_missing_package_is_reported(self, monkeypatch):
         monkeypatch.setattr(netron_frame.importlib.util, "find_spec", lambda name: None)
         assert netron_frame.describe_netron() == "not installed"
 
 
 def closed(port: int, within_s: float = 20) -> bool:
-    end = time.monotonic() + within_s  # the server's thread ends on its own time
+    end = time.monotonic() + within_s  # the server's thread ends in its own time
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
@@ -67,7 +67,7 @@ class TestFrame:
 
     @pytest.fixture
     def opened(self, monkeypatch):
-        """Addresses that netron was started on, and the frames that were shown; all servers end with the test."""
+        """The addresses netron was started on and the frames that were shown; all servers end with the test."""
         import IPython.display
         import netron
 
@@ -80,19 +80,19 @@ class TestFrame:
         for address in starts:
             netron.stop(address)
 
-    def test_headless_says_what_stands_for_it(self, model):
+    def test_a_headless_run_gets_a_line_of_text(self, model):
         shown = offer_netron(model, False)
         assert "Headless run" in repr(shown) and "Headless run" in shown._repr_html_()
 
-    def test_nothing_is_started_before_the_click_and_the_line_says_what_its_page_does(self, model, opened):
+    def test_nothing_starts_before_the_click_and_the_hint_explains_the_page(self, model, opened):
         box = offer_netron(model, True)
         assert opened.starts == []
         assert "consent" in box.children[1].value and "180 days" in box.children[1].value
         assert "days old" in box.children[1].value
 
-    def test_a_click_opens_it_on_loopback_and_another_closes_the_port_before(self, model, opened):
+    def test_a_click_opens_it_on_loopback_and_another_click_closes_the_previous_port(self, model, opened):
         for _ in range(2):
-            offer_netron(model, True).children[0].click()  # the cell run again, and clicked again
+            offer_netron(model, True).children[0].click()  # the cell is run again, and the button clicked again
         (first, second) = opened.starts
         assert first[0] == second[0] == "127.0.0.1" and first[1] != second[1]
         assert closed(first[1])
@@ -104,7 +104,7 @@ class TestFrame:
     ("prefix", "address"),
     [(None, "http://127.0.0.1:9000"), ("/", "/proxy/9000/"), ("/user/a b/", "/user/a%20b/proxy/9000/")],
 )
-def test_a_proxy_is_used_where_there_is_one(monkeypatch, prefix, address):
+def test_a_proxy_is_used_if_there_is_one(monkeypatch, prefix, address):
     monkeypatch.setattr(netron_frame, "_proxy_prefix", lambda: prefix)
     assert frame_address("127.0.0.1", 9000) == address
 
@@ -113,13 +113,13 @@ def test_a_proxy_is_used_where_there_is_one(monkeypatch, prefix, address):
     ("installed", "servers", "hub", "prefix"),
     [
         (False, [], "/user/anna/", None),
-        (True, [], None, None),  # no server of this kernel is known: loopback is what is left
+        (True, [], None, None),  # no server of this kernel is known, which leaves loopback
         (True, [{"pid": 7, "base_url": "/lab/"}], None, "/lab/"),
         (True, [{"pid": 8, "base_url": "/other/"}], None, None),
         (True, [], "/user/anna/", "/user/anna/"),
     ],
 )
-def test_the_prefix_is_that_of_the_server_that_started_the_kernel(monkeypatch, installed, servers, hub, prefix):
+def test_the_prefix_is_from_the_server_that_started_the_kernel(monkeypatch, installed, servers, hub, prefix):
     monkeypatch.setattr(netron_frame.importlib.util, "find_spec", lambda name: object() if installed else None)
     monkeypatch.setattr("jupyter_server.serverapp.list_running_servers", lambda: iter(servers))
     monkeypatch.setattr(netron_frame.os, "getppid", lambda: 7)

@@ -1,4 +1,4 @@
-"""A line of progress: now and then in the log when nobody is there, in place when someone is."""
+"""A line of progress: at intervals in the log of a headless run, in one place in a notebook."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def test_headless_lines_come_at_most_every_ten_seconds(monkeypatch, caplog):
     assert [record.message for record in caplog.records] == ["compile: 110.1 s", "compile: 120.3 s"]
 
 
-def test_someone_sees_every_line_in_one_place(capsys, monkeypatch):
+def test_a_notebook_shows_every_line_in_one_place(capsys, monkeypatch):
     import tqdm
     import tqdm.auto
 
-    monkeypatch.setattr(tqdm.auto, "tqdm", tqdm.tqdm)  # the terminal's form
+    monkeypatch.setattr(tqdm.auto, "tqdm", tqdm.tqdm)  # the variant for terminals
     with progress.report_progress("compile", True) as report:
         report("ATC has run for 3 s")
     assert "compile: ATC has run for 3 s" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tables, progress and viewers: static without a reader, interactive only with one."""
+"""Tables of a run, and progress in notebooks and headless runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _result(stage: str, folder: str = "", files: tuple[str, ...] = (), **timings
 
 
 class TestTable:
-    def test_numbers_are_aligned_right_and_text_left(self):
+    def test_numbers_are_right_aligned_and_text_is_left_aligned(self):
         table = html_table(("name", "value"), [("a", "1,234.5"), ("b", "–"), ("c", "50%")])
         assert table.count("text-align:right") == 4 and table.count("text-align:left") == 4
 
-    def test_one_word_makes_a_column_text(self):
+    def test_a_column_with_one_word_is_text(self):
         assert "text-align:right" not in html_table(("value",), [("1",), ("none",)])
 
     def test_content_is_escaped(self):
@@ -43,20 +43,20 @@ class TestCaseTable:
 
 
 class TestPublished:
-    def test_the_source_stands_above_its_figures(self):
+    def test_the_source_is_above_its_figures(self):
         text, page = repr(show_published("nnunet_heart")), show_published("nnunet_heart")._repr_html_()
         assert text.splitlines()[0].startswith("Source: Cambricon/magicmind_cloud, ")
         assert page.index("Cambricon/magicmind_cloud") < page.index("<table")
 
 
-class TestPresence:
-    def test_jupyter_names_its_session(self, monkeypatch):
+class TestInteractive:
+    def test_jupyter_sets_a_session_name(self, monkeypatch):
         monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
         assert is_interactive() is False
         monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
         assert is_interactive() is True
 
-    def test_the_parameter_decides_first(self, monkeypatch):
+    def test_the_parameter_takes_precedence(self, monkeypatch):
         monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
         assert is_interactive(False) is False
         monkeypatch.delenv("JPY_SESSION_NAME")
@@ -64,13 +64,13 @@ class TestPresence:
 
 
 class TestProgress:
-    def test_headless_gives_plain_lines_and_no_bar(self, caplog, capsys):
+    def test_a_headless_run_gets_plain_lines_and_no_bar(self, caplog, capsys):
         with caplog.at_level(logging.INFO, logger="cookbook"):
             assert list(show_progress(["a", "b"], "infer", interactive=False)) == ["a", "b"]
         assert [record.getMessage() for record in caplog.records] == ["infer 1 of 2", "infer 2 of 2"]
         assert capsys.readouterr().err == ""
 
-    def test_a_reader_gets_a_bar(self, monkeypatch):
+    def test_a_notebook_gets_a_bar(self, monkeypatch):
         import tqdm.auto
 
         seen = []
@@ -90,7 +90,7 @@ def test_figures_are_equal_bytes(tmp_path):
 
 
 class TestFinishedRun:
-    def test_its_steps_are_shown_in_the_order_they_were_done(self, tmp_path):
+    def test_its_stages_are_shown_in_the_order_they_ended(self, tmp_path):
         import time
 
         from helpers.run.record import RunRecord

@@ -1,4 +1,4 @@
-"""Grey windows: presets of the params folder, percentiles without air, refusals."""
+"""Grey windows: the presets of the params folder, percentiles without air, invalid entries."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_grey_limits_leave_out_air_and_outliers():
     ("name", "limits"),
     [("ct_abdomen", (-125, 225)), ("ct_liver", (-45, 105)), ("ct_lung", (-1000, 0)), ("ct_brain", (0, 80))],
 )
-def test_ct_presets_are_those_of_routine_reading(name, limits):
+def test_ct_presets_are_the_usual_clinical_windows(name, limits):
     window = load_window(name)
     assert window.limits(np.zeros(3)) == window.fixed_limits() == limits
     assert "width" in window.caption(np.zeros(3)) and "CT" in window.caption(np.zeros(3))
 
 
-def test_every_recipe_names_a_window_that_exists():
+def test_the_window_of_every_recipe_exists():
     from helpers import recipes
 
     for name in recipes.recipe_names():
@@ -39,25 +39,25 @@ def test_every_recipe_names_a_window_that_exists():
         load_window(recipe.picture_settings(recipe.prepare_params()).grey_window)
 
 
-def test_an_mr_window_names_its_grey_limits():
+def test_the_caption_of_an_mr_window_gives_its_grey_limits():
     channel = np.linspace(1, 1001, 1001)
     assert load_window("mr").fixed_limits() is None
     assert load_window("mr").caption(channel) == "MR: grey 6 to 996"
 
 
-def test_an_unknown_window_names_the_nearest():
+def test_an_unknown_window_suggests_the_nearest():
     with pytest.raises(ParameterError, match="Did you mean 'ct_liver'"):
         load_window("ct_lvier")
 
 
 @pytest.mark.parametrize("entry", ["{title: x}", "{title: x, width: 3}", "{title: x, width: 0, level: 1}", "7"])
-def test_a_wrong_entry_is_named(tmp_path, monkeypatch, entry):
+def test_an_invalid_entry_is_named(tmp_path, monkeypatch, entry):
     (tmp_path / "windows.yaml").write_text(f"mine: {entry}\n")
     monkeypatch.setattr(windows, "PARAMS_FOLDER", tmp_path)
     with pytest.raises(ParameterError, match=r"windows.yaml: mine"):
         load_window("mine")
 
 
-def test_a_window_is_fixed_or_of_percentiles_and_not_both():
+def test_a_window_is_either_fixed_or_percentiles():
     with pytest.raises(ValueError, match="either"):
         GreyWindow(title="x", width=1, level=1, percentiles=(0, 100))

@@ -1,4 +1,4 @@
-"""Makes `scenes` importable by the tests beside it."""
+"""Makes `scenes` importable by the tests in this folder."""
 
 from __future__ import annotations
 

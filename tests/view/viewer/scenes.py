@@ -1,4 +1,4 @@
-"""Small cases in any orientation, for the tests of the viewer."""
+"""Small cases in any orientation for the tests of the viewer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPACING_XYZ, ORIGIN_XYZ = (0.8, 1.5, 2.5), (12.0, -30.0, 7.0)
 
 
 def directions() -> list[tuple[float, ...]]:
-    """Twelve axis-aligned directions of both hands and one oblique one, row-major."""
+    """Twelve axis-aligned directions, left- and right-handed, and an oblique one, row-major."""
     found = []
     for order, signs in itertools.product(
         [(0, 1, 2), (2, 0, 1), (1, 0, 2)], [(1, 1, 1), (-1, 1, -1), (-1, -1, 1), (1, 1, -1)]
@@ -28,7 +28,7 @@ def directions() -> list[tuple[float, ...]]:
 
 
 def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
-    """The array on its grid, as SimpleITK holds it."""
+    """The array on its grid as a SimpleITK image."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(geometry.spacing_mm_zyx[::-1])
     image.SetOrigin(geometry.origin_mm_xyz)
@@ -37,7 +37,7 @@ def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 
 def grid(shape, direction=(1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)) -> Geometry:
-    """A grid of uneven spacing."""
+    """A grid with a different spacing along each axis."""
     return Geometry(tuple(shape), SPACING_XYZ[::-1], ORIGIN_XYZ, tuple(direction))
 
 
@@ -50,5 +50,5 @@ def make_case(shape=(12, 14, 16)) -> dict[str, np.ndarray]:
     truth[4:6, 5:7, 6:8] = 2
     prediction = truth.copy()
     prediction[7, 3:8, 4:9] = 0  # missed: 25 voxels in one slice
-    prediction[3, 12, 14] = 2  # too much: one voxel
+    prediction[3, 12, 14] = 2  # false positive: one voxel
     return {"image": image, "truth": truth, "prediction": prediction}

@@ -1,4 +1,4 @@
-"""Orientation, proxy and NIfTI bytes, against SimpleITK."""
+"""Orientation, display proxy and NIfTI bytes, compared with SimpleITK."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.view.viewer.niivue import nifti_bytes
 
 
 @pytest.mark.parametrize("direction", directions())
-def test_the_order_is_that_of_simpleitk(direction):
+def test_the_lps_order_agrees_with_simpleitk(direction):
     array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
     geometry = grid(array.shape, direction)
     order = LpsOrder.of(geometry)
@@ -33,7 +33,7 @@ def test_the_order_is_that_of_simpleitk(direction):
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 @pytest.mark.parametrize("direction", [directions()[5], directions()[-1]])
-def test_the_proxy_is_a_bin_shrink(dtype, direction):
+def test_the_proxy_agrees_with_a_bin_shrink(dtype, direction):
     shape, blocks = (12, 20, 18), (3, 2, 2)
     array = np.random.default_rng(1).integers(-1000, 1000, shape).astype(dtype)
     geometry = grid(shape, direction)
@@ -47,14 +47,14 @@ def test_the_proxy_is_a_bin_shrink(dtype, direction):
     assert np.allclose(place.spacing_mm_zyx[::-1], wanted.GetSpacing())
 
 
-def test_a_side_that_the_block_does_not_divide_keeps_its_last_voxels():
+def test_an_incomplete_block_keeps_its_voxels():
     array = np.zeros((5, 7, 7), np.int16)
     array[4, 6, 6] = 100
     assert shrink_image(array, (2, 2, 2))[2, 3, 3] == 100
     assert shrink_image(array, (2, 2, 2)).shape == (3, 4, 4)
 
 
-def test_no_label_vanishes_from_the_proxy():
+def test_no_label_is_lost_in_the_proxy():
     labels = np.zeros((11, 13, 9), np.uint8)
     labels[10, 12, 8], labels[3, 3, 3] = 1, 2
     small = shrink_labels(lambda where: labels[where], labels.shape, (3, 2, 4))
@@ -62,7 +62,7 @@ def test_no_label_vanishes_from_the_proxy():
     assert [tuple(at) for at in np.argwhere(small)] == [(1, 1, 0), (3, 6, 2)]
 
 
-def test_a_large_ct_becomes_small_enough():
+def test_the_proxy_of_a_large_ct_is_small_enough():
     blocks = block_sizes((600, 512, 512))
     assert blocks == (3, 3, 3)
     assert proxy_geometry(grid((600, 512, 512)), blocks).size_zyx == (200, 171, 171)
@@ -72,7 +72,7 @@ def test_a_large_ct_becomes_small_enough():
 
 @pytest.mark.parametrize("direction", directions())
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
-def test_nifti_bytes_are_the_same_volume_to_another_reader(dtype, direction, tmp_path):
+def test_nifti_bytes_are_the_same_volume_to_simpleitk(dtype, direction, tmp_path):
     array = make_case()["image"].astype(dtype)
     geometry = grid(array.shape, direction)
     (tmp_path / "x.nii").write_bytes(nifti_bytes(array, geometry))

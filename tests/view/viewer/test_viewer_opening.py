@@ -1,4 +1,4 @@
-"""Which viewer opens, and what is said when it is not the best one."""
+"""Which viewer opens, and the reason given if it is not the best one."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def _texts(widget) -> str:
     return own + "".join(_texts(child) for child in getattr(widget, "children", ()))
 
 
-def test_niivue_comes_first_and_the_slices_are_beside_it():
+def test_niivue_comes_first_with_the_slices_as_second_panel():
     assert list(_open().panels) == ["3-D", "slices"]
 
 
-def test_without_niivue_the_slices_with_the_reason(monkeypatch):
+def test_without_niivue_the_slices_open_with_the_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipyniivue", None)
     box = _open()
     assert list(box.panels) == ["slices"]
     assert "niivue does not work here" in _texts(box) and "ipyniivue" in _texts(box)
 
 
-def test_without_widgets_a_picture_with_both_reasons(monkeypatch):
+def test_without_widgets_a_static_picture_opens_with_both_reasons(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipyniivue", None)
     monkeypatch.setattr("helpers.view.viewer.slices.SlicePanel.__init__", lambda *_: 1 / 0)
     shown = _open()
@@ -50,7 +50,7 @@ def test_without_widgets_a_picture_with_both_reasons(monkeypatch):
     assert "data:image/png;base64," in html
 
 
-def test_the_asked_viewer_is_taken():
+def test_the_requested_viewer_opens():
     assert list(_open("slices").panels) == ["slices"]
     assert "data:image/png" in _open("static")._repr_html_()
 
@@ -67,7 +67,7 @@ def test_another_version_of_itkwidgets_is_refused_by_name(version, monkeypatch):
     assert f"itkwidgets {version} is installed, 1.0a55 is needed" in _texts(_open("itkwidgets"))
 
 
-def test_headless_there_is_a_line(monkeypatch):
+def test_a_headless_run_gets_a_line_of_text(monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     assert "Headless run" in repr(_open(interactive=None))
 

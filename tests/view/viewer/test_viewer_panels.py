@@ -1,4 +1,4 @@
-"""The panels: what the pictures show and where, and what NiiVue is sent."""
+"""The panels: what the pictures show and where, and what is sent to NiiVue."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def scene():
 
 @pytest.mark.parametrize("radiological", [True, False])
 @pytest.mark.parametrize("direction", directions()[:-1])
-def test_the_letters_are_true(direction, radiological):
-    """A bright spot far to the patient's left, back and head shows at the sides with those letters."""
+def test_the_letters_name_the_patients_sides(direction, radiological):
+    """A bright spot at the patient's left, back and head appears at the sides with those letters."""
     shape = (20, 20, 20)
     image, geometry = np.zeros(shape, np.float32), grid(shape, direction)
     grid_points = to_sitk(image, geometry)
@@ -37,7 +37,7 @@ def test_the_letters_are_true(direction, radiological):
     state = ViewState.of(spot)
     state.set_trait("radiological", radiological)
     for plane in (AXIAL, CORONAL, SAGITTAL):
-        # The crosshair must not hide the spot, so it stands elsewhere in the same slice.
+        # The crosshair must not hide the spot, so it is elsewhere in the same slice.
         state.position = tuple(at if axis == plane else 10 for axis, at in enumerate(bright))
         picture = render_plane(spot, state, plane)
         (row, column), (height, width) = np.argwhere(picture.min(axis=2) == 255)[0], picture.shape[:2]
@@ -66,7 +66,7 @@ def test_errors_have_their_colours(scene):
     assert np.abs(render_plane(scene, state, AXIAL)[5, 6].astype(int) - missed).max() <= 1
 
 
-def test_a_slice_is_sent_when_something_changes_and_the_panel_is_seen(scene):
+def test_slices_are_redrawn_on_a_change_if_the_panel_is_visible(scene):
     state = ViewState.of(scene)
     panel = SlicePanel(scene, state, active=False)
     pictures = [child.children[1] for child in panel.widget.children]
@@ -86,7 +86,7 @@ def test_a_small_slice_is_enlarged():
     assert Image.open(BytesIO(data)).size == (320, 160)
 
 
-def test_combined_layers_come_apart_again():
+def test_combined_layers_can_be_separated():
     random = np.random.default_rng(3)
     layers = [random.integers(0, top, (8, 9, 10)) for top in (4, 30, 7)]
     codes, table = combine_layers(layers)
@@ -95,7 +95,7 @@ def test_combined_layers_come_apart_again():
         assert np.array_equal(column[codes], layer)
 
 
-def test_niivue_gets_every_mode_in_one_label_volume(scene):
+def test_one_label_volume_holds_every_mode(scene):
     state = ViewState.of(scene)
     panel = NiivuePanel(scene, state)
     image, fill, outline = panel.widget.volumes
@@ -111,7 +111,7 @@ def test_niivue_gets_every_mode_in_one_label_volume(scene):
     assert (image.cal_min, image.cal_max) == (60.0, 90.0)
 
 
-def test_a_click_in_niivue_moves_the_sliders_and_comes_back_the_same(scene):
+def test_a_click_in_niivue_moves_the_position_and_back(scene):
     state = ViewState.of(scene)
     panel = NiivuePanel(scene, state)
     state.position = (3, 9, 11)

@@ -1,4 +1,4 @@
-"""What a scene derives from masks: errors, worst slice, largest error, modes."""
+"""What a scene derives from its masks: errors, worst slice, largest error, modes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _scene(direction=STRAIGHT, **masks):
     return make_scene(case["image"], given, grid(case["image"].shape, direction), NAMES)
 
 
-def test_codes_of_a_comparison():
+def test_the_codes_of_a_comparison():
     labels = np.array([0, 1, 2, 1, 0, 2], np.uint8)
     reference = np.array([0, 1, 1, 0, 2, 255], np.uint8)
     assert compare_labels(labels, reference).tolist() == [0, SAME, EXTRA, EXTRA, MISSING, 0]
@@ -42,7 +42,7 @@ def test_the_worst_slice_and_the_largest_error():
     assert largest_error(compare_labels(case["prediction"], case["truth"])) == (7, 5, 6)
 
 
-def test_the_largest_error_is_that_of_simpleitk():
+def test_the_largest_error_agrees_with_simpleitk():
     random = np.random.default_rng(2)
     codes = np.where(random.random((20, 20, 20)) < 0.12, random.integers(1, 4, (20, 20, 20)), 0).astype(np.uint8)
     parts = sitk.RelabelComponent(
@@ -51,7 +51,7 @@ def test_the_largest_error_is_that_of_simpleitk():
     assert sitk.GetArrayFromImage(parts)[largest_error(codes)] == 1
 
 
-def test_modes_follow_what_there_is():
+def test_modes_follow_from_the_masks():
     case = make_case()
     assert _scene().modes == ("prediction", "truth", "errors")
     assert _scene(truth=None).modes == ("prediction",)
@@ -59,11 +59,11 @@ def test_modes_follow_what_there_is():
     assert _scene(**other).modes == ("prediction", "truth", "other run", "errors", "difference")
 
 
-def test_one_wrong_voxel_is_seen_in_the_small_errors():
+def test_a_single_wrong_voxel_is_kept_in_the_proxy():
     assert np.count_nonzero(_scene().small_labels("errors") == EXTRA) == 1
 
 
-def test_a_scene_starts_in_the_worst_slice_on_an_error():
+def test_a_scene_starts_on_an_error_in_the_worst_slice():
     scene = _scene()
     position = scene.start_position()
     assert position[0] == 7 and scene.labels("errors", position) == MISSING
@@ -71,19 +71,19 @@ def test_a_scene_starts_in_the_worst_slice_on_an_error():
 
 
 @pytest.mark.parametrize("direction", directions())
-def test_the_worst_slice_is_an_axial_one_in_any_orientation(direction):
+def test_the_worst_slice_is_axial_in_any_orientation(direction):
     scene = _scene(direction)
     counts = [np.count_nonzero(scene.labels("errors", index) >= EXTRA) for index in range(scene.image.shape[0])]
     assert scene.worst_slice() == int(np.argmax(counts))
 
 
-def test_without_a_truth_the_fullest_slice_and_no_error():
+def test_without_a_truth_a_scene_starts_in_the_fullest_slice():
     scene = _scene(truth=None)
     assert scene.worst_slice() is None and scene.largest_error() is None
     assert scene.start_position()[0] == fullest_slice(scene.masks["prediction"])
 
 
-def test_what_does_not_fit_is_refused():
+def test_a_mask_that_does_not_fit_is_refused():
     case = make_case()
     with pytest.raises(DataError, match="truth has another size"):
         _scene(truth=case["truth"][1:])

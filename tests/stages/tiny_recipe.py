@@ -15,9 +15,9 @@ from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
-from helpers.inference import InferenceJob, WindowPlan
+from helpers.inference import InferenceJob, Predictor, WindowPlan
 from helpers.params.model import RunParams
-from helpers.recipes.base import Infer, LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
+from helpers.recipes.base import LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
 from helpers.recipes.parts import TorchModel, VolumeCases
 from helpers.scoring.dice import dice
 
@@ -138,9 +138,12 @@ class TinyScoring(Scoring[TinyParams]):
     def score(self, prediction: np.ndarray, truth: np.ndarray, params: TinyParams) -> Scores:
         return {"cube": dice(prediction > 0, truth > 0)}
 
-    def score_as_source(self, cases, infer: Infer, params: TinyParams) -> SourceScores:
+    def score_as_source(self, cases, predictor: Predictor, params: TinyParams) -> SourceScores:
         sample = self._preparation.example_input(cases[0], params)[None]
-        calls = {"ours": infer, "fresh": self._model.load_untrained(params)}
+        calls = {
+            "ours": lambda batch: predictor.submit(batch).result(),
+            "fresh": self._model.load_untrained(params),
+        }
         rows = {name: {"sum": float(call(sample).sum())} for name, call in calls.items()}
         return SourceScores(rows, "The sum of all scores.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan
 from helpers.params.model import RunParams
 from helpers.recipes.base import LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
-from helpers.recipes.parts import TorchModel, VolumeCases
+from helpers.recipes.parts import TorchModel, VolumeCases, run_network
 from helpers.scoring.dice import dice
 
 SIZE = 24
@@ -123,11 +124,12 @@ class TinyPreparation(Preparation[TinyParams]):
         return np.ascontiguousarray(case.image[(slice(None), *box)])
 
 
+@dataclass(frozen=True)
 class TinyScoring(Scoring[TinyParams]):
     """Dice of the cube."""
 
-    def __init__(self, model: TinyModel, preparation: TinyPreparation):
-        self._model, self._preparation = model, preparation
+    model: TinyModel
+    preparation: TinyPreparation
 
     def labels(self, params: TinyParams) -> LabelSet:
         return LabelSet(("background", "cube"))
@@ -139,12 +141,10 @@ class TinyScoring(Scoring[TinyParams]):
         return {"cube": dice(prediction > 0, truth > 0)}
 
     def score_as_source(self, cases, predictor: Predictor, params: TinyParams) -> SourceScores:
-        sample = self._preparation.example_input(cases[0], params)[None]
-        untrained = self._model.load_untrained(params)(torch.from_numpy(sample))
-        rows = {
-            "ours": {"sum": float(predictor.submit(sample).result().sum())},
-            "fresh": {"sum": float(untrained.sum())},
-        }
+        sample = self.preparation.example_input(cases[0], params)[None]
+        fresh = run_network(self.model.load_untrained(params), sample)
+        outputs = {"ours": predictor.submit(sample).result(), "fresh": fresh}
+        rows = {name: {"sum": float(output.sum())} for name, output in outputs.items()}
         return SourceScores(rows, "The sum of all scores.")
 
 

@@ -1,0 +1,61 @@
+"""Demo cases are written by the data stage and by nothing that only asks for cases."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from helpers import stages
+from helpers.errors import StepOrderError
+from helpers.qa.finished import find_run
+from helpers.qa.review import open_review
+from helpers.stages.data import selected_cases, write_demo_cases
+
+QUICK = {"cases": ["case_1"], "simplify_timeout_s": 0.001}
+
+
+def test_asking_for_cases_writes_nothing(tiny, tmp_path):
+    recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
+    with pytest.raises(StepOrderError, match=r"stages\.prepare_data first"):
+        selected_cases(recipe, run)
+    assert not (tmp_path / ".demo").exists()
+    stages.prepare_data(recipe, run)
+    assert [case.id for case in selected_cases(recipe, run)] == ["case_1", "case_2", "case_3"]
+
+
+def test_the_folder_appears_when_every_case_is_written(tiny, tmp_path, monkeypatch):
+    recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
+    write = tiny.module.TinyCases.write_demo_cases
+
+    def interrupted(self, root, seeds):
+        write(self, root, seeds[:1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tiny.module.TinyCases, "write_demo_cases", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_demo_cases(recipe, run)
+    assert list((tmp_path / ".demo").iterdir()) == []
+
+
+def test_a_deleted_case_is_written_again(tiny, tmp_path):
+    recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
+    root = write_demo_cases(recipe, run)
+    before = {path.name: path.read_bytes() for path in root.iterdir()}
+    (root / "case_2_image.nii.gz").unlink()
+    assert write_demo_cases(recipe, run) == root
+    assert {path.name: path.read_bytes() for path in root.iterdir()} == before
+
+
+def test_a_stage_of_a_finished_run_works_alone(walk, tmp_path):
+    walk(tmp_path, until="finish", **QUICK)
+    recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path), **QUICK})
+    assert stages.score_cases(recipe, run).status == "reused"
+    run.record.end("passed")
+
+
+def test_a_review_restores_the_demo_cases_that_were_deleted(walk, tmp_path):
+    done = walk(tmp_path, until="finish", **QUICK)
+    shutil.rmtree(tmp_path / ".demo")
+    review = open_review(find_run(tmp_path, "tiny", done.run.folder.name), "ann", tmp_path, interactive=False)
+    assert [case.id for case in review.cases] == ["case_1"]

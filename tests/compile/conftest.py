@@ -1,4 +1,4 @@
-"""The strict double of CANN on PATH, and ATC run as a program."""
+"""Puts the strict double of CANN on PATH, and runs ATC as a program."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_atc():
 
 @pytest.fixture
 def cann(monkeypatch, tmp_path):
-    """Sources the double's CANN: `cann(CANN="5.0.4", SMI="a3")` sets its switches and its version file."""
+    """Activates the double of CANN: `cann(CANN="5.0.4", SMI="a3")` sets its switches and its version file."""
 
     def source(version: str | None = "8.0.RC1", **switches: str) -> None:
         monkeypatch.setenv("PATH", f"{DOUBLE / 'bin'}:{os.environ['PATH']}")
@@ -54,7 +54,7 @@ def cann(monkeypatch, tmp_path):
 
 @pytest.fixture
 def norm_job(tmp_path):
-    """A job for a graph of one 5-D InstanceNormalization, and the graph: `norm_job(target, opset=11, **params)`."""
+    """A job and its graph, one 5-D InstanceNormalization: `norm_job(target, opset=11, **params)`."""
 
     def make(target: str = "ascend310p3", *, opset: int = 11, **given) -> tuple[CompileJob, Path]:
         spec = GraphSpec("image", "class", (2, 4, 4, 4), opset=opset)

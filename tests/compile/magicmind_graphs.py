@@ -1,4 +1,4 @@
-"""Small graphs that are built for MagicMind in tests, and the shortest way through the builder."""
+"""Small graphs to build for MagicMind in tests, and a short form of the build."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Slices(torch.nn.Module):
 
 
 class ClassMap(Slices):
-    """With the class of each pixel as int64 (N, Y, X)."""
+    """The same network, which returns the class of each pixel as int64 (N, Y, X)."""
 
     def forward(self, x):
         return super().forward(x).argmax(dim=1)
 
 
 def make_graph(folder: Path, batch_size: int = 1, network: type[torch.nn.Module] = Slices) -> tuple[Path, GraphSpec]:
-    """An ONNX file of fixed weights with an open batch, and its spec."""
+    """An ONNX file with fixed weights and a dynamic batch, and its spec."""
     torch.manual_seed(7)
     spec = GraphSpec("image", "scores", WINDOW, batch_size=batch_size)
     export_network(network().eval(), spec, folder / "model.onnx")
@@ -54,7 +54,7 @@ def make_torchscript(folder: Path, spec: GraphSpec) -> Path:
 def build(
     graph: Path, spec: GraphSpec, double, *, precision="f32", shape_mutable=True, given=None, **options
 ) -> Path:
-    """Builds with the target's configuration in the double's interpreter."""
+    """Builds with the target's configuration in the interpreter of the double."""
     config = assemble_builder_config(
         load_target("mlu370").builder_config.given(),
         given or {},
@@ -69,7 +69,7 @@ def build(
 
 
 def calibration(folder: Path, count: int = 5) -> CalibrationFile:
-    """Windows as a calibration set."""
+    """Random calibration windows in a file."""
     np.savez(folder / "windows.npz", windows=sample(count))
     return CalibrationFile(folder / "windows.npz")
 
@@ -80,7 +80,7 @@ def sample(batch: int, seed: int = 0) -> np.ndarray:
 
 
 def error_of(answer: np.ndarray, graph: Path, x: np.ndarray) -> float:
-    """Largest error against ONNX Runtime as a fraction of its range."""
+    """Maximum difference from ONNX Runtime as a fraction of the range."""
     expected = run_reference(graph, {"image": x})["scores"]
     assert answer.shape == expected.shape
     return float(np.abs(answer - expected).max() / np.ptp(expected))

@@ -1,4 +1,4 @@
-"""ATC's command says what the published ones say, and survives a shell."""
+"""The commands of ATC and its tools equal the published ones and are quoted for a shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.compile.atc import atc_command, tuning_commands
+from helpers.compile.atc import amct_command, atc_command, tuning_commands
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.params.atc_options import AtcOptions
@@ -21,7 +21,7 @@ def flags_of(spec=PICTURE, **given) -> set[str]:
     return set(atc_command(Path("m.onnx"), Path("out"), spec, "Ascend310P3", **given))
 
 
-def test_the_3d_unets_command_is_the_published_one_with_its_default_precision_named():
+def test_the_command_of_the_3d_unet_is_the_published_one_with_an_explicit_precision():
     # Ascend/ModelZoo-PyTorch, ACL_PyTorch/contrib/cv/detection/3DUnet, README.
     published = (
         "atc --framework=5 --model=unet_1_final.onnx --output=UNet3D_bs1 --input_format=NCDHW "
@@ -40,11 +40,11 @@ def test_layout_and_batch_follow_the_spec(shape, layout):
     assert not [flag for flag in flags if "dynamic" in flag]
 
 
-def test_gears_of_the_batch_open_the_first_axis():
+def test_batch_gears_make_the_first_axis_dynamic():
     assert {"--input_shape=x:-1,3,8,9", "--dynamic_batch_size=1,2,8"} <= flags_of(batches=[8, 1, 2])
 
 
-def test_gears_of_sizes_open_the_axes_that_differ_and_want_nd():
+def test_size_gears_make_the_differing_axes_dynamic_in_the_nd_format():
     flags = flags_of(atc={"dims_gears": [[1, 3, 8, 9], [4, 3, 16, 9]]})
     assert {"--input_format=ND", "--input_shape=x:-1,3,-1,9", "--dynamic_dims=1,8;4,16"} <= flags
     with pytest.raises(ParameterError, match="dims_gears do not fit"):
@@ -61,7 +61,7 @@ def test_gears_of_sizes_open_the_axes_that_differ_and_want_nd():
         ("bf16", True, "--precision_mode_v2=mixed_bfloat16"),
     ],
 )
-def test_the_precision_is_always_named_in_the_form_that_the_release_knows(precision, v2, flag):
+def test_the_precision_is_always_given_in_the_form_that_the_release_supports(precision, v2, flag):
     flags = flags_of(precision=precision, precision_mode_v2=v2)
     assert [name for name in flags if name.startswith("--precision_mode")] == [flag]
 
@@ -90,7 +90,7 @@ def test_every_option_becomes_its_flag():
     } <= flags_of(atc=atc, keep_f32_file=Path("kept.txt"))
 
 
-def test_a_precision_that_atc_does_not_know_is_refused():
+def test_a_precision_without_a_mode_of_atc_is_rejected():
     with pytest.raises(ParameterError, match=r"ATC has no mode for this precision: received int8"):
         flags_of(precision="int8")
 
@@ -101,7 +101,7 @@ def test_a_shown_command_splits_into_the_same_arguments():
     assert shlex.split(shlex.join(command)) == command
 
 
-def test_the_commands_for_a_slow_model_take_over_what_decides_it():
+def test_the_commands_for_a_slow_model_repeat_its_settings():
     command = atc_command(Path("m.onnx"), Path("out/model"), PICTURE, "Ascend310P3", [1, 4])
     lines = tuning_commands(command, Path("m.onnx"), Path("out/model"), PICTURE).values()
     tune, profile, quantise = map(shlex.split, lines)
@@ -109,3 +109,9 @@ def test_the_commands_for_a_slow_model_take_over_what_decides_it():
     measured = shlex.split(profile[2].removeprefix("--application="))
     assert profile[0] == "msprof" and measured[:3] == ["msame", "--model", "out/model.om"]
     assert quantise[:2] == ["amct_onnx", "calibration"] and "x:1,3,8,9" in quantise
+
+
+def test_the_command_of_amct_is_that_of_its_public_samples():
+    command = amct_command("m.onnx", "bins", "out/m", GraphSpec("x", "y", (3, 64, 64)))
+    sample = 'amct_onnx calibration --model m.onnx --input_shape "x:1,3,64,64" --data_type float32 --data_dir bins'
+    assert shlex.split(command) == shlex.split(f"{sample} --save_path out/m")

@@ -1,4 +1,4 @@
-"""Official-size graphs of every recipe against the strict double of ATC (tests/doubles/cann): accepted, and right."""
+"""Official-size graphs of every recipe are accepted by the strict double of ATC and compute the same outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.official]
 
 
 @pytest.mark.parametrize(("name", "variant", "options"), CASES)
-def test_official_graph_is_accepted_and_computes_the_same(name, variant, options, tmp_path, run_atc):
+def test_an_official_graph_is_accepted_and_computes_the_same_outputs(name, variant, options, tmp_path, run_atc):
     recipe = recipes.load(name)
     torch.manual_seed(0)
     params = recipe.prepare_params(**options)
@@ -53,7 +53,7 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
             expected = network(torch.from_numpy(sample)).numpy()
         actual = session.run(None, {spec.input_name: sample})[0]
         if expected.dtype == np.int64:
-            # Equal scores can fall either way; more than a handful of pixels would be another computation.
+            # Equal scores can be decided either way, but only in a handful of pixels.
             assert np.mean(actual != expected) < 1e-4
         else:
             assert np.abs(actual - expected).max() <= 1e-4 * np.ptp(expected)
@@ -63,7 +63,7 @@ def test_official_graph_is_accepted_and_computes_the_same(name, variant, options
         assert (tmp_path / f"bs{batch}.om").read_bytes()[:4] == b"IMOD"
 
 
-def test_ascend310_refuses_the_graph_before_surgery_and_takes_it_after(tmp_path, run_atc):
+def test_ascend310_rejects_the_graph_before_surgery_and_accepts_it_after(tmp_path, run_atc):
     recipe = recipes.load("unet3d_brats")
     spec = recipe.model.graph_spec(recipe.prepare_params())
     export_network(recipe.network(), spec, tmp_path / "before.onnx")

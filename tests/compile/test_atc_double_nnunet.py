@@ -1,4 +1,4 @@
-"""Official-size graphs of the nnU-Net family: one output, opset 11, taken by the double of ATC, and right."""
+"""Official-size graphs of the nnU-Net family: one output, opset 11, accepted by the double of ATC, same outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "variant", "window", "smaller"), CASES)
-def test_official_graph_is_accepted_and_computes_the_same(name, variant, window, smaller, tmp_path, run_atc):
+def test_an_official_graph_is_accepted_and_computes_the_same_outputs(
+    name, variant, window, smaller, tmp_path, run_atc
+):
     torch.manual_seed(0)
     network = recipes.load(name).network(variant)
     spec = GraphSpec("image", "class", (1, *window), dynamic_batch=False)

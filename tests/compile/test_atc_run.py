@@ -1,4 +1,4 @@
-"""ATC as a program: its file found, its log kept, its refusals explained, its environment its own."""
+"""Running ATC: its file is found, its log kept, its errors explained, and its environment separate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compile_job(job, tmp_path, report=lambda line: None):
 
 
 def describe_om(path) -> dict:
-    """What the double wrote behind its magic: the options that reached it."""
+    """The description that the double writes into an OM: the options that it received."""
     content = path.read_bytes()
     start = content.index(b"{")
     return json.JSONDecoder().raw_decode(content[start:].decode("latin-1"))[0]
@@ -48,7 +48,9 @@ def test_the_file_is_found_under_the_name_that_atc_gave_it(cann, norm_job, tmp_p
 
 
 @pytest.mark.parametrize("version", ["5.0.3", "5.1.RC1", "6.0.1", "7.0.0", "8.0.RC2"])
-def test_every_release_takes_the_graph_and_gets_its_own_form_of_the_precision(cann, norm_job, tmp_path, version):
+def test_every_release_accepts_the_graph_and_receives_its_own_form_of_the_precision(
+    cann, norm_job, tmp_path, version
+):
     cann(version, CANN=version.split(".")[0])
     done = compile_job(norm_job(), tmp_path)
     options = describe_om(done.files[0])["atc"]
@@ -65,7 +67,7 @@ def test_gears_are_in_the_file(cann, norm_job, tmp_path):
     assert describe_om(done.files[0])["gears"] == {"kind": "batch", "values": [[1], [2], [4]]}
 
 
-def test_gears_of_sizes_and_what_stays_in_f32_reach_atc(cann, norm_job, tmp_path):
+def test_size_gears_and_f32_layers_reach_atc(cann, norm_job, tmp_path):
     cann()
     gears = [[1, 2, 4, 4, 4], [2, 2, 8, 4, 4]]
     done = compile_job(norm_job(atc={"dims_gears": gears, "keep_f32": ["norm", "OpType::Resize"]}), tmp_path)
@@ -76,20 +78,20 @@ def test_gears_of_sizes_and_what_stays_in_f32_reach_atc(cann, norm_job, tmp_path
 
 @pytest.mark.parametrize("style", ["new", "old"])
 @pytest.mark.parametrize(
-    ("language", "said"), [("en_GB.UTF-8", "CANN 5.0.4 cannot compile"), ("zh_CN.UTF-8", "无法编译")]
+    ("language", "message"), [("en_GB.UTF-8", "CANN 5.0.4 cannot compile"), ("zh_CN.UTF-8", "无法编译")]
 )
-def test_the_fault_of_5_0_4_is_explained(cann, norm_job, tmp_path, monkeypatch, style, language, said):
+def test_the_defect_of_5_0_4_is_explained(cann, norm_job, tmp_path, monkeypatch, style, language, message):
     monkeypatch.setenv("LC_ALL", language)
     cann("5.0.4", CANN="5.0.4", ATC_STYLE=style)
     with pytest.raises(CompileError, match="E90003") as refusal:
         compile_job(norm_job(), tmp_path)
     line = refusal.value.line()
-    assert said in line and "tuple_reduce_sum" in line and "5.1" in line and "compiled/model.log" in line
+    assert message in line and "tuple_reduce_sum" in line and "5.1" in line and "compiled/model.log" in line
     assert not list(tmp_path.rglob("*.om"))
 
 
 @pytest.mark.parametrize("version", ["6.0.1", None])
-def test_an_opset_beyond_the_release_is_refused_before_atc_or_explained_after_it(cann, norm_job, tmp_path, version):
+def test_an_unsupported_opset_is_rejected_before_atc_runs_or_explained_afterwards(cann, norm_job, tmp_path, version):
     cann(version, CANN="6")
     with pytest.raises(CompileError) as refusal:
         compile_job(norm_job(opset=15), tmp_path)
@@ -100,7 +102,7 @@ def test_an_opset_beyond_the_release_is_refused_before_atc_or_explained_after_it
     assert (tmp_path / "a run's folder" / "compiled" / "model.log").exists() is (version is None)
 
 
-def test_an_unknown_code_is_shown_raw_with_the_last_lines(norm_job, tmp_path, fake_atc):
+def test_an_unknown_code_is_shown_with_the_last_lines(norm_job, tmp_path, fake_atc):
     fake_atc("print('first'); print('ATC run failed'); print('X1234 and E77: nobody knows'); sys.exit(3)")
     with pytest.raises(CompileError) as refusal:
         compile_job(norm_job(), tmp_path)
@@ -108,13 +110,13 @@ def test_an_unknown_code_is_shown_raw_with_the_last_lines(norm_job, tmp_path, fa
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "print('ATC run failed')"])
-def test_success_without_a_file_is_no_success(norm_job, tmp_path, fake_atc, ending):
+def test_an_exit_code_of_0_without_a_file_is_a_failure(norm_job, tmp_path, fake_atc, ending):
     fake_atc(ending)
     with pytest.raises(CompileError, match="ATC failed"):
         compile_job(norm_job(), tmp_path)
 
 
-def test_a_compile_that_takes_too_long_is_ended_with_its_children(norm_job, tmp_path, fake_atc):
+def test_a_compilation_that_takes_too_long_is_killed_with_its_children(norm_job, tmp_path, fake_atc):
     fake_atc(
         "import subprocess; child = subprocess.Popen(['sleep', '60']);"
         f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid)); time.sleep(60)"
@@ -128,7 +130,7 @@ def test_a_compile_that_takes_too_long_is_ended_with_its_children(norm_job, tmp_
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
-def test_atc_gets_canns_python_path_and_not_ours(norm_job, tmp_path, fake_atc, monkeypatch):
+def test_atc_receives_the_python_path_of_cann_without_ours(norm_job, tmp_path, fake_atc, monkeypatch):
     ours = os.path.join(sys.prefix, "lib", "somewhere")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/usr/local/Ascend/python/site-packages", os.getcwd(), ours]))
     monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
@@ -153,37 +155,37 @@ def fake_atc(tmp_path, monkeypatch):
     return write
 
 
-class TestChip:
+class TestSocVersion:
     @pytest.mark.parametrize("smi", ["310p", "duo", "910b"])
-    def test_an_open_target_takes_the_machines(self, cann, smi):
+    def test_an_open_target_takes_that_of_the_machine(self, cann, smi):
         cann(SMI=smi, SOC="Ascend310P1")
         assert choose_soc_version(load_target("ascend"), AtcOptions()) == "Ascend310P1"
 
-    def test_a_card_that_prints_its_family_only_has_to_be_named(self, cann):
+    def test_a_card_that_reports_only_its_family_requires_the_option(self, cann):
         cann(SMI="a3", SOC="Ascend910_9391")
         with pytest.raises(ParameterError, match="soc_version: Ascend310P3"):
             choose_soc_version(load_target("ascend"), AtcOptions())
         named = AtcOptions(soc_version="Ascend910_9391")
         assert choose_soc_version(load_target("ascend"), named) == "Ascend910_9391"
 
-    def test_a_family_takes_the_member_that_is_here(self, cann):
+    def test_a_family_target_takes_the_member_in_the_machine(self, cann):
         cann(SMI="910b", SOC="Ascend910B4")
         assert choose_soc_version(load_target("ascend910b"), AtcOptions()) == "Ascend910B4"
 
-    def test_a_family_without_a_card_takes_its_own_or_the_one_named(self, monkeypatch):
+    def test_a_family_target_without_a_card_takes_its_default_or_the_option(self, monkeypatch):
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
         assert choose_soc_version(load_target("ascend910b"), AtcOptions()) == "Ascend910B3"
         assert choose_soc_version(load_target("ascend910b"), AtcOptions(soc_version="Ascend910B1")) == "Ascend910B1"
         with pytest.raises(ParameterError, match="target ascend910b is for other devices"):
             choose_soc_version(load_target("ascend910b"), AtcOptions(soc_version="Ascend310P3"))
 
-    def test_a_file_for_another_chip_says_so(self, cann, norm_job, tmp_path):
+    def test_a_file_for_another_device_comes_with_a_warning(self, cann, norm_job, tmp_path):
         cann(SOC="Ascend310B1")
         done = compile_job(norm_job(), tmp_path)
         assert done.facts["warning"] == "the .om is for Ascend310P3; this machine has Ascend310B1 and cannot run it"
 
 
-def test_a_chip_at_work_is_named_and_warned_of(cann, norm_job, tmp_path, monkeypatch, caplog):
+def test_a_busy_device_is_reported_with_a_warning(cann, norm_job, tmp_path, monkeypatch, caplog):
     cann()
     busy, idle = (NpuDevice(0, n, "310P3", "OK", load, 1, 2, 0) for n, load in enumerate((87.0, 0.0)))
     monkeypatch.setattr("helpers.compile.atc.list_npu_devices", lambda: [busy, idle])
@@ -193,18 +195,18 @@ def test_a_chip_at_work_is_named_and_warned_of(cann, norm_job, tmp_path, monkeyp
 
 
 class TestIdentity:
-    def test_nothing_without_cann(self, monkeypatch):
+    def test_there_is_none_without_cann(self, monkeypatch):
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
         assert COMPILER.identity(load_target("ascend310p3")) is None
 
-    def test_another_release_is_another_compiler(self, cann):
+    def test_a_different_release_is_a_different_compiler(self, cann):
         seen = []
         for version in ("7.0.0", "8.0.RC1"):
             cann(version)
             seen.append(COMPILER.identity(load_target("ascend310p3")))
         assert [each["version"] for each in seen] == ["7.0.0", "8.0.RC1"] and seen[0] != seen[1]
 
-    def test_where_the_logs_go_is_no_other_compiler(self, cann, monkeypatch):
+    def test_log_folders_do_not_matter(self, cann, monkeypatch):
         cann()
         before = COMPILER.identity(load_target("ascend310p3"))
         monkeypatch.setenv("ASCEND_PROCESS_LOG_PATH", "/var/log")

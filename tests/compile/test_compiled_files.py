@@ -1,4 +1,4 @@
-"""What is compiled for OpenVINO and for torch computes what the network does."""
+"""Models compiled for OpenVINO and torch compute the same outputs as the network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPEC = GraphSpec("image", "scores", (2, 6, 8))
 
 
 class TwoOutputs(torch.nn.Module):
-    """A deep-supervision network in small; dropout tells eval from training."""
+    """A small network with deep supervision; dropout reveals the training mode."""
 
     def __init__(self):
         super().__init__()
@@ -73,7 +73,7 @@ def test_openvino_files_hold_float32_weights(tmp_path):
     assert weights in path.with_suffix(".bin").read_bytes()
 
 
-def test_a_graph_that_openvino_cannot_read_is_one_line(tmp_path):
+def test_the_error_for_a_graph_that_openvino_cannot_read_is_one_line(tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"\x00" * 100)
     with pytest.raises(CompileError) as refusal:
         compile_openvino(tmp_path / "junk.onnx", tmp_path / "model")

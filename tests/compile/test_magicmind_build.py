@@ -1,4 +1,4 @@
-"""MagicMind builds from ONNX and TorchScript in another interpreter; its refusal and its crash are errors here."""
+"""MagicMind builds from ONNX and TorchScript in another interpreter; its failures and crashes become errors here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _interface(path) -> dict:
     return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def test_a_static_model_says_its_batch_and_layouts(tmp_path, magicmind_double):
+def test_a_static_model_describes_its_batch_and_layouts(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=4)
     path = build(graph, spec, magicmind_double, precision="f16", shape_mutable=False)
     assert path.name == "built.mm" and path.stat().st_size > 0
@@ -32,7 +32,7 @@ def test_a_static_model_says_its_batch_and_layouts(tmp_path, magicmind_double):
     magicmind_double.assert_clean()
 
 
-def test_torchscript_goes_by_the_graphs_names(tmp_path, magicmind_double):
+def test_a_model_from_torchscript_has_the_names_of_the_graph(tmp_path, magicmind_double):
     _, spec = make_graph(tmp_path)
     path = build(make_torchscript(tmp_path, spec), spec, magicmind_double)
     interface = _interface(path)
@@ -42,7 +42,7 @@ def test_torchscript_goes_by_the_graphs_names(tmp_path, magicmind_double):
     magicmind_double.assert_clean()
 
 
-def test_64_bit_classes_come_out_as_32_bit(tmp_path, magicmind_double):
+def test_64_bit_classes_become_32_bit(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, network=ClassMap)
     path = build(graph, spec, magicmind_double, output_rank=3, output_shape=(None, 12, 10))
     assert _interface(path)["output"] == {
@@ -50,7 +50,7 @@ def test_64_bit_classes_come_out_as_32_bit(tmp_path, magicmind_double):
     }  # fmt: skip
 
 
-def test_a_quantised_build_sees_every_window(tmp_path, magicmind_double):
+def test_a_quantised_build_uses_every_window(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=2)
     path = build(graph, spec, magicmind_double, precision="qint8_mixed_float16", calibration=calibration(tmp_path, 5))
     assert _interface(path)["calibration_windows"] == 5
@@ -58,7 +58,7 @@ def test_a_quantised_build_sees_every_window(tmp_path, magicmind_double):
     assert report["calls"]["calibrate"] == 1 and report["ok"]
 
 
-def test_a_quantised_build_without_windows_is_refused_before_the_vendor(tmp_path, magicmind_double):
+def test_a_quantised_build_without_windows_is_rejected_before_magicmind_runs(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
     with pytest.raises(CompileError, match="qint8_mixed_float32 needs a calibration set"):
         build(graph, spec, magicmind_double, precision="qint8_mixed_float32")
@@ -66,7 +66,7 @@ def test_a_quantised_build_without_windows_is_refused_before_the_vendor(tmp_path
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 12, 10), (5, 2, 10, 12), (5, 1, 12, 10)])
-def test_windows_of_another_shape_are_refused(shape, tmp_path, magicmind_double):
+def test_windows_with_another_shape_are_rejected(shape, tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
     np.savez(tmp_path / "windows.npz", windows=np.zeros(shape, np.float32))
     with pytest.raises(CompileError, match="do not fit the input"):
@@ -76,7 +76,7 @@ def test_windows_of_another_shape_are_refused(shape, tmp_path, magicmind_double)
         )  # fmt: skip
 
 
-def test_what_the_builder_refuses_leaves_nothing(tmp_path, magicmind_double):
+def test_a_failed_build_leaves_only_its_log(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, network=ClassMap)
     with pytest.raises(CompileError, match="the builder returned no model"):
         build(
@@ -86,7 +86,7 @@ def test_what_the_builder_refuses_leaves_nothing(tmp_path, magicmind_double):
     assert [path.name for path in tmp_path.glob("built*")] == ["built.log"]
 
 
-def test_a_graph_that_is_none_is_refused_with_the_parsers_words(tmp_path, magicmind_double):
+def test_an_invalid_graph_is_rejected_with_the_parsers_message(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
     graph.write_bytes(b"junk")
     with pytest.raises(CompileError, match=r"parsing the graph: .*cannot parse"):
@@ -94,18 +94,18 @@ def test_a_graph_that_is_none_is_refused_with_the_parsers_words(tmp_path, magicm
 
 
 class TestInterpreter:
-    """Of the target's `python`."""
+    """The interpreter in the target's `python`."""
 
-    def test_what_it_has_is_found(self, magicmind_double):
+    def test_its_magicmind_is_found(self, magicmind_double):
         assert find_magicmind(magicmind_double.python).devices == 2
 
-    def test_one_without_magicmind(self, tmp_path, magicmind_double):
+    def test_it_may_lack_magicmind(self, tmp_path, magicmind_double):
         assert find_magicmind(sys.executable) is None
         graph, spec = make_graph(tmp_path)
         with pytest.raises(CompileError, match="MagicMind is not installed"):
             build(graph, spec, magicmind_double, python=sys.executable)
 
-    def test_one_that_is_not_there(self, tmp_path):
+    def test_it_may_not_exist(self, tmp_path):
         with pytest.raises(CompileError, match="cannot be started: received /nowhere/python"):
             find_magicmind("/nowhere/python")
 
@@ -118,7 +118,7 @@ class TestInterpreter:
             ("sleep 60", "took longer than 0.5 s"),
         ],
     )
-    def test_its_crash_is_an_error_with_its_last_words(self, program, message, tmp_path):
+    def test_its_crash_is_an_error_with_its_last_line(self, program, message, tmp_path):
         graph, spec = make_graph(tmp_path)
         python = tmp_path / "python"
         python.write_text(f"#!/bin/sh\n{program}\n")
@@ -131,7 +131,7 @@ class TestInterpreter:
             )  # fmt: skip
         assert not list(tmp_path.glob("built.[mj]*"))
 
-    def test_our_packages_are_not_on_its_path(self, tmp_path, monkeypatch):
+    def test_its_path_excludes_our_packages(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", f"{PROJECT_ROOT}:/vendor")
         python = tmp_path / "python"
         python.write_text('#!/bin/sh\necho "path is [$PYTHONPATH]"\nexit 1\n')

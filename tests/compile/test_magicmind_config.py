@@ -1,4 +1,4 @@
-"""The builder configuration is the source's for the source's parameters, and what does not fit is refused."""
+"""The source's parameters give the source's builder configuration, and what does not fit is rejected."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_static_model_has_no_range(precision, mode):
     assert allowed_batches(config, HEART) == [4]
 
 
-def test_a_volume_has_five_axes_and_a_short_range():
+def test_a_volume_has_five_axes_and_a_smaller_range():
     config = _assemble(VOLUME)
     assert layout_of(config, "input") == layout_of(config, "output") == ("NCDHW", "NDHWC")
     assert allowed_batches(config, VOLUME) == [1, 2, 3, 4]
@@ -59,7 +59,7 @@ def test_a_class_map_without_a_channel_axis_keeps_its_layout():
     assert layout_of(config, "output") is None and "convert_output_layout" not in config
 
 
-def test_the_users_keys_go_over_the_targets_one_by_one():
+def test_the_users_keys_override_the_targets_one_by_one():
     given = {
         "opt_config": {"conv_scale_fold": False},
         "dim_range": {"0": {"min": [2, 1, 320, 256], "max": [8, 1, 320, 256]}},
@@ -77,23 +77,23 @@ def test_the_users_keys_go_over_the_targets_one_by_one():
     [
         {"0": {"min": [1, 320, 256, 1], "max": [64, 320, 256, 1]}},  # the device's layout
         {"0": {"min": [1, 1, 320], "max": [64, 1, 320]}},
-        {"0": {"min": [1, 1, 160, 256], "max": [64, 1, 320, 256]}},  # an open window
+        {"0": {"min": [1, 1, 160, 256], "max": [64, 1, 320, 256]}},  # a dynamic window
         {"0": {"min": [8, 1, 320, 256], "max": [64, 1, 320, 256]}},  # batch 4 is outside
         {"1": {"min": [1, 1, 320, 256], "max": [64, 1, 320, 256]}},
     ],
 )
-def test_a_range_that_does_not_fit_is_refused(box):
+def test_a_range_that_does_not_fit_is_rejected(box):
     with pytest.raises(ParameterError, match=r"dim_range .*\[maximum"):
         _assemble(given={"dim_range": box})
 
 
-def test_a_range_in_a_static_model_is_refused():
+def test_a_range_in_a_static_model_is_rejected():
     box = {"0": {"min": [1, 1, 320, 256], "max": [64, 1, 320, 256]}}
     with pytest.raises(ParameterError, match="shape_mutable False"):
         _assemble(given={"dim_range": box}, shape_mutable=False)
 
 
-def test_a_graph_of_one_batch_cannot_become_mutable():
+def test_a_graph_with_a_fixed_batch_cannot_become_mutable():
     spec = GraphSpec("image", "class", (1, 320, 256), dynamic_batch=False, batch_size=4)
     with pytest.raises(ParameterError, match="shape_mutable: false"):
         _assemble(spec)
@@ -102,6 +102,6 @@ def test_a_graph_of_one_batch_cannot_become_mutable():
 
 @pytest.mark.parametrize("change", [{"src": "NCDHW", "dst": "NDHWC"}, {"src": "NCHW", "dst": "NTC"}])
 @pytest.mark.parametrize("side", ["input", "output"])
-def test_a_layout_of_other_axes_is_refused(side, change):
+def test_a_layout_with_other_axes_is_rejected(side, change):
     with pytest.raises(ParameterError, match=f"convert_{side}_layout"):
         _assemble(given={f"convert_{side}_layout": {"0": change}})

@@ -1,4 +1,4 @@
-"""`mm_run` is asked as the published samples ask it, and its one known line is read."""
+"""`mm_run` is called as in the published samples, and its one documented line is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_command_is_the_published_one():
     assert mm_run_command(Path("M"), HEART, ("NCHW", "NHWC")) == shlex.split(published)
 
 
-def test_a_volume_and_a_kept_layout():
+def test_the_dims_follow_the_layout():
     volume = GraphSpec("image", "class", (4, 8, 9, 10), batch_size=2)
     assert "2,8,9,10,4" in mm_run_command(Path("M"), volume, ("NCDHW", "NDHWC"))
     assert "16,1,320,256" in mm_run_command(Path("M"), HEART, None)
@@ -33,12 +33,12 @@ def test_the_throughput_is_found_among_other_lines():
 
 
 @pytest.mark.parametrize("text", ["", "Throughput: 12", "Throughput (qps): fast"])
-def test_without_the_line_it_is_an_error(text):
+def test_output_without_the_line_is_an_error(text):
     with pytest.raises(CompileError, match="no throughput"):
         parse_throughput(text)
 
 
-def test_it_runs_on_the_devices_that_were_named(tmp_path, magicmind_double, monkeypatch):
+def test_it_runs_on_the_given_devices(tmp_path, magicmind_double, monkeypatch):
     graph, spec = make_graph(tmp_path, batch_size=3)
     model = build(graph, spec, magicmind_double)
     monkeypatch.setenv("PATH", f"{magicmind_double.bin}:/usr/bin:/bin")
@@ -52,7 +52,7 @@ def test_it_runs_on_the_devices_that_were_named(tmp_path, magicmind_double, monk
         measure_throughput([*command, "--devices", "7"], tmp_path / "mm_run.log")
 
 
-def test_where_it_is_not_installed_it_is_an_error(monkeypatch, tmp_path):
+def test_it_is_an_error_if_it_is_not_installed(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(CompileError, match="not on this machine"):
         measure_throughput(["mm_run"], tmp_path / "log")

@@ -6,8 +6,8 @@ import pytest
 
 from helpers.compile.npu_smi import list_npu_devices, parse_board, parse_info
 
-# Syllo/nvtop#421: two chips a card, one of them at work, with a process table.
-DUO_AT_WORK = """
+# Syllo/nvtop#421: a card with two devices, one of them busy, and a process table.
+BUSY_DUO = """
 +--------------------------------------------------------------------------------------------------------+
 | npu-smi 24.1.0                                   Version: 24.1.0                                       |
 +-------------------------------+-----------------+------------------------------------------------------+
@@ -26,7 +26,7 @@ DUO_AT_WORK = """
 | 2       0                     | 12345           | python                   | 7600                      |
 +===============================+=================+======================================================+
 """
-# A 310B of a developer kit has no PCI bus; a 310 has a name of digits alone.
+# The 310B of a developer kit has no PCI bus; the name of a 310 consists of digits.
 WITHOUT_BUS = """
 +-------------------+-----------------+------------------------------------------------------+
 | NPU     Name      | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |
@@ -52,35 +52,35 @@ WITHOUT_BUS = """
 )
 def test_every_layout_of_the_double(cann, smi, devices, soc, places, total):
     cann(SMI=smi, DEVICES=str(devices), SOC=soc)
-    chips = list_npu_devices()
-    assert [(chip.npu, chip.chip) for chip in chips] == places
-    assert {chip.soc_version for chip in chips} == {soc}
-    assert {chip.memory_total_mb for chip in chips} == {total}
-    assert not [chip for chip in chips if chip.is_busy]
+    found = list_npu_devices()
+    assert [(device.npu, device.chip) for device in found] == places
+    assert {device.soc_version for device in found} == {soc}
+    assert {device.memory_total_mb for device in found} == {total}
+    assert not [device for device in found if device.is_busy]
 
 
-def test_a_chip_at_work_is_told_from_one_at_rest():
-    first, second = parse_info(DUO_AT_WORK)
+def test_a_busy_device_is_distinguished_from_an_idle_one():
+    first, second = parse_info(BUSY_DUO)
     assert (first.npu, first.chip, first.aicore_percent, first.processes) == (2, 0, 87.0, 1)
     assert (first.memory_used_mb, first.memory_total_mb) == (9075, 44216)
     assert first.is_busy and not second.is_busy
     assert "AI core 87 %, 1 processes" in str(first)
 
 
-def test_no_bus_and_a_name_of_digits():
+def test_a_device_without_a_bus_and_a_name_of_digits():
     kit, card = parse_info(WITHOUT_BUS)
     assert (kit.soc_version, kit.health) == ("Ascend310B4", "Alarm")
     assert (card.npu, card.soc_version, card.is_busy, card.processes) == (1, "Ascend310", True, None)
 
 
-def test_no_card_no_chips(cann, monkeypatch):
+def test_without_a_card_there_are_no_devices(cann, monkeypatch):
     cann(DEVICES="0")
     assert list_npu_devices() == []
     monkeypatch.setenv("PATH", "/nowhere")
     assert list_npu_devices() == []
 
 
-def test_the_board_names_what_the_table_does_not():
+def test_the_board_has_the_full_name():
     board = "\tNPU ID                         : 3\n\tChip Name                      : Ascend910\n\tNPU Name : 9391\n"
     assert parse_board(board) == "Ascend910_9391"
     assert parse_board("\tChip Name : 950PR\n\tNPU Name : 9599\n") == "Ascend950PR_9599"

@@ -1,4 +1,4 @@
-"""int8 and float16 weights: the right layers, per channel, near the float answer, the same bytes each time."""
+"""int8 and float16 weights: the chosen layers, per channel, close to float32, reproducible to the byte."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ QUANTIZERS = {"cpu": quantize_openvino, "onnxruntime": quantize_onnxruntime}
 
 
 @pytest.mark.parametrize("target", QUANTIZERS)
-def test_int8_is_near_and_not_equal(graph, windows, target, tmp_path):
+def test_int8_is_close_to_float32_but_not_equal(graph, windows, target, tmp_path):
     path = QUANTIZERS[target](graph, windows, tmp_path / "model", select_fp32_layers(graph))
     want, got = answer(graph, "onnxruntime", "f32", windows), answer(path, target, "int8", windows)
     error = np.abs(got - want).max() / np.ptp(want)
@@ -59,7 +59,7 @@ def test_int8_is_near_and_not_equal(graph, windows, target, tmp_path):
     assert sorted(file.suffix for file in tmp_path.iterdir()) == ([".bin", ".xml"] if target == "cpu" else [".onnx"])
 
 
-def test_onnxruntime_keeps_first_and_last_and_quantises_per_channel(graph, windows, tmp_path):
+def test_onnxruntime_keeps_the_first_and_last_layer_and_quantises_per_channel(graph, windows, tmp_path):
     keep = select_fp32_layers(graph)
     assert keep == [quantizable_layers(graph)[0], quantizable_layers(graph)[-1]]
     model = onnx.load(quantize_onnxruntime(graph, windows, tmp_path / "model", keep))
@@ -76,7 +76,7 @@ def test_onnxruntime_keeps_first_and_last_and_quantises_per_channel(graph, windo
             assert not any(makers[name].op_type == "DequantizeLinear" for name in node.input if name in makers)
 
 
-def test_openvino_keeps_what_is_named(graph, windows, tmp_path):
+def test_openvino_keeps_the_given_layers_in_float32(graph, windows, tmp_path):
     import openvino
 
     layers = quantizable_layers(graph)
@@ -92,12 +92,12 @@ def test_openvino_keeps_what_is_named(graph, windows, tmp_path):
     assert quantised == set(layers) - set(keep)
 
 
-def test_no_widget_is_made_in_a_notebook(graph, windows, tmp_path, monkeypatch):
+def test_no_widget_is_created_in_a_notebook(graph, windows, tmp_path, monkeypatch):
     import ipywidgets
     import rich
 
     def refuse(*_, **__):
-        raise AssertionError("a widget was made")
+        raise AssertionError("a widget was created")
 
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     monkeypatch.setattr(ipywidgets.Output, "__init__", refuse)
@@ -106,7 +106,7 @@ def test_no_widget_is_made_in_a_notebook(graph, windows, tmp_path, monkeypatch):
     assert quantize_openvino(graph, windows, tmp_path / "model", []).is_file()
 
 
-def test_a_layer_that_is_not_there_is_refused(graph):
+def test_an_unknown_layer_is_rejected(graph):
     with pytest.raises(CompileError, match="unknown layer"):
         select_fp32_layers(graph, ["Conv_99"])
 
@@ -123,7 +123,7 @@ quantize_onnxruntime(graph, windows, out, select_fp32_layers(graph))
 """
 
 
-def test_separate_processes_make_the_same_bytes(graph, tmp_path):
+def test_separate_processes_write_the_same_bytes(graph, tmp_path):
     made = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -135,7 +135,7 @@ def test_separate_processes_make_the_same_bytes(graph, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["cpu", "onnxruntime"])
-def test_weights_in_f16_halve_the_file_and_compute_in_f32(tmp_path, target):
+def test_float16_weights_halve_the_file_and_compute_in_float32(tmp_path, target):
     torch.manual_seed(0)
     path, spec = tmp_path / "model.onnx", GraphSpec("image", "scores", (8, 6, 6))
     network = torch.nn.Sequential(torch.nn.Conv2d(8, 64, 3), torch.nn.Conv2d(64, 64, 3))

@@ -1,4 +1,4 @@
-"""Each kind of broken checkpoint file has a line of its own."""
+"""Each kind of broken checkpoint file has its own message."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ BROKEN = [
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("make, line", BROKEN, ids=[make.__name__ for make, _ in BROKEN])
-def test_each_kind_of_broken_file_has_its_own_line(make, line, tmp_path):
+@pytest.mark.parametrize("make, message", BROKEN, ids=[make.__name__ for make, _ in BROKEN])
+def test_each_kind_of_broken_file_has_its_own_message(make, message, tmp_path):
     path = tmp_path / "weights.pth"
     make(path, tiny_network(seed=1).state_dict())
-    with pytest.raises(CheckpointError, match=line) as caught:
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_state_dict(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_cut_safetensors_file(tmp_path):
+def test_a_missing_file_and_a_truncated_safetensors_file(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         load_state_dict(tmp_path / "nowhere.pth")
     path = tmp_path / "weights.safetensors"

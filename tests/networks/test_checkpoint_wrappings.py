@@ -1,4 +1,4 @@
-"""Every wrapping loads strictly, and what does not fit is named."""
+"""Every wrapping loads strictly, and the error for a misfit lists the keys."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_every_wrapping_loads(name, zipped, tmp_path, trained, fresh):
     assert report.wrapper == (wrapper or "state_dict > model_state_dict")
 
 
-def test_the_files_own_notes_are_kept_and_its_ballast_is_not(tmp_path, trained):
+def test_short_notes_of_the_file_are_kept_and_the_rest_is_dropped(tmp_path, trained):
     path = tmp_path / "weights.pth"
     torch.save(nnunet_v2(trained.state_dict()), path)
     _, notes = load_state_dict(path)
@@ -124,7 +124,7 @@ def test_safetensors_load_with_their_metadata(tmp_path, trained, fresh):
     assert report.wrapper == "safetensors" and report.metadata == {"base_n_filter": "1"}
 
 
-def test_a_wrapped_file_given_to_torch_with_strict_false_loads_nothing_and_ours_loads_it(tmp_path, trained, fresh):
+def test_a_wrapped_file_of_which_strict_false_would_load_nothing_is_loaded(tmp_path, trained, fresh):
     path = tmp_path / "UNET3D.pth"
     torch.save(medical_zoo(trained.state_dict()), path)
     untouched = tiny_network(seed=2)
@@ -134,7 +134,7 @@ def test_a_wrapped_file_given_to_torch_with_strict_false_loads_nothing_and_ours_
     assert same_weights(fresh, trained)
 
 
-def test_what_does_not_fit_is_named_and_the_network_stays_as_it_was(tmp_path, trained, fresh):
+def test_a_misfit_is_listed_and_the_network_stays_unchanged(tmp_path, trained, fresh):
     state = dict(trained.state_dict())
     first, second, *rest = state
     state["stranger.weight"] = state.pop(first)
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_named_and_the_network_stays_as_it_was(tmp_path, tr
     assert same_weights(fresh, tiny_network(seed=2))
 
 
-def test_keys_of_another_naming_are_adapted(tmp_path, trained, fresh):
+def test_keys_with_other_names_are_adapted(tmp_path, trained, fresh):
     path = tmp_path / "weights.pth"
     torch.save(prefixed(trained.state_dict(), "net/"), path)
     load_checkpoint(fresh, path, adapt=lambda state: {key[4:]: value for key, value in state.items()})

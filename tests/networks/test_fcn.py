@@ -1,4 +1,4 @@
-"""FCN-R50-D8 has mmsegmentation's keys and computes what the architecture's plain formulas give."""
+"""FCN-R50-D8 has mmsegmentation's keys and equals the plain formulas of its architecture."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_official_network_has_the_published_number_of_parameters():
 @pytest.mark.parametrize("size", [(64, 64), (97, 65), (83, 113)])
 @torch.no_grad()
 def test_heads_and_resized_logits_equal_the_plain_formulas(small, size):
-    x = rule_input(1, (2, 3, *size)).double()  # so that rounding cannot hide a wrong epsilon
+    x = rule_input(1, (2, 3, *size)).double()  # so that rounding cannot hide an incorrect epsilon
     network = copy.deepcopy(small).double()
     decode, auxiliary = plain_heads(network.state_dict(), x)
     got_decode, got_auxiliary = network.forward_heads(x)
@@ -125,12 +125,12 @@ def test_width_and_depth_follow_the_arguments():
 
 
 @pytest.mark.parametrize("arguments", [(5, 4, 6, 3, (3, 4, 6, 3)), (21, 8, 40, 16, (2, 1, 3, 2))])
-def test_a_network_is_rebuilt_from_its_state(arguments):
+def test_a_network_is_rebuilt_from_its_state_dict(arguments):
     state = FCNResNet50D8(*arguments).state_dict()
     FCNResNet50D8.from_state_dict(state).load_state_dict(state, strict=True)
 
 
-def test_the_official_network_is_built_for_a_foreign_state():
+def test_the_official_network_is_built_for_an_unrelated_state_dict():
     assert (
         sum(p.numel() for p in FCNResNet50D8.from_state_dict({"fc.weight": torch.zeros(2, 2)}).parameters())
         == 49_499_274

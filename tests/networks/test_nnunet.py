@@ -1,4 +1,4 @@
-"""GenericUNet has nnU-Net v1's keys and computes what the architecture's plain formulas give."""
+"""GenericUNet has nnU-Net v1's keys and equals the plain formulas of its architecture."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def plain_unet(state, x, pools):
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_networks_have_upstreams_keys_shapes_and_parameters(name):
-    with torch.device("meta"):  # shapes are all that counts here
+    with torch.device("meta"):  # only the shapes matter
         network = getattr(GenericUNet, name)()
     lines = [f"{k} {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in network.state_dict().items()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -95,7 +95,7 @@ def test_outputs_equal_the_plain_formulas(arguments, size):
 
 
 @torch.no_grad()
-def test_without_deep_supervision_only_the_full_resolution_is_left():
+def test_without_deep_supervision_only_the_full_resolution_is_returned():
     network = rule_network(pool_op_kernel_sizes=[(2, 2)] * 3, base_num_features=3)
     x = rule_input(1, (1, 1, 16, 24))
     outputs = network(x)
@@ -121,7 +121,7 @@ def test_fewer_features_and_steps_make_a_smaller_network():
     ],
     ids=["capped", "heart-like", "three-convolutions", "v2-like"],
 )
-def test_a_state_dict_tells_its_network(arguments):
+def test_a_network_is_rebuilt_from_its_state_dict(arguments):
     state = GenericUNet(**{"base_num_features": 4, **arguments}).state_dict()
     again = GenericUNet.from_state_dict(state).state_dict()
     assert {key: value.shape for key, value in again.items()} == {key: value.shape for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""Nothing in a pickle is ever run, and nothing but plain values, tensors and numbers is ever read from one."""
+"""No code in a pickle is run, and only plain values, tensors and numbers are read from one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.networks.unet3d import UNet3D
 
 
 class Hostile:
-    """Asks the unpickler to make a folder through os.system."""
+    """Makes an unpickler create a folder through os.system."""
 
     def __init__(self, witness: Path):
         self.witness = witness
@@ -44,7 +44,7 @@ def write_newest_pickle(content, path):
 
 
 @pytest.mark.parametrize("write", [write_torch_zip, write_torch_old, write_plain_pickle, write_newest_pickle])
-def test_a_malicious_file_is_refused_by_name_and_not_run(write, tmp_path):
+def test_a_malicious_file_is_rejected_by_name_and_not_run(write, tmp_path):
     witness, path = tmp_path / "was_run", tmp_path / "evil.pth"
     write({"epoch": Hostile(witness), "state_dict": {"weight": torch.zeros(1)}}, path)
     with pytest.raises(CheckpointError, match=r"evil\.pth is rejected.* (posix|nt)\.system"):
@@ -52,14 +52,14 @@ def test_a_malicious_file_is_refused_by_name_and_not_run(write, tmp_path):
     assert not witness.exists()
 
 
-def test_the_malicious_file_would_be_run_by_a_trusting_reader(tmp_path):
+def test_an_unrestricted_reader_would_run_the_malicious_file(tmp_path):
     witness, path = tmp_path / "was_run", tmp_path / "evil.pth"
     torch.save({"epoch": Hostile(witness)}, path)
     torch.load(path, weights_only=False)
     assert witness.exists()
 
 
-def test_a_whole_pickled_module_is_refused_by_its_class(tmp_path):
+def test_a_pickled_module_is_rejected_by_its_class(tmp_path):
     path = tmp_path / "model.pth"
     torch.save(UNet3D(in_channels=1, n_classes=2, base_n_filter=1), path)
     with pytest.raises(CheckpointError, match=r"helpers\.networks\.unet3d\.UNet3D.*Nothing in it was run"):
@@ -67,7 +67,7 @@ def test_a_whole_pickled_module_is_refused_by_its_class(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.array([1, None], dtype=object), np.zeros(2, dtype="i4,f8"), np.array(["text"])])
-def test_numpy_arrays_of_anything_but_numbers_are_refused(value, tmp_path):
+def test_numpy_arrays_without_numbers_are_rejected(value, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": value}, path)
     with pytest.raises(CheckpointError, match="rejected"):
@@ -90,7 +90,7 @@ class HugeArray:
 
 
 @pytest.mark.parametrize("forged", [ForgedDtype(), HugeArray()])
-def test_forged_states_of_numpy_never_reach_numpy(forged, tmp_path):
+def test_forged_states_do_not_reach_numpy(forged, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": forged}, path)
     with pytest.raises(CheckpointError):
@@ -100,7 +100,7 @@ def test_forged_states_of_numpy_never_reach_numpy(forged, tmp_path):
         read_plain_pickle(path)
 
 
-def test_the_allowed_list_is_closed_again_after_loading(tmp_path):
+def test_the_list_of_allowed_globals_is_restored_after_loading(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"network_weights": {"weight": torch.zeros(1)}, "ema": np.float64(0.9)}, path)
     before = set(torch.serialization.get_safe_globals())
@@ -109,7 +109,7 @@ def test_the_allowed_list_is_closed_again_after_loading(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_the_sidecar_of_nnunet_v1_loads_through_the_restricted_unpickler(protocol, tmp_path):
+def test_the_sidecar_of_nnunet_v1_is_read_by_the_restricted_unpickler(protocol, tmp_path):
     plans = {
         "base_num_features": 32,
         "plans_per_stage": {0: {"patch_size": np.array([320, 256]), "current_spacing": np.array([1.25, 1.25])}},
@@ -124,7 +124,7 @@ def test_the_sidecar_of_nnunet_v1_loads_through_the_restricted_unpickler(protoco
 
 
 @pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
-def test_a_malicious_sidecar_is_refused_by_name_and_not_run(protocol, tmp_path):
+def test_a_malicious_sidecar_is_rejected_by_name_and_not_run(protocol, tmp_path):
     witness, path = tmp_path / "was_run", tmp_path / "plans.pkl"
     path.write_bytes(pickle.dumps({"plans": Hostile(witness)}, protocol))
     with pytest.raises(CheckpointError, match=r"plans\.pkl is rejected.* (posix|nt)\.system"):

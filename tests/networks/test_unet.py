@@ -1,4 +1,4 @@
-"""UNet has Pytorch-UNet's keys and computes what the architecture's plain formulas give, at any size."""
+"""UNet has Pytorch-UNet's keys and equals the plain formulas of its architecture at any size."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_official_network_has_the_published_number_of_parameters(bilinear):
 @pytest.mark.parametrize("size", [(64, 96), (71, 101), (79, 47), (16, 31)])
 @torch.no_grad()
 def test_logits_equal_the_plain_formulas_at_even_and_odd_sizes(bilinear, size):
-    network = copy.deepcopy(rule_network(bilinear)).double()  # so that rounding cannot hide a wrong epsilon
+    network = copy.deepcopy(rule_network(bilinear)).double()  # so that rounding cannot hide an incorrect epsilon
     x = rule_input(3, (2, 3, *size)).double()
     logits = network(x)
     assert logits.shape == (2, 1, *size)
@@ -90,13 +90,13 @@ def test_width_and_channels_follow_the_arguments():
 
 
 @torch.no_grad()
-def test_traced_graph_takes_any_batch_and_computes_no_pads_from_shapes():
+def test_a_traced_graph_accepts_any_batch_and_has_constant_pads():
     network = rule_network(False, 2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pads are meant to be constants, and tracing is what is looked at
+        warnings.simplefilter("ignore")  # the pads are meant to be constants, and tracing is what is tested
         traced = torch.jit.trace(network, rule_input(1, (1, 3, 47, 36)))
     batch = rule_input(2, (3, 3, 47, 36))
     torch.testing.assert_close(traced(batch), network(batch))
     kinds = [node.kind() for node in traced.inlined_graph.nodes()]
-    assert kinds.count("aten::pad") == 4  # upstream pads at every step up, also by zero
+    assert kinds.count("aten::pad") == 4  # upstream pads in every decoder step, also by zero
     assert "aten::size" not in kinds

@@ -1,4 +1,4 @@
-"""UNet3D has MedicalZooPytorch's keys and computes what the architecture's plain formulas give."""
+"""UNet3D has MedicalZooPytorch's keys and equals the plain formulas of its architecture."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_official_network_has_the_published_number_of_parameters():
 @pytest.mark.parametrize("shape", [(1, 4, 32, 32, 32), (2, 4, 16, 48, 32)])
 @torch.no_grad()
 def test_logits_equal_the_plain_formulas(shape):
-    network = rule_network(2).double()  # so that rounding cannot hide a wrong epsilon
+    network = rule_network(2).double()  # so that rounding cannot hide an incorrect epsilon
     x = rule_input(1, shape).double()
     logits = network(x)
     assert logits.shape == shape
@@ -98,7 +98,7 @@ def test_logits_equal_the_plain_formulas(shape):
 
 
 @torch.no_grad()
-def test_float32_stays_near_the_plain_formulas_in_float64():
+def test_float32_is_close_to_the_plain_formulas_in_float64():
     network = rule_network(2)
     x = rule_input(1, (1, 4, 32, 32, 32))
     expected = plain_unet3d({k: v.double() for k, v in network.state_dict().items()}, x.double())

@@ -1,4 +1,4 @@
-"""GenericUNetPlusPlus has upstream's keys and computes what the definition of UNet++'s nodes gives."""
+"""GenericUNetPlusPlus has upstream's keys and equals the definition of the nodes of UNet++."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plain_unit(state, x, name, stride=1):
 
 
 def plain_unetpp(state, image, depth):
-    """X(level, j) straight from its definition, each node looked up by recursion."""
+    """X(level, j) by its recursive definition."""
     known = {}
 
     def node(level, j):
@@ -62,7 +62,7 @@ def plain_unetpp(state, image, depth):
 
 
 def test_official_network_has_upstreams_keys_shapes_and_parameters():
-    with torch.device("meta"):  # shapes are all that counts here
+    with torch.device("meta"):  # only the shapes matter
         network = GenericUNetPlusPlus.liver()
     lines = [f"{k} {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in network.state_dict().items()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -81,7 +81,7 @@ def test_outputs_equal_the_plain_formulas(num_pool, size):
 
 
 @torch.no_grad()
-def test_without_deep_supervision_only_the_deepest_node_is_left():
+def test_without_deep_supervision_only_the_deepest_node_is_returned():
     network = rule_network(3)
     x = rule_input(1, (1, 1, 16, 8, 24))
     outputs = network(x)
@@ -91,7 +91,7 @@ def test_without_deep_supervision_only_the_deepest_node_is_left():
 
 
 @pytest.mark.parametrize("arguments", [{}, {"max_num_features": 10}, {"num_conv_per_stage": 3}])
-def test_a_state_dict_tells_its_network(arguments):
+def test_a_network_is_rebuilt_from_its_state_dict(arguments):
     pools = [(1, 2, 2), (2, 2, 2), (2, 2, 2)]
     kernels = [(1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)]
     network = GenericUNetPlusPlus(2, 4, pools, conv_kernel_sizes=kernels, base_num_features=4, **arguments)

@@ -1,4 +1,4 @@
-"""A 3D U-Net of a few weights, for the tests of checkpoints."""
+"""A 3D U-Net with few weights, for the tests of checkpoints."""
 
 from __future__ import annotations
 

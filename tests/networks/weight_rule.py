@@ -1,4 +1,4 @@
-"""Weights and inputs that follow from names, shapes and seeds alone, so that two networks can share them.
+"""Weights and inputs that depend only on names, shapes and seeds, so that two networks can share them.
 
 A tensor's values come from `numpy.random.PCG64` seeded with the CRC-32 of its key. Convolutions are scaled by
 sqrt(2 / fan_in), norms stay near 1 and biases near 0, so that signals keep their size through deep networks.
@@ -38,13 +38,13 @@ def rule_tensor(key: str, shape: tuple[int, ...]) -> torch.Tensor:
 def rule_state_dict(
     entries: Mapping[str, torch.Tensor] | Iterable[tuple[str, tuple[int, ...]]],
 ) -> dict[str, torch.Tensor]:
-    """A whole state dict, from (key, shape) pairs or from another state dict's keys and shapes."""
+    """A complete state dict, from (key, shape) pairs or from the keys and shapes of another state dict."""
     if isinstance(entries, Mapping):
         entries = [(key, tuple(value.shape)) for key, value in entries.items()]
     return {key: rule_tensor(key, shape) for key, shape in entries}
 
 
 def rule_input(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal float32 input of the seed."""
+    """Standard normal float32 input for a seed."""
     generator = np.random.Generator(np.random.PCG64(seed))
     return torch.from_numpy(generator.standard_normal(size=tuple(shape)).astype(np.float32))

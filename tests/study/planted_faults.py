@@ -1,4 +1,4 @@
-"""Faults planted in a graph, each in one node: other weights, a norm in float16 that overflows, a flipped axis."""
+"""Faults planted in one node of a graph: perturbed weights, a norm that overflows in float16, a flipped axis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from helpers.graph.surgery.base import GraphView
 from helpers.graph.surgery.norm import AxiswiseInstanceNorm
 
-# Brings activations beyond 256, whose squares float16 cannot hold, or beyond 65504.
+# Scales activations beyond 256, whose squares overflow float16, or beyond 65504.
 _LARGE = 1e6
 LAYERS = ("Conv", "ConvTranspose")
 
@@ -25,18 +25,18 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def perturb_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto, str]:
-    """(reference, candidate, node): a layer in the middle has weights that are off by a tenth of their spread."""
+    """(reference, candidate, node): the weights of a layer in the middle are off by a tenth of their spread."""
     candidate, node = copy_of(model), _middle(model, LAYERS)
     tensor = next(tensor for tensor in candidate.graph.initializer if tensor.name == node.input[1])
     weights = numpy_helper.to_array(tensor)
     noise = np.random.default_rng(0).standard_normal(weights.shape).astype(np.float32)
     tensor.CopyFrom(numpy_helper.from_array(weights + 0.1 * weights.std() * noise, tensor.name))
     users = [each.name for each in model.graph.node if node.input[1] in each.input]
-    return model, candidate, users[0]  # a network may use a layer twice; the first use departs first
+    return model, candidate, users[0]  # a network may use a layer twice; the first use diverges first
 
 
 def flip_axis(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto, str]:
-    """(reference, candidate, node): a layer in the middle answers with its last axis turned round."""
+    """(reference, candidate, node): the last axis of the output of a layer in the middle is flipped."""
     node = _middle(model, LAYERS)
     return model, _insert_behind(model, node.output[0], _flip), node.name
 
@@ -44,7 +44,7 @@ def flip_axis(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto,
 def overflow_norm(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto, str]:
     """(reference, candidate, node): large activations enter a norm whose squares are kept in float16.
 
-    Where the norms were folded into the layers (a BatchNorm), the layer's own answer is kept in float16.
+    If norms were folded into the layers (a BatchNorm), the layer's own output is kept in float16.
     """
     norm = _middle(model, ("InstanceNormalization",))
     if norm is None:
@@ -84,7 +84,7 @@ def _middle(model: onnx.ModelProto, ops: tuple[str, ...]) -> onnx.NodeProto | No
 
 
 def _insert_behind(model: onnx.ModelProto, tensor: str, make: Callable) -> onnx.ModelProto:
-    """The tensor's maker writes another one, and the made nodes turn that into the tensor."""
+    """Inserts nodes between a tensor's producer and the tensor."""
     changed = copy_of(model)
     nodes = []
     for node in changed.graph.node:

@@ -1,4 +1,4 @@
-"""Bisection names the node that was made wrong, in a small graph here and in the five recipes' graphs when slow."""
+"""Bisection finds the node with a planted fault, in a small graph and, marked slow, in the graphs of the recipes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from helpers import recipes
 from helpers.graph.export import export_network
@@ -24,7 +25,7 @@ _SPEC.loader.exec_module(planted)
 
 
 class Small(torch.nn.Module):
-    """A U-Net of one step with norms."""
+    """A U-Net with one step and norms."""
 
     def __init__(self):
         super().__init__()
@@ -73,7 +74,7 @@ def _find(model, feeds, fault: str):
 
 
 @pytest.mark.parametrize("fault", planted.FAULTS)
-def test_names_the_planted_fault(small, fault):
+def test_the_planted_fault_is_found(small, fault):
     model, feeds = small
     found, node = _find(model, feeds, fault)
     assert found.culprit.node == node
@@ -89,7 +90,7 @@ def test_an_equal_graph_has_no_culprit(small):
     assert len(found.rows) == sum(node.op_type != "Constant" for node in model.graph.node)
 
 
-def test_bf16_errs_everywhere_and_f32_nowhere(small):
+def test_every_layer_has_an_error_in_bf16(small):
     model, feeds = small
     rows = compare_nodes(model, OnnxTracer(model), OpenVinoTracer(model, "bf16"), feeds)
     layers = [row.error for row in rows if row.op in planted.LAYERS]
@@ -108,7 +109,7 @@ def _row(node: str, error: float, arriving: float) -> NodeError:
     return NodeError(node, "Conv", node, (1,), error, arriving, (0.0, 1.0), (0.0, 1.0))
 
 
-def test_the_culprit_is_where_the_error_jumps_and_not_where_it_arrives():
+def test_the_culprit_is_where_the_error_jumps():
     rows = [_row("a", 1e-7, 0), _row("b", 2e-4, 1e-7), _row("c", 6e-4, 2e-4)]
     rows += [_row("d", 0.5, 6e-4), _row("e", 0.9, 0.5)]
     assert find_culprit(rows, 1e-3).node == "d"
@@ -119,15 +120,35 @@ def test_the_culprit_is_where_the_error_jumps_and_not_where_it_arrives():
     assert find_culprit(broken, 1e-3).node == "a"
 
 
-def test_out_nodes_name_every_node_once(small):
+def test_out_nodes_mark_every_node_once(small):
     model, _ = small
     names = [part for value in out_nodes_arguments(model, 4) for part in value.split(";")]
     assert names == [f"{node.name}:0" for node in model.graph.node if node.op_type != "Constant"]
 
 
+def test_a_culprit_with_a_computed_size_is_repaired_alone():
+    def graph(**how):
+        nodes = [
+            helper.make_node("Shape", ["x"], ["s"], "shape"),
+            helper.make_node("Mul", ["s", "two"], ["sizes"], "sizes_of"),
+            helper.make_node("Resize", ["x", "", "", "sizes"], ["r"], "up", **how),
+            helper.make_node("Relu", ["r"], ["y"], "relu"),
+        ]
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 1, e, e]) for n, e in (("x", 4), ("y", 8))]
+        two = numpy_helper.from_array(np.array([1, 1, 2, 2], np.int64), "two")
+        made = helper.make_graph(nodes, "g", ends[:1], ends[1:], [two])
+        return helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+    good, bad = graph(mode="nearest"), graph(mode="linear")
+    x = np.random.default_rng(0).standard_normal((1, 1, 4, 4)).astype(np.float32)
+    forms = (OnnxTracer(good), OnnxTracer(bad))
+    found = bisect(good, *forms, {"x": x}, tolerance=1e-3, reopen=OnnxTracer, candidate_model=bad)
+    assert found.culprit.node == "up" and found.repaired_error < 1e-3 < found.final_error
+
+
 @pytest.fixture(scope="module")
 def official(tmp_path_factory):
-    """Each recipe's graph with the demo weights at the demo's size; exported once."""
+    """The graph of each recipe with its demo weights at the demo's size, exported once."""
     made = {}
 
     def get(name: str):
@@ -145,7 +166,7 @@ def official(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", planted.FAULTS)
 @pytest.mark.parametrize("recipe", recipes.recipe_names())
-def test_names_the_planted_fault_in_every_recipes_graph(official, recipe, fault):
+def test_the_planted_fault_is_found_in_the_graph_of_every_recipe(official, recipe, fault):
     model, feeds = official(recipe)
     start = time.perf_counter()
     found, node = _find(model, feeds, fault)

@@ -1,4 +1,4 @@
-"""Two runs side by side: the parameters that differ, paired differences by hand, masks voxel by voxel."""
+"""Comparison of two runs: differing parameters, paired differences, masks voxel by voxel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CASES, SHAPE = ("a", "b", "c"), (12, 24, 26)
 
 @pytest.fixture
 def two(tmp_path):
-    """Two passed runs of the heart recipe with made-up masks on three cases; the second one's are changed by hand."""
+    """Two passed runs of the heart recipe with masks of three cases, one of them changed in the second run."""
     data, recipe = tmp_path / "data", recipes.load("nnunet_heart")
     random = np.random.default_rng(0)
     truth = np.zeros(SHAPE, np.uint8)
@@ -57,14 +57,14 @@ def two(tmp_path):
     return SimpleNamespace(outputs=str(tmp_path / "outputs"), folders=runs)
 
 
-def test_the_older_of_the_newest_two_comes_first_and_only_what_differs_is_named(two):
+def test_the_newest_two_are_in_order_of_time_and_only_differing_parameters_are_listed(two):
     comparison = compare_runs.choose_runs("nnunet_heart", None, two.outputs)
     assert [run.name for run in comparison.runs] == ["demo-00000000", "demo-00000001"]
     rows = {row[0]: row[1:] for row in comparison.differing_parameters()}
     assert rows == {"precision": ("f32", "bf16"), "machine: cpus": ("2", "3")}
 
 
-def test_runs_are_taken_as_named(two):
+def test_named_runs_keep_their_order(two):
     comparison = compare_runs.choose_runs("nnunet_heart", "demo-00000001, demo-00000000", two.outputs)
     assert [run.name for run in comparison.runs] == ["demo-00000001", "demo-00000000"]
 
@@ -94,7 +94,7 @@ def test_seconds_are_means_over_the_cases(two):
     assert seconds["demo-00000001"]["infer"] == 2.0
 
 
-def test_pictures_are_kept_beside_the_runs_and_small(two):
+def test_pictures_are_small_and_stored_next_to_the_runs(two):
     comparison = compare_runs.choose_runs("nnunet_heart", None, two.outputs)
     for draw in (compare_runs.plot_scores, compare_runs.plot_worst_case, compare_runs.plot_times):
         assert draw(comparison).data
@@ -104,18 +104,18 @@ def test_pictures_are_kept_beside_the_runs_and_small(two):
     assert Path(two.outputs) in pictures[0].parents
 
 
-def test_fewer_than_two_runs_are_refused_with_what_to_do(two):
+def test_fewer_than_two_runs_are_rejected_with_a_remedy(two):
     shutil.rmtree(two.folders[1])
     with pytest.raises(DataError, match=r"fewer than two runs.*-p precision bf16"):
         compare_runs.choose_runs("nnunet_heart", None, two.outputs)
 
 
-def test_runs_are_made_only_where_fewer_than_two_are_there(two, monkeypatch):
+def test_runs_are_made_only_if_there_are_fewer_than_two(two, monkeypatch):
     monkeypatch.setattr("helpers.stages.start_run", lambda *_: pytest.fail("a run was started"))
     assert compare_runs.make_missing_runs("nnunet_heart", [{"precision": "f32"}], two.outputs) == []
 
 
-def test_a_variant_that_is_there_is_not_made_again(two, monkeypatch):
+def test_an_existing_variant_is_not_made_again(two, monkeypatch):
     shutil.rmtree(two.folders[1])
     started = []
     monkeypatch.setattr("helpers.stages.start_run", lambda name, given: started.append(given) or pytest.skip(""))

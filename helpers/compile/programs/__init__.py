@@ -1,1 +1,1 @@
-"""Programs that another interpreter runs: alone here, because their folder is where it looks for modules first."""
+"""Programs for other interpreters, in a folder of their own because Python puts that folder first on its path."""

@@ -1,4 +1,4 @@
-"""Parity of a graph that ends in ArgMax: judged by the lead that the reference had where the class is another one."""
+"""Parity of a graph that ends in ArgMax, judged by the reference's margin where the class differs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.stages.parity import check_parity
 
 @pytest.fixture
 def scores() -> np.ndarray:
-    """(2, 3, 4, 5) with a range of exactly 8, whose best class leads by 1 everywhere but at two places."""
+    """(2, 3, 4, 5) with a range of exactly 8, whose best class leads by 1 except at two places."""
     scores = np.zeros((2, 3, 4, 5), np.float32)
     scores[:, 1] = 1.0
     scores[0, 2, 0, 0], scores[0, 0, 0, 1] = 8.0, 0.992
@@ -28,7 +28,7 @@ def test_equal_maps_have_no_error(scores, dtype):
     assert (row.largest, row.flips, row.clear_flips, row.positions) == (0.0, 0, 0, 40)
 
 
-def test_a_flip_at_a_near_tie_is_excused_and_a_clear_one_is_not(scores):
+def test_a_flip_at_a_near_tie_is_not_a_clear_one(scores):
     near = scores.argmax(axis=1)[None].astype(np.int32)
     near[0, 0, 0, 1] = 0  # led by 0.008 of a range of 8
     row = judge(scores, near)
@@ -49,6 +49,6 @@ def test_an_exact_tie_counts_as_a_flip_that_costs_nothing(scores):
     assert (row.flips, row.clear_flips) == (20, 0) and row.largest < 1e-30
 
 
-def test_samples_on_the_wrong_axis_are_no_agreement(scores):
-    with pytest.raises(ValueError, match="device answers"):
+def test_samples_on_another_axis_are_rejected(scores):
+    with pytest.raises(ValueError, match="device returned"):
         judge(scores, scores.argmax(axis=1)[:, None])

@@ -1,4 +1,4 @@
-"""A compiler's children end with it."""
+"""The children of a vendor's program are killed with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.errors import CompileError
 
 
 @pytest.mark.parametrize("end", ["exit 3", "kill -SEGV $$"])
-def test_what_a_program_started_ends_with_it(tmp_path, end):
+def test_children_are_killed_when_their_program_ends(tmp_path, end):
     with pytest.raises(CompileError):
         line = f"{sys.executable} -c 'import time; time.sleep(60)' & echo $! > {tmp_path / 'pid'}; {end}"
         run_program(["/bin/sh", "-c", line], tmp_path / "log", 30, title="ATC")
@@ -22,4 +22,4 @@ def test_what_a_program_started_ends_with_it(tmp_path, end):
         if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
             return
         time.sleep(0.1)
-    raise AssertionError("it lives on")
+    raise AssertionError("the child is still running")

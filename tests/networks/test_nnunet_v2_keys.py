@@ -1,4 +1,4 @@
-"""v2's weights fit GenericUNet under v1's names, and give what v2's own network gives."""
+"""Weights of v2 fit GenericUNet under v1's keys and give the outputs of v2's own network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEART_NAMES = "ad92f911c3b63f0544424b7d34c6c05bc285bac5e9f30c4302fe11a82dd91f4b"
 
 
 def v2_names(depth: int, count: int = 2) -> list[str]:
-    """Names in v2's state dict, written from the classes' layout, aliases among them."""
+    """The keys of v2's state dict, from the layout of its classes, including aliases."""
 
     def unit(prefix):
         parts = (("conv", "norm"), ("all_modules.0", "all_modules.1"))
@@ -41,7 +41,7 @@ def v2_names(depth: int, count: int = 2) -> list[str]:
     return [*encoder, *stages, *leaves, *(f"decoder.{name}" for name in encoder)]
 
 
-def test_every_name_of_the_heart_network_is_mapped_as_upstream_s_modules_correspond():
+def test_every_key_of_the_heart_network_is_renamed_as_upstream_s_modules_correspond():
     names = v2_names(5)
     assert len(names) == 292
     mapped = rename_v2_keys({name: torch.tensor(index) for index, name in enumerate(names)})
@@ -53,7 +53,7 @@ def test_every_name_of_the_heart_network_is_mapped_as_upstream_s_modules_corresp
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == HEART_NAMES
 
 
-def test_three_convolutions_a_stage_keep_their_order():
+def test_three_convolutions_per_stage_keep_their_order():
     mapped = rename_v2_keys({name: torch.tensor(0) for name in v2_names(2, 3)})
     pools = [(2, 2)] * 2
     with torch.device("meta"):
@@ -61,18 +61,18 @@ def test_three_convolutions_a_stage_keep_their_order():
     assert mapped.keys() == network.state_dict().keys()
 
 
-def test_v1_names_are_handed_back():
+def test_v1_keys_are_left_alone():
     state = GenericUNet(1, 2, [(2, 2)], base_num_features=2).state_dict()
     assert rename_v2_keys(state) == dict(state)
 
 
-def test_a_residual_encoder_is_refused_by_name():
+def test_a_residual_encoder_is_rejected_with_its_key():
     with pytest.raises(CheckpointError, match=r"encoder\.stem\.convs\.0\.conv\.weight"):
         rename_v2_keys({"encoder.stem.convs.0.conv.weight": torch.zeros(1)})
 
 
 @torch.no_grad()
-def test_the_network_of_v2_gives_the_same_outputs():
+def test_the_network_of_v2_computes_the_same_outputs():
     unet = pytest.importorskip("dynamic_network_architectures.architectures.unet")
     kernels, strides = [(1, 3, 3), (3, 3, 3), (3, 3, 3)], [(1, 1, 1), (1, 2, 2), (2, 2, 2)]
     theirs = unet.PlainConvUNet(

@@ -30,7 +30,7 @@ def labels_of(*values: int) -> np.ndarray:
 def write_case(
     folder: Path, name: str, names=NAMES_2018, labels=None, leave_out=(), suffix=".nii.gz", **arrays: np.ndarray
 ) -> Path:
-    """Modality number m holds m + noise; the label is left out when there is none."""
+    """Modality number m holds m + noise; there is no label file if `labels` is None."""
     random = np.random.default_rng(0)
     for index, role in enumerate(brats.MODALITIES):
         array = arrays.get(role, (100 * index + random.random(SHAPE)).astype(np.float32))

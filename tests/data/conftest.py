@@ -1,4 +1,4 @@
-"""Where the reference data lies, for the tests of this folder that need real files."""
+"""The folder of reference data, for the tests of this folder that need real files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 @pytest.fixture
 def reference_data() -> Path:
-    """The folder that COOKBOOK_DATA names; skips where it names none."""
+    """The folder in COOKBOOK_DATA; skips the test if it is not set."""
     root = os.environ.get("COOKBOOK_DATA")
     if not root:
-        pytest.skip("COOKBOOK_DATA names no folder of reference data")
+        pytest.skip("COOKBOOK_DATA is not set")
     return Path(root)

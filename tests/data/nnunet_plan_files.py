@@ -13,7 +13,7 @@ LIVER_STATISTICS = {"mean": 99.4, "sd": 39.4, "percentile_00_5": -17.0, "percent
 
 
 def v1_plans(dims: int = 3, stages: int = 1, modality: str = "CT") -> dict:
-    """The content of plans.pkl, numpy numbers and arrays where v1 leaves them."""
+    """The content of plans.pkl, with numpy numbers and arrays in the places where v1 has them."""
     patch, pool = np.array([32, 48, 40][3 - dims :]), [2] * dims
     stage = {
         "batch_size": 2,
@@ -95,7 +95,7 @@ def v2_plans(old_form: bool = False) -> dict:
 
 
 def _in_old_form(full: dict) -> dict:
-    """A configuration as the first releases of v2 wrote it: the network's settings beside the others."""
+    """A configuration as the first releases of v2 wrote it: the network's settings among the others."""
     network = full["architecture"]["arch_kwargs"]
     return {name: value for name, value in full.items() if name != "architecture"} | {
         "UNet_class_name": "PlainConvUNet",
@@ -116,7 +116,7 @@ def v2_dataset() -> dict:
 
 
 def v1_plans_of(plan: Plan) -> dict:
-    """The content of v1's plans.pkl that says the same as a plan."""
+    """The content of v1's plans.pkl that is equivalent to a plan."""
     base, dims = v1_plans(len(plan.patch_size), modality="CT"), len(plan.patch_size)
     stage = base["plans_per_stage"][0] | {
         "patch_size": np.array(plan.patch_size),
@@ -164,7 +164,7 @@ def _architecture_of(plan: Plan) -> dict:
 
 
 def v2_plans_of(plan: Plan, network_class: str = PLAIN) -> dict:
-    """The content of v2's plans.json that says the same as a plan."""
+    """The content of v2's plans.json that is equivalent to a plan."""
     norm, full = plan.channels[0], v2_plans()["configurations"]["3d_fullres"]
     full = full | {
         "data_identifier": f"nnUNetPlans_{plan.configuration}",

@@ -33,7 +33,7 @@ def test_names_of_every_year_give_the_modalities_in_the_networks_order(tmp_path,
     assert np.array_equal(case.truth, labels_of(1, 2)) and case.truth.dtype == np.uint8
 
 
-def test_cases_come_sorted_from_all_folders_and_a_label_may_be_missing(tmp_path):
+def test_cases_of_all_folders_are_sorted_and_may_lack_a_label(tmp_path):
     write_case(tmp_path / "LGG" / "b", "b", labels=labels_of(1))
     write_case(tmp_path / "HGG" / "c", "c")
     write_case(tmp_path / "flat", "a")

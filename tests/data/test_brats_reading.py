@@ -86,7 +86,7 @@ def test_without_labels_file_names_decide_the_convention(tmp_path):
     ],
     ids=["float64", "unknown", "both years", "negative"],
 )
-def test_labels_that_are_not_brats_are_refused(tmp_path, labels, said):
+def test_labels_that_brats_does_not_have_are_refused(tmp_path, labels, said):
     write_case(tmp_path, "x", labels=labels)
     with pytest.raises(DataError, match=said):
         brats.read_brats_case(only_case(tmp_path))

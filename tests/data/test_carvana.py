@@ -156,7 +156,7 @@ def test_grey_photograph_becomes_three_channels(tmp_path):
 
 
 @pytest.mark.parametrize("size", [572, 33])
-def test_prepared_values_are_the_sources_to_the_bit(tmp_path, size):
+def test_prepared_values_equal_the_source_bit_for_bit(tmp_path, size):
     path = tmp_path / "car.jpg"
     Image.fromarray(PICTURE).save(path)
     expected = np.asarray(Image.open(path).resize((size, size), Image.BICUBIC), np.float32)
@@ -178,7 +178,7 @@ def test_arrays_that_are_not_images_are_refused(array):
         prepare_image(array)
 
 
-def test_restored_mask_lies_where_the_car_was():
+def test_a_restored_mask_covers_the_original_car():
     truth = np.zeros((128, 191), np.uint8)
     truth[40:90, 30:150] = 1
     restored = restore_mask(prepare_mask(truth).astype(np.float32), 128, 191)

@@ -1,4 +1,4 @@
-"""The generated abdomens: reproducible, in MSD's layout, anatomically in order, and out of reach of a HU window."""
+"""The generated abdomens: reproducible, in MSD's layout, anatomically plausible, and not solved by a HU window."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_types_shapes_and_spacing(cases):
         assert -1024 <= case.image.min() < -900 and 300 < case.image.max() < 1500
 
 
-def test_liver_and_lesions_are_of_a_patients_size_and_hang_together(cases):
+def test_liver_and_lesions_are_connected_and_of_realistic_size(cases):
     for case in cases:
         millilitres = np.prod(case.spacing_mm) / 1000
         whole, lesion = case.labels > 0, case.labels == 2
@@ -69,13 +69,13 @@ def test_liver_and_lesions_are_of_a_patients_size_and_hang_together(cases):
         assert 5 < lesion.sum() * millilitres < 0.3 * whole.sum() * millilitres
         parts, _ = ndimage.label(whole)
         assert np.bincount(parts[whole]).max() > 0.97 * whole.sum()
-        # The liver lies on the patient's right: at small x, since x runs to the left.
+        # The liver is on the patient's right: at small x, since x runs to the left.
         assert np.argwhere(whole)[:, 2].mean() < 0.45 * whole.shape[2]
         shell = ndimage.binary_dilation(lesion) & ~lesion
         assert (case.labels[shell] == 1).mean() > 0.6
 
 
-def test_tissues_have_their_hounsfield_units(cases):
+def test_tissues_have_plausible_hounsfield_units(cases):
     for case in cases:
         inner = ndimage.binary_erosion(case.labels == 1, iterations=2)
         assert 60 < np.median(case.image[inner]) < 125
@@ -116,7 +116,7 @@ def test_layout_index_and_geometry(tmp_path, case, quick):
             assert image.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
-def test_complete_cases_are_kept_and_incomplete_ones_made_again(tmp_path, quick):
+def test_complete_cases_are_kept_and_incomplete_ones_rewritten(tmp_path, quick):
     abdomen.write_demo_cases(tmp_path, [1])
     abdomen.write_demo_cases(tmp_path, [1, 2])
     assert quick == [1, 2]
@@ -128,7 +128,7 @@ def test_complete_cases_are_kept_and_incomplete_ones_made_again(tmp_path, quick)
     assert listed == ["./imagesTr/liver_1.nii.gz", "./imagesTr/liver_2.nii.gz"]
 
 
-def test_a_failed_write_is_not_taken_for_a_case(tmp_path, quick, monkeypatch):
+def test_a_failed_write_does_not_count_as_a_case(tmp_path, quick, monkeypatch):
     from helpers.demo import decathlon
 
     write = decathlon.write_volume

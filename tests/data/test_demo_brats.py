@@ -1,4 +1,4 @@
-"""The generated BraTS cases: reproducible, in the data set's layout, and out of reach of a threshold."""
+"""The generated BraTS cases: reproducible, in the data set's layout, and not solved by a threshold."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_types_and_shapes(case):
     assert case.spacing_mm == (1.0, 1.0, 1.0)
 
 
-def test_background_is_zero_in_every_modality_and_the_brain_nowhere(case):
+def test_every_modality_is_zero_outside_the_brain_and_nowhere_inside(case):
     brain = case.images[0] != 0
     for image in case.images:
         assert np.array_equal(image != 0, brain)
     assert case.images.min() == 0
     assert ndimage.binary_fill_holes(brain).sum() == brain.sum()
     assert brain[case.labels != 0].all()
-    # An adult's brain with its fluid holds 1.1 to 2.1 litres, and the grid's edge cuts nothing off.
+    # An adult's brain with its fluid holds 1.1 to 2.1 litres, and fits the grid.
     assert 1.1e6 < brain.sum() < 2.1e6
     for axis in range(3):
         edges = np.take(brain, [0, -1], axis=axis)
@@ -130,7 +130,7 @@ def test_layout_names_and_geometry(written, case):
     assert sum(p.stat().st_size for p in folder.iterdir()) < 12e6
 
 
-def test_a_complete_case_is_kept_and_an_incomplete_one_made_again(written, case, monkeypatch):
+def test_a_complete_case_is_kept_and_an_incomplete_one_rewritten(written, case, monkeypatch):
     root, names = written
     folder = root / brats.GROUP / names[0]
     made = []
@@ -145,7 +145,7 @@ def test_a_complete_case_is_kept_and_an_incomplete_one_made_again(written, case,
     assert (folder / "Demo_09001_t2.nii.gz").is_file()
 
 
-def test_a_failure_leaves_no_half_case(tmp_path, case, monkeypatch):
+def test_a_failure_does_not_leave_half_a_case(tmp_path, case, monkeypatch):
     written = []
 
     def fail_at_the_third(path, volume):

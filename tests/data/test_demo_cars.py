@@ -1,4 +1,4 @@
-"""Drawn cars: fixed by their seed, in Carvana's layout, and nothing that a threshold could find."""
+"""Drawn cars: reproducible, in Carvana's layout, and not solved by a threshold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cases():
     return [generate_image(seed) for seed in SEEDS]
 
 
-def test_pictures_are_fixed_by_their_seed(cases):
+def test_the_seed_determines_the_picture(cases):
     image, mask = generate_image(SEEDS[3])
     np.testing.assert_array_equal(image, cases[3][0])
     np.testing.assert_array_equal(mask, cases[3][1])
@@ -43,7 +43,7 @@ def test_pictures_and_masks_have_their_shapes_and_values(cases):
         assert set(np.unique(mask)) == {0, 1}
 
 
-def test_each_picture_shows_one_whole_car_of_a_likely_size(cases):
+def test_each_picture_shows_one_complete_car_of_plausible_size(cases):
     for _, mask in cases:
         parts, _ = ndimage.label(mask)
         assert np.bincount(parts.ravel())[1:].max() > 0.999 * mask.sum()
@@ -51,7 +51,7 @@ def test_each_picture_shows_one_whole_car_of_a_likely_size(cases):
         assert mask[0].sum() + mask[-1].sum() == 0
 
 
-def test_pixels_change_at_the_masks_outline(cases):
+def test_pixel_values_change_at_the_outline_of_the_mask(cases):
     for image, mask in cases:
         steep = ndimage.gaussian_gradient_magnitude(image.mean(axis=0), 1)
         edge = ndimage.binary_dilation(mask) & ~ndimage.binary_erosion(mask)
@@ -60,7 +60,7 @@ def test_pixels_change_at_the_masks_outline(cases):
 
 
 def test_no_threshold_of_one_channel_finds_the_cars(cases):
-    # The best threshold for all pictures, in either direction, chosen with the masks in hand.
+    # The best threshold for all pictures, in either direction, chosen with knowledge of the masks.
     best = 0.0
     for name in ("red", "green", "blue", "gray", "saturation", "distance"):
         above, below = np.zeros(257), np.zeros(257)
@@ -116,7 +116,7 @@ def test_side_views_are_wider_than_front_views():
     assert widths["_05"] > 1.5 * widths["_01"]
 
 
-def test_written_cases_come_back_through_the_reader(tmp_path, cases):
+def test_written_cases_are_read_back(tmp_path, cases):
     ids = write_demo_cases(tmp_path, SEEDS[:2])
     assert ids == [case_id(seed) for seed in SEEDS[:2]]
     found = list_carvana_cases(tmp_path)
@@ -126,5 +126,5 @@ def test_written_cases_come_back_through_the_reader(tmp_path, cases):
         original, truth = cases[ids.index(files.id)]
         np.testing.assert_array_equal(np.array(Image.open(files.truth).convert("L")), 255 * truth)
         np.testing.assert_array_equal(case.truth, truth)
-        assert np.abs(case.image.astype(int) - original).mean() < 4  # what JPEG costs
+        assert np.abs(case.image.astype(int) - original).mean() < 4  # the loss of JPEG
         assert prepare_image(case.image).shape == (3, *prepare_mask(case.truth).shape)

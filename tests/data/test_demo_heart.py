@@ -1,4 +1,4 @@
-"""The generated hearts: reproducible, in MSD's layout, anatomically in order, and out of reach of a threshold."""
+"""The generated hearts: reproducible, in MSD's layout, anatomically plausible, and not solved by a threshold."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_types_shapes_and_spacing(cases):
         assert case.image.min() >= 0
 
 
-def test_the_atrium_is_one_piece_of_a_patients_size_with_veins_on_both_sides(cases):
+def test_the_atrium_is_connected_and_of_realistic_size_with_veins_on_both_sides(cases):
     for case in cases:
         atrium = case.labels > 0
         millilitres = atrium.sum() * np.prod(case.spacing_mm) / 1000
         assert 35 < millilitres < 180
         parts, _ = ndimage.label(atrium)
         assert np.bincount(parts[atrium]).max() > 0.97 * atrium.sum()
-        # Opening takes the veins and the appendage away, so both sides lose voxels.
+        # Opening removes the veins and the appendage, so both sides lose voxels.
         body = ndimage.binary_opening(atrium, iterations=6)
         middle = np.argwhere(body)[:, 2].mean()
         thin = np.argwhere(atrium & ~body)[:, 2]
@@ -125,7 +125,7 @@ def test_a_tubes_level_is_the_distance_to_its_axis_near_it():
     assert cone[20, 15, 15] == pytest.approx(5, abs=1e-4)
 
 
-def test_rotation_keeps_lengths_and_bending_moves_by_what_it_says():
+def test_rotation_keeps_lengths_and_bending_has_the_given_strength():
     points = make_points((20, 24, 28), (2.0, 2.0, 2.0))
     turned = rotate_points(points, (0.3, -0.2, 0.5))
     np.testing.assert_allclose(np.linalg.norm(turned, axis=0), np.linalg.norm(points, axis=0), rtol=1e-4, atol=1e-3)

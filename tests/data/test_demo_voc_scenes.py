@@ -1,4 +1,4 @@
-"""Demo scenes are the same for a seed, are valid VOC cases, and colour does not give their objects away."""
+"""Demo scenes are reproducible, valid VOC cases, and their objects cannot be found by colour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def scenes():
     return [generate_scene(seed) for seed in SEEDS]
 
 
-def test_a_seed_decides_everything_and_another_seed_changes_it(scenes):
+def test_the_seed_determines_the_scene(scenes):
     again = generate_scene(SEEDS[0])
     assert (again.image == scenes[0].image).all() and (again.label == scenes[0].label).all()
     assert len({scene.image.tobytes() for scene in scenes}) == len(SEEDS)
@@ -39,7 +39,7 @@ def test_every_scene_has_an_object_and_most_have_several(scenes):
     assert min(counts) >= 1 and np.mean(counts) > 2
 
 
-def test_an_ignored_band_lies_between_every_object_and_what_touches_it(scenes):
+def test_an_ignored_band_separates_every_object_from_its_surroundings(scenes):
     for scene in scenes:
         label = scene.label.astype(int)
         for a, b in ((label[:, :-1], label[:, 1:]), (label[:-1], label[1:])):
@@ -54,10 +54,10 @@ def test_outlines_stay_in_the_unit_frame_and_vary(outline):
     points = [np.concatenate([part for part, _ in shape]) for shape in shapes]
     assert all(np.abs(p).max() <= 1.15 for p in points)
     assert all(paint in {"body", "shade", "glass", "dark", "accent"} for s in shapes for _, paint in s)
-    assert len({p.tobytes() for p in points}) > 12  # look-alikes come in few kinds
+    assert len({p.tobytes() for p in points}) > 12  # there are few kinds of look-alikes
 
 
-def test_mean_colour_does_not_tell_the_classes_apart(scenes):
+def test_mean_colour_does_not_distinguish_the_classes(scenes):
     means, numbers = [], []
     for scene in scenes:
         for number in SCENE_CLASSES[1:]:

@@ -45,6 +45,6 @@ def test_the_rounding_of_a_header_is_not_a_difference(shift, stretch):
     assert near.differences_from(GRID, tolerance_mm=1e-9) or (shift, stretch) == (0, 0) or abs(shift + stretch) < 1e-8
 
 
-def test_identity_lies_at_the_origin_along_the_axes():
+def test_identity_is_at_the_origin_along_the_axes():
     grid = Geometry.identity((2, 3, 4), (3.0, 2.0, 1.0))
     assert grid == Geometry((2, 3, 4), (3.0, 2.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

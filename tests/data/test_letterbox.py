@@ -1,4 +1,4 @@
-"""Preparing keeps the source's order and rounding; only the source's way back invents classes."""
+"""Preparation keeps the source's order and rounding; only the source's own restoring invents classes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def off_edge(length_out: int, length_in: int) -> np.ndarray:
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(20, 200), st.integers(20, 200), st.sampled_from([64, 100]))
-def test_the_exact_way_back_equals_torchs_nearest_and_keeps_the_classes(height, width, size):
+def test_exact_restoring_equals_nearest_by_torch_and_keeps_the_classes(height, width, size):
     prepared = letterbox(picture(height, width), size)
     scaled = np.random.default_rng(height).integers(0, 21, (prepared.height, prepared.width))
     restored = restore_exact(place(scaled, prepared), prepared)
@@ -111,13 +111,13 @@ def test_the_exact_way_back_equals_torchs_nearest_and_keeps_the_classes(height, 
 
 
 @pytest.mark.parametrize("shape", [(375, 500), (333, 500), (500, 375), (334, 500), (500, 500)])
-def test_unscaled_pictures_come_back_exactly(shape):
+def test_unscaled_pictures_are_restored_exactly(shape):
     label = np.random.default_rng(1).integers(0, 21, shape)
     prepared = letterbox(np.zeros((*shape, 3), np.uint8))
     assert (restore_exact(place(label, prepared), prepared) == label).all()
 
 
-def test_the_sources_way_invents_class_7_between_background_and_person():
+def test_the_source_invents_class_7_between_background_and_person():
     prepared = letterbox(np.zeros((375, 500, 3), np.uint8))
     label = np.zeros((375, 500), np.int64)
     label[187:] = 15
@@ -132,7 +132,7 @@ def test_the_sources_way_invents_class_7_between_background_and_person():
 
 
 @pytest.mark.parametrize("shape", [(334, 500), (500, 376), (500, 500)])
-def test_the_sources_way_is_right_where_the_margin_is_even(shape):
+def test_the_source_is_correct_if_the_margin_is_even(shape):
     label = np.random.default_rng(2).integers(0, 21, shape)
     prepared = letterbox(np.zeros((*shape, 3), np.uint8))
     assert (restore_as_source(place(label, prepared), prepared) == label).all()

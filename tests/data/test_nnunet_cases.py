@@ -1,4 +1,4 @@
-"""Cases are found in the Decathlon's and nnU-Net's layouts, and what does not fit together is refused."""
+"""Cases are found in the layouts of the Decathlon and nnU-Net, and inconsistent ones are refused."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_names_with_and_without_a_channel_are_found(tmp_path, suffix):
         assert cases[0].truth.name == "liver_10.nii.gz"
 
 
-def test_wanted_cases_are_picked_and_missing_ones_named(tmp_path):
+def test_requested_cases_are_selected_and_missing_ones_named(tmp_path):
     decathlon(tmp_path)
     assert [case.id for case in list_cases(tmp_path, ["liver_2"])] == ["liver_2"]
     with pytest.raises(DataError, match=r"does not hold liver_3.*liver_10, liver_2"):
         list_cases(tmp_path, ["liver_3"])
 
 
-def test_a_folder_of_images_alone_has_no_truth_but_that_of_ref_folder(tmp_path):
+def test_a_folder_of_images_has_no_truth_except_from_ref_folder(tmp_path):
     put(tmp_path / "in" / "liver_3_0000.nii.gz")
     put(tmp_path / "gt" / "liver_3.nii.gz", dtype=np.uint8)
     assert list_cases(tmp_path / "in")[0].truth is None
@@ -86,7 +86,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         list_cases(tmp_path)
 
 
-def test_nnunet_s_variables_name_the_raw_data(tmp_path):
+def test_raw_data_is_found_by_nnunet_variables(tmp_path):
     v2, v1 = tmp_path / "raw" / "Dataset003_Liver", tmp_path / "base" / "nnUNet_raw_data" / "Task003_Liver"
     v2.mkdir(parents=True)
     v1.mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_real_volumes_are_read_on_one_grid(task, classes):
     assert 1 <= case.truth.max() <= classes
 
 
-def test_an_id_that_ends_in_four_digits_is_no_channel(tmp_path):
+def test_four_digits_at_the_end_of_an_id_are_not_a_channel(tmp_path):
     from helpers.data.geometry import Geometry
     from helpers.data.volume import Volume, write_volume
 

@@ -1,4 +1,4 @@
-"""The folds are scikit-learn's, and give the cases that the published models did not see."""
+"""The folds are those of scikit-learn, and hold out the cases that the published models did not see."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def test_held_out_heart_cases_are_the_published_ones():
 
 
 @pytest.mark.parametrize(("count", "fold"), [(4, 0), (20, 5), (20, -1)])
-def test_what_cannot_be_split_is_refused(count, fold):
+def test_impossible_splits_are_refused(count, fold):
     with pytest.raises(DataError, match=f"fold {fold} of {count} cases"):
         split_fold([f"case_{index}" for index in range(count)], fold)

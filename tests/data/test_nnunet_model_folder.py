@@ -39,7 +39,7 @@ def test_v1_opens_with_every_fold_and_loads_strictly(tmp_path):
     assert load_checkpoint(network, folder.checkpoints[1], rename_v2_keys).n_tensors == len(v1_state())
 
 
-def test_v2_opens_and_loads_strictly_under_v1_s_names(tmp_path):
+def test_v2_opens_and_loads_strictly_under_v1_names(tmp_path):
     folder = open_model_folder(write_v2(tmp_path, v2_state(), mirrors=None))
     assert (folder.plan.version, folder.folds, folder.trainer) == (2, ("0",), "nnUNetTrainer")
     assert folder.mirror_axes == ()  # a trainer without mirroring says so in its checkpoint
@@ -49,14 +49,14 @@ def test_v2_opens_and_loads_strictly_under_v1_s_names(tmp_path):
     )
 
 
-def test_a_fold_s_own_folder_is_that_fold(tmp_path):
+def test_the_folder_of_a_fold_selects_that_fold(tmp_path):
     root = write_v1(tmp_path, v1_state(), folds=3)
     assert is_model_folder(root / "fold_2")
     assert open_model_folder(root / "fold_2").folds == ("2",)
     assert open_model_folder(root, [0, 2]).folds == ("0", "2")
 
 
-def test_a_unetpp_model_is_told_by_its_trainer_and_its_plan_fits(tmp_path):
+def test_a_unetpp_model_is_recognised_by_its_trainer(tmp_path):
     state = GenericUNetPlusPlus(1, 3, [(2, 2, 2)] * 2, base_num_features=4).state_dict()
     root = write_v1(tmp_path, state)
     (root / "fold_0" / "model_final_checkpoint.model.pkl").unlink()
@@ -66,13 +66,13 @@ def test_a_unetpp_model_is_told_by_its_trainer_and_its_plan_fits(tmp_path):
     assert load_checkpoint(network, folder.checkpoints[0], rename_v2_keys).n_tensors == len(state)
 
 
-def test_the_stage_beside_the_checkpoint_counts(tmp_path):
+def test_the_stage_stored_with_the_checkpoint_is_used(tmp_path):
     plans = v1_plans(stages=2)
     folder = open_model_folder(write_v1(tmp_path, v1_state(), plans=plans, stage=0))
     assert folder.plan.spacing_mm == (3.0, 1.6, 1.6)
 
 
-def test_a_fold_of_all_cases_is_used_when_there_is_no_other(tmp_path):
+def test_a_fold_of_all_cases_is_used_if_it_is_the_only_one(tmp_path):
     root = write_v2(tmp_path, v2_state(), folds=2)
     shutil.copytree(root / "fold_0", root / "fold_all")
     assert open_model_folder(root).folds == ("0", "1")
@@ -81,13 +81,13 @@ def test_a_fold_of_all_cases_is_used_when_there_is_no_other(tmp_path):
     assert open_model_folder(root).folds == ("all",)
 
 
-def test_postprocessing_beside_the_plan_is_read(tmp_path):
+def test_postprocessing_next_to_the_plan_is_read(tmp_path):
     root = write_v1(tmp_path, v1_state())
     (root / "postprocessing.json").write_text(json.dumps({"for_which_classes": [[1, 2], 1]}))
     assert [rule.classes for rule in open_model_folder(root).postprocessing] == [(1, 2), (1,)]
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_missing_parts_are_named(tmp_path):
     assert not is_model_folder(tmp_path)
     with pytest.raises(DataError, match="not an nnU-Net model folder"):
         open_model_folder(tmp_path)
@@ -112,7 +112,7 @@ def test_a_pickle_that_calls_something_is_refused(tmp_path, name):
         open_model_folder(root)
 
 
-def test_results_are_found_by_nnunet_s_variables(tmp_path):
+def test_results_are_found_by_nnunet_variables(tmp_path):
     v2 = write_v2(tmp_path / "v2" / "Dataset003_Liver", v2_state())
     v1 = write_v1(tmp_path / "v1" / "nnUNet" / "3d_fullres" / "Task003_Liver", v1_state())
     both = {"nnUNet_results": str(tmp_path / "v2"), "RESULTS_FOLDER": str(tmp_path / "v1")}

@@ -1,4 +1,4 @@
-"""Plans of both versions become the same kind of plan, and what is not supported is refused by name."""
+"""Plans of both versions become one kind of plan, and unsupported ones are refused by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_v1_gives_patch_spacing_intensities_and_network():
     assert all(type(side) is int for side in plan.patch_size)
 
 
-def test_v1_takes_the_full_resolution_of_a_cascade_or_the_stage_that_is_named():
+def test_v1_uses_the_full_resolution_of_a_cascade_or_the_given_stage():
     plans = v1_plans(stages=2)
     assert plan_from_v1(plans).spacing_mm == (1.5, 0.8, 0.8)
     coarse = plan_from_v1(plans, 0)
@@ -62,7 +62,7 @@ def test_v2_inherits_configurations():
         plan_from_v2(v2_plans(), v2_dataset(), "2d")
 
 
-def test_what_is_not_supported_is_named():
+def test_unsupported_plans_are_refused_by_name():
     regions = {**v2_dataset(), "labels": {"background": 0, "whole": [1, 2]}}
     with pytest.raises(DataError, match="regions"):
         plan_from_v2(v2_plans(), regions, "3d_fullres")

@@ -25,7 +25,7 @@ def test_only_the_largest_component_of_the_named_classes_stays():
     assert np.count_nonzero(labels == 1) == 6  # the given labels are not changed
 
 
-def test_classes_taken_together_touch_each_other():
+def test_grouped_classes_are_connected_across_their_border():
     labels = np.zeros((1, 3, 9), np.uint8)
     labels[0, 0, :3], labels[0, 0, 3], labels[0, 2, :3] = 1, 2, 1
     together = apply_postprocessing(labels, [KeepLargest((1, 2))])
@@ -63,7 +63,7 @@ def test_both_versions_files_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"postprocessing_fns": ["erase"], "postprocessing_kwargs": [{}]}'])
-def test_another_file_is_refused(tmp_path, text):
+def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "postprocessing.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"not a postprocessing\.json"):
@@ -71,10 +71,10 @@ def test_another_file_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_v2_s_own_function_agrees(seed):
+def test_equals_the_function_of_nnunet_v2(seed):
     theirs = pytest.importorskip("nnunetv2.postprocessing.remove_connected_components")
     labels = scattered(seed)
-    labels[:, 5] = 0  # two halves, so that one has to go
+    labels[:, 5] = 0  # two halves, so that one is removed
     for classes in ([1], [2], [1, 2]):
         expected = theirs.remove_all_but_largest_component_from_segmentation(labels, classes)
         ours = apply_postprocessing(labels, [KeepLargest(tuple(classes), 2)])

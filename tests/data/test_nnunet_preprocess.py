@@ -1,4 +1,4 @@
-"""Cases are prepared as nnU-Net prepares them, and masks come back to the voxels they were made from."""
+"""Cases are prepared as by nnU-Net, and masks are restored to the voxels they were made from."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_v2_normalises_before_it_resamples():
 
 def test_a_plan_that_masks_normalises_inside_and_leaves_zero_outside():
     image = body()
-    image[0, 2:5, 3:6, :4] = 0  # a corner of the box that lies outside, unlike the hole
+    image[0, 2:5, 3:6, :4] = 0  # a corner of the box that is outside, unlike the hole
     mask = binary_fill_holes(image[0] != 0)[2:, 3:, :-4]
     prepared = prepare_case(image, (1.0, 0.8, 0.8), plan(channels=(ChannelNorm("zscore", True),)))
     crop = image[0, 2:, 3:, :-4].astype(float)
@@ -91,7 +91,7 @@ def test_a_flat_plan_keeps_the_spacing_between_slices():
 
 @pytest.mark.parametrize("forward", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_mask_comes_back_to_the_voxels_it_was_cut_from(forward, version):
+def test_a_mask_is_restored_to_the_voxels_it_was_cropped_from(forward, version):
     image = body()
     backward = tuple(int(axis) for axis in np.argsort(forward))
     spacing = tuple((2.0, 1.0, 0.5)[axis] for axis in forward)
@@ -105,14 +105,14 @@ def test_a_mask_comes_back_to_the_voxels_it_was_cut_from(forward, version):
     assert prepared.image.shape[1:] == prepared.cropped_shape  # the spacing was the plan's, so nothing was resampled
 
 
-def test_the_way_back_takes_the_nearest_slice_along_a_coarse_axis():
+def test_scores_are_resampled_by_the_nearest_slice_along_a_coarse_axis():
     assert prepare_case(body(), (5.0, 0.8, 0.8), plan()).back_axis == 0
     assert prepare_case(body(), (2.0, 0.8, 0.8), plan()).back_axis is None
     turned = plan(transpose_forward=(2, 0, 1), transpose_backward=(1, 2, 0))
     assert prepare_case(body(), (5.0, 0.8, 0.8), turned).back_axis == 1
 
 
-def test_a_mask_of_another_grid_is_refused():
+def test_a_mask_on_another_grid_is_refused():
     prepared = prepare_case(body(), (1.0, 0.8, 0.8), plan())
     with pytest.raises(DataError, match="cropped grid"):
         restore_labels(np.zeros((2, 2, 2), np.uint8), prepared)

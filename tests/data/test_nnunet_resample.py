@@ -26,14 +26,14 @@ def random_cases(count):
 
 
 @pytest.mark.parametrize("order", [1, 3])
-def test_a_channel_equals_scipy_s_spline_zoom_clipped(order):
+def test_a_channel_equals_the_clipped_spline_zoom_of_scipy(order):
     image = np.random.default_rng(0).normal(size=(1, 9, 14, 11)).astype(np.float32)
     expected = zoom(image[0].astype(float), (13 / 9, 10 / 14, 2.0), order=order, mode="nearest", grid_mode=True)
     ours = resample_image(image, (13, 10, 22), None, order)[0]
     np.testing.assert_allclose(ours, np.clip(expected, image.min(), image.max()), rtol=0, atol=1e-5)
 
 
-def test_a_coarse_axis_is_resampled_slice_by_slice_and_then_by_the_nearest():
+def test_a_coarse_axis_is_resampled_separately_by_the_nearest_slice():
     image = np.random.default_rng(0).normal(size=(1, 5, 14, 11)).astype(np.float32)
     slices = [
         np.clip(zoom(plane.astype(float), (9 / 14, 16 / 11), order=3, mode="nearest", grid_mode=True), *limits)
@@ -58,12 +58,12 @@ def test_constants_stay_and_the_same_size_is_returned_as_is():
     np.testing.assert_allclose(axis_matrix(7, 12, 3).sum(axis=1), 1, atol=1e-6)
 
 
-def test_nearest_takes_the_later_of_two():
+def test_of_two_equally_near_voxels_the_later_one_is_used():
     assert nearest_indices(4, 2).tolist() == [1, 3]
     assert nearest_indices(2, 5).tolist() == [0, 0, 1, 1, 1]
 
 
-def test_the_coarse_axis_is_found_and_two_are_none():
+def test_a_single_coarse_axis_is_found():
     assert separate_axis((5.0, 0.8, 0.8), (1.0, 1.0, 1.0)) == 0
     assert separate_axis((1.0, 1.0, 1.0), (1.0, 4.0, 1.0)) == 1
     assert separate_axis((3.0, 1.0, 1.0), (1.0, 1.0, 1.0)) is None

@@ -1,4 +1,4 @@
-"""From scores in the plan's grid to labels in the case's, against SciPy's interpolation and nnU-Net's own way."""
+"""Scores on the plan's grid become labels on the case's, compared with SciPy's interpolation and nnU-Net itself."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def case_of(shape, spacing, forward, version):
 
 
 def margin_and_labels(resampled):
-    """How far the best class leads, and which it is."""
+    """The margin of the best class, and its index."""
     ordered = np.sort(resampled, axis=0)
     return ordered[-1] - ordered[-2], resampled.argmax(axis=0)
 
@@ -69,7 +69,7 @@ def scipy_linear(scores, shape, axis):
 
 @pytest.mark.parametrize(("shape", "spacing", "forward"), CASES)
 @pytest.mark.parametrize("version", [1, 2])
-def test_labels_on_the_case_s_grid_equal_scipy_s(shape, spacing, forward, version):
+def test_labels_on_the_grid_of_the_case_equal_scipy(shape, spacing, forward, version):
     prepared, scores, _, _ = case_of(shape, spacing, forward, version)
     labels = resample_to_labels(scores, prepared.cropped_shape, nearest_axis=prepared.back_axis)
     restored = restore_labels(labels, prepared)
@@ -83,7 +83,7 @@ def test_labels_on_the_case_s_grid_equal_scipy_s(shape, spacing, forward, versio
 
 
 @pytest.mark.parametrize(("shape", "spacing", "forward"), CASES)
-def test_labels_equal_nnunet_v2_s(shape, spacing, forward):
+def test_labels_equal_nnunet_v2(shape, spacing, forward):
     resampling = pytest.importorskip("nnunetv2.preprocessing.resampling.default_resampling")
     prepared, scores, plan_mm, case_mm = case_of(shape, spacing, forward, 2)
     labels = resample_to_labels(scores, prepared.cropped_shape, nearest_axis=prepared.back_axis)

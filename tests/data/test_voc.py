@@ -55,7 +55,7 @@ def folder_of(root: Path) -> Path:
     return root / "VOCdevkit" / "VOC2012"
 
 
-def test_palette_is_vocs():
+def test_the_palette_is_that_of_voc():
     colours = palette()
     published = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
     for index, colour in {**published, 255: (224, 224, 192)}.items():
@@ -93,7 +93,7 @@ def test_empty_split_is_refused(root):
 
 
 @pytest.mark.parametrize("line", ["../../secret", "a/b", "2007_000033 1", "..", "/etc/passwd"])
-def test_ids_cannot_lead_out_of_the_data_set(root, line):
+def test_ids_cannot_lead_outside_the_data_set(root, line):
     (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{line}\n")
     with pytest.raises(DataError, match="not a VOC id"):
         list_voc_cases(root)
@@ -155,8 +155,8 @@ def test_grey_photographs_become_rgb(root):
     assert read_first(root).image.shape == (3, 12, 20)
 
 
-@pytest.mark.skipif(REAL is None, reason="COOKBOOK_DATA names no folder of reference data")
-def test_real_voc_cases_survive_the_way_into_the_square_and_back():
+@pytest.mark.skipif(REAL is None, reason="COOKBOOK_DATA is not set")
+def test_real_voc_cases_survive_letterboxing_and_restoring():
     root = Path(REAL) / "voc-like"
     cases = list_voc_cases(root, "labelled")
     assert set(ids(list_voc_cases(root, "val"))) <= set(ids(cases))

@@ -1,4 +1,4 @@
-"""Each kind of volume file that cannot be used gets one clear line."""
+"""Every kind of unusable volume file is refused with one clear line."""
 
 from __future__ import annotations
 

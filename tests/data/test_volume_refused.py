@@ -1,4 +1,4 @@
-"""Series and files that look whole and are not read in silence: a DICOM series with a gap, NIfTI-2."""
+"""Files that look intact but would be read wrongly are refused: a DICOM series with a gap, NIfTI-2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.errors import DataError
 
 
 def write_series(folder, count=6, step_mm=2.5):
-    """A DICOM series of one file a slice."""
+    """Writes a DICOM series with one file per slice."""
     import SimpleITK as sitk
 
     folder.mkdir()
@@ -35,7 +35,7 @@ def write_series(folder, count=6, step_mm=2.5):
     return folder
 
 
-def test_a_whole_series_is_read_and_one_with_a_gap_is_refused(tmp_path):
+def test_a_complete_series_is_read_and_one_with_a_gap_is_refused(tmp_path):
     folder = write_series(tmp_path / "series")
     volume = read_volume(folder)
     assert volume.geometry.spacing_mm_zyx == pytest.approx((2.5, 0.8, 0.8))
@@ -45,7 +45,7 @@ def test_a_whole_series_is_read_and_one_with_a_gap_is_refused(tmp_path):
         read_volume(folder)
 
 
-def test_a_series_without_its_last_slice_cannot_be_told_from_a_shorter_one(tmp_path):
+def test_a_series_without_its_last_slice_is_a_shorter_series(tmp_path):
     folder = write_series(tmp_path / "series")
     (folder / "05.dcm").unlink()
     assert read_volume(folder).array.shape == (1, 5, 6, 8)

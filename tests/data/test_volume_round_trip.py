@@ -27,7 +27,7 @@ def test_voxels_and_dtype_survive_in_every_format(tmp_path, suffix, dtype):
 def test_geometry_survives_in_every_format(tmp_path, suffix, name):
     wanted = grid(DIRECTIONS[name])
     back = read_volume(write_volume(tmp_path / f"v{suffix}", Volume(voxels(), wanted))).geometry
-    # NIfTI keeps single precision, the others what was given.
+    # NIfTI has single precision, the others keep the given one.
     assert back.differences_from(wanted, 1e-5 if "nii" in suffix else 1e-12) == []
 
 
@@ -44,7 +44,7 @@ def test_nibabel_sees_the_same_voxels_at_the_same_places(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)
-def test_what_nibabel_wrote_is_read_at_the_same_places(tmp_path, name):
+def test_files_of_nibabel_are_read_at_the_same_places(tmp_path, name):
     lps_to_ras = np.diag([-1.0, -1.0, 1.0])
     affine = np.eye(4)
     affine[:3, :3] = lps_to_ras @ DIRECTIONS[name] @ np.diag([0.5, 0.75, 2.5])
@@ -78,7 +78,7 @@ def test_one_slice_is_a_volume(tmp_path):
 
 
 @pytest.mark.parametrize("endianness", "<>")
-def test_whole_files_of_either_byte_order_are_read(tmp_path, endianness):
+def test_files_of_either_byte_order_are_read(tmp_path, endianness):
     header = nibabel.Nifti1Header(endianness=endianness)
     nibabel.save(nibabel.Nifti1Image(voxels().transpose(2, 1, 0), np.eye(4), header), tmp_path / "v.nii")
     assert np.array_equal(read_volume(tmp_path / "v.nii").array[0], voxels())

@@ -1,4 +1,4 @@
-"""What cannot be written is refused before anything is, and a failed write leaves the old file."""
+"""Invalid volumes are refused before anything is written, and a failed write leaves the old file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.data.small_volumes import grid, voxels
 
 
 @pytest.mark.parametrize("dtype", ["bool", "float16"])
-def test_a_dtype_that_no_format_has_is_refused_before_anything_is_written(tmp_path, dtype):
+def test_an_unsupported_dtype_is_refused_before_anything_is_written(tmp_path, dtype):
     with pytest.raises(DataError, match=dtype):
         write_volume(tmp_path / "v.nii.gz", Volume(np.zeros((4, 5, 6), dtype), grid()))
     assert os.listdir(tmp_path) == []
@@ -28,7 +28,7 @@ def test_a_suffix_that_cannot_be_written_in_one_step_is_refused(tmp_path, suffix
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5, 6), (4, 5, 7), (5, 6)])
-def test_an_array_that_is_not_its_geometrys_is_refused(tmp_path, shape):
+def test_an_array_that_does_not_fit_its_geometry_is_refused(tmp_path, shape):
     with pytest.raises(DataError, match="cannot write"):
         write_volume(tmp_path / "v.nii.gz", Volume(np.zeros(shape, np.uint8), grid()))
     assert os.listdir(tmp_path) == []

@@ -78,7 +78,7 @@ def test_labels_of_no_brats_year_are_a_problem(tmp_path):
     root = make_brats(tmp_path)
     seg = root / "MICCAI_BraTS_2018_Data_Training/HGG/a/a_seg.nii.gz"
     write_array(seg, label_array(1, 3, 4))
-    assert "holds labels that are not BraTS's" in only_problem(verify("unet3d_brats", root))
+    assert "holds labels that BraTS does not have" in only_problem(verify("unet3d_brats", root))
 
 
 def make_carvana(root: Path) -> Path:

@@ -26,7 +26,7 @@ def matrix_of(*pairs) -> ConfusionMatrix:
 
 
 def brute_force(prediction, label):
-    """IoU and recall of each class from sets of pixels; None where there is no ratio."""
+    """IoU and recall of each class from sets of pixels; None if there is nothing to divide by."""
     pixels = [(p, t) for p, t in zip(prediction.ravel().tolist(), label.ravel().tolist(), strict=True) if t != 255]
     iou, acc = [], []
     for c in range(CLASSES):
@@ -75,7 +75,7 @@ def test_streaming_merging_and_one_big_image_are_the_same(first, first_label, se
 
 @settings(max_examples=30, deadline=None)
 @given(labels, st.permutations(range(CLASSES)))
-def test_perfect_and_renamed_classes(label, order):
+def test_perfect_and_permuted_classes(label, order):
     perfect = matrix_of((np.where(label == 255, 0, label), label)).scores()
     if (label != 255).any():
         assert perfect.miou == perfect.macc == perfect.aacc == perfect.miou_present == 1

@@ -1,4 +1,4 @@
-"""Dice equals a count by hand, and the source's soft score its formula, with its known weakness."""
+"""Dice equals a count by hand, and the source's soft score equals its formula, weakness included."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_dice_and_regions_equal_a_count_by_hand(pairs):
         assert scores[name] == by_hand(ours, theirs)
 
 
-def test_nothing_to_find_and_nothing_found_is_no_score():
+def test_two_empty_masks_have_no_score():
     empty, full = np.zeros((2, 3, 4), bool), np.ones((2, 3, 4), bool)
     assert dice(empty, empty) is None
     assert dice(full, empty) == dice(empty, full) == 0.0
     assert dice(full, full) == 1.0
 
 
-def test_means_leave_out_what_has_no_score():
+def test_means_leave_out_missing_scores():
     assert mean_of_known([None, 0.5, None, 1.0]) == 0.75
     assert mean_of_known([0.0, None]) == 0.0
     assert mean_of_known([None]) is mean_of_known([]) is None
@@ -58,7 +58,7 @@ def source_score(logits: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(("seed", "shape"), [(0, (1, 4, 8, 8, 8)), (1, (3, 4, 5, 6, 7)), (2, (2, 2, 4, 4, 4))])
-def test_the_sources_score_is_its_formula(seed, shape):
+def test_the_score_of_the_source_is_its_formula(seed, shape):
     random = np.random.default_rng(seed)
     logits = (4 * random.standard_normal(shape)).astype(np.float32)
     truth = random.integers(0, shape[1], (shape[0], *shape[2:])).astype(np.uint8)
@@ -77,7 +77,7 @@ def test_a_batch_is_pooled_before_it_is_divided():
 
 @pytest.mark.parametrize("background", [0.90, 0.93, 0.97])
 @pytest.mark.parametrize("amount", [0.0, -60.0], ids=["untrained", "sure of background"])
-def test_an_answer_that_holds_nothing_scores_what_the_source_publishes(background, amount):
+def test_an_uninformative_output_scores_as_high_as_the_published_figures(background, amount):
     truth = np.zeros(30_000, np.uint8)
     marked = round((1 - background) * truth.size)
     truth[:marked] = np.resize([1, 2, 3], marked)
@@ -95,7 +95,7 @@ def test_an_answer_that_holds_nothing_scores_what_the_source_publishes(backgroun
     assert all(value == 0 for value in dice_of_regions(np.zeros_like(truth), truth, REGIONS).values())
 
 
-def test_very_sure_logits_do_not_overflow():
+def test_extreme_logits_do_not_overflow():
     logits = np.full((1, 2, 2, 2, 2), 1e4, np.float32)
     logits[:, 1] = -1e4
     with np.errstate(all="raise"):

@@ -1,4 +1,4 @@
-"""A planted flip, order of axes or shift is named, and a good mask is left alone."""
+"""A planted flip, axis order or shift is named, and a good mask is not suspected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def organ(shape=(40, 48, 48)):
 
 
 def roughened(mask, seed=0):
-    """What a network would give: a tenth of the surface wrong."""
+    """A realistic prediction: a tenth of the surface is wrong."""
     from scipy.ndimage import binary_dilation, binary_erosion
 
     rim = binary_dilation(mask) ^ binary_erosion(mask)
@@ -49,14 +49,14 @@ def test_two_swapped_axes_are_named_in_a_cube(first, second):
     assert suspicion.what == f"axes {'zyx'[first]} and {'zyx'[second]} swapped"
 
 
-def test_swapped_axes_are_named_where_the_sides_tell_them():
+def test_swapped_axes_are_named_if_the_sides_reveal_them():
     truth = organ((30, 40, 50))
     suspicion = suspect_geometry(roughened(truth).transpose(2, 1, 0), truth)
     assert suspicion.what == "axes z and x swapped"
     assert suspicion.dice == 0.0
 
 
-def test_a_rotated_order_is_told_in_the_prediction_s_own_order():
+def test_a_rotated_order_is_named_in_the_order_of_the_prediction():
     truth = organ((30, 40, 50))
     suspicion = suspect_geometry(roughened(truth).transpose(1, 2, 0), truth)
     assert suspicion.what == "axes in the order y, x, z"
@@ -85,7 +85,7 @@ def test_a_large_volume_is_sampled_and_still_named():
     assert suspect_geometry(truth[:, :, ::-1], truth).what == "prediction looks flipped along x"
 
 
-def test_scattered_voxels_of_the_same_number_are_nothing_known():
+def test_scattered_voxels_of_the_same_number_are_not_explained():
     truth = organ()
     random = np.random.default_rng(1).permutation(truth.ravel()).reshape(truth.shape)
     assert suspect_geometry(random, truth).what == "not a flip"
@@ -96,7 +96,7 @@ def test_pictures_have_no_z():
     assert suspect_geometry(truth[::-1], truth).what == "prediction looks flipped along y"
 
 
-def test_nothing_is_suspected_of_a_good_mask_an_empty_one_or_one_of_another_size():
+def test_good_empty_or_differently_sized_masks_raise_no_suspicion():
     truth = organ()
     flipped_and_small = np.flip(truth, 0).copy()
     flipped_and_small[:, :, ::2] = 0

@@ -1,4 +1,4 @@
-"""IoU against counting by hand, the published means against a literal transcript of what they compute."""
+"""IoU equals a count by hand, and the published means equal a literal transcript of their script."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pixels(mask):
 
 
 @given(pairs())
-def test_iou_is_that_of_the_sets_of_pixels(pair):
+def test_iou_equals_that_of_sets_of_pixels(pair):
     mask, truth = pair
     union = pixels(mask) | pixels(truth)
     expected = len(pixels(mask) & pixels(truth)) / len(union) if union else 1.0
@@ -36,7 +36,7 @@ def test_iou_is_that_of_the_sets_of_pixels(pair):
 
 
 @given(pairs())
-def test_iou_does_not_change_with_order_or_place(pair):
+def test_iou_is_symmetric_and_does_not_depend_on_position(pair):
     mask, truth = pair
     iou = foreground_iou(mask, truth)
     assert foreground_iou(truth, mask) == iou
@@ -46,7 +46,7 @@ def test_iou_does_not_change_with_order_or_place(pair):
 
 
 @given(pairs())
-def test_iou_and_dice_of_one_row_hold_their_identity(pair):
+def test_iou_and_dice_of_one_row_satisfy_their_identity(pair):
     mask, truth = (array.reshape(1, -1) for array in pair)
     iou = foreground_iou(mask, truth)
     assert source_eval_value(mask, truth) == pytest.approx(2 * iou / (1 + iou), abs=1e-4)
@@ -69,7 +69,7 @@ def test_row_wise_dice_rises_with_empty_rows_and_the_iou_does_not():
 
 
 def literal_source_iou(mask, truth):
-    """What the published script does for one image, in plain loops."""
+    """The published script for one image, in plain loops."""
     total, found = 0.0, 0
     for value in np.unique(mask):
         if value == 0:
@@ -83,7 +83,7 @@ def literal_source_iou(mask, truth):
 
 
 @given(st.lists(pairs(), min_size=1, max_size=6))
-def test_source_mean_leaves_out_what_the_script_leaves_out(cases):
+def test_the_source_mean_leaves_out_the_same_images_as_the_script(cases):
     masks, truths = zip(*cases, strict=True)
     mean, left_out = source_mean_iou(masks, truths)
     literal = [iou for iou in map(literal_source_iou, masks, truths) if iou != 0]
@@ -98,7 +98,7 @@ def test_source_mean_is_never_below_the_mean_over_all_images(cases):
     assert math.isnan(mean) or mean >= mean_iou(list(map(foreground_iou, masks, truths))) - 1e-12
 
 
-def test_failed_image_counts_in_the_mean_and_vanishes_from_the_source_mean():
+def test_a_failed_image_counts_in_the_mean_but_not_in_the_source_mean():
     truth = np.ones((4, 4), np.uint8)
     masks = [truth, np.zeros_like(truth)]
     assert mean_iou([foreground_iou(mask, truth) for mask in masks]) == 0.5
@@ -106,7 +106,7 @@ def test_failed_image_counts_in_the_mean_and_vanishes_from_the_source_mean():
 
 
 @pytest.mark.parametrize("score", [foreground_iou, source_eval_value])
-def test_masks_of_255_are_refused_and_not_scored_as_a_miss(score):
+def test_masks_of_255_are_refused_instead_of_scored_as_a_miss(score):
     truth = np.ones((2, 2), np.uint8)
     with pytest.raises(DataError, match=r"mask is not binary.*255"):
         score(255 * truth, truth)

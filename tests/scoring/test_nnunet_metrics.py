@@ -1,4 +1,4 @@
-"""The thirteen metrics equal their definitions voxel by voxel, NaN where there is nothing to divide by."""
+"""nnU-Net's metrics equal their definitions voxel by voxel, and are NaN if there is nothing to divide by."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_two_empty_masks_have_no_dice_and_full_accuracy():
     assert metrics["Accuracy"] == 1.0
 
 
-def test_means_leave_out_what_is_unknown():
+def test_means_leave_out_nan():
     empty, full = np.zeros(4, np.uint8), np.array([0, 1, 1, 2], np.uint8)
     cases = [metrics_of_case(full, full, {"1": 1, "2": 2}), metrics_of_case(empty, empty, {"1": 1, "2": 2})]
     means = mean_metrics(cases)
@@ -73,12 +73,12 @@ def test_means_leave_out_what_is_unknown():
     assert math.isnan(mean_metrics(cases[1:])["2"]["Dice"])
 
 
-def test_labels_may_be_taken_together():
+def test_labels_may_be_grouped():
     truth, prediction = np.array([0, 1, 2, 2]), np.array([0, 2, 1, 0])
     assert metrics_of_case(prediction, truth, {"liver": (1, 2)})["liver"]["Recall"] == pytest.approx(2 / 3)
 
 
-def test_summary_has_nnunet_s_keys():
+def test_the_summary_has_the_keys_of_nnunet():
     mask = np.array([0, 1, 1], np.uint8)
     metrics = {"liver_11": metrics_of_case(mask, mask, {"0": 0, "1": 1})}
     summary = summary_of_cases(metrics, name="n", task="Task003_Liver", author="a", timestamp="2026")
@@ -93,7 +93,7 @@ def test_other_shapes_are_refused():
         metrics_of_label(np.zeros(3, bool), np.zeros(4, bool))
 
 
-def test_counts_overlaps_and_unknowns_equal_nnunet_v2_s(tmp_path):
+def test_counts_overlaps_and_nan_equal_nnunet_v2(tmp_path):
     evaluation = pytest.importorskip("nnunetv2.evaluation.evaluate_predictions")
     reader = pytest.importorskip("nnunetv2.imageio.simpleitk_reader_writer").SimpleITKIO()
     random = np.random.default_rng(7)

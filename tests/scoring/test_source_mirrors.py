@@ -1,9 +1,9 @@
-"""The two mirror defects of the published heart sample, and the Dice that each costs a network that is right.
+"""The two mirroring defects of the published heart sample, and the Dice that each costs a correct network.
 
-The sample (Cambricon buildin/cv/segmentation/nnUNet_pytorch) asks the network for a slice and its three mirrors as
-a batch of four. Its Python turns the third answer back along the wrong axis. Its C++ turns none back and adds one
-after another with fixed weights, which come to 1/128, 1/64, 1/16 and 1/4: the last mirror decides. Dice here: 0.969
-with all turned back, 0.946 as in Python, 0.143 as in C++.
+The sample (Cambricon buildin/cv/segmentation/nnUNet_pytorch) runs the network on a slice and its three mirrors as
+a batch of four. Its Python flips the third output back along the wrong axis. Its C++ flips none back and adds them
+one after another with fixed weights, in effect 1/128, 1/64, 1/16 and 1/4: the last mirror decides. Dice here: 0.969
+with all flipped back, 0.946 as in Python, 0.143 as in C++.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def atrium(shape=(6, 64, 48)):
 
 
 def network(batch):
-    """Logits of a pixel's brightness, less sure at places of its own: what an average over mirrors is there for."""
+    """Logits from a pixel's brightness, less certain in some places, as test-time mirroring assumes."""
     doubt = np.random.default_rng(1).normal(size=batch.shape[2:])
     logit = 6 * (batch[:, 0] - 0.63) + doubt
     return np.stack([-logit, logit], axis=1)
@@ -41,7 +41,7 @@ def softmax(scores):
 
 
 def segment(image, undone, weights):
-    """Labels (Z, Y, X) of every slice from its four mirrors, each turned back as told."""
+    """Labels (Z, Y, X) of every slice from its four mirrors, each flipped back along `undone`."""
     slices = image[0][:, None]
     total = 0
     for mirror, back, weight in zip(MIRRORS, undone, weights, strict=True):
@@ -49,7 +49,7 @@ def segment(image, undone, weights):
     return total.argmax(axis=1)
 
 
-def test_ours_turns_every_mirror_back():
+def test_every_mirror_is_flipped_back():
     image, truth = atrium()
     options = {"classes": 2, "mirror_axes": (0, 1), "activation": "softmax"}
     labels = sliding_window(image, network, (64, 48), **options)
@@ -57,14 +57,14 @@ def test_ours_turns_every_mirror_back():
     assert dice(labels > 0, truth) > 0.9
 
 
-def test_python_s_wrong_axis_is_outvoted_and_still_costs():
+def test_the_wrong_axis_of_the_python_code_is_outvoted_but_costs():
     image, truth = atrium()
     right = dice(segment(image, MIRRORS, (0.25,) * 4) > 0, truth)
     wrong = dice(segment(image, UNDONE_IN_PYTHON, (0.25,) * 4) > 0, truth)
     assert 0.01 < right - wrong < 0.1
 
 
-def test_cpp_s_mirrors_that_stay_put_the_mask_opposite():
+def test_the_mirrors_left_by_the_cpp_code_put_the_mask_on_the_opposite_side():
     image, truth = atrium()
     labels = segment(image, ((),) * 4, WEIGHTS_IN_CPP)
     score = dice(labels > 0, truth)

@@ -11,7 +11,7 @@ from helpers.cli.notebook_run import run_notebook
 from helpers.errors import DataError
 from helpers.params.paths import place_output
 from helpers.qa.finished import drop_none
-from helpers.report.record import RunFolder
+from helpers.run import read_record
 from helpers.run.digest import digest_file
 from helpers.run.environment import describe_environment
 
@@ -53,10 +53,10 @@ def rerun(folder: Path, outputs: str | None = None) -> Rerun:
         DataError: there is no run, it did not pass, or `outputs` already contains it.
         NotebookFailedError: the run does not pass this time.
     """
-    before = RunFolder.read(folder)
-    if before.record["status"] != "passed":
-        raise DataError(f"the run in {folder} did not pass", received=before.record["status"])
-    params = before.record["params"]
+    before = read_record(folder)
+    if before["status"] != "passed":
+        raise DataError(f"the run in {folder} did not pass", received=before["status"])
+    params = before["params"]
     given = {name: value for name, value in _set_values(params).items() if name != "recipe"}
     given |= {"outputs": outputs or tempfile.mkdtemp(prefix="rerun-"), "cache": False}
     _refuse_to_overwrite(place_output(str(given["outputs"])) / params["recipe"] / folder.name)
@@ -64,7 +64,7 @@ def rerun(folder: Path, outputs: str | None = None) -> Rerun:
     names = sorted(_reproducible_files(folder) | _reproducible_files(new_folder))
     equal = [name for name in names if _are_equal(folder / name, new_folder / name)]
     different = [name for name in names if name not in equal]
-    return Rerun(new_folder, equal, different, _list_changes(before.record["environment"], describe_environment()))
+    return Rerun(new_folder, equal, different, _list_changes(before["environment"], describe_environment()))
 
 
 def _set_values(params: dict[str, object]) -> dict[str, object]:

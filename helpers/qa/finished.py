@@ -17,7 +17,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.errors import CookbookError, DataError
 from helpers.params.model import RunParams
 from helpers.recipes.base import LabelSet, Recipe
-from helpers.run.record import read_run_status
+from helpers.run.record import read_record, read_run_status
 from helpers.stages.data import selected_cases, write_demo_cases
 from helpers.stages.infer import mask_name
 
@@ -144,7 +144,7 @@ def drop_none(value: object) -> object:
 
 
 def _read_run(record: Path, outputs: Path) -> FinishedRun:
-    content = json.loads(record.read_text(encoding="utf-8"))
+    content = read_record(record.parent)
     recipe = recipes.load(record.parent.parent.name)
     # JSON has no tuples; the strict model accepts lists for them only when it parses JSON itself.
     params = recipe.params_model.model_validate_json(json.dumps(drop_none(content["params"])))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.errors import DataError
+from helpers.run import read_record
 
 RUN_PICTURES = ("figures/seconds.png",)
 
@@ -27,15 +26,7 @@ class RunFolder:
         Raises:
             DataError: no run, or its record cannot be read.
         """
-        path = folder / "run.json"
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            for key in ("params", "environment", "stages", "status"):
-                _ = record[key]
-        except FileNotFoundError:
-            raise DataError(f"no run in {folder}", expected="a folder with run.json") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} cannot be read", received=f"{type(error).__name__}: {error}") from None
+        record = read_record(folder)
         # From the record and not from metrics.json, which another attempt may have left.
         scored = record["stages"].get("score", {})
         values = scored.get("values", {}) if scored.get("status") in ("made", "reused") else {}

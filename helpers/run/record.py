@@ -1,4 +1,4 @@
-"""`run.json`: what a run is doing and has done, with a heartbeat, so that a dead run never reads as a good one."""
+"""The record of a run: `run.json`, whose heartbeat tells a running run from a dead one, and `run.log`."""
 
 from __future__ import annotations
 
@@ -10,35 +10,42 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from helpers.errors import ResourceError
+from helpers.errors import DataError, ResourceError
 from helpers.run.atomic import write_json
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 30.0
 ENDED_EARLY = "the kernel ended before the run's last step"
 
-# The record that speaks for a file: a run started again in one kernel takes over from the one before.
-_SPEAKING: dict[Path, RunRecord] = {}
+_REQUIRED_KEYS = ("params", "environment", "stages", "status")
+
+# The record that writes each file: when a kernel starts a run again, the new record replaces the old one.
+_ACTIVE: dict[Path, RunRecord] = {}
 
 
 class RunRecord:
     """The record of one run, rewritten atomically at every change and every few seconds.
 
-    Statuses: `running`, `passed`, `failed`. A record that is `running` without a fresh heartbeat, or whose
-    process is gone, reads as failed (`read_run_status`).
+    Its status is `running`, `passed` or `failed`. `read_run_status` reports a running record as failed if its
+    heartbeat is old or its process has ended.
+
+    Args:
+        path: the file to write.
+        content: the fields that do not change.
     """
 
-    def __init__(self, path: Path, content: dict):
+    def __init__(self, path: Path, content: dict[str, Any]):
         self.path = path
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._silent = False
-        if path in _SPEAKING:
-            _SPEAKING[path]._fall_silent()
-        _SPEAKING[path] = self
+        self._muted = False
+        if path in _ACTIVE:
+            _ACTIVE[path]._mute()
+        _ACTIVE[path] = self
         self._content = {
             **content,
             "status": "running",
@@ -54,13 +61,13 @@ class RunRecord:
         atexit.register(self._fail_at_exit)
 
     @property
-    def content(self) -> dict:
-        """A copy of the record as it stands."""
+    def content(self) -> dict[str, Any]:
+        """A copy of the current content."""
         with self._lock:
             return json.loads(json.dumps(self._content))
 
-    def set_stage(self, name: str, result: dict) -> None:
-        """Records or replaces one stage's result."""
+    def set_stage(self, name: str, result: dict[str, Any]) -> None:
+        """Records a stage, as the last one if it was recorded before."""
         with self._lock:
             self._content["stages"].pop(name, None)
             self._content["stages"][name] = {**result, "ended": _now()}
@@ -81,18 +88,18 @@ class RunRecord:
 
     def _write(self) -> None:
         with self._lock:
-            if not self._silent:
+            if not self._muted:
                 self._content["heartbeat"] = _now()
                 write_json(self.path, self._content)
 
-    def _fall_silent(self) -> None:
+    def _mute(self) -> None:
         self._stop.set()
         with self._lock:
-            self._silent = True
+            self._muted = True
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            # A removed folder or a full disk must not end the work: a missed beat says enough.
+            # A removed folder or a full disk must not end the run; the missing heartbeat is enough.
             try:
                 if self.path.parent.exists():
                     self._write()
@@ -104,8 +111,27 @@ class RunRecord:
             self.end("failed", ENDED_EARLY)
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """Reads the `run.json` of a run.
+
+    Raises:
+        DataError: there is no run in the folder, or its record is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in _REQUIRED_KEYS if key not in record]
+    except FileNotFoundError:
+        raise DataError(f"no run in {folder}", expected="a folder with run.json") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read", received=f"{type(error).__name__}: {error}") from None
+    if missing:
+        raise DataError(f"{path} is incomplete", received=f"no {', '.join(missing)}")
+    return record
+
+
 def read_run_status(path: Path) -> tuple[str, str]:
-    """(status, reason) of a `run.json`; a running record without a live process is failed."""
+    """Reads (status, reason) from a `run.json`; a running record without a live process is failed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["status"] != "running":
@@ -114,14 +140,14 @@ def read_run_status(path: Path) -> tuple[str, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return "failed", f"no readable run.json ({type(error).__name__})"
     if age_s > STALE_AFTER_S:
-        return "failed", f"no sign of life for {age_s:.0f} s"
+        return "failed", f"no heartbeat for {age_s:.0f} s"
     if content.get("host") == socket.gethostname() and not psutil.pid_exists(content.get("pid", -1)):
-        return "failed", f"its process {content.get('pid')} is gone"
+        return "failed", f"its process {content.get('pid')} has ended"
     return "running", ""
 
 
 def mark_failed(path: Path, reason: str) -> None:
-    """Ends a dead process's record as failed; a record that ended for a reason of its own is left alone."""
+    """Ends the record of a dead process as failed; one that has ended for its own reason stays."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -130,12 +156,8 @@ def mark_failed(path: Path, reason: str) -> None:
         write_json(path, {**content, "status": "failed", "reason": reason, "ended": _now()})
 
 
-def _now() -> float:
-    return round(time.time(), 3)
-
-
 def attach_log_file(path: Path) -> None:
-    """Sends the logger's records to a run's log file; the former run's file is let go."""
+    """Sends the log of the whole cookbook to a file, and closes the previous run's."""
     logger = logging.getLogger("cookbook")
     logger.setLevel(logging.INFO)
     for handler in list(logger.handlers):
@@ -145,3 +167,7 @@ def attach_log_file(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
+
+
+def _now() -> float:
+    return round(time.time(), 3)

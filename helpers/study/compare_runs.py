@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from helpers.errors import DataError
 from helpers.params.paths import place_output
 from helpers.params.renamed import rename_parameters
 from helpers.qa.finished import FinishedRun, find_run, list_runs
+from helpers.run import read_record
 from helpers.run.result import name_simulated
 from helpers.run.run import run_folder
 from helpers.scoring.bootstrap import mean_interval
@@ -92,7 +92,7 @@ class Comparison:
     @cached_property
     def records(self) -> list[dict]:
         """`run.json` of each run."""
-        return [json.loads(run.path("run.json").read_text(encoding="utf-8")) for run in self.runs]
+        return [read_record(run.folder) for run in self.runs]
 
     def differing_parameters(self) -> list[tuple[str, ...]]:
         """(name, value in each run) of the parameters and versions that differ."""

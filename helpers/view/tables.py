@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
+from helpers.run import read_record
 from helpers.run.measure import label_step
 from helpers.run.result import StageResult, mark_simulated
 
@@ -110,7 +110,7 @@ def show_published(recipe_name: str) -> RichText:
 
 def show_run(folder: Path) -> RichText:
     """Shows the stages of a finished run in the order in which they ended."""
-    stages = sorted(_read_stages(folder).values(), key=lambda stage: stage["ended"])
+    stages = sorted(read_record(folder)["stages"].values(), key=lambda stage: stage["ended"])
     rows = [
         (
             stage["title"],
@@ -127,12 +127,8 @@ def show_first_picture(folder: Path) -> Image:
     """Shows the first picture of a finished run's masks: slices of its worst case, if cases have scores."""
     from IPython.display import Image
 
-    files = _read_stages(folder)["draw_results"]["files"]
+    files = read_record(folder)["stages"]["draw_results"]["files"]
     return Image(filename=str(folder / next(name for name in files if name.endswith(".png"))))
-
-
-def _read_stages(folder: Path) -> dict[str, dict[str, Any]]:
-    return json.loads((folder / "run.json").read_text(encoding="utf-8"))["stages"]
 
 
 def _case_row(

@@ -131,10 +131,3 @@ class TestResult:
         from helpers.run.result import _show_bytes
 
         assert _show_bytes(int(count)) == shown
-
-
-def test_the_log_of_a_former_run_is_let_go(runs):
-    first, second = runs(), runs(batch_size=2)
-    Stage().perform(second)
-    assert "Some work" in second.path("run.log").read_text(encoding="utf-8")
-    assert "Some work" not in first.path("run.log").read_text(encoding="utf-8")

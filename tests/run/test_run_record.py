@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.errors import DataError
 from helpers.run import record as recording
-from helpers.run.record import RunRecord, mark_failed, read_run_status
+from helpers.run.record import RunRecord, mark_failed, read_record, read_run_status
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,7 +118,7 @@ def test_a_second_record_of_the_same_file_silences_the_first(fast, tmp_path):
 def test_a_stale_record_reads_as_failed(record):
     _change(record.path, heartbeat=time.time() - recording.STALE_AFTER_S - 5)
     status, reason = read_run_status(record.path)
-    assert status == "failed" and "no sign of life for 35 s" in reason
+    assert status == "failed" and "no heartbeat for 35 s" in reason
 
 
 def test_a_dead_process_reads_as_failed_at_once(record):
@@ -140,6 +141,27 @@ def test_an_unreadable_record_reads_as_failed(tmp_path, content):
         path.write_text(content)
     status, reason = read_run_status(path)
     assert status == "failed" and reason
+
+
+def test_a_record_is_read_back_from_the_folder(record):
+    _change(record.path, environment={})
+    assert read_record(record.path.parent)["params"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no run in"),
+        ("{", "cannot be read"),
+        ("null", "cannot be read"),
+        ('{"params": {}, "stages": {}}', "incomplete: received no environment, status"),
+    ],
+)
+def test_a_missing_or_damaged_record_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_record(tmp_path)
 
 
 def test_a_dead_run_is_marked_and_one_that_ended_is_left_alone(record):

@@ -59,7 +59,8 @@ def test_only_steps_on_the_device_are_marked():
 
 def test_the_stages_of_a_finished_run_keep_the_mark(tmp_path):
     stage = {"title": "Mask of a", "status": "made", "seconds": 1.25, "ended": 1.0}
-    content = {"stages": {"a": {**stage, "simulated": True}, "b": {**stage, "ended": 2.0, "simulated": False}}}
+    stages = {"a": {**stage, "simulated": True}, "b": {**stage, "ended": 2.0, "simulated": False}}
+    content = {"params": {}, "environment": {}, "status": "passed", "stages": stages}
     (tmp_path / "run.json").write_text(json.dumps(content), encoding="utf-8")
     _, first, second = repr(show_run(tmp_path)).splitlines()
     assert "1.2 simulated" in first and "simulated" not in second

@@ -96,7 +96,7 @@ class TestFinishedRun:
         from helpers.run.record import RunRecord
         from helpers.view.tables import show_run
 
-        record = RunRecord(tmp_path / "run.json", {})
+        record = RunRecord(tmp_path / "run.json", {"params": {}, "environment": {}})
         for title in ("Zebra", "Ant"):
             record.set_stage(title.lower(), {"title": title, "status": "made", "seconds": 1.0, "checks": [{}]})
             time.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Small .om files made by the double of ATC, and programs run on the double of acl in a process of their own."""
+"""Small .om files from the double of ATC, and programs run on the double of acl in their own process."""
 
 from __future__ import annotations
 

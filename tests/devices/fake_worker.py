@@ -1,4 +1,4 @@
-"""A session in numpy that misbehaves when asked to, and the check of its answers."""
+"""A session in numpy that misbehaves on request, and the check of its outputs."""
 
 from __future__ import annotations
 

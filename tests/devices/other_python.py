@@ -1,4 +1,4 @@
-"""Another Python with numpy 1, in an environment of its own that is made once."""
+"""Another Python with numpy 1, in its own environment that is created once."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def target(tmp_path, cann_doubles):
     return load_target("ais_bench").model_copy(update={"python": str(python)})
 
 
-def test_answers_are_those_of_the_graph_and_everything_is_given_back(compiled, target, cann_doubles, tmp_path):
+def test_outputs_are_those_of_the_graph_and_everything_is_freed(compiled, target, cann_doubles, tmp_path):
     session = onnxruntime.InferenceSession(str(tmp_path / compiled("3").with_suffix(".onnx").name))
     sample = np.random.default_rng(0).standard_normal((3, *SHAPE), dtype=np.float32)
     expected = session.run(None, {"image": sample})[0]
@@ -70,6 +70,6 @@ def test_gears_are_refused_in_one_line(compiled, target):
         open_device(om, target)
 
 
-def test_without_the_package_it_says_what_to_install(compiled):
+def test_without_the_package_the_error_names_what_to_install(compiled):
     with pytest.raises(DeviceError, match=r"No module named 'ais_bench'.*not the package ais-bench-benchmark"):
         open_device(compiled("1"), "ais_bench")

@@ -1,4 +1,4 @@
-"""Every fault ends in right answers with an incident, or in one line with the code; the report stays clean."""
+"""Every fault ends in correct outputs and a recovered error, or in one line with the code; the report stays clean."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(on_double, model, devices="None", **environment) -> str:
         ("memcpy:4:107000", "right; a batch failed and was run again .*acl.rt.memcpy_async returned 107000"),
     ],
 )
-def test_a_fault_of_one_chip(static_om, on_double, fault, said):
+def test_a_fault_of_one_device(static_om, on_double, fault, said):
     told = run(on_double, static_om, FAIL=fault)
     assert re.match(said, told), told
 
@@ -64,13 +64,13 @@ def test_a_fault_of_one_chip(static_om, on_double, fault, said):
         ("set_device:*:507899", "error: .*acl.rt.set_device returned 507899"),
     ],
 )
-def test_a_fault_of_one_chip_in_a_pool(static_om, on_double, fault, said):
+def test_a_fault_of_one_device_in_a_pool(static_om, on_double, fault, said):
     told = run(on_double, static_om, devices="[0, 1]", FAIL=fault)
     assert re.match(said, told), told
 
 
 @pytest.mark.slow
-def test_all_counts_the_chips_and_without_any_says_so(static_om, on_double):
+def test_all_counts_the_devices_and_none_is_an_error(static_om, on_double):
     program = RUN.format(devices="'all'").replace("device.submit", "(device._chips, device.submit)[1]")
     program = program.replace('print("right;"', 'print(len(device._chips), "right;"')
     assert "3 right;" in on_double(program, static_om, DEVICES=3).output
@@ -78,7 +78,7 @@ def test_all_counts_the_chips_and_without_any_says_so(static_om, on_double):
 
 
 @pytest.mark.slow
-def test_a_chip_beyond_the_last_is_named_and_the_others_of_a_pool_go_on(static_om, on_double):
+def test_a_device_number_beyond_the_last_is_named_and_the_rest_of_the_pool_continues(static_om, on_double):
     assert "acl.rt.set_device returned 107001" in run(on_double, static_om, devices="[5]")
     told = run(on_double, static_om, devices="[5, 0]")
     assert "right; device 5 is left out (" in told and "acl.rt.set_device returned 107001" in told
@@ -124,7 +124,7 @@ print("right mask")
 
 
 @pytest.mark.parametrize("devices", EACH_WAY, ids=["one chip", "pool"])
-def test_a_volume_in_batches_that_the_memory_cannot_hold(gears_om, on_double, devices):
+def test_a_volume_in_batches_too_large_for_the_memory(gears_om, on_double, devices):
     oom = int(gears_om.stat().st_size + 3.5 * SAMPLE_BYTES)
     ran = on_double(VOLUME.format(side=SIDE, devices=devices), gears_om, OOM_BYTES=oom)
     assert "right mask" in ran.output, ran.output
@@ -144,7 +144,7 @@ def test_an_interrupt_in_the_middle_of_a_volume_frees_everything(gears_om, on_do
         assert sum(chip["count"] for chip in report["executes"].values()) <= 8
 
 
-def test_a_worker_killed_half_way_loses_no_batch(static_om, on_double):
+def test_a_worker_killed_halfway_loses_no_batch(static_om, on_double):
     ran = on_double(
         """
         with open_device(sys.argv[1], "ascend310p3", devices=[0, 1, 2]) as device:
@@ -166,7 +166,7 @@ def test_a_worker_killed_half_way_loses_no_batch(static_om, on_double):
 
 
 @pytest.mark.slow
-def test_four_chips_share_two_hundred_patches_and_keep_their_order(static_om, on_double):
+def test_four_devices_share_two_hundred_patches_and_keep_their_order(static_om, on_double):
     ran = on_double(
         """
         with open_device(sys.argv[1], "ascend310p3", devices="all") as device:

@@ -1,4 +1,4 @@
-"""The Ascend device in a worker on another Python with numpy 1 gives the masks that it gives here."""
+"""The Ascend device in a worker on another Python with numpy 1 gives the same masks as here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Ascend device against the strict double of acl: right answers, and a report without a violation or a leak."""
+"""The Ascend device on the strict double of acl: correct outputs, and a report without violations or leaks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_static_batch_pads_and_cuts(static_om, on_double, run_mode):
     assert ran.report["calls"]["acl.init"] == ran.report["calls"]["acl.finalize"] == 1
 
 
-def test_everything_is_made_once_and_used_by_every_call(static_om, on_double):
+def test_everything_is_created_once_and_used_by_every_call(static_om, on_double):
     program = """
     with open_device(sys.argv[1], "ascend310p3") as device:
         for seed in range({count}):
@@ -183,7 +183,7 @@ def test_an_exception_in_the_block_frees_everything(static_om, on_double, error)
     assert ran.report["executes"]["0"]["count"] < 8
 
 
-def test_a_device_that_nobody_closes_is_freed_at_the_end(static_om, on_double):
+def test_a_device_that_is_never_closed_is_freed_at_exit(static_om, on_double):
     ran = on_double(
         """
         device = open_device(sys.argv[1], "ascend310p3")
@@ -194,7 +194,7 @@ def test_a_device_that_nobody_closes_is_freed_at_the_end(static_om, on_double):
     assert_clean(ran)
 
 
-def test_closing_waits_for_a_call_that_the_device_lost_sight_of(static_om, on_double):
+def test_closing_waits_for_a_call_that_an_interrupted_caller_abandoned(static_om, on_double):
     # An interrupt can hit the caller while the thread of a call starts: it runs, and nobody knows of it.
     ran = on_double(
         """
@@ -217,7 +217,7 @@ def test_closing_waits_for_a_call_that_the_device_lost_sight_of(static_om, on_do
     assert "the session is closed" in ran.output
 
 
-def test_without_acl_the_target_says_what_is_needed(static_om):
+def test_without_acl_the_target_names_what_to_install(static_om):
     from helpers.devices import open_device
     from helpers.errors import DeviceError
 
@@ -225,14 +225,14 @@ def test_without_acl_the_target_says_what_is_needed(static_om):
         open_device(static_om, "ascend310p3")
 
 
-def test_a_model_for_another_chip_is_refused_with_the_code(static_om, on_double):
+def test_a_model_for_another_soc_is_refused_with_the_code(static_om, on_double):
     ran = on_double("open_device(sys.argv[1], 'ascend310p3')", static_om, SOC="Ascend310")
     assert ran.code == 1
     assert "acl.mdl.load_from_file returned 507008" in ran.output
     assert ran.report["leaks"]["device_refs"] == {} and ran.report["finalized"]
 
 
-def test_a_file_that_is_cut_short_is_refused_with_the_code(tmp_path: Path):
+def test_a_truncated_file_is_refused_with_the_code(tmp_path: Path):
     whole = convert_static(tmp_path, 1)
     cut = tmp_path / "cut.om"
     cut.write_bytes(whole.read_bytes()[:-7])

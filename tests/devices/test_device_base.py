@@ -1,4 +1,4 @@
-"""Feeds are checked before they reach a runtime; partial batches are padded and the answers cut."""
+"""Feeds are checked before they reach a runtime; partial batches are padded and the outputs cut."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_empty_batch_is_refused_where_any_batch_is_allowed():
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(("count", "run"), [(1, 2), (2, 2), (3, 4), (4, 4)])
-def test_a_partial_batch_is_padded_with_zeros_and_the_answer_cut(axis, count, run):
+def test_a_partial_batch_is_padded_with_zeros_and_the_output_cut(axis, count, run):
     device, session = open_recorder(batches=(2, 4), output_batch_axis=axis)
     with device:
         answer = device.infer({"x": batch(count, 7)})["y"]
@@ -88,7 +88,7 @@ def test_a_partial_batch_is_padded_with_zeros_and_the_answer_cut(axis, count, ru
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])
-def test_calls_in_flight_keep_their_answers_apart(in_flight):
+def test_calls_in_flight_keep_their_outputs_apart(in_flight):
     device, session = open_recorder(max_in_flight=in_flight)
     with device:
         futures = [device.submit({"x": batch(1 + index % 2, index)}) for index in range(24)]
@@ -97,7 +97,7 @@ def test_calls_in_flight_keep_their_answers_apart(in_flight):
         assert session.most_running == in_flight
 
 
-def test_close_waits_for_what_is_in_flight_and_does_nothing_twice():
+def test_close_waits_for_the_calls_in_flight_and_a_second_close_does_nothing():
     device, session = open_recorder()
     futures = [device.submit({"x": batch(1, 2)}) for _ in range(6)]
     device.close()
@@ -116,7 +116,7 @@ def test_an_exception_inside_the_block_closes_the_device():
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no memory left"), ValueError("bad"), Exception("a runtime's own")])
-def test_a_failing_runtime_becomes_one_line_and_the_device_lives_on(error):
+def test_a_failing_runtime_is_a_one_line_error_and_the_device_stays_usable(error):
     class Failing(Recorder):
         fail = True
 

@@ -1,4 +1,4 @@
-"""A MagicMind model answers as ONNX Runtime does, in every batch, layout and precision, and leaves a clean report."""
+"""A MagicMind model equals ONNX Runtime in every batch size, layout and precision, and leaves a clean report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _open(path, double, **options):
 @pytest.mark.parametrize(
     ("precision", "shape_mutable"), [("f32", True), ("f16", False), ("qint8_mixed_float16", True)]
 )
-def test_each_precision_answers_within_its_rounding(precision, shape_mutable, tmp_path, magicmind_double):
+def test_each_precision_is_within_its_rounding(precision, shape_mutable, tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=4)
     windows = calibration(tmp_path) if precision.startswith("qint") else None
     path = build(graph, spec, magicmind_double, precision=precision, shape_mutable=shape_mutable, calibration=windows)
@@ -46,7 +46,7 @@ def test_each_precision_answers_within_its_rounding(precision, shape_mutable, tm
 
 
 @pytest.mark.slow  # the double imports torch
-def test_torchscript_and_onnx_answer_alike(tmp_path, magicmind_double):
+def test_torchscript_and_onnx_agree(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
     path = build(make_torchscript(tmp_path, spec), spec, magicmind_double)
     with _open(path, magicmind_double) as device:
@@ -71,7 +71,7 @@ def test_classes_without_a_channel_axis(tmp_path, magicmind_double):
     assert np.array_equal(answer, run_reference(graph, {"image": sample(2)})["scores"])
 
 
-def test_a_mutable_model_takes_its_range_and_a_static_one_pads(tmp_path, magicmind_double):
+def test_a_mutable_model_accepts_its_range_and_a_static_one_pads(tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path, batch_size=4)
     with _open(build(graph, spec, magicmind_double), magicmind_double) as device:
         assert device.batches == tuple(range(1, 65))
@@ -86,7 +86,7 @@ def test_a_mutable_model_takes_its_range_and_a_static_one_pads(tmp_path, magicmi
 
 
 @pytest.mark.parametrize("device_id", [0, 1])
-def test_calls_in_flight_stay_apart_on_the_device_that_was_named(device_id, tmp_path, magicmind_double):
+def test_calls_in_flight_keep_their_outputs_apart_on_the_named_device(device_id, tmp_path, magicmind_double):
     graph, spec = make_graph(tmp_path)
     path = build(graph, spec, magicmind_double)
     inputs = [sample(1 + seed % 3, seed) for seed in range(12)]
@@ -122,7 +122,7 @@ def test_the_steps_of_a_call_are_timed(tmp_path, magicmind_double):
     assert 0 < timing.h2d_s + timing.execute_s + timing.d2h_s <= timing.call_s
 
 
-def test_in_this_process_where_magicmind_is_on_our_own_path(tmp_path, magicmind_double, monkeypatch):
+def test_in_this_process_if_magicmind_is_on_its_own_path(tmp_path, magicmind_double, monkeypatch):
     folder = magicmind_double.bin.parent / "python"
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", f"/ours:{folder}")
@@ -147,17 +147,17 @@ class TestRefusals:
         graph, spec = make_graph(tmp_path)
         return build(graph, spec, magicmind_double, precision="f16")
 
-    def test_another_precision_than_it_was_built_for(self, path, magicmind_double):
+    def test_another_precision_than_the_model_was_built_for(self, path, magicmind_double):
         with pytest.raises(DeviceError, match="built for force_float16; asked for force_float32"):
             _open(path, magicmind_double, precision="f32")
 
     @pytest.mark.parametrize("device_id", [2, -1])
-    def test_a_device_that_is_not_there(self, device_id, path, magicmind_double):
+    def test_a_missing_device(self, device_id, path, magicmind_double):
         with pytest.raises(DeviceError, match=f"no MLU {device_id}; 2 found"):
             _open(path, magicmind_double, device_id=device_id)
         magicmind_double.assert_clean()
 
-    def test_a_file_that_is_no_model(self, path, magicmind_double):
+    def test_a_file_that_is_not_a_model(self, path, magicmind_double):
         path.write_bytes(b"junk")
         with pytest.raises(DeviceError, match="reading the model"):
             _open(path, magicmind_double)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on CANN: what the session really has counts, because the package falls back without an error."""
+"""ONNX Runtime on CANN: the session's own provider counts, because the package falls back without an error."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_build_without_the_provider_is_refused(model):
 
 
 @pytest.mark.slow
-def test_the_real_package_falls_back_without_a_word_and_ours_refuses(model, tmp_path):
+def test_the_real_package_falls_back_silently_and_ours_refuses(model, tmp_path):
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = str(environment / "bin" / "python")

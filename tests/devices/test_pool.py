@@ -1,4 +1,4 @@
-"""Several chips as one device: order, and no batch lost to a slow, failing or silent chip."""
+"""Several devices as one: order, and no batch lost to a slow, failing or silent device."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run_all(pool: DevicePool, count: int) -> None:
         assert np.all(future.result(timeout=20)["x"] == value + 1)
 
 
-def test_batches_go_to_whoever_is_free_and_answers_keep_their_order():
+def test_batches_go_to_free_devices_and_outputs_keep_their_order():
     chips = [Chip(lambda call, pause=pause: time.sleep(pause)) for pause in (0.04, 0.002, 0.002)]
     with pool_of(*chips) as pool:
         assert pool.max_in_flight == 9
@@ -86,7 +86,7 @@ def test_batches_go_to_whoever_is_free_and_answers_keep_their_order():
 
 
 @pytest.mark.parametrize("first", [0, 3], ids=["at once", "half-way"])
-def test_a_lost_chip_is_left_out_and_its_batches_are_run_again(first):
+def test_a_lost_device_is_left_out_and_its_batches_are_run_again(first):
     chips = [Chip(failing("lost", first)), Chip(lambda call: time.sleep(0.002))]
     with pool_of(*chips) as pool:
         run_all(pool, 40)
@@ -97,7 +97,7 @@ def test_a_lost_chip_is_left_out_and_its_batches_are_run_again(first):
     assert "device 0 failed: its batch was run again on device 1" in told
 
 
-def test_one_bad_batch_is_run_again_on_its_own_chip():
+def test_one_failed_batch_is_run_again_on_its_own_device():
     chips = [Chip(failing("failed", 2, 2)), Chip(lambda call: time.sleep(0.002))]
     with pool_of(*chips) as pool:
         run_all(pool, 20)
@@ -106,7 +106,7 @@ def test_one_bad_batch_is_run_again_on_its_own_chip():
     assert pool.recovered_errors() == [f"device 0: {said}"] and pool.recovered_errors() == []
 
 
-def test_a_chip_that_always_fails_is_left_out_after_three_batches():
+def test_a_device_that_always_fails_is_left_out_after_three_batches():
     chips = [Chip(failing("failed")), Chip(lambda call: time.sleep(0.002))]
     with pool_of(*chips) as pool:
         run_all(pool, 40)
@@ -115,7 +115,7 @@ def test_a_chip_that_always_fails_is_left_out_after_three_batches():
     assert any("device 0 is left out" in line for line in pool.recovered_errors())
 
 
-def test_a_batch_that_fails_on_every_chip_is_an_error_and_the_next_one_is_not():
+def test_a_batch_that_fails_on_every_device_is_an_error_and_the_next_one_is_not():
     poison = np.float32(13)
 
     class Picky(Answering):
@@ -130,7 +130,7 @@ def test_a_batch_that_fails_on_every_chip_is_an_error_and_the_next_one_is_not():
         run_all(pool, 10)
 
 
-def test_when_every_chip_is_lost_each_waiting_batch_is_an_error():
+def test_when_every_device_is_lost_each_waiting_batch_is_an_error():
     with pool_of(Chip(failing("lost")), Chip(failing("lost", 1))) as pool:
         futures = [pool.submit(feed(value)) for value in range(12)]
         errors = [future.exception(timeout=20) for future in futures]
@@ -138,7 +138,7 @@ def test_when_every_chip_is_lost_each_waiting_batch_is_an_error():
     assert all(isinstance(error, DeviceError) for error in errors if error)
 
 
-def test_a_silent_chip_holds_up_neither_its_batch_nor_the_end():
+def test_a_silent_device_blocks_neither_its_batch_nor_closing():
     silent = Chip(max_in_flight=1)
     silent.session.behave = lambda call: call < 1 or silent.released.wait()
     chips = [silent, Chip(lambda call: time.sleep(0.002), max_in_flight=1)]
@@ -151,7 +151,16 @@ def test_a_silent_chip_holds_up_neither_its_batch_nor_the_end():
     assert [chip.closed for chip in chips] == [1, 1]
 
 
-def test_a_chip_that_does_not_open_is_left_out_and_without_any_the_first_error_is_told():
+def test_a_device_that_never_answers_its_first_call_does_not_block_the_pool():
+    silent = Chip(max_in_flight=1)
+    silent.session.behave = lambda call: silent.released.wait(30)
+    start = time.monotonic()
+    with pool_of(silent, Chip(max_in_flight=1), patience_s=0.2) as pool:
+        run_all(pool, 6)
+    assert time.monotonic() - start < 10
+
+
+def test_a_device_that_does_not_open_is_left_out_and_if_none_opens_the_first_error_is_raised():
     good = Chip()
 
     def open_chip(device_id):
@@ -166,7 +175,7 @@ def test_a_chip_that_does_not_open_is_left_out_and_without_any_the_first_error_i
         DevicePool(open_chip, [2, 3])
 
 
-def test_chips_with_unlike_batches_take_what_all_of_them_take():
+def test_devices_with_different_batches_accept_what_all_of_them_accept():
     chips = [Chip(batches=(1, 4)), Chip(batches=(1, 2))]
     with pool_of(*chips) as pool:
         assert pool.batches == (1, 2)
@@ -176,7 +185,7 @@ def test_chips_with_unlike_batches_take_what_all_of_them_take():
             pool.submit(feed(5, 3))
 
 
-def test_giving_up_runs_nothing_more():
+def test_giving_up_starts_no_more_batches():
     chips = [Chip(lambda call: time.sleep(0.05), max_in_flight=1) for _ in range(2)]
     with pytest.raises(KeyboardInterrupt), pool_of(*chips) as pool:
         futures = [pool.submit(feed(value)) for value in range(40)]

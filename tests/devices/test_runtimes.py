@@ -1,4 +1,4 @@
-"""OpenVINO, ONNX Runtime and torch answer alike, in the precision that was asked for."""
+"""OpenVINO, ONNX Runtime and torch agree, in the requested precision; every other request is refused in one line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import helpers.devices
 from helpers.compile.openvino import compile_openvino
 from helpers.compile.torchscript import compile_torchscript
 from helpers.devices import open_device
+from helpers.devices.open import session_file
 from helpers.errors import DeviceError
 from helpers.graph.export import export_network
 from helpers.graph.spec import GraphSpec
@@ -73,7 +74,7 @@ def test_float32_is_float32(runtime, batch, compiled, network):
     assert error_of(answer["scores"], network, sample(batch)) < 5e-6
 
 
-def test_openvino_runs_the_precision_that_is_asked_for(compiled):
+def test_openvino_runs_the_requested_precision(compiled):
     import openvino
 
     for asked, hint in (("f32", "f32"), ("bf16", "bf16")):
@@ -83,7 +84,7 @@ def test_openvino_runs_the_precision_that_is_asked_for(compiled):
 
 
 @pytest.mark.parametrize("runtime", TARGETS)
-def test_answers_in_flight_stay_apart(runtime, compiled, network):
+def test_calls_in_flight_keep_their_outputs_apart(runtime, compiled, network):
     inputs = [sample(1 + seed % 2, seed) for seed in range(8)]
     with open_device(compiled[runtime], TARGETS[runtime], max_in_flight=3, threads=1) as device:
         assert device.max_in_flight == 3
@@ -106,7 +107,7 @@ def test_a_static_model_pads_a_smaller_batch(runtime, network, tmp_path):
 
 
 @pytest.mark.parametrize("runtime", TARGETS)
-def test_a_file_that_is_no_model_is_refused_in_one_line(runtime, tmp_path):
+def test_a_file_that_is_not_a_model_is_refused_in_one_line(runtime, tmp_path):
     path = tmp_path / "junk.onnx"
     path.write_bytes(b"\xff" * 99)
     with pytest.raises(DeviceError) as refusal:
@@ -122,12 +123,12 @@ def test_a_missing_file_and_an_unknown_option_are_refused(runtime, compiled, tmp
         open_device(compiled[runtime], TARGETS[runtime], flavour="vanilla")
 
 
-def test_onnxruntime_refuses_a_precision_that_the_graph_has_not(compiled):
+def test_onnxruntime_refuses_a_precision_that_the_graph_does_not_have(compiled):
     with pytest.raises(DeviceError, match="asked for f16"):
         open_device(compiled["onnxruntime"], "onnxruntime", precision="f16")
 
 
-def test_onnxruntime_on_cuda_is_never_the_cpu_in_disguise(compiled):
+def test_onnxruntime_on_cuda_never_falls_back_to_the_cpu(compiled):
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -136,7 +137,7 @@ def test_onnxruntime_on_cuda_is_never_the_cpu_in_disguise(compiled):
         open_device(compiled["onnxruntime"], "onnxruntime", device="CUDA")
 
 
-def test_torch_without_cuda_says_so_and_names_what_to_install(compiled):
+def test_torch_without_cuda_names_the_package_to_install(compiled):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(DeviceError, match=r"no CUDA device.*Install the CUDA build"):
@@ -149,7 +150,7 @@ def test_a_runtime_without_a_device_is_refused(compiled):
         open_device(compiled["onnxruntime"], target)
 
 
-def test_a_runtime_that_is_not_installed_names_what_is_needed(compiled, monkeypatch):
+def test_a_missing_runtime_names_the_package_to_install(compiled, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -158,7 +159,7 @@ def test_a_runtime_that_is_not_installed_names_what_is_needed(compiled, monkeypa
     assert load_target("cpu").needs.rstrip(".") in str(refusal.value)
 
 
-def test_what_runs_in_other_interpreters_is_python_3_8():
+def test_files_for_other_interpreters_are_python_3_8():
     folder = Path(helpers.devices.__file__).parent
     files = [folder / "worker" / "child.py", *(folder / "sessions").rglob("*.py")]
     assert len(files) >= 4
@@ -167,3 +168,10 @@ def test_what_runs_in_other_interpreters_is_python_3_8():
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
         assert not any(name and name.split(".")[0] == "helpers" for name in imported)
+
+
+def test_a_runtime_cannot_be_a_path(tmp_path):
+    (tmp_path / "evil_session.py").write_text("")
+    with pytest.raises(DeviceError, match="unsupported runtime"):
+        session_file(str(tmp_path / "evil"))
+    assert session_file("openvino").is_file()

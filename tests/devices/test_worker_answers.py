@@ -1,4 +1,4 @@
-"""A device in another interpreter answers as one here does."""
+"""A device in another interpreter gives the same outputs as one in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from helpers.params.targets import load_target
 from tests.devices.fake_worker import batch, check
 
 
-def test_answers_are_right_while_the_batch_grows_and_shrinks(open_worker):
+def test_outputs_are_correct_while_the_batch_grows_and_shrinks(open_worker):
     device = open_worker()
     assert [(t.name, t.shape) for t in device.inputs] == [("x", (None, 2, 4, 5))]
     assert device.worker.interpreter.startswith(f"Python {sys.version.split()[0]}, numpy")
@@ -24,7 +24,7 @@ def test_answers_are_right_while_the_batch_grows_and_shrinks(open_worker):
         check(device, batch(count))
 
 
-def test_answers_outlive_the_next_call_and_the_device(open_worker):
+def test_outputs_outlive_the_next_call_and_the_device(open_worker):
     device = open_worker()
     first = device.infer({"x": batch(2, 5)})["y"]
     copy = first.copy()
@@ -33,7 +33,7 @@ def test_answers_outlive_the_next_call_and_the_device(open_worker):
     assert np.array_equal(first, copy)
 
 
-def test_calls_in_flight_keep_their_answers_apart_also_while_memory_grows(open_worker):
+def test_calls_in_flight_keep_their_outputs_apart_while_memory_grows(open_worker):
     device = open_worker(max_in_flight=4)
     inputs = [batch(1 + (index * 7) % 23, index) for index in range(60)]
     futures = [device.submit({"x": x}) for x in inputs]
@@ -47,13 +47,13 @@ def test_a_partial_batch_is_padded_and_cut(open_worker):
     check(device, batch(3))
 
 
-def test_what_the_runtime_prints_does_not_break_the_protocol(open_worker):
+def test_the_runtimes_output_does_not_break_the_protocol(open_worker):
     device = open_worker(noise=True)
     for count in (1, 2, 3):
         check(device, batch(count))
 
 
-def test_what_the_interpreter_prints_at_its_start_does_not_either(open_worker, tmp_path):
+def test_the_interpreters_start_up_output_does_not_break_the_protocol(open_worker, tmp_path):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text("print('welcome to this cluster', flush=True)\n")
@@ -93,13 +93,13 @@ def same_as_here(python: str, path: Path) -> WorkerDevice:
     return there
 
 
-def test_onnxruntime_in_a_worker_answers_as_here(tmp_path):
+def test_onnxruntime_in_a_worker_gives_the_same_outputs(tmp_path):
     same_as_here(sys.executable, relu_model(tmp_path / "model.onnx"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.8", "3.12"])
-def test_onnxruntime_in_another_python_answers_as_here(tmp_path, version):
+def test_onnxruntime_in_another_python_gives_the_same_outputs(tmp_path, version):
     variable = f"COOKBOOK_PYTHON_{version.replace('.', '_')}"
     python = os.environ.get(variable)
     if not python:

@@ -1,4 +1,4 @@
-"""A worker's fault or death is an error of one line in time, never a hang, and leaves nothing behind."""
+"""A worker's fault or death is a prompt one-line error, never a hang, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def within(seconds: float, call):
     return caught[0]
 
 
-def test_an_error_of_the_runtime_is_quoted_and_the_worker_lives_on(open_worker):
+def test_an_error_of_the_runtime_is_quoted_and_the_worker_stays_usable(open_worker):
     device = open_worker()
     with pytest.raises(DeviceError, match="RuntimeError: no such kernel"):
         device.infer({"x": batch(1, -2)})
@@ -52,7 +52,7 @@ def test_a_worker_that_exits_is_an_error_with_its_last_line(open_worker):
 
 
 @pytest.mark.parametrize("count", [1, 50], ids=["same memory", "memory has to grow"])
-def test_a_killed_worker_fails_every_call_that_waits_and_every_later_one(open_worker, count):
+def test_a_killed_worker_fails_every_waiting_and_every_later_call(open_worker, count):
     device = open_worker()
     check(device, batch(1))
     futures = [device.submit({"x": batch(1, -3)}) for _ in range(4)]
@@ -108,7 +108,7 @@ def test_the_worker_ends_when_its_parent_is_killed(fake_session_file, tmp_path):
         time.sleep(0.05)
 
 
-def test_an_interpreter_that_is_not_there_is_named(fake_session_file):
+def test_a_missing_interpreter_is_named(fake_session_file):
     with pytest.raises(DeviceError, match=r"/no/such/python \(No such file or directory\)"):
         WorkerDevice("/no/such/python", fake_session_file, Path("model"), {})
 
@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_opened_is_one_line_and_leaves_no_process(fake_se
     assert len(set(os.listdir("/proc/self/fd")) - files_before) == 0
 
 
-def test_an_interpreter_without_the_runtime_says_which_module(tmp_path):
+def test_an_interpreter_without_the_runtime_names_the_module(tmp_path):
     (tmp_path / "s.py").write_text("import no_such_vendor_module\n")
     with pytest.raises(DeviceError, match=r"ModuleNotFoundError.*no_such_vendor_module"):
         WorkerDevice(sys.executable, tmp_path / "s.py", Path("model"), {})

@@ -1,4 +1,4 @@
-"""The plain description of sliding windows in float64, and the check of labels and scores against it."""
+"""A plain implementation of sliding windows in float64, and the check of labels and scores against it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLASSES = 3
 
 
 def lopsided(batch: np.ndarray) -> np.ndarray:
-    """Class scores that depend on the content and, differently at each end of each axis, on the place."""
+    """Class scores that depend on the content and, differently at each end of each axis, on the position."""
     _, channels, *window = batch.shape
     place = sum(
         (axis + 1) * np.linspace(0, 1, side).reshape([-1 if a == axis else 1 for a in range(len(window))]) ** 2
@@ -42,7 +42,7 @@ def activated(scores: np.ndarray, activation: str | None) -> np.ndarray:
 
 
 def dense_reference(volume, infer, window, *, step=0.5, gaussian=True, mirror_axes=(), activation=None):
-    """Scores (classes, Z, Y, X) float64 by the plain description: pad, cut, mirror, average, weigh, add, divide."""
+    """Scores (classes, Z, Y, X) float64 by the plain recipe: pad, cut, mirror, average, weight, add, divide."""
     flat = len(window) == 2
     box = (1, *window) if flat else tuple(window)
     missing = [max(0, length - size) for size, length in zip(volume.shape[1:], box, strict=True)]
@@ -92,5 +92,5 @@ def check(volume, window, infer=lopsided, **options) -> None:
     assert labels.dtype == np.uint8 and labels.shape == volume.shape[1:]
     ordered = np.sort(expected, axis=0)
     clear = ordered[-1] - ordered[-2] >= 1e-5 * max(1, np.ptp(expected))
-    assert clear.mean() > 0.5  # probabilities of sure answers tie
+    assert clear.mean() > 0.5  # probabilities of confident outputs tie
     assert np.array_equal(labels[clear], expected.argmax(0)[clear])

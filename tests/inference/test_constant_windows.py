@@ -1,4 +1,4 @@
-"""Reusing the answer for constant windows changes no bit and asks less; too much memory is refused beforehand."""
+"""Reusing the output for constant windows changes no bit and runs the network less often."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.errors import ResourceError
 from helpers.inference import WindowPlan, as_predictor, infer_job
-from helpers.inference.budget import estimate_memory, fit_to_memory
 from helpers.inference.predictor import ConstantWindowCache
 
 PLAN = WindowPlan((6, 8, 8), 3, mirror_axes=(0, 2))
@@ -26,7 +24,7 @@ def island(channels: int = 2) -> np.ndarray:
 
 
 class Network:
-    """Answers depend on content and place; counts what it was asked."""
+    """Scores depend on content and place; counts the windows it ran on."""
 
     def __init__(self):
         self.asked = 0
@@ -57,7 +55,7 @@ class Submitting(Network):
 @pytest.mark.parametrize("network", [Network, Submitting])
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("target", [None, (33, 30, 44)])
-def test_no_bit_changes_and_less_is_asked(network, batch_size, target):
+def test_no_bit_changes_and_fewer_windows_are_inferred(network, batch_size, target):
     plan = replace(PLAN, batch_size=batch_size, target_shape=target)
     plain, reusing = network(), network()
     wanted = infer_job(island(), as_predictor(plain), plan)
@@ -66,7 +64,7 @@ def test_no_bit_changes_and_less_is_asked(network, batch_size, target):
     assert reusing.asked < 0.5 * plain.asked
 
 
-def test_a_window_that_differs_in_one_voxel_is_asked():
+def test_a_window_that_differs_in_one_voxel_is_inferred():
     network = Network()
     cache = ConstantWindowCache(as_predictor(network))
     batch = np.zeros((1, 2, 4, 4, 4), np.float32)
@@ -80,19 +78,9 @@ def test_a_window_that_differs_in_one_voxel_is_asked():
     assert cache.reused == 1 and network.asked == 4
 
 
-def test_constants_of_other_values_are_kept_apart():
+def test_different_constants_are_kept_apart():
     cache, network = ConstantWindowCache(as_predictor(Network())), Network()
     for value in (0, 1, 0, 2, 1):
         batch = np.full((1, 2, 4, 4, 4), value, np.float32)
         assert np.array_equal(cache.submit(batch).result(), network(batch))
     assert cache.reused == 2
-
-
-def test_the_batch_shrinks_to_the_memory_before_the_network_runs():
-    image = island()
-    plan = replace(PLAN, mirror_axes=(), batch_size=16)
-    of_four = estimate_memory(image.shape, replace(plan, batch_size=4)).ram_bytes
-    with pytest.warns(UserWarning, match="batch size 16 does not fit in memory; using 4"):
-        assert fit_to_memory(image, plan, limit_bytes=of_four - image.nbytes).batch_size == 4
-    with pytest.raises(ResourceError, match="not enough memory"):
-        fit_to_memory(image, plan, limit_bytes=1000)

@@ -1,4 +1,4 @@
-"""A device becomes the callable that inference wants, and keeps its calls in flight."""
+"""A device as a predictor: split batches, named tensors, calls in flight."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Halves(FakeSession):
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (3, [3]), (7, [3, 3, 1])])
-def test_a_batch_larger_than_the_device_takes_is_split_and_joined(count, sizes):
+def test_a_batch_larger_than_the_device_accepts_is_split_and_joined(count, sizes):
     batch = np.arange(count * 4, dtype=np.float32).reshape(count, 1, 2, 2)
     session = Halves()
     with SessionDevice(session, output_batch_axis=1) as device:
@@ -66,7 +66,7 @@ def test_a_batch_larger_than_the_device_takes_is_split_and_joined(count, sizes):
     assert np.array_equal(answer, np.moveaxis(batch, 0, 1))
 
 
-def test_of_several_outputs_the_named_one_is_taken_and_a_wrong_name_is_refused():
+def test_of_several_outputs_the_named_one_is_used_and_an_unknown_name_is_refused():
     with SessionDevice(Halves(("one", "scores")), output_batch_axis=1) as device:
         assert DevicePredictor(device, "image", "scores")(np.zeros((1, 1, 2, 2), np.float32)).shape == (1, 1, 2, 2)
         with pytest.raises(DeviceError, match=r"no tensor 'score'.*one, scores"):

@@ -1,4 +1,4 @@
-"""Positions, weights and resampling against nnU-Net v2 itself, where it is installed (the benchmark environment)."""
+"""Positions, weights and resampling against nnU-Net v2 itself, if it is installed (the benchmark environment)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from helpers.inference import WindowPlan, compute_steps, resample_to_labels
 from helpers.inference.windows import WindowGrid
 
-pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed; re-implemented formulas are tested beside")
+pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed; test_windows and test_resample check its formulas")
 torch = pytest.importorskip("torch")
 
 

@@ -1,4 +1,4 @@
-"""The sliding window on torch's device gives what the one on the host gives (tried on torch's CPU device)."""
+"""The sliding window on a torch device equals the one on the host (tested on torch's CPU device)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OnTorch:
 
 @pytest.mark.parametrize(("shape", "window", "options"), CASES)
 @pytest.mark.parametrize("target", [None, (11, 31, 29)])
-def test_labels_and_scores_are_those_of_the_host(shape, window, options, target):
+def test_labels_and_scores_equal_those_of_the_host(shape, window, options, target):
     volume = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
     plan = WindowPlan(window, 3, target_shape=target, **options)
     wanted = np.concatenate([slab.scores for slab in infer_scores(volume, as_predictor(answer), plan)], axis=1)
@@ -68,7 +68,7 @@ def test_one_class_is_cut_at_a_half():
     assert 0.3 < found.mean() < 0.7
 
 
-def test_wrong_shapes_and_nan_are_refused():
+def test_other_shapes_and_nan_are_refused():
     volume = np.zeros((1, 8, 8, 8), np.float32)
     with pytest.raises(DeviceError, match="another shape"):
         TorchWindows(volume, TorchNetwork(lambda batch: batch, "cpu"), WindowPlan((4, 4, 4), 2)).label()

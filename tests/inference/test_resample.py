@@ -90,7 +90,7 @@ def test_a_stream_of_slabs_gives_what_the_array_gives(axis):
     assert np.array_equal(streamed, slab_to_labels(whole))
 
 
-def test_planes_come_before_the_source_ends():
+def test_planes_are_yielded_before_the_source_ends():
     given = []
 
     def source():
@@ -103,7 +103,7 @@ def test_planes_come_before_the_source_ends():
     assert len(given) <= 2
 
 
-def test_slabs_without_the_volumes_shape_or_that_end_early_are_refused():
+def test_slabs_without_the_volumes_shape_or_with_too_few_planes_are_refused():
     slab = Slab(0, 1, np.zeros((2, 1, 4, 4), np.float32))
     with pytest.raises(DataError, match="source_shape"):
         resample_to_labels([slab], (4, 4, 4))

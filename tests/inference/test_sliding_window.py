@@ -95,7 +95,7 @@ def test_ties_go_to_the_first_class():
     assert not labels.any()
 
 
-def test_the_volume_is_left_as_it_was():
+def test_the_volume_is_not_modified():
     volume = random_volume((3, 9, 9))
     before = volume.copy()
     sliding_window(volume, lopsided, (8, 6, 6), classes=CLASSES, mirror_axes=(0, 1))

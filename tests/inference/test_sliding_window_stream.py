@@ -1,4 +1,4 @@
-"""Batches, late answers and slabs change nothing; bad answers and errors of the device reach the caller."""
+"""Batches, late outputs and slabs change nothing; invalid scores and errors of the device reach the caller."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ class Delayed:
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 4])
-def test_answers_that_come_late_and_out_of_order_are_put_right(max_in_flight):
+def test_late_and_out_of_order_outputs_are_put_in_order(max_in_flight):
     infer = Delayed(max_in_flight)
     check(random_volume((9, 9, 9)), (4, 4, 4), infer, batch_size=2)
     assert infer.most <= max_in_flight + 1
     assert infer.most > 1
 
 
-def test_slabs_come_while_later_windows_are_not_yet_inferred():
+def test_slabs_are_yielded_before_later_windows_are_inferred():
     seen = []
 
     def counted(batch):

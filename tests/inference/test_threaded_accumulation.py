@@ -54,7 +54,7 @@ def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads(monkeypatc
     assert threading.active_count() == before
 
 
-def test_a_stream_left_early_ends_its_threads(monkeypatch):
+def test_a_stream_closed_early_ends_its_threads(monkeypatch):
     use_threads(monkeypatch)
     before = threading.active_count()
     stream = slabs_of(np.zeros((1, 20, 9, 9), np.float32), scores_of, (4, 4, 4), classes=3)

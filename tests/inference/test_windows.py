@@ -13,7 +13,7 @@ from helpers.inference.windows import WindowGrid, padding_to_window
 
 
 def nnunet_steps(image_size, tile_size, step):
-    """nnU-Net's steps: as many windows as the wanted step needs, spread evenly, rounded half to even."""
+    """nnU-Net's steps: as many windows as the step size needs, evenly spread, rounded half to even."""
     wanted = [length * step for length in tile_size]
     counts = [int(np.ceil((i - k) / j)) + 1 for i, j, k in zip(image_size, wanted, tile_size, strict=True)]
     steps = []
@@ -34,7 +34,7 @@ def nnunet_gaussian(tile_size):
 
 
 def random_cases(count: int):
-    """Volumes and windows: odd, prime, one slice, smaller than the window, and the published windows."""
+    """Volumes and windows: odd, prime, a single slice, smaller than the window, and the published windows."""
     random = np.random.default_rng(2)
     yield (155, 240, 240), (64, 64, 64), 0.5
     yield (1, 512, 512), (1, 320, 256), 0.5
@@ -75,7 +75,7 @@ def test_a_profile_has_its_maximum_in_the_middle_and_no_zero(window):
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 200), st.floats(0.05, 1))
-def test_windows_cover_the_axis_and_never_stray_further_than_asked(size, window, step):
+def test_windows_cover_the_axis_and_are_never_further_apart_than_the_step_size(size, window, step):
     size = max(size, window)
     starts = compute_steps(size, window, step)
     assert starts[0] == 0 and starts[-1] == size - window

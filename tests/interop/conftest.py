@@ -1,4 +1,4 @@
-"""A small model as an `.om` of the double, and shown command lines run with the doubles of the tools."""
+"""A small model as an `.om` of the double, and the shown command lines run with the doubles of the tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples that were written for a tool keep their numbers."""
+"""Samples written for a tool keep their numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.interop.exchange import Exchange
 from helpers.interop.ports import ModelPorts
 
 
-def test_a_tools_answers_are_found_whatever_memory_is_free(tmp_path, monkeypatch):
+def test_a_tools_outputs_are_found_whatever_memory_is_free(tmp_path, monkeypatch):
     ports, plan = (
         ModelPorts("x", "y", (1, 8, 8, 8), (2, 8, 8, 8)),
         WindowPlan((8, 8, 8), 2, mirror_axes=(0,), batch_size=4),

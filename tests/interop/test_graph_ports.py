@@ -1,4 +1,4 @@
-"""Shapes for raw files, also where the graph's file leaves them open."""
+"""Shapes for raw files, also if the graph's file leaves them open."""
 
 from __future__ import annotations
 

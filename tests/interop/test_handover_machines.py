@@ -1,4 +1,4 @@
-"""The hand-over over four machines: environments of their own, the bundle carried on, the machine before it gone."""
+"""The hand-over across four machines: each has its own environment, and the previous machine is gone."""
 
 from __future__ import annotations
 

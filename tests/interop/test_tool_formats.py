@@ -1,4 +1,4 @@
-"""Files as the tools leave them, laid by hand after their documents, and what must not pass for an answer."""
+"""The tools' output files, written by hand after their documentation, and files that must not pass for an output."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TestPlaces:
         expected = infer_job(IMAGE, as_predictor(scores), PLAN)
         assert np.array_equal(infer_job(IMAGE, exchange.predictor("case"), PLAN), expected)
 
-    def test_msame_run_twice_the_later_whole_answer_counts(self, tmp_path):
+    def test_of_two_msame_runs_the_later_complete_one_counts(self, tmp_path):
         # The later name sorts first: msame pads neither days nor hours.
         for name, when, stems in (("2021129_9_1_1_5", 1, STEMS), ("20211210_1_1_1_5", 2, STEMS), ("z", 3, STEMS[:1])):
             folder = tmp_path / "output" / name
@@ -90,7 +90,7 @@ class TestPlaces:
 
 
 class TestTimes:
-    def test_msame_prints_times_of_a_batch(self, tmp_path):
+    def test_msame_prints_times_per_batch(self, tmp_path):
         (tmp_path / "msame.log").write_text(
             "Inference time: 93.14ms\nInference time: 93.2ms\nInference average time : 93.17 ms\n"
             "Inference average time without first time: 93.20 ms\n[INFO] end to finalize acl\n"
@@ -125,12 +125,12 @@ class TestTimes:
         times = tool_named("ais_bench").read_times(tmp_path, PORTS)
         assert times.samples_per_second == 500.0 and times.source == f"output/{name}"
 
-    def test_no_record_is_no_time(self, tmp_path):
+    def test_without_a_record_there_is_no_time(self, tmp_path):
         for name in ("msame", "benchmark", "ais_bench"):
             assert tool_named(name).read_times(tmp_path, PORTS) is None
 
 
-def test_several_samples_at_once_are_joined_on_the_batch_axis():
+def test_several_samples_per_call_are_joined_on_the_batch_axis():
     ports = ModelPorts("i", "o", (1, 4, 4), (1, 4, 4), True, output_batch_axis=1)
     batch = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4)
     maps = np.arange(32, dtype=np.int32).reshape(1, 2, 4, 4)
@@ -139,17 +139,17 @@ def test_several_samples_at_once_are_joined_on_the_batch_axis():
 
 
 class TestRefused:
-    def test_answers_to_other_samples_are_not_found(self, exchange):
+    def test_outputs_of_other_samples_are_not_found(self, exchange):
         answer(exchange)
         exchange.write([("case", IMAGE + 1, PLAN)])
         assert exchange.missing() == 3
 
-    def test_a_case_prepared_otherwise(self, exchange):
+    def test_changed_preprocessing(self, exchange):
         answer(exchange)
         with pytest.raises(DeviceError, match="preprocessing changed"):
             infer_job(IMAGE + 1, exchange.predictor("case"), PLAN)
 
-    def test_windows_that_lie_elsewhere(self, exchange):
+    def test_other_windows(self, exchange):
         answer(exchange)
         with pytest.raises(DeviceError, match="preprocessing changed"):
             infer_job(IMAGE, exchange.predictor("case"), WindowPlan((4, 4, 4), 2, mirror_axes=(0,)))
@@ -168,7 +168,7 @@ class TestRefused:
         with pytest.raises(DeviceError, match="wrote no output"):
             infer_job(IMAGE, exchange.predictor("case"), PLAN)
 
-    def test_an_interrupted_writing_is_no_exchange(self, exchange):
+    def test_an_interrupted_write_is_not_an_exchange(self, exchange):
         def stop():
             yield "case", IMAGE, PLAN
             raise KeyboardInterrupt
@@ -177,12 +177,12 @@ class TestRefused:
             exchange.write(stop())
         assert not Exchange(exchange.folder, "ais_bench", PORTS).is_written
 
-    def test_another_batch_size_wants_another_exchange(self, exchange):
+    def test_another_batch_size_needs_another_exchange(self, exchange):
         ports = ModelPorts("image", "class", (1, 4, 4, 4), (2, 4, 4, 4), batch_size=1)
         assert not Exchange(exchange.folder, "ais_bench", ports).is_written
         assert not Exchange(exchange.folder, "msame", PORTS).is_written
 
-    def test_inputs_may_go_once_they_are_answered(self, exchange):
+    def test_inputs_may_be_removed_once_they_are_answered(self, exchange):
         (exchange.folder / "input" / sorted(os.listdir(exchange.folder / "input"))[0]).unlink()
         assert not Exchange(exchange.folder, "ais_bench", PORTS).is_written
         exchange.write([("case", IMAGE, PLAN)])
@@ -191,7 +191,7 @@ class TestRefused:
             path.unlink()
         assert Exchange(exchange.folder, "ais_bench", PORTS).missing() == 0
 
-    def test_more_than_the_disk_holds(self, tmp_path, monkeypatch):
+    def test_more_than_fits_on_the_disk(self, tmp_path, monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
         need = ExchangeBytes(2744, 2744 * (8 << 20), 2744 * (24 << 20))
         with pytest.raises(ResourceError, match=r"2,744 samples, 21,952\.0 MiB to write .* 65,856\.0 MiB"):
@@ -202,14 +202,14 @@ class TestRefused:
     (False, np.float32, np.float32), (False, np.float16, np.float32),
     (True, np.int64, np.int64), (True, np.int32, np.int32), (True, np.uint8, np.uint8),
 ])  # fmt: skip
-def test_the_bytes_tell_the_type(integer, stored, given):
+def test_the_size_determines_the_type(integer, stored, given):
     ports = ModelPorts("i", "o", (1, 4, 4), (3, 4, 4), integer, output_batch_axis=1)
     values = np.arange(96).reshape(3, 2, 4, 4).astype(stored)
     read = ports.read_output(values.tobytes(), 2, "file")
     assert read.dtype == given and np.array_equal(read, values)
 
 
-def test_the_doubles_refuse_what_the_tools_do_not_know(compile_om, tmp_path, cann_doubles):
+def test_the_doubles_refuse_unknown_options(compile_om, tmp_path, cann_doubles):
     om = compile_om((4, 4, 4), 2)
     (tmp_path / "half.bin").write_bytes(bytes(4 * 64))
     (tmp_path / "x.info").write_text("0 half.bin 4  4\n")

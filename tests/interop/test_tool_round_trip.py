@@ -1,4 +1,4 @@
-"""Samples out to each tool's double and answers back: masks byte-equal to those of the graph in this process."""
+"""Samples to each tool's double and outputs back: masks are byte-equal to those of the graph in this process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exchange_through(tool, om, folder, cases, ports, run_shown, chips=1, **setti
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("tool", TOOLS)
-def test_labels_come_back_byte_equal(tool, batch, compile_om, run_shown, tmp_path):
+def test_labels_are_byte_equal(tool, batch, compile_om, run_shown, tmp_path):
     om = compile_om(WINDOW, batch)
     ports = ModelPorts("image", "class", (1, *WINDOW), (2, *WINDOW), batch_size=batch)
     cases = volumes()
@@ -62,7 +62,7 @@ def test_labels_come_back_byte_equal(tool, batch, compile_om, run_shown, tmp_pat
     check_room(need, tmp_path)
 
 
-def test_a_list_in_four_parts_comes_back_from_four_chips(compile_om, run_shown, tmp_path):
+def test_a_list_in_four_parts_is_answered_by_four_devices(compile_om, run_shown, tmp_path):
     om = compile_om(WINDOW, 4)
     ports = ModelPorts("image", "class", (1, *WINDOW), (2, *WINDOW), batch_size=4)
     cases, folder = volumes(), tmp_path / "exchange"
@@ -77,7 +77,7 @@ def test_a_list_in_four_parts_comes_back_from_four_chips(compile_om, run_shown, 
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_of_five_outputs_the_wanted_one_is_kept(tool, compile_om, run_shown, tmp_path):
+def test_of_five_outputs_the_requested_one_is_kept(tool, compile_om, run_shown, tmp_path):
     om = compile_om(WINDOW, 1, outputs=5)
     ports = ModelPorts("image", "extra3", (1, *WINDOW), (2, *WINDOW), output_index=3)
     case = volumes()[1]
@@ -106,7 +106,7 @@ def test_a_class_map_with_its_batch_on_axis_one(tool, compile_om, run_shown, tmp
         assert np.array_equal(answers[name], expected) and len(np.unique(expected)) > 2
 
 
-def test_the_summary_of_older_ais_bench_lies_among_the_outputs(compile_om, run_shown, tmp_path):
+def test_the_summary_of_older_ais_bench_is_among_the_outputs(compile_om, run_shown, tmp_path):
     om = compile_om(WINDOW, 1)
     ports = ModelPorts("image", "class", (1, *WINDOW), (2, *WINDOW))
     cases = volumes()[:1]

@@ -96,7 +96,13 @@ class PictureSettings:
 
 
 class LoadedModel(ABC):
-    """A model with its weights in memory: the reference that every later form is compared with."""
+    """A model with its weights in memory: the reference that every later form is compared with.
+
+    Attributes:
+        runs_in: what computes the reference, such as torch; for tables.
+    """
+
+    runs_in: ClassVar[str]
 
     @property
     @abstractmethod

@@ -105,6 +105,8 @@ class TorchModel(ModelSource[P]):
 class LoadedTorchModel(LoadedModel):
     """A trained network, with and without the layers that the graph adds."""
 
+    runs_in = "torch"
+
     network: torch.nn.Module
     exported: torch.nn.Module
     report: LoadReport

@@ -41,7 +41,9 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         for batch in spec.batches_to_prove():
             error = _export_error(loaded, path, spec, batch)
             passed = error <= run.params.parity_tolerance
-            checks.append(Check(f"ONNX Runtime against torch, batch {batch}", passed, f"{error:.1e} of range"))
+            checks.append(
+                Check(f"ONNX Runtime against {loaded.runs_in}, batch {batch}", passed, f"{error:.1e} of range")
+            )
         facts = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
         return StageOutput(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
 

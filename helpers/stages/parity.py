@@ -128,7 +128,9 @@ def compare_class_maps(
 
 
 def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
-    """torch ↔ exported ↔ simplified ↔ repaired ↔ device on real windows and on noise.
+    """Compares every form of the model with the reference: exported, simplified, repaired, and on the device.
+
+    The inputs are windows of real cases and noise.
 
     Raises:
         GateError: an error is above `parity_tolerance` of the range, or a label flips where the margin is clear.
@@ -141,8 +143,9 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
             forms = {"exported": _graph(run, EXPORTED), "simplified": _graph(run, SIMPLIFIED)}
             forms |= {"repaired": _graph(run, FINAL), "device": device}
             margin = _CLEAR * _tolerance(run, "device")
-            rows = check_parity(recipe.model.load(run.params).scores, forms, inputs, margin=margin)
-        checks = [check for row in rows for check in _judge(row, run)]
+            reference = recipe.model.load(run.params)
+            rows = check_parity(reference.scores, forms, inputs, margin=margin)
+        checks = [check for row in rows for check in _judge(row, run, reference.runs_in)]
         facts = {
             row.name: f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
             f" {row.flips} of {row.positions:,} labels differ"
@@ -175,13 +178,13 @@ def _tolerance(run: Run, form: str) -> float:
     return _DEVICE_TOLERANCE[precision]
 
 
-def _judge(row: Agreement, run: Run) -> list[Check]:
+def _judge(row: Agreement, run: Run, reference: str) -> list[Check]:
     limit, figure = _tolerance(run, row.name), f"max {row.largest:.1e} of range"
     if row.name == "device" and row.largest > limit:
         figure += f" (`cookbook bisect {run.params.recipe}` names the node)"
     return [
-        Check(f"torch ↔ {row.name}", row.largest <= limit, f"{figure}, limit {limit:g}"),
-        Check(f"torch ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),
+        Check(f"{reference} ↔ {row.name}", row.largest <= limit, f"{figure}, limit {limit:g}"),
+        Check(f"{reference} ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),
     ]
 
 

@@ -368,6 +368,7 @@ class TestRoots:
 EXPLAINED = {
     "helpers.compile.base:compiler_for": "the table next to it names module and class",
     "helpers.recipes:load": "the table next to it names module and class",
+    "helpers.inference.accumulator:load_kernels": "both modules are written out",
     "helpers.graph.surgery.base:Rewrite": "fills the registry that rewrite_named reads",
     "helpers.demo.brain:_FOLDER": "holds data, which ends up in files of cases",
     "helpers.devices.worker.child:load_session_module": "another interpreter loads the session by its file",

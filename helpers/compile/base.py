@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 
+class Calibration(Protocol):
+    """The windows that a quantising compiler calibrates with, made on demand."""
+
+    def windows(self) -> np.ndarray:
+        """Windows (N, C, *window) float32 of several cases, as the network sees them."""
+
+    def inputs(self) -> Mapping[str, Any]:
+        """What determines the windows, as JSON; its `cases` maps case ids to digests."""
+
+
 @dataclass(frozen=True)
 class CompileJob:
     """One graph to compile for one target. Names are relative to the run folder, where shown commands are run.
@@ -35,11 +45,10 @@ class CompileJob:
         target: where the model will run.
         precision: to compile in; runtimes that choose it later open the model in it.
         params: of the run; each compiler reads its own options from them.
-        network: builds the torch module that was exported, for runtimes that trace it.
-        checkpoints: the files that `network` loads, several for an ensemble.
-        samples: reads the calibration windows (N, C, *window) of several cases.
-        samples_file: where these windows are stored, for shown commands.
-        sample_inputs: what determines the windows, as JSON; its `cases` maps case ids to digests.
+        load_network: loads the torch module that was exported, for runtimes that trace it.
+        checkpoints: the files that `load_network` reads, several for an ensemble.
+        calibration: the windows for a quantised precision.
+        calibration_file: where they are stored, for shown commands.
     """
 
     graph_name: str
@@ -48,11 +57,10 @@ class CompileJob:
     target: Target
     precision: Precision
     params: RunParams
-    network: Callable[[], torch.nn.Module]
+    load_network: Callable[[], torch.nn.Module]
     checkpoints: tuple[Path, ...]
-    samples: Callable[[], np.ndarray]
-    samples_file: str
-    sample_inputs: Callable[[], Mapping[str, Any]]
+    calibration: Calibration
+    calibration_file: str
 
     @property
     def is_calibrated(self) -> bool:
@@ -66,7 +74,7 @@ class CompileJob:
 
     def calibration_cases(self) -> list[str]:
         """Ids of the cases that the calibration windows are cut from."""
-        return list(self.sample_inputs()["cases"])
+        return list(self.calibration.inputs()["cases"])
 
 
 @dataclass(frozen=True)

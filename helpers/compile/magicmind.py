@@ -55,14 +55,14 @@ class MagicMindCompiler(Compiler):
         if params.compile_from == "torchscript":
             inputs["checkpoints"] = [digest_file(path) for path in job.checkpoints]
         if job.is_calibrated:
-            inputs["calibration"] = {"algorithm": params.quantization_algorithm, **job.sample_inputs()}
+            inputs["calibration"] = {"algorithm": params.quantization_algorithm, **job.calibration.inputs()}
         return inputs
 
     def commands(self, job: CompileJob) -> dict[str, str]:
         """The build program with its complete job, and MagicMind's own timer."""
         config = _configure(job, len(job.spec.input_shape) + 1)
         algorithm = job.params.quantization_algorithm
-        windows = CalibrationFile(Path(job.samples_file), algorithm) if job.is_calibrated else None
+        windows = CalibrationFile(Path(job.calibration_file), algorithm) if job.is_calibrated else None
         # Always from ONNX: that file is in the run folder, whereas a traced network exists only after a build.
         build = describe_build(Path(job.graph_name), Path(job.output_name), job.spec, config, windows)
         timer = mm_run_command(Path(build["output"]), job.spec, layout_of(config, "input"))
@@ -78,7 +78,7 @@ class MagicMindCompiler(Compiler):
         output_shape = _output_shape(graph)
         config = _configure(job, len(output_shape))
         if job.params.compile_from == "torchscript":
-            graph = compile_torchscript(job.network(), job.spec, output)
+            graph = compile_torchscript(job.load_network(), job.spec, output)
         settings = output.with_name("builder_config.json")
         settings.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         python = _interpreter(job.target)
@@ -117,7 +117,7 @@ def _configure(job: CompileJob, output_rank: int) -> dict:
 
 
 def _write_windows(job: CompileJob, folder: Path) -> CalibrationFile:
-    np.savez(folder / "windows.npz", windows=job.samples().astype(np.float32, copy=False))
+    np.savez(folder / "windows.npz", windows=job.calibration.windows().astype(np.float32, copy=False))
     return CalibrationFile(folder / "windows.npz", job.params.quantization_algorithm)
 
 

@@ -32,14 +32,14 @@ class OnnxRuntimeCompiler(Compiler):
         """The precision; for int8 also the calibration and the layers kept in float32."""
         inputs: dict[str, object] = {"precision": job.precision}
         if job.precision == "int8":
-            inputs |= {"calibration": dict(job.sample_inputs()), "keep": job.params.fp32_layers}
+            inputs |= {"calibration": dict(job.calibration.inputs()), "keep": job.params.fp32_layers}
         return inputs
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>.onnx`."""
         if job.precision == "int8":
             keep = select_fp32_layers(graph, job.params.fp32_layers)
-            path = quantize_onnxruntime(graph, job.samples(), output, keep)
+            path = quantize_onnxruntime(graph, job.calibration.windows(), output, keep)
             return CompiledModel((path,), facts=describe_int8(job, graph, keep))
         if job.precision == "f16_weights":
             return CompiledModel((store_weights_in_f16(graph, output),))

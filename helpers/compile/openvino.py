@@ -40,14 +40,14 @@ class OpenVinoCompiler(Compiler):
         """For int8 the calibration and the layers kept in float32; else whether weights are stored in float16."""
         if job.precision == "int8":
             keep = job.params.fp32_layers
-            return {"calibration": dict(job.sample_inputs()), "keep": keep, "nncf": package_version("nncf")}
+            return {"calibration": dict(job.calibration.inputs()), "keep": keep, "nncf": package_version("nncf")}
         return {"f16_weights": job.precision == "f16_weights"}
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>.xml` and `<output>.bin`."""
         if job.precision == "int8":
             keep = select_fp32_layers(graph, job.params.fp32_layers)
-            path = quantize_openvino(graph, job.samples(), output, keep)
+            path = quantize_openvino(graph, job.calibration.windows(), output, keep)
             facts = describe_int8(job, graph, keep)
         else:
             path = compile_openvino(graph, output, f16_weights=job.precision == "f16_weights")

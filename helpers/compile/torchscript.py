@@ -34,7 +34,7 @@ class TorchScriptCompiler(Compiler):
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>.pt`."""
-        path = compile_torchscript(job.network(), job.spec, output)
+        path = compile_torchscript(job.load_network(), job.spec, output)
         return CompiledModel((path,), facts={"precision": f"{job.precision}, chosen when the device opens the model"})
 
 

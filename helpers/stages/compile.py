@@ -153,11 +153,10 @@ def _job(
         target=target,
         precision=precision,
         params=run.params,
-        network=lambda: model.load_for_export(run.params),
+        load_network=lambda: model.load_for_export(run.params),
         checkpoints=model.checkpoint_paths(run.params),
-        samples=calibration.windows,
-        samples_file=WINDOWS,
-        sample_inputs=calibration.inputs,
+        calibration=calibration,
+        calibration_file=WINDOWS,
     )
 
 

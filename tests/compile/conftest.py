@@ -75,11 +75,10 @@ def norm_job(tmp_path):
             target=load_target(target),
             precision=given.get("precision", "f16"),
             params=params,
-            network=lambda: None,
+            load_network=lambda: None,
             checkpoints=(),
-            samples=list,
-            samples_file="",
-            sample_inputs=dict,
+            calibration=None,
+            calibration_file="",
         )
         return job, tmp_path / "model.onnx"
 

@@ -154,9 +154,9 @@ class VocScoring(Scoring[VocParams]):
             boxed, other = _prepare(case, params.size), _prepare(case, params.other_size)
             classes = _class_map(predictor.submit(boxed.image[None]).result())
             others = _class_map(run_network(network, other.image[None]))
-            answers = (restore_exact(classes, boxed), restore_as_source(classes, boxed), restore_exact(others, other))
-            for row, answer in zip(rows, answers, strict=True):
-                totals[row].update(np.minimum(answer, len(voc.CLASSES) - 1), case.require_truth())
+            masks = (restore_exact(classes, boxed), restore_as_source(classes, boxed), restore_exact(others, other))
+            for row, mask in zip(rows, masks, strict=True):
+                totals[row].update(np.minimum(mask, len(voc.CLASSES) - 1), case.require_truth())
         return SourceScores(
             {row: _scores(matrix.counts) for row, matrix in totals.items()},
             "The source cuts the same margin from both sides, so an odd margin leaves a line of padding in, and then"

@@ -130,7 +130,7 @@ class BratsPreparation(Preparation[BratsParams]):
         return InferenceJob(prepared[(slice(None), *box)], plan, restore)
 
     def example_input(self, case: Case, params: BratsParams) -> np.ndarray:
-        """The window around the tumour's centre, or around the brain's where there is no label."""
+        """The window around the tumour's centre, or around the brain's if there is no label."""
         marked = case.truth if case.truth is not None and case.truth.any() else (case.image != 0).any(axis=0)
         centre = [int(np.median(indices)) for indices in np.nonzero(marked)]
         starts = [

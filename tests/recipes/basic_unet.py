@@ -1,4 +1,4 @@
-"""A network nobody here knows: three levels, two convolutions each, max-pooled down and transposed up."""
+"""A network that the package does not know: three levels of two convolutions, max-pooled down, transposed up."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ CASES = {"heart_2d": ("Task02_Heart", "la_001"), "liver": ("Task03_Liver", "live
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
-def test_the_mask_lies_on_the_image_s_grid_and_nothing_else_is_written(kind, tmp_path):
+def test_the_mask_is_on_the_images_grid_and_nothing_else_is_written(kind, tmp_path):
     root = os.environ.get("COOKBOOK_DATA")
     if not root:
         pytest.skip("COOKBOOK_DATA is not set")

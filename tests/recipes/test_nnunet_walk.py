@@ -1,4 +1,4 @@
-"""A user's model folder of either version from export to scores, with nnU-Net's habits."""
+"""A user's model folder of either version of nnU-Net, from export to scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_ensemble_walks_with_its_softmax_and_its_held_out_scores(tmp_path):
     assert len(summary["results"]["mean"]["1"]) == 13
 
 
-def test_only_held_out_cases_count_and_the_others_stand_beside(tmp_path):
+def test_only_held_out_cases_count_and_the_others_are_reported(tmp_path):
     model = tiny("heart_2d", folds=2)
     task, folder = write_task(tmp_path, model.recipe, count=6), model.write(tmp_path / "model", 2)
     given = {"checkpoint": str(folder), "data_root": str(task), "fold": 1, **QUICK}

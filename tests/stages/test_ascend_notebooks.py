@@ -25,7 +25,7 @@ NEAR_TIE = 1e-2
 
 pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.timeout(900)]
 
-# Windows side by side: what is compared is what the chip answers, not how windows are averaged.
+# Windows side by side: the outputs of the device are compared, not how windows are averaged.
 LIGHT_3D = {"tile_step_size": 1.0, "mirror_axes": []}
 # recipe, profile, and the machine: chip, layout of npu-smi, CANN, what ATC adds to its file's name; parameters.
 WALKS = [
@@ -79,7 +79,7 @@ def _cut_of(record: dict) -> dict:
     return {key: record["params"][key] for key in ("tile_step_size", "mirror_axes") if key in record["params"]}
 
 
-def test_the_masks_are_those_of_f32_but_for_near_ties_and_the_chip_was_used_without_a_fault(walked):
+def test_masks_equal_those_of_f32_except_at_near_ties_and_the_device_is_used_correctly(walked):
     name, run = walked
     assert run.record["status"] == "passed" and not run.record["reason"]
     assert run.record["stages"]["compile"]["status"] == "made"
@@ -106,10 +106,10 @@ class _NearTies:
         self.params = self.recipe.prepare_params(profile="demo", demo_seeds=[SEED], **cut)
         self.case = self.recipe.cases.read_case(self._files(outputs), self.params)
         self.network, _ = self.recipe.model.load_trained(self.params)
-        self.answers: dict[int, np.ndarray] = {}
+        self.outputs: dict[int, np.ndarray] = {}
         self.exact = self._segment(None, 0.0)
-        span = max(np.ptp(scores) for scores in self.answers.values())
-        channels = next(iter(self.answers.values())).shape[1]
+        span = max(np.ptp(scores) for scores in self.outputs.values())
+        channels = next(iter(self.outputs.values())).shape[1]
         pushes = [(channel, NEAR_TIE * span) for channel in range(channels)]
         pushes += [(0, -NEAR_TIE * span)] if channels == 1 else []
         self.turned = [self._segment(*push) for push in pushes]
@@ -122,10 +122,10 @@ class _NearTies:
     def _segment(self, channel: int | None, push: float) -> np.ndarray:
         def infer(batch: np.ndarray) -> np.ndarray:
             key = hash(batch.tobytes())
-            if key not in self.answers:
+            if key not in self.outputs:
                 with torch.inference_mode():
-                    self.answers[key] = self.network(torch.from_numpy(batch)).numpy()
-            scores = self.answers[key].copy()
+                    self.outputs[key] = self.network(torch.from_numpy(batch)).numpy()
+            scores = self.outputs[key].copy()
             if channel is not None:
                 scores[:, channel] += push
             return scores

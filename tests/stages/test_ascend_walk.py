@@ -81,7 +81,7 @@ def _mask(done) -> np.ndarray:
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else value,
 )
-def test_the_mask_is_the_cpus_and_the_chip_was_used_rightly(npu, cpu_mask, target, switches, given):
+def test_the_mask_equals_the_cpus_and_the_device_is_used_correctly(npu, cpu_mask, target, switches, given):
     done, reports = npu(target, switches, **given)
     manifest = read_manifest(done.run)
     assert (manifest.target, manifest.precision, manifest.is_fallback) == (target, "f16", False)
@@ -94,16 +94,16 @@ def test_the_mask_is_the_cpus_and_the_chip_was_used_rightly(npu, cpu_mask, targe
 
 
 def _assert_times_are_called_simulated(done) -> None:
-    told = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
-    of_double = {name for name, stage in told.items() if stage["simulated"]}
+    recorded = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
+    of_double = {name for name, stage in recorded.items() if stage["simulated"]}
     assert {"compile", "parity", "infer/case_1"} <= of_double <= {"compile", "parity", "infer/case_1", "source_score"}
     summary = str(done.made["finish"]).splitlines()
-    assert all(f"{told[name]['seconds']:.1f} simulated" in "\n".join(summary) for name in of_double)
+    assert all(f"{recorded[name]['seconds']:.1f} simulated" in "\n".join(summary) for name in of_double)
     page = done.run.path("report.html").read_text(encoding="utf-8")
-    assert f"{told['infer/case_1']['timings']['infer']:.2f} simulated" in page
+    assert f"{recorded['infer/case_1']['timings']['infer']:.2f} simulated" in page
 
 
-def test_an_om_of_another_chip_ends_in_one_explained_line(npu, monkeypatch):
+def test_an_om_for_another_chip_fails_with_one_explained_line(npu, monkeypatch):
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     with pytest.raises(CookbookError) as refusal:
         npu("ascend310", {"SOC": "Ascend310P3"})
@@ -112,15 +112,15 @@ def test_an_om_of_another_chip_ends_in_one_explained_line(npu, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("execute@1:*:507011", "device 1 failed: its batch was run again on device 0"),
         ("load@0:*:500002", "device 0 is left out (AclError: acl.mdl.load_from_file returned 500002"),
     ],
 )
-def test_a_failing_chip_among_two_is_told_with_the_mask_that_the_other_made(npu, cpu_mask, fault, told):
+def test_a_failing_chip_of_two_is_reported_with_the_mask_that_the_other_computed(npu, cpu_mask, fault, message):
     done, reports = npu("ascend310p3", {"FAIL": fault, "LATENCY_MS": "5"}, devices="all")
     assert np.count_nonzero(_mask(done) != cpu_mask) <= 2
     assert reports and all(report["ok"] for report in reports)
     stages = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))["stages"]
-    assert told in stages["infer/case_1"]["facts"]["recovered errors"]
+    assert message in stages["infer/case_1"]["facts"]["recovered errors"]

@@ -39,7 +39,7 @@ def test_windows_of_every_case_with_their_places(start):
     np.testing.assert_array_equal(windows[1, 0], case.image[0, z : z + 16, y : y + 16, x : x + 16])
 
 
-def test_made_anew_it_has_the_same_bytes(start):
+def test_remade_it_has_the_same_bytes(start):
     recipe, run = start(cache=False)
     stages.prepare_calibration(recipe, run)
     before = run.path(WINDOWS).read_bytes()

@@ -46,7 +46,7 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("tool", "batch_size", "chips"), [("msame", 3, 1), ("benchmark", 1, 4), ("ais_bench", 3, 1)])
-def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, outputs, tmp_path, cann_doubles):
+def test_masks_equal_those_of_this_process(tool, batch_size, chips, walk, outputs, tmp_path, cann_doubles):
     given = {**BY_HAND, "device_tool": tool, "batch_size": batch_size, "device_tool_chips": chips}
     first = walk(outputs, **given)
     stage = first.made["device_tool"]
@@ -66,7 +66,7 @@ def test_masks_are_those_of_this_process(tool, batch_size, chips, walk, outputs,
     for name, expected in expected_masks(again, tmp_path).items():
         assert again.run.path(f"masks/{name}.nii.gz").read_bytes() == expected
     assert again.made["score"].values["mean"]["cube"] > 0.9
-    assert f"The masks are of {tool}'s answers." in str(again.made["finish"])
+    assert f"The masks come from {tool}'s outputs." in str(again.made["finish"])
     assert {mask.status for mask in walk(outputs, until="infer", **given).made["infer"]} == {"reused"}
 
 
@@ -83,7 +83,7 @@ def cann(tiny, monkeypatch, cann_doubles):
 
 
 @pytest.mark.parametrize("tool", ["benchmark", *(pytest.param(name, marks=SLOW) for name in ("msame", "ais_bench"))])
-def test_masks_are_those_of_pyacl_on_the_same_model(tool, walk, outputs, tmp_path, cann):
+def test_masks_equal_those_of_pyacl_on_the_same_model(tool, walk, outputs, tmp_path, cann):
     given = {"target": "ascend_here", "cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001}
     device = walk(outputs, until="infer", **given)
     by_hand = walk(outputs, until="infer", device_tool=tool, **given)
@@ -99,7 +99,7 @@ def test_masks_are_those_of_pyacl_on_the_same_model(tool, walk, outputs, tmp_pat
     cann.assert_clean(at_least=2)
 
 
-def test_the_target_ais_bench_gives_the_masks_of_pyacl(walk, outputs, tmp_path, tiny, cann):
+def test_the_target_ais_bench_gives_the_same_masks_as_pyacl(walk, outputs, tmp_path, tiny, cann):
     given = {"cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001, "until": "infer"}
     python = tmp_path / "python-with-ais-bench"
     path = f"{DOUBLES / 'python'}:{DOUBLES / 'cann' / 'python'}"
@@ -116,7 +116,7 @@ def test_the_target_ais_bench_gives_the_masks_of_pyacl(walk, outputs, tmp_path, 
     cann.assert_clean(at_least=2)
 
 
-def test_answers_of_another_model_make_other_masks_and_a_broken_one_none(walk, outputs, tmp_path, cann_doubles):
+def test_outputs_of_another_model_give_other_masks_and_a_broken_one_gives_none(walk, outputs, tmp_path, cann_doubles):
     given = {**BY_HAND, "device_tool": "ais_bench", "cases": ["case_1"]}
     first = walk(outputs, until="device_tool", **given)
     run_by_hand(first, cann_doubles)
@@ -144,7 +144,7 @@ def test_a_removed_exchange_is_written_again(walk, outputs, tmp_path):
     assert any(again.run.path("device_tool").rglob("*.bin"))
 
 
-def test_too_little_room_writes_nothing(walk, outputs, tmp_path, monkeypatch):
+def test_without_enough_disk_space_nothing_is_written(walk, outputs, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 10))
     with pytest.raises(ResourceError, match="8 samples"):
         walk(outputs, until="device_tool", **{**BY_HAND, "cases": ["case_3"]}, device_tool="msame")
@@ -165,6 +165,6 @@ def test_without_a_tool_nothing_is_written(walk, outputs, tmp_path):
         ({"target": "ascend310p3", "atc": {"f16_input": True}}, "float32 inputs"),
     ],
 )
-def test_what_a_tool_cannot_do_is_refused_before_anything(tiny, given, telling):
+def test_what_a_tool_cannot_do_is_refused_before_any_work(tiny, given, telling):
     with pytest.raises(ParameterError, match=telling):
         recipes.load("tiny").prepare_params(device_tool="msame", **given)

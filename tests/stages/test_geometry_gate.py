@@ -23,14 +23,14 @@ def test_a_planted_flip_is_named_in_the_error(walk, tmp_path, monkeypatch, axis)
         stages.score_cases(done.recipe, done.run)
 
 
-def test_a_swapped_order_of_axes_is_named_in_the_error(walk, tmp_path, monkeypatch):
+def test_swapped_axes_are_named_in_the_error(walk, tmp_path, monkeypatch):
     done = walk(tmp_path, until="infer", minimum_scores={}, simplify_timeout_s=0.01)
     change_masks(done.recipe, monkeypatch, lambda mask: mask.transpose(0, 2, 1))
     with pytest.raises(GateError, match="axes y and x swapped"):
         stages.score_cases(done.recipe, done.run)
 
 
-def test_a_shift_is_reported_as_no_flip(walk, tmp_path, monkeypatch):
+def test_a_shift_is_not_reported_as_a_flip(walk, tmp_path, monkeypatch):
     done = walk(tmp_path, until="infer", minimum_scores={}, simplify_timeout_s=0.01)
     change_masks(done.recipe, monkeypatch, lambda mask: np.roll(mask, (5, 5, 5), (0, 1, 2)))
     scored = stages.score_cases(done.recipe, done.run)
@@ -38,7 +38,7 @@ def test_a_shift_is_reported_as_no_flip(walk, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_shift_of_half_the_volume_is_named_in_the_error_as_no_flip(walk, tmp_path, monkeypatch, axis):
+def test_a_shift_of_half_the_volume_is_not_called_a_flip_in_the_error(walk, tmp_path, monkeypatch, axis):
     done = walk(tmp_path, until="infer", minimum_scores={"cube": 0.9}, simplify_timeout_s=0.01)
     change_masks(done.recipe, monkeypatch, lambda mask: np.roll(mask, mask.shape[axis] // 2, axis))
     with pytest.raises(GateError, match=r"cube over 3 cases.*not a flip \(shifted\)"):

@@ -46,7 +46,7 @@ def test_each_command_names_the_next(say, outputs, tmp_path):
 
 
 @pytest.mark.parametrize("tool", ["ais_bench", *(pytest.param(name, marks=SLOW) for name in ("msame", "benchmark"))])
-def test_by_hand_says_the_bytes_and_the_command_and_goes_on_when_answered(
+def test_by_hand_shows_size_and_command_and_continues_once_outputs_exist(
     tool, say, outputs, tmp_path, monkeypatch, cann_doubles
 ):
     for name, value in cann_doubles.environment().items():
@@ -77,7 +77,7 @@ def test_by_hand_says_the_bytes_and_the_command_and_goes_on_when_answered(
         (("compile", "bundle", "-p", "target", "ascend310p"), 2, "ascend310p3"),
     ],
 )
-def test_what_goes_wrong_is_one_line(words, code, telling, say, outputs, tmp_path):
+def test_an_error_is_one_line(words, code, telling, say, outputs, tmp_path):
     say("export", "tiny", *ASKED, "-p", "outputs", str(outputs))
     given, shown = say(*(word.replace("o", str(tmp_path / "o4"), 1) if word == "o" else word for word in words))
     error = [line for line in shown.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""A bundle takes nobody's files away and its answers come back by the plan they were made with."""
+"""A bundle replaces no other files, and its outputs are restored by the plan that they were made with only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_export_replaces_nothing_but_a_bundle(walk, tmp_path):
     pack_bundle(done.recipe, done.run, tmp_path / "bundle")
 
 
-def test_answers_are_not_brought_back_by_another_plan(walk, tmp_path, monkeypatch):
+def test_outputs_are_not_restored_by_another_plan(walk, tmp_path, monkeypatch):
     done = walk(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
     bundle = pack_bundle(done.recipe, done.run, tmp_path / "bundle")
     bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "out")})

@@ -60,7 +60,7 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
 
 
 def masks_of(bundle, outputs: Path) -> dict[str, bytes]:
-    """The last step: masks and scores of a bundle's answers in a run of its own."""
+    """The last step: masks and scores from a bundle's outputs, in a new run."""
     recipe, run = open_bundle_run(bundle, {"outputs": str(outputs)})
     stages.prepare_data(recipe, run)
     stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
@@ -69,7 +69,7 @@ def masks_of(bundle, outputs: Path) -> dict[str, bytes]:
     return {case.id: run.path(f"masks/{case.id}.nii.gz").read_bytes() for case in bundle.cases}
 
 
-def test_four_places_one_after_the_other(packed, outputs, cann, tmp_path):
+def test_four_machines_one_after_the_other(packed, outputs, cann, tmp_path):
     bundle, done = packed
     expected = expected_masks(done, tmp_path)
     bundle, _ = compile_bundle(moved(bundle, tmp_path / "second" / "b"), {"outputs": str(outputs)})
@@ -83,7 +83,7 @@ def test_four_places_one_after_the_other(packed, outputs, cann, tmp_path):
 
 
 @pytest.mark.parametrize("tool", ["msame", *(pytest.param(name, marks=SLOW) for name in ("benchmark", "ais_bench"))])
-def test_the_third_place_has_a_tool_only(tool, packed, outputs, cann, tmp_path):
+def test_the_third_machine_has_only_a_tool(tool, packed, outputs, cann, tmp_path):
     bundle, done = packed
     expected = expected_masks(done, tmp_path)
     bundle, _ = compile_bundle(bundle, {"outputs": str(outputs)})
@@ -97,7 +97,7 @@ def test_the_third_place_has_a_tool_only(tool, packed, outputs, cann, tmp_path):
     assert masks_of(bundle, tmp_path / "o4") == expected
 
 
-def test_an_answered_case_is_left_and_a_new_model_asked_again(packed, outputs, tmp_path):
+def test_a_case_with_an_output_is_skipped_and_a_new_model_is_run_again(packed, outputs, tmp_path):
     bundle, _ = packed
     bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(outputs)})
     bundle = infer_bundle(bundle)
@@ -117,7 +117,7 @@ class TestRefused:
             with pytest.raises(DataError, match="relative paths"):
                 packed[0].path(name)
 
-    def test_a_file_that_was_cut_on_the_way(self, packed, outputs, tmp_path):
+    def test_a_truncated_file(self, packed, outputs, tmp_path):
         bundle, _ = packed
         path = bundle.path(bundle.cases[1].image)
         path.write_bytes(path.read_bytes()[:-1])
@@ -125,15 +125,15 @@ class TestRefused:
         with pytest.raises(DataError, match=r"cases/0001.npy was changed or truncated"):
             infer_bundle(bundle)
 
-    def test_no_bundle(self, tmp_path):
+    def test_a_folder_that_is_not_a_bundle(self, tmp_path):
         with pytest.raises(ParameterError, match=r"received a folder without bundle\.json"):
             read_bundle(tmp_path)
 
-    def test_no_compiled_model(self, packed, outputs):
+    def test_a_bundle_without_a_compiled_model(self, packed, outputs):
         with pytest.raises(DeviceError, match="helpers compile"):
             infer_bundle(packed[0])
 
-    def test_no_compiler_names_its_command(self, packed, outputs, tmp_path):
+    def test_without_the_compiler_its_command_is_in_the_error(self, packed, outputs, tmp_path):
         with pytest.raises(CompileError, match="atc --framework=5"):
             compile_bundle(packed[0], {"outputs": str(outputs)})
         assert read_bundle(packed[0].folder).model is None
@@ -146,7 +146,7 @@ class TestRefused:
         with pytest.raises(ParameterError, match="batch_size"):
             compile_bundle(packed[0], {"bacth_size": 2, "outputs": str(outputs)})
 
-    def test_answers_to_another_case_of_the_same_name(self, packed, outputs, tmp_path, tiny):
+    def test_outputs_of_another_case_of_the_same_name(self, packed, outputs, tmp_path, tiny):
         bundle, _ = packed
         bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(outputs)})
         bundle = infer_bundle(bundle)
@@ -161,7 +161,7 @@ class TestRefused:
         with pytest.raises(DataError, match="the files of case_1, or the plan, differ"):
             stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
 
-    def test_a_case_without_an_answer(self, packed, outputs, tmp_path):
+    def test_a_case_without_an_output(self, packed, outputs, tmp_path):
         recipe, run = open_bundle_run(packed[0], {"outputs": str(tmp_path / "o4")})
         stages.prepare_data(recipe, run)
         with pytest.raises(DataError, match="the bundle has no output for case_1"):

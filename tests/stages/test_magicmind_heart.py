@@ -68,7 +68,7 @@ def cpu_mask(mlu):
         ("mlu370_qint8", "qint8_mixed_float16", False, 1),
     ],
 )
-def test_the_mask_is_the_cpus_within_the_tolerance(profile, precision, shape_mutable, batch_size, mlu, cpu_mask):
+def test_the_mask_equals_the_cpus_within_the_tolerance(profile, precision, shape_mutable, batch_size, mlu, cpu_mask):
     mask = _walk(mlu, profile=profile, shape_mutable=shape_mutable, batch_size=batch_size)
     differ = np.count_nonzero(mask != cpu_mask)
     assert differ <= TOLERANCES[precision] * np.count_nonzero(cpu_mask)
@@ -76,7 +76,7 @@ def test_the_mask_is_the_cpus_within_the_tolerance(profile, precision, shape_mut
     assert all(json.loads(path.read_text(encoding="utf-8"))["ok"] for path in (mlu / "reports").glob("*.json"))
 
 
-def test_the_notebook_passes_in_int8_and_the_double_saw_nothing_wrong(mlu):
+def test_the_notebook_passes_in_int8_and_the_double_is_used_correctly(mlu):
     before = set((mlu / "reports").glob("*.json"))
     given = {"profile": "mlu370_qint8", "cases": "la_9001", "source_cases": "1", "outputs": str(mlu / "notebook")}
     options = [part for name, value in given.items() for part in ("-p", name, value)]

@@ -63,7 +63,7 @@ def _masks(done) -> list[np.ndarray]:
         pytest.param("qint16_mixed_float32", {"shape_mutable": False, "batch_size": 2}, marks=pytest.mark.slow),
     ],
 )
-def test_the_masks_are_the_cpus(precision, options, mlu, cpu_masks, magicmind_double):
+def test_the_masks_equal_the_cpus(precision, options, mlu, cpu_masks, magicmind_double):
     done = mlu(precision=precision, until="infer", **options)
     smallest, largest = ERRORS[precision]
     assert smallest <= done.made["parity"].values["device"]["largest"] <= largest
@@ -89,7 +89,9 @@ def test_the_masks_are_the_cpus(precision, options, mlu, cpu_masks, magicmind_do
         pytest.param(0, "mm_run failed: .*", marks=pytest.mark.slow),
     ],
 )
-def test_mm_run_is_read_where_it_is_and_refuses_no_model(devices, says, mlu, magicmind_double, monkeypatch):
+def test_the_output_of_mm_run_is_read_if_it_is_installed_and_its_failure_fails_no_model(
+    devices, says, mlu, magicmind_double, monkeypatch
+):
     monkeypatch.setenv("PATH", f"{magicmind_double.bin}:{os.environ['PATH']}")
     monkeypatch.setenv("MM_DOUBLE_PYTHON", sys.executable)
     monkeypatch.setenv("MM_DOUBLE_DEVICES", str(devices))
@@ -99,7 +101,7 @@ def test_mm_run_is_read_where_it_is_and_refuses_no_model(devices, says, mlu, mag
     assert done.run.path("compiled/model.mm").is_file()
 
 
-def test_another_configuration_is_another_model_and_the_same_is_reused(mlu):
+def test_another_configuration_makes_another_model_and_the_same_one_is_reused(mlu):
     first = mlu(until="compile")
     again = mlu(until="compile")
     assert again.made["compile"].status == "reused"
@@ -115,14 +117,14 @@ def test_another_configuration_is_another_model_and_the_same_is_reused(mlu):
     )
 
 
-def test_a_range_that_does_not_fit_ends_the_run_before_the_vendor(mlu, magicmind_double):
+def test_an_unsuitable_range_ends_the_run_before_the_vendors_compiler_starts(mlu, magicmind_double):
     box = {"0": {"min": [1, 1, 16, 16], "max": [4, 1, 16, 16]}}
     with pytest.raises(ParameterError, match="dim_range"):
         mlu(until="compile", builder_config={"dim_range": box})
     assert not [report for report in magicmind_double.read_reports() if report["calls"].get("parse")]
 
 
-def test_without_magicmind_its_command_is_shown_and_it_builds_where_it_is(walk, tmp_path, magicmind_double):
+def test_without_magicmind_its_command_is_shown_and_that_command_builds_the_model(walk, tmp_path, magicmind_double):
     options = {"precision": "qint8_mixed_float16", "batch_size": 2, "calibration_seeds": [11, 12]}
     done = walk(tmp_path, target="mlu370", until="infer", **options, **QUICK)
     shown = done.made["compile"]

@@ -1,4 +1,4 @@
-"""Parity figures against hand-made answers."""
+"""Parity figures of hand-made outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _scores(seed: int = 0, shape=(1, 3, 4, 5, 6)) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_equal_answers_agree_exactly():
+def test_equal_outputs_agree_exactly():
     row = compare_outputs("same", [_scores()], [_scores()])
     assert (row.largest, row.mean, row.p999, row.flips, row.clear_flips, row.positions) == (0, 0, 0, 0, 0, 120)
 
@@ -51,7 +51,7 @@ def test_one_class_flips_at_zero():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("side", ["reference", "answer"])
-def test_what_is_not_finite_is_the_worst_error_and_not_none(bad, side):
+def test_a_non_finite_value_counts_as_the_worst_error(bad, side):
     good, broken = _scores(), _scores()
     broken[0, 1, 2, 3, 4] = bad
     pair = ([broken], [good]) if side == "reference" else ([good], [broken])
@@ -65,12 +65,12 @@ def test_another_shape_is_refused():
         compare_outputs("device", [_scores()], [_scores()[:, :2]])
 
 
-def test_a_flat_reference_divides_by_no_zero():
+def test_a_constant_reference_does_not_divide_by_zero():
     row = compare_outputs("flat", [np.zeros((1, 2, 3, 3), np.float32)], [np.zeros((1, 2, 3, 3), np.float32)])
     assert row.largest == 0
 
 
-def test_every_callable_is_asked_for_every_input():
+def test_every_callable_is_run_on_every_input():
     asked = []
 
     def call(batch):

@@ -41,7 +41,7 @@ def test_a_flip_at_a_near_tie_is_not_a_clear_one(scores):
     assert row.largest == pytest.approx(1 / 8 / 2, rel=1e-4)
 
 
-def test_an_exact_tie_counts_as_a_flip_that_costs_nothing(scores):
+def test_an_exact_tie_counts_as_a_flip_without_an_error(scores):
     scores[1] = 0.0
     answer = scores.argmax(axis=1)[None].astype(np.int32)
     answer[0, 1] = 2

@@ -81,14 +81,14 @@ def test_the_cells_share_the_graph(studied):
         assert {record["stages"][name]["status"] for name in ("export", "simplify", "surgery")} == {"reused"}
 
 
-def test_switched_off_nothing_is_run(tiny, tmp_path):
+def test_switched_off_it_runs_nothing(tiny, tmp_path):
     recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path), **GIVEN})
     result = study.study_precisions(recipe, run)
     assert result.status == "not run here" and "set precision_study" in str(result)
     assert not run.path("precision").exists()
 
 
-def test_a_precision_that_nobody_runs_is_refused(tiny, tmp_path):
+def test_a_precision_that_no_target_runs_is_refused(tiny, tmp_path):
     recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path), **GIVEN, "study_precisions": "f16,f8"})
     with pytest.raises(ParameterError, match="no target of the study"):
         study.study_precisions(recipe, run)

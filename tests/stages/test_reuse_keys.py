@@ -1,4 +1,4 @@
-"""What a step depends on besides files and parameters is in its key."""
+"""Cache keys cover what a stage depends on in addition to files and parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_calibration_windows_of_another_plan_are_not_reused(tiny, tmp_path, monk
     assert stages.prepare_calibration(recipe, run).status == "made"
 
 
-def test_a_calibration_set_that_is_scored_says_so_whoever_made_it(tiny, tmp_path):
+def test_a_calibration_set_of_scored_cases_says_so_also_if_it_is_reused(tiny, tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     tiny.module.RECIPE.cases.write_demo_cases(root, [1, 2])
@@ -25,7 +25,7 @@ def test_a_calibration_set_that_is_scored_says_so_whoever_made_it(tiny, tmp_path
         assert stages.prepare_calibration(recipe, run).values["also_scored"] == flattered
 
 
-def test_a_precision_study_is_made_anew_for_another_plan_or_compiler(walk, tmp_path, monkeypatch):
+def test_a_precision_study_is_remade_for_another_plan_or_compiler(walk, tmp_path, monkeypatch):
     done = walk(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
     keys = []
     monkeypatch.setattr(done.run, "perform", lambda *_, inputs, **__: keys.append(inputs))

@@ -1,4 +1,4 @@
-"""What fails its gate, is no usable input or no parameter ends a run in one line."""
+"""A failed gate, an unusable input or an unknown parameter ends a run with one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestGates:
             walk(tmp_path, until="export", parity_tolerance=1e-30)
         assert not walk.last.run.path("graph").exists()
 
-    def test_scores_on_somebodys_data_are_reported_and_not_judged(self, walk, tmp_path, tiny):
+    def test_scores_on_the_users_data_are_reported_and_not_judged(self, walk, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
         tiny.module.RECIPE.cases.write_demo_cases(root, [7])
@@ -62,7 +62,7 @@ class TestBadInput:
         line = error.value.line()
         assert "\n" not in line and all(part in line for part in parts), line
 
-    def test_a_checkpoint_of_another_network_is_one_line(self, walk, tmp_path, tiny):
+    def test_a_checkpoint_of_another_network_fails_with_one_line(self, walk, tmp_path, tiny):
         import torch
         from safetensors.torch import save_file
 
@@ -76,7 +76,7 @@ class TestBadInput:
         run = walk.last.run
         assert not run.path("graph").exists() and not run.path("model.onnx").exists()
 
-    def test_a_checkpoint_that_is_not_there_is_one_line(self, walk, tmp_path):
+    def test_a_missing_checkpoint_fails_with_one_line(self, walk, tmp_path):
         with pytest.raises(ParameterError, match=r"no file or folder no/such\.pth \(parameter checkpoint\)"):
             walk(tmp_path, checkpoint="no/such.pth")
 
@@ -112,20 +112,22 @@ class TestStart:
             ({"cases": {"case_1"}}, "cases"),
         ],
     )
-    def test_what_is_wrong_in_the_namespace_is_refused(self, tiny, tmp_path, namespace, telling):
+    def test_invalid_names_and_values_in_the_namespace_are_refused(self, tiny, tmp_path, namespace, telling):
         with pytest.raises(ParameterError) as caught:
             stages.start_run("tiny", {"outputs": str(tmp_path), **namespace})
         assert telling in caught.value.line()
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_is_no_parameter_by_its_kind_is_let_be(self, tiny, tmp_path):
+    def test_values_that_cannot_be_parameters_are_ignored(self, tiny, tmp_path):
         import math
 
         namespace = {"math": math, "stages": stages, "_private": 3, "In": [""], "Out": {}, "outputs": str(tmp_path)}
         _, run = stages.start_run("tiny", namespace)
         run.record.end("passed")
 
-    def test_the_cell_can_be_run_again_after_the_rest_when_someone_is_there(self, walk, first, outputs, monkeypatch):
+    def test_in_an_interactive_session_the_cell_can_be_run_again_after_the_rest(
+        self, walk, first, outputs, monkeypatch
+    ):
         monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
         namespace = {
             "outputs": str(outputs),
@@ -140,7 +142,7 @@ class TestStart:
         run.record.end("passed")
         assert run.folder == first.run.folder
 
-    def test_a_mistyped_parameter_is_refused_also_when_someone_is_there(self, tiny, tmp_path, monkeypatch):
+    def test_in_an_interactive_session_a_mistyped_parameter_is_refused_too(self, tiny, tmp_path, monkeypatch):
         monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
         with pytest.raises(ParameterError, match="batch_size"):
             stages.start_run("tiny", {"outputs": str(tmp_path), "batchsize": 4})

@@ -23,12 +23,12 @@ def first(walk, outputs):
 
 
 class TestWalk:
-    def test_everything_was_made_and_the_run_passed(self, first):
+    def test_every_stage_is_made_and_the_run_passes(self, first):
         assert set(first.statuses.values()) == {"made", "not run here"}
         assert [name for name, status in first.statuses.items() if status == "not run here"] == ["vendor"]
         assert read_run_status(first.run.path("run.json")) == ("passed", "")
 
-    def test_the_promised_files_are_there(self, first):
+    def test_the_documented_files_exist(self, first):
         pictures = ("figures/graph_after.png", "figures/seconds.png")
         for name in ("model.onnx", "metrics.json", "run.json", "run.log", "report.html", *pictures):
             assert first.run.path(name).stat().st_size > 0, name
@@ -38,7 +38,7 @@ class TestWalk:
         assert not list(first.run.folder.rglob(".part-*"))
         assert not list(first.run.store.root.glob(".work-*"))
 
-    def test_masks_lie_on_the_cases_own_grid_and_are_right(self, first, tiny):
+    def test_masks_are_correct_and_on_the_cases_own_grid(self, first, tiny):
         for seed in (1, 2, 3):
             mask = read_volume(first.run.path(f"masks/case_{seed}.nii.gz"))
             assert not mask.geometry.differences_from(tiny.module.GEOMETRY)
@@ -58,17 +58,17 @@ class TestWalk:
         values = first.made["surgery"].values
         assert (values["rewritten"], values["largest_change"]) == (1, 0.0)
 
-    def test_the_graph_is_counted_by_hand(self, first):
+    def test_the_graph_is_counted_as_by_hand(self, first):
         # down: 2·27+2 weights, head: 2·3+2; MACs: 8³·2·27 and 16³·2·3.
         values = first.made["inspect"].values
         assert values["parameters"] == 2 * 27 + 2 + 2 * 3 + 2
         assert values["macs"] == 8**3 * 2 * 27 + 16**3 * 2 * 3
 
-    def test_the_strict_target_objects_before_surgery_only(self, first):
+    def test_the_strict_target_refuses_nodes_before_surgery_only(self, first):
         facts = " ".join(str(value) for value in first.made["lint"].facts.values())
         assert "1 objection (Resize)" in facts and "no objection" in facts
 
-    def test_the_vendor_command_is_shown_and_no_model_is_pretended(self, first):
+    def test_the_vendor_command_is_shown_and_no_model_is_faked(self, first):
         facts = first.made["vendor"].facts
         command = facts["Huawei Ascend 310"]
         assert command.startswith("atc --framework=5 --model=model.onnx")
@@ -79,7 +79,7 @@ class TestWalk:
         assert set(first.made["parity"].values) == {"exported", "simplified", "repaired", "device"}
         assert all(row["largest"] <= 1e-4 and row["clear_flips"] == 0 for row in first.made["parity"].values.values())
 
-    def test_each_mask_tells_its_seconds_and_memory(self, first):
+    def test_each_mask_records_its_seconds_and_memory(self, first):
         for result in first.made["infer"]:
             assert set(result.timings) == {"read", "open", "infer", "write", "peak_rss_mb"}
             assert result.timings["peak_rss_mb"] > 50
@@ -90,7 +90,7 @@ class TestWalk:
         html = summary._repr_html_()
         assert "<table" in html and first.run.folder.name in html
 
-    def test_the_case_table_has_a_row_a_case(self, first):
+    def test_the_case_table_has_one_row_per_case(self, first):
         from helpers.view import show_case_table
 
         scores = first.made["score"].values["cases"]
@@ -98,7 +98,7 @@ class TestWalk:
         assert table._repr_html_().count("<tr>") == 4
         assert f"{scores['case_2']['cube']:.3f}" in repr(table)
 
-    def test_viewers_are_static_when_nobody_is_there(self, first):
+    def test_viewers_are_static_in_a_headless_run(self, first):
         for shown in (stages.open_graph(first.run), stages.open_case(first.recipe, first.run)):
             assert "Headless" in repr(shown) and "<i>" in shown._repr_html_()
 
@@ -123,7 +123,7 @@ class TestAgain:
         assert again.made["score"].status == "reused"
         assert masks_of(again) == before
 
-    def test_named_cases_are_done_alone_and_reused(self, first, walk, outputs):
+    def test_only_named_cases_are_run_and_they_are_reused(self, first, walk, outputs):
         again = walk(outputs, cases="case_3,case_1")
         assert [result.stage for result in again.made["infer"]] == ["infer/case_3", "infer/case_1"]
         assert {result.status for result in again.made["infer"]} == {"reused"}
@@ -140,7 +140,7 @@ class TestAgain:
         clear = np.abs(image - 0.8) > 0.05
         assert np.array_equal(mask[clear], (image > 0.8)[clear])
 
-    def test_a_checkpoint_changed_in_its_place_is_noticed(self, walk, tmp_path, tiny):
+    def test_a_checkpoint_that_changed_in_place_is_noticed(self, walk, tmp_path, tiny):
         path = tmp_path / "mine.safetensors"
         shutil.copyfile(tiny.folder / "trained.safetensors", path)
         given = {"checkpoint": str(path), "cases": ["case_1"], **QUICK}

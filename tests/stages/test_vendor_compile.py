@@ -53,7 +53,7 @@ def test_gears_are_in_the_manifest_and_in_the_file_of_another_name(walk, tmp_pat
     assert "--dynamic_batch_size=1,2,4" in done.made["compile"].facts["atc"]
 
 
-def test_a_tool_by_hand_is_told_the_name_that_atc_gave(walk, tmp_path, cann, monkeypatch):
+def test_the_command_for_a_tool_names_the_file_that_atc_wrote(walk, tmp_path, cann, monkeypatch):
     monkeypatch.setenv("CANN_DOUBLE_OM_SUFFIX", "_linux_aarch64")
     done = walk(tmp_path, target="ascend310p3", device_tool="msame", **QUICK)
     facts = stages.exchange_with_tool(done.recipe, done.run).facts

@@ -1,4 +1,4 @@
-"""Without the vendor's compiler: its command is shown, nothing is pretended, and the walk goes on with the CPU."""
+"""Without the vendor's compiler its command is shown, nothing is faked, and the pipeline continues on the CPU."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_ran_is_the_cpu_in_f32_with_the_f32_limit(done):
     assert check.figure.endswith("limit 0.0001")
 
 
-def test_what_a_command_names_lies_in_the_runs_folder(walk, tmp_path, without_cann):
+def test_the_files_that_a_command_names_are_in_the_runs_folder(walk, tmp_path, without_cann):
     done = walk(tmp_path, target="ascend310p3", atc={"keep_f32": ["OpType::Resize", "head"]}, until="vendor", **QUICK)
     for stage, line in (("compile", "atc"), ("vendor", "Huawei Ascend 310")):
         flags = dict(part.partition("=")[::2] for part in shlex.split(done.made[stage].facts[line]))

@@ -27,7 +27,7 @@ GEOMETRY = Geometry((SIZE,) * 3, (1.5, 1.0, 2.0), (-4.0, 7.0, 11.0), (1.0, 0, 0,
 
 
 class TinyNet(nn.Module):
-    """Half resolution and back with a nearest 5-D resize, beside the image itself."""
+    """Half resolution and back with a nearest 5-D resize, concatenated with the image itself."""
 
     def __init__(self) -> None:
         super().__init__()

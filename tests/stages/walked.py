@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# onnxsim costs seconds: here it runs out of time at once, and the unsimplified graph goes on.
+# onnxsim takes seconds: here it runs out of time at once, and the unsimplified graph is used.
 QUICK = {"simplify_timeout_s": 0.001}
 
 

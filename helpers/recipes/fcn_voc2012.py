@@ -159,7 +159,7 @@ class VocScoring(Scoring[VocParams]):
                 totals[row].update(np.minimum(mask, len(voc.CLASSES) - 1), case.require_truth())
         return SourceScores(
             {row: _scores(matrix.counts) for row, matrix in totals.items()},
-            "The source cuts the same margin from both sides, so an odd margin leaves a line of padding in, and then"
+            "The source crops the same margin from both sides, so an odd margin leaves a line of padding, and then"
             " scales class numbers bilinearly, which invents classes at borders (7 between 0 and 15).",
         )
 

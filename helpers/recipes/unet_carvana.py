@@ -143,8 +143,8 @@ class CarvanaScoring(Scoring[CarvanaParams]):
                     "'eval value' (mean Dice of rows)": float(np.mean(rows)),
                 },
             },
-            "The source leaves out images whose IoU is below 0.5, so its mean can only rise, and its 'eval value'"
-            " scores every row of pixels by itself. Its 0.9863 is also measured on training images.",
+            "The source drops images whose IoU is below 0.5, so its mean can only rise, and its 'eval value' scores"
+            " every row of pixels separately. Its 0.9863 is also measured on training images.",
         )
 
 

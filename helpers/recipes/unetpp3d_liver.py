@@ -59,9 +59,10 @@ class LiverScoring(NnunetScoring[NnunetParams]):
             rows["an empty answer"].append(self._figures(np.zeros_like(truth), truth, params))
         return SourceScores(
             mean_rows(rows),
-            "The source mirrors along all three axes whatever the model was trained with: right for its own, and at"
-            " the cost seen here for one that tells left from right. Its Accuracy counts the background, so an empty"
-            " answer has nearly all of it. It compares one fold's 27 cases with other networks' means of five folds.",
+            "The source mirrors along all three axes, whichever the model was trained with: correct for its own"
+            " model, at the cost shown here for one that distinguishes left from right. Its Accuracy counts the"
+            " background, so an empty answer reaches nearly all of it. It compares 27 cases of one fold with other"
+            " networks' means over five folds.",
         )
 
     def _figures(self, prediction: np.ndarray, truth: np.ndarray, params: NnunetParams) -> Scores:

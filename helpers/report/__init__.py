@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page a run, to open from disk, print and hand on."""
+"""`report.html`: one self-contained page per run, to open from disk, print and share."""
 
 from helpers.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Takes out of a report what may identify somebody: names of cases, paths, dates, DICOM names, user and host."""
+"""Removes what may identify a person from a report: case names, paths, dates, DICOM names, user and host."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 import re
 import socket
 from collections.abc import Sequence
+from typing import Protocol
 
 from helpers.view.figures.canvas import read_name_boxes
 
-# Parameters that are a place or a choice of cases.
+# Parameters that name a place or cases.
 DROPPED_PARAMETERS = frozenset({"checkpoint", "data_root", "outputs", "cases", "python"})
 _REMOVED = "[removed]"
 _PATH = re.compile(r"(?<![\w<])(?:[A-Za-z]:)?(?:~|\.{1,2})?[/\\](?:[^\s'\",;:()<>]+[/\\]?)+")
@@ -27,12 +28,28 @@ _DICOM_NAME = re.compile(r"[^\s^'\"<>,;:]+(?:\^[^\s^'\"<>,;:]*)+")
 _DICOM_UID = re.compile(r"\b[0-2](?:\.\d+){5,}\b")
 
 
+class Redaction(Protocol):
+    """What a report shows of names, texts and pictures."""
+
+    def case(self, case: str) -> str:
+        """The name of a case."""
+
+    def text(self, value: object) -> str:
+        """A value as text."""
+
+    def picture(self, content: bytes) -> bytes | None:
+        """A PNG, or None to leave it out."""
+
+
 class Anonymiser:
-    """Replaces cases by their number in the report and removes what identifies.
+    """Numbers the cases and removes what identifies a person.
 
     Args:
-        cases: case ids in the report's order.
-        known: words and places to remove wherever they stand: the host of the run, its data's folder.
+        cases: case ids in the order of the report.
+        known: words and paths to remove wherever they occur, such as the host of the run and its data folder.
+
+    >>> Anonymiser(["ANNA_01"]).text("ANNA_01 was read from /data/anna on 2024-05-31")
+    'case 1 was read from [removed] on [removed]'
     """
 
     def __init__(self, cases: Sequence[str], known: Sequence[str] = ()):
@@ -40,16 +57,16 @@ class Anonymiser:
         longest_first = sorted(self._numbers, key=len, reverse=True)
         names = "|".join(re.escape(case) for case in longest_first)
         self._cases = re.compile(rf"(?<![\w.,])(?:{names})(?!\w|[.,]\d)") if names else None
-        known = {*known, socket.gethostname(), _user_name(), os.path.expanduser("~")}
-        words = "|".join(re.escape(word) for word in sorted(known, key=len, reverse=True) if len(word) > 1)
+        removed = {*known, socket.gethostname(), _user_name(), os.path.expanduser("~")}
+        words = "|".join(re.escape(word) for word in sorted(removed, key=len, reverse=True) if len(word) > 1)
         self._words = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
 
     def case(self, case: str) -> str:
-        """A case's number in place of its name."""
+        """The number of a case instead of its name."""
         return self._numbers.get(case, _REMOVED)
 
     def text(self, value: object) -> str:
-        """A text without names, paths, dates, identifiers of DICOM, user and host."""
+        """A value as text, without case names, paths, dates, DICOM identifiers, user and host."""
         text = str(value)
         if self._cases:
             text = self._cases.sub(lambda match: self._numbers[match[0]], text)
@@ -59,7 +76,7 @@ class Anonymiser:
         return text
 
     def picture(self, content: bytes) -> bytes | None:
-        """A PNG with its names painted over and no text chunk, or None where it does not say what it shows."""
+        """A PNG with its names painted over and without text chunks; None if it does not record where they are."""
         from PIL import Image, ImageDraw
 
         picture = Image.open(io.BytesIO(content))
@@ -74,24 +91,24 @@ class Anonymiser:
         return stream.getvalue()
 
 
-class Open:
-    """The same questions answered with everything as it is."""
+class AsRecorded:
+    """Shows everything unchanged."""
 
     def case(self, case: str) -> str:
-        """The case's own name."""
+        """The name of the case."""
         return case
 
     def text(self, value: object) -> str:
-        """The text."""
+        """The value as text."""
         return str(value)
 
     def picture(self, content: bytes) -> bytes:
-        """The picture."""
+        """The picture, unchanged."""
         return content
 
 
 def _user_name() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container may run as a number without a name
+    except (OSError, KeyError):  # in a container the user may have a number but no name
         return ""

@@ -1,30 +1,33 @@
-"""The content of a report's page, ready for its template."""
+"""The report page: the values of its template, and the file."""
 
 from __future__ import annotations
 
 import base64
 import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, Open
+from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, AsRecorded, Redaction
 from helpers.report.record import RunFolder
 from helpers.run.atomic import replace_when_whole
 from helpers.run.result import mark_simulated
 from helpers.view.figures.canvas import shrink_png
 
-BYTES_A_CASE = 1_000_000
+BYTES_PER_CASE = 1_000_000
 _TEXT_BYTES = 120_000
 _KINDS = {"slices": "slices", "volume": "in three dimensions", "picture": "picture"}
+_NOT_RECORDED = "not recorded"
 _MARKS = {"made": "✓", "reused": "✓", "not run here": "–", "failed": "✗"}
 
 
 def build_page(run: RunFolder, anonymise: bool) -> dict[str, object]:
-    """The template's values; text is not escaped yet, the template does that."""
+    """Builds the values of the template, which escapes them."""
     cases = run.worst_first()
     record, params = run.record, run.record["params"]
     places = [str(params.get(name, "")) for name in ("checkpoint", "data_root", "outputs")]
     known = [str(record.get("host", "")), *(place for place in places if "/" in place or "\\" in place)]
-    hide = Anonymiser(cases, known) if anonymise else Open()
+    hide: Redaction = Anonymiser(cases, known) if anonymise else AsRecorded()
     pictures = _encode_pictures(run, hide, len(cases))
     shown = {case: _pictures_of(case, pictures) for case in cases}
     of_cases = {name for group in shown.values() for name, _ in group}
@@ -48,7 +51,7 @@ def build_page(run: RunFolder, anonymise: bool) -> dict[str, object]:
     }
 
 
-def _key_figures(run: RunFolder, hide) -> list[tuple[str, str]]:
+def _key_figures(run: RunFolder, hide: Redaction) -> list[tuple[str, str]]:
     stages, params = run.stages, run.record["params"]
     checks = [check for stage in stages for check in stage.get("checks", [])]
     failed = sum(stage["status"] == "failed" for stage in stages)
@@ -67,22 +70,33 @@ def _score_names(run: RunFolder) -> list[str]:
     return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
 
 
-def _case_row(run: RunFolder, case: str, hide) -> dict[str, object]:
+def _case_row(run: RunFolder, case: str, hide: Redaction) -> dict[str, object]:
     stage = run.record["stages"].get(f"infer/{case}", {})
-    timings, facts = stage.get("timings", {}), stage.get("facts", {})
-    values = run.scores.get(case, {})
+    timings, values = stage.get("timings", {}), stage.get("values", {})
+    scores = run.scores.get(case, {})
     return {
         "case": hide.case(case),
         "status": stage.get("status", "no mask"),
-        "scores": [_show_score(values.get(name)) if case in run.scores else "" for name in _score_names(run)],
+        "scores": [_show_score(scores.get(name)) if case in run.scores else "" for name in _score_names(run)],
         "seconds": f"{timings['infer']:.2f}{_mark(stage)}" if "infer" in timings else "",
         "memory": f"{timings['peak_rss_mb']:.0f}" if "peak_rss_mb" in timings else "",
-        "found": hide.text(facts.get("found", "")),
-        "flag": hide.text(stage.get("values", {}).get("note", "")),
+        "found": hide.text(_show_found(values.get("found"))) if stage else "",
+        "flag": hide.text(values.get("note", "")),
     }
 
 
-def _pictures_of(case: str, pictures: dict[str, str]) -> list[tuple[str, str]]:
+def _show_found(counts: Mapping[str, int] | None) -> str:
+    """The size of each label in a mask.
+
+    >>> _show_found({"liver": 1234, "tumour": 0})
+    'liver 1,234'
+    """
+    if counts is None:
+        return _NOT_RECORDED
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
+
+
+def _pictures_of(case: str, pictures: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pictures named `<rank>_<case>_<kind>.png`."""
     mine = []
     for name, uri in pictures.items():
@@ -92,7 +106,9 @@ def _pictures_of(case: str, pictures: dict[str, str]) -> list[tuple[str, str]]:
     return mine
 
 
-def _case_pictures(run: RunFolder, case: str, pictures: list[tuple[str, str]], hide) -> dict[str, object]:
+def _case_pictures(
+    run: RunFolder, case: str, pictures: Sequence[tuple[str, str]], hide: Redaction
+) -> dict[str, object]:
     values = run.scores.get(case, {})
     kinds = [(Path(name).stem.rpartition("_")[2], uri) for name, uri in pictures]
     return {
@@ -102,8 +118,8 @@ def _case_pictures(run: RunFolder, case: str, pictures: list[tuple[str, str]], h
     }
 
 
-def _other_pictures(run: RunFolder, pictures: dict[str, str]) -> list[dict[str, object]]:
-    """Pictures that belong to no case, by the step that made them."""
+def _other_pictures(run: RunFolder, pictures: Mapping[str, str]) -> list[dict[str, object]]:
+    """Pictures that do not belong to a case, grouped by the stage that made them."""
     groups = []
     left = dict(pictures)
     for stage in run.stages:
@@ -111,25 +127,25 @@ def _other_pictures(run: RunFolder, pictures: dict[str, str]) -> list[dict[str, 
         if mine:
             groups.append({"title": stage["title"], "pictures": mine})
     if left:
-        groups.append({"title": "Seconds of each step", "pictures": list(left.values())})
+        groups.append({"title": "Seconds per stage", "pictures": list(left.values())})
     return groups
 
 
-def _encode_pictures(run: RunFolder, hide, case_count: int) -> dict[str, str]:
-    """Name to data URI, all together within the page's size; one that may identify somebody is left out."""
+def _encode_pictures(run: RunFolder, hide: Redaction, case_count: int) -> dict[str, str]:
+    """File names to data URIs that together fit into the page; omits a picture that cannot be anonymised."""
     names = run.pictures()
-    budget = BYTES_A_CASE * max(1, case_count) - _TEXT_BYTES
-    most = int(budget * 3 / 4 / max(1, len(names)))  # base64 makes four bytes of three
+    budget = BYTES_PER_CASE * max(1, case_count) - _TEXT_BYTES
+    maximum = int(budget * 3 / 4 / max(1, len(names)))  # base64 makes four bytes of three
     uris = {}
     for name in names:
         content = hide.picture((run.folder / name).read_bytes())
         if content is not None:
-            small = shrink_png(content, most)
+            small = shrink_png(content, maximum)
             uris[name] = "data:image/png;base64," + base64.b64encode(small).decode("ascii")
     return uris
 
 
-def _step(stage: dict, hide) -> dict[str, object]:
+def _step(stage: Mapping[str, Any], hide: Redaction) -> dict[str, object]:
     checks = [
         ("✓" if check["passed"] else "✗", hide.text(check["name"]), hide.text(check["figure"]))
         for check in stage.get("checks", [])
@@ -147,7 +163,7 @@ def _step(stage: dict, hide) -> dict[str, object]:
     }
 
 
-def _parameters(params: dict, hide, anonymise: bool) -> list[tuple[str, str]]:
+def _parameters(params: Mapping[str, object], hide: Redaction, anonymise: bool) -> list[tuple[str, str]]:
     params = {**params, "anonymise": anonymise}
     kept = {name: value for name, value in params.items() if not (anonymise and name in DROPPED_PARAMETERS)}
     return [(name, hide.text(_plain(value))) for name, value in kept.items()]
@@ -164,7 +180,7 @@ def _plain(value: object) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _versions(environment: dict) -> list[tuple[str, str]]:
+def _versions(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     machine = environment.get("machine", {})
     rows = [("cookbook", environment.get("cookbook")), ("source revision", environment.get("git_commit"))]
     rows += [("Python", environment.get("python")), *environment.get("packages", {}).items()]
@@ -181,7 +197,7 @@ def _show_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def _mark(stage: dict) -> str:
+def _mark(stage: Mapping[str, Any]) -> str:
     return mark_simulated(stage.get("simulated", False))
 
 
@@ -192,15 +208,19 @@ def _minute(timestamp: float | None) -> str:
 
 
 def write_report(folder: Path, *, anonymise: bool | None = None, to: Path | None = None) -> Path:
-    """One HTML file that needs no server, no script and no network.
+    """Writes the report of a run as one HTML file without scripts or links to other files.
 
     Args:
-        folder: of the run; only `run.json` and the pictures it names are read.
-        anonymise: without case names, paths, dates, DICOM names, user and host; None: as the run's parameters say.
-        to: the file; None: `report.html` in the run's folder.
+        folder: the run folder; only `run.json` and the pictures that it names are read.
+        anonymise: whether to remove case names, paths, dates, DICOM names, user and host; None follows the
+            parameters of the run.
+        to: the file to write; None writes `report.html` into the run folder.
+
+    Returns:
+        The file.
 
     Raises:
-        DataError: there is no run in the folder.
+        DataError: there is no run in the folder, or its record is damaged.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

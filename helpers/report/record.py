@@ -1,9 +1,10 @@
-"""What a report needs of a run, read back from its folder; nothing else of the run has to be there."""
+"""The part of a run folder that a report needs: its record and its pictures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from helpers.run import read_record
 
@@ -12,33 +13,39 @@ RUN_PICTURES = ("figures/seconds.png",)
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's record and scores as they stand in its folder."""
+    """The record and scores of a run.
+
+    Attributes:
+        record: the content of `run.json`.
+        scores: case to score name to value; None if there is nothing to find.
+        means: score name to mean.
+    """
 
     folder: Path
-    record: dict
+    record: dict[str, Any]
     scores: dict[str, dict[str, float | None]]
     means: dict[str, float | None]
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
-        """Reads `run.json`.
+        """Reads a run folder.
 
         Raises:
-            DataError: no run, or its record cannot be read.
+            DataError: there is no run, or its record is damaged.
         """
         record = read_record(folder)
-        # From the record and not from metrics.json, which another attempt may have left.
+        # From the record: metrics.json may be left over from an earlier attempt.
         scored = record["stages"].get("score", {})
         values = scored.get("values", {}) if scored.get("status") in ("made", "reused") else {}
         return cls(folder, record, values.get("cases", {}), values.get("mean", {}))
 
     @property
-    def stages(self) -> list[dict]:
-        """The stages in the order they ended."""
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages in the order in which they ended."""
         return sorted(self.record["stages"].values(), key=lambda stage: stage["ended"])
 
     def cases(self) -> list[str]:
-        """Case ids: as the data stage lists them, else as masks were made of them."""
+        """Case ids: those of the data stage, or those with a mask if it is missing."""
         listed = self.record["stages"].get("data", {}).get("values", {}).get("cases")
         made = [stage["stage"].partition("/")[2] for stage in self.stages if stage["stage"].startswith("infer/")]
         return list(listed or made)
@@ -53,6 +60,6 @@ class RunFolder:
         return sorted(self.cases(), key=mean)
 
     def pictures(self) -> list[str]:
-        """PNG files of the stages in order, then those of the whole run; only those that are there."""
+        """Existing PNG files: those of the stages in order, then those of the whole run."""
         names = [name for stage in self.stages for name in stage.get("files", []) if name.endswith(".png")]
         return [name for name in dict.fromkeys([*names, *RUN_PICTURES]) if (self.folder / name).is_file()]

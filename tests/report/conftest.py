@@ -1,4 +1,4 @@
-"""A finished run's folder, with everything in it that a report must not let through when it is anonymous."""
+"""The folder of a finished run that contains everything an anonymous report must remove."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_record(cases) -> dict:
     scores = {case: {"WT": 0.9 - 0.1 * rank, "ET": None if rank else 0.5} for rank, case in enumerate(cases)}
     masks = [
         stage(f"infer/{case}", f"Mask of {case}", 3.0, timings={"infer": 2.25, "peak_rss_mb": 900.0},
-              facts={"found": "tumour 1,234"}, files=[f"masks/{case}.nii.gz"])
+              values={"found": {"tumour": 1234, "oedema": 0}}, files=[f"masks/{case}.nii.gz"])
         for case in cases
     ]  # fmt: skip
     stages = [

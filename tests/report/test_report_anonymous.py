@@ -1,4 +1,4 @@
-"""An anonymous report: no byte of it, nor of its pictures, names anybody."""
+"""An anonymous report names no person, neither in its text nor in its pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def words(text: str) -> str:
     return re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
 
 
-def test_no_secret_is_in_the_bytes_and_the_open_report_has_them_all(finished):
+def test_removes_every_secret_that_the_plain_report_shows(finished):
     finished.change(reason=f"{finished.cases[0]}: cannot read /data/tumour board/x.nii.gz")
     plain = words(write_report(finished.folder).read_text(encoding="utf-8"))
     hidden = words(write_report(finished.folder, anonymise=True).read_text(encoding="utf-8"))
@@ -39,13 +39,13 @@ def test_no_secret_is_in_the_bytes_and_the_open_report_has_them_all(finished):
         assert not re.search(rf"\b{re.escape(word)}\b", hidden)
 
 
-def test_it_still_says_what_was_found(finished):
+def test_keeps_scores_and_parameters(finished):
     hidden = write_report(finished.folder, anonymise=True).read_text(encoding="utf-8")
     for kept in ("case 1", "case 2", "case 3", "0.8, at least 0.7", "0.800", "tumour 1,234", "f32", "2.4.6", "0.5"):
         assert kept in hidden, kept
 
 
-def test_names_in_pictures_are_painted_over(finished):
+def test_paints_over_names_in_pictures(finished):
     source = Image.open(finished.folder / f"figures/1_{finished.cases[0]}_slices.png")
     (box,) = read_name_boxes(source.text)
     assert np.asarray(source.convert("L").crop(box)).min() < 100  # the name is there
@@ -56,7 +56,7 @@ def test_names_in_pictures_are_painted_over(finished):
     assert np.asarray(worst.crop(box)).min() == 255
 
 
-def test_a_picture_that_does_not_say_where_a_name_stands_is_left_out(finished):
+def test_omits_a_picture_that_does_not_record_where_its_names_are(finished):
     assert len(pictures(write_report(finished.folder, anonymise=True).read_text(encoding="utf-8"))) == 4
     Image.new("RGB", (40, 40)).save(finished.folder / "figures/scores.png")
     assert len(pictures(write_report(finished.folder, anonymise=True).read_text(encoding="utf-8"))) == 3
@@ -73,7 +73,7 @@ def test_a_picture_that_does_not_say_where_a_name_stands_is_left_out(finished):
         ("DOE^JANE^^Dr", "[removed]"),
         ("1.2.840.10008.5.1.4.1.1.2", "[removed]"),
         ("case 17 of 17", "case case 1 of case 1"),
-        # What looks similar and says something else stays.
+        # Similar text with another meaning stays.
         ("17.5 and 0.17, 17,000", "17.5 and 0.17, 17,000"),
         ("made/reused, 1e-3/s, 3.11.7, 0.17 at 117", "made/reused, 1e-3/s, 3.11.7, 0.17 at 117"),
         ("786,432 labels; 20240 voxels", "786,432 labels; 20240 voxels"),

@@ -1,4 +1,4 @@
-"""Regions of a mask: the smallest box around them, and the components that hang together."""
+"""Regions of a mask: its smallest bounding box and its connected components."""
 
 from __future__ import annotations
 

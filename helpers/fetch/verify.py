@@ -267,11 +267,11 @@ def _read_description(path: Path) -> dict:
         raise DataError(f"{path} does not exist", remedy="Give the folder that holds dataset.json, or the one above.")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-        whole = all({"image", "label"} <= pair.keys() for pair in description["training"])
-        whole = whole and all(str(value).isdigit() for value in description["labels"])
+        complete = all({"image", "label"} <= pair.keys() for pair in description["training"])
+        complete = complete and all(str(value).isdigit() for value in description["labels"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         raise DataError(
             f"{path} is not the description of a Decathlon task",
             expected="JSON with labels and with training as a list of {image, label}",

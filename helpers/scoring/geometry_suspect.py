@@ -93,7 +93,7 @@ def _describe(order: tuple[int, ...], flipped: tuple[int, ...]) -> str:
     flip = f"flipped along {' and '.join(names[axis] for axis in flipped)}" if flipped else ""
     if not moved:
         return f"prediction looks {flip}"
-    # The truth's axis i lies on the prediction's axis order[i].
+    # Axis i of the truth is axis order[i] of the prediction.
     swap = f"axes {moved[0]} and {moved[1]} swapped"
     if len(moved) > 2:
         swap = f"axes in the order {', '.join(names[axis] for axis in np.argsort(order))}"

@@ -36,7 +36,7 @@ def test_v1_keeps_ties_and_what_is_large_enough():
     labels = np.zeros((1, 5, 9), np.uint8)
     labels[0, 0, :4], labels[0, 2, :4], labels[0, 4, :3] = 1, 1, 1
     assert np.count_nonzero(apply_postprocessing(labels, [KeepLargest((1,))])) == 8
-    enough = KeepLargest((1,), least_mm3=6.0)
+    enough = KeepLargest((1,), minimum_mm3=6.0)
     assert np.count_nonzero(apply_postprocessing(labels, [enough], (2.0, 1.0, 1.0))) == 11
     assert np.count_nonzero(apply_postprocessing(labels, [enough])) == 8
 

@@ -1,1 +1,1 @@
-"""nnU-Net compatibility: plans, model folders, case names, the preparation of a case and the way back of its mask."""
+"""nnU-Net compatibility: plans, model folders, case names, preparing a case and restoring its mask."""

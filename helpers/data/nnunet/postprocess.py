@@ -22,12 +22,12 @@ from helpers.errors import DataError
 class KeepLargest:
     """One rule: of these classes taken as one only the largest component stays.
 
-    In v1 every component as large as the largest stays, and so do those of at least `least_mm3`, if that is given.
+    In v1 every component as large as the largest stays, and so do those of at least `minimum_mm3`, if that is given.
     """
 
     classes: tuple[int, ...]
     version: int = 1
-    least_mm3: float | None = None
+    minimum_mm3: float | None = None
 
 
 def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
@@ -66,8 +66,8 @@ def apply_postprocessing(
         kept = np.arange(len(sizes)) == sizes.argmax()
         if rule.version == 1:
             kept = sizes == sizes.max()
-            if rule.least_mm3 is not None:
-                kept |= sizes * float(np.prod(spacing_mm)) >= rule.least_mm3
+            if rule.minimum_mm3 is not None:
+                kept |= sizes * float(np.prod(spacing_mm)) >= rule.minimum_mm3
         labels[mask & ~kept[components]] = 0
     return labels
 

@@ -133,7 +133,7 @@ def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> 
         prepared = normalise(resampled, plan.channels, inside, plan.version)
     else:
         prepared = resample_image(normalise(cropped, plan.channels, inside, plan.version), shape, axis, *orders)
-    # On the way back v1 considers the case's spacing first, v2 the network's.
+    # When scores are resampled, v1 considers the case's spacing first, v2 the network's.
     back_axis = axis if plan.version == 1 else separate_axis(target, spacing)
     prepared = np.ascontiguousarray(prepared)
     return Prepared(prepared, box, image.shape[1:], cropped.shape[1:], back_axis, plan.transpose_backward)
@@ -153,7 +153,7 @@ def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
 
 
 def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
-    # Filling is slow on a whole CT, and only `use_mask` needs it.
+    # Filling holes is slow on a full CT, and only `use_mask` needs it.
     if not any(norm.use_mask for norm in plan.channels):
         return np.ones(cropped.shape[1:], bool)
     from scipy.ndimage import binary_fill_holes

@@ -1,7 +1,7 @@
 """Probabilities saved next to a mask, in the form that each version of nnU-Net writes and its ensembling reads.
 
 v1 (nnunet/inference/segmentation_export.py): `<case>.npz` with `softmax` float16 (C, Z, Y, X) on the cropped grid.
-v2 (nnunetv2/inference/export_prediction.py): `<case>.npz` with `probabilities` float32 on the case's whole grid,
+v2 (nnunetv2/inference/export_prediction.py): `<case>.npz` with `probabilities` float32 on the full grid of the case,
 where voxels outside the crop are background. Both come with a `<case>.pkl` of plain values, which has the position
 of the crop; v2's reader takes the grid from it.
 """
@@ -40,10 +40,10 @@ def write_softmax(
     if version == 1:
         content, properties = {"softmax": cropped}, _properties_of_v1(prepared, geometry)
     else:
-        whole = np.zeros((classes, *prepared.original_shape), dtype)
-        whole[0] = 1
-        whole[(slice(None), *prepared.box)] = cropped
-        content, properties = {"probabilities": whole}, _properties_of_v2(prepared, geometry)
+        full = np.zeros((classes, *prepared.original_shape), dtype)
+        full[0] = 1
+        full[(slice(None), *prepared.box)] = cropped
+        content, properties = {"probabilities": full}, _properties_of_v2(prepared, geometry)
     with replace_when_whole(stem.with_name(f"{stem.name}.npz")) as path:
         np.savez_compressed(path, allow_pickle=False, **content)
     with replace_when_whole(stem.with_name(f"{stem.name}.pkl")) as path:

@@ -67,7 +67,7 @@ def prepare(name: str, folder: Path) -> None:
 def time_network(name: str, folder: Path, rounds: int) -> dict[str, object]:
     """Median seconds of each precision and its speed against f32; f32 also with its norms whole, the fastest f32.
 
-    CPU seconds stand beside those of the clock: they hardly change with other load on the machine.
+    CPU seconds are given next to wall-clock seconds: they hardly change with other load on the machine.
     """
     shape = NETWORKS[name][2]
     sample = np.random.default_rng(1).standard_normal((1, *shape), dtype=np.float32)

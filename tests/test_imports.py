@@ -15,13 +15,13 @@ MODULES = sorted(path for path in HELPERS.rglob("*.py"))
 
 BOTTOM = {"errors", "params", "run"}
 MIDDLE = {"networks", "graph", "compile", "devices", "data"}
-# Package -> what it may import, beside itself. `a.b` allows one module, `a` a whole package.
+# Package -> what it may import, besides itself. `a.b` allows one module, `a` a whole package.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "params": {"errors"},
     "run": {"errors", "params"},
     **{name: set(BOTTOM) for name in MIDDLE},
-    "compile": BOTTOM | {"graph.spec"},  # a compiler is told the graph's names and shapes
+    "compile": BOTTOM | {"graph.spec"},  # a compiler needs the graph's names and shapes
     "demo": BOTTOM | {"data"},  # draws cases in the layouts that the readers read
     "inference": {"errors"},
     "scoring": BOTTOM | {"data.geometry"},
@@ -85,7 +85,7 @@ def _imports(tree: ast.AST, module: str) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             if node.level:
-                # A session is loaded outside this package too: it can name the files beside it no other way.
+                # A session is loaded outside this package too: it can import the files next to it in no other way.
                 assert module.startswith("helpers.devices.sessions."), f"{module} has a relative import"
                 assert node.level == 1, f"{module} reaches out of the sessions"
                 continue

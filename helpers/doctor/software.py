@@ -51,7 +51,7 @@ def describe_torch_build() -> str:
     if tag.startswith("cu"):
         return f"{version}: CUDA build ({tag})"
     cuda = sorted(dist.name for dist in metadata.distributions() if (dist.name or "").startswith("nvidia-cuda"))
-    return f"{version}: {'CUDA build' if cuda else 'no CUDA packages beside it, so a CPU build'}"
+    return f"{version}: {'CUDA build' if cuda else 'no CUDA packages installed, so a CPU build'}"
 
 
 def module_is_here(name: str) -> bool:

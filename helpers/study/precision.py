@@ -219,7 +219,7 @@ def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] =
     """Runs a cell from its graph to its masks; None if its compiler is not on this machine.
 
     The graph was just made or reused by the run of the study, so it is taken from the cache even with `cache: off`;
-    the stages after it are then made anew.
+    the stages after it are then recomputed.
     """
     keep = [*run.params.fp32_layers, *fp32_layers]
     changes: dict[str, object] = {"target": cell.target, "precision": cell.precision, "fp32_layers": keep}

@@ -103,10 +103,10 @@ def test_an_unsupported_opset_is_rejected_before_atc_runs_or_explained_afterward
 
 
 def test_an_unknown_code_is_shown_with_the_last_lines(norm_job, tmp_path, fake_atc):
-    fake_atc("print('first'); print('ATC run failed'); print('X1234 and E77: nobody knows'); sys.exit(3)")
+    fake_atc("print('first'); print('ATC run failed'); print('X1234 and E77: unknown'); sys.exit(3)")
     with pytest.raises(CompileError) as refusal:
         compile_job(norm_job(), tmp_path)
-    assert "exit code 3, no code; first | ATC run failed | X1234 and E77: nobody knows" in refusal.value.line()
+    assert "exit code 3, no code; first | ATC run failed | X1234 and E77: unknown" in refusal.value.line()
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "print('ATC run failed')"])

@@ -25,7 +25,7 @@ import numpy as np
 from helpers.devices import open_device
 from helpers.errors import CookbookError
 
-# A suite that was started in the background hands on that Ctrl-C is ignored.
+# A suite that was started in the background passes on that Ctrl-C is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def feed(count, seed=0, side=%d):

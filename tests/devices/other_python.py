@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What the double of acl needs beside numpy; the worker itself needs numpy alone.
+# What the double of acl needs besides numpy; the worker itself needs numpy only.
 PACKAGES = ("numpy<2", "onnx", "onnxruntime")
 _CHECK = "import sys, numpy, onnx, onnxruntime; sys.exit(numpy.__version__.split('.')[0] != '1')"
 

@@ -195,7 +195,7 @@ def test_a_device_that_is_never_closed_is_freed_at_exit(static_om, on_double):
 
 
 def test_closing_waits_for_a_call_that_an_interrupted_caller_abandoned(static_om, on_double):
-    # An interrupt can hit the caller while the thread of a call starts: it runs, and nobody knows of it.
+    # An interrupt can hit the caller while the thread of a call starts: it runs unnoticed.
     ran = on_double(
         """
         device = open_device(sys.argv[1], "ascend310p3")

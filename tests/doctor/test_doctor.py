@@ -72,7 +72,7 @@ class TestPackages:
         assert software.describe_packages()["torch"] == shown
 
     @pytest.mark.parametrize(
-        ("version", "beside", "told"),
+        ("version", "installed", "expected"),
         [
             ("2.13.0+cpu", [], "CPU build"),
             ("2.13.0+cu130", [], "CUDA build (cu130)"),
@@ -81,11 +81,11 @@ class TestPackages:
             (None, [], "not installed"),
         ],
     )
-    def test_the_build_of_torch(self, monkeypatch, version, beside, told):
+    def test_the_build_of_torch(self, monkeypatch, version, installed, expected):
         monkeypatch.setattr(software, "package_version", lambda name: version)
-        monkeypatch.setattr(software.metadata, "distributions", lambda: [SimpleNamespace(name=n) for n in beside])
-        assert told in software.describe_torch_build()
-        assert ("CUDA build" in software.describe_torch_build()) == told.startswith("CUDA")
+        monkeypatch.setattr(software.metadata, "distributions", lambda: [SimpleNamespace(name=n) for n in installed])
+        assert expected in software.describe_torch_build()
+        assert ("CUDA build" in software.describe_torch_build()) == expected.startswith("CUDA")
 
 
 class TestCann:

@@ -68,7 +68,7 @@ CHANGES = [
     ({"folder": "a/../../b"}, "not a path below"),
     ({"md5": "0B42"}, "not a lower-case hexadecimal md5"),
     ({"url": None}, "either a url or manual steps"),
-    ({"digest_note": "somebody"}, "must contain: not published"),
+    ({"digest_note": "another source"}, "must contain: not published"),
     ({"licence": None}, "licence"),
     ({"adress": "x"}, "unknown parameter"),
 ]

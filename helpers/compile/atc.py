@@ -273,7 +273,7 @@ def _describe_host(command: list[str], cann: Cann) -> dict[str, object]:
     requested = next(part for part in command if part.startswith("--soc_version=")).partition("=")[2]
     found = find_soc_version()
     if found and found != requested:
-        facts["warning"] = f"the .om is for {requested}; this machine has {found} and cannot run it"
+        facts["note"] = f"the .om is for {requested}; this machine has {found} and cannot run it"
     return facts
 
 

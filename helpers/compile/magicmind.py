@@ -151,9 +151,9 @@ def _time_model(model: Path, job: CompileJob, config: Mapping, simulated: bool) 
     try:
         throughput = measure_throughput(command, model.with_name("mm_run.log"))
     except CompileError as error:
-        return {"mm_run": error.line()}
+        return {"throughput by mm_run": error.line()}
     rate = f"{throughput:.4g} samples/s{mark_simulated(simulated)}"
-    return {"mm_run": f"{rate}, {_TIMED_ITERATIONS} iterations at batch {job.spec.batch_size}"}
+    return {"throughput by mm_run": f"{rate}, {_TIMED_ITERATIONS} iterations at batch {job.spec.batch_size}"}
 
 
 @dataclass(frozen=True)

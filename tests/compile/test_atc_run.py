@@ -182,7 +182,7 @@ class TestSocVersion:
     def test_a_file_for_another_device_comes_with_a_warning(self, cann, norm_job, tmp_path):
         cann(SOC="Ascend310B1")
         done = compile_job(norm_job(), tmp_path)
-        assert done.facts["warning"] == "the .om is for Ascend310P3; this machine has Ascend310B1 and cannot run it"
+        assert done.facts["note"] == "the .om is for Ascend310P3; this machine has Ascend310B1 and cannot run it"
 
 
 def test_a_busy_device_is_reported_with_a_warning(cann, norm_job, tmp_path, monkeypatch, caplog):

@@ -85,7 +85,7 @@ def test_the_masks_equal_the_cpus(precision, options, mlu, cpu_masks, magicmind_
 @pytest.mark.parametrize(
     ("devices", "says"),
     [
-        (2, r"[\d.e+]+ samples/s simulated, 20 calls of 2"),
+        (2, r"[\d.e+]+ samples/s simulated, 20 iterations at batch 2"),
         pytest.param(0, "mm_run failed: .*", marks=pytest.mark.slow),
     ],
 )
@@ -96,7 +96,7 @@ def test_the_output_of_mm_run_is_read_if_it_is_installed_and_its_failure_fails_n
     monkeypatch.setenv("MM_DOUBLE_PYTHON", sys.executable)
     monkeypatch.setenv("MM_DOUBLE_DEVICES", str(devices))
     done = mlu(until="compile", batch_size=2)
-    assert re.fullmatch(says, done.made["compile"].facts["mm_run says"])
+    assert re.fullmatch(says, done.made["compile"].facts["throughput by mm_run"])
     assert "--iterations 1000" in done.made["compile"].facts["mm_run"]
     assert done.run.path("compiled/model.mm").is_file()
 

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: what was received, what was expected, what to do."""
+"""Errors that a user can act on: the problem, what was received, what was expected, and the remedy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from __future__ import annotations
 class CookbookError(Exception):
     """One clear line: the problem, what was received, what was expected, and the remedy.
 
-    Every part but the problem may be left out. IPython shows the line instead of a traceback, so that the
-    reader of a notebook sees the cause first; the whole traceback goes to the run's log.
+    Only the problem is required. IPython shows the line instead of a traceback, which is written to the log of the
+    run.
+
+    >>> CookbookError("unknown target 'cpuu'", remedy="Did you mean 'cpu'?").line()
+    "unknown target 'cpuu'. Did you mean 'cpu'?"
     """
 
     exit_code = 1
@@ -40,7 +43,7 @@ class CookbookError(Exception):
 
 
 class ParameterError(CookbookError):
-    """A parameter is unknown, of the wrong type or out of range."""
+    """A parameter is unknown, has the wrong type or is out of range."""
 
     exit_code = 2
 
@@ -54,24 +57,24 @@ class CheckpointError(CookbookError):
 
 
 class GraphError(CookbookError):
-    """An exported or rewritten graph is not what it has to be."""
+    """An exported or rewritten graph is not as required."""
 
 
 class CompileError(CookbookError):
-    """A vendor's compiler refused the graph."""
+    """A compiler rejected the graph, or is not available."""
 
 
 class DeviceError(CookbookError):
-    """A device refused its feeds, failed, or is not there."""
+    """A device rejected its inputs, failed, or is not available."""
 
 
 class ResourceError(CookbookError):
-    """Disk or memory is not enough for what was asked."""
+    """Disk space or memory is insufficient."""
 
 
 class GateError(CookbookError):
-    """A stage made something, and a check with a number says that it is wrong."""
+    """A check on the result of a stage failed."""
 
 
 class StepOrderError(CookbookError):
-    """A step was asked for before the one that makes what it needs."""
+    """A step was run before the one whose files it needs."""

@@ -1,4 +1,4 @@
-"""Parameters: typed, merged from profile, recipe and target, refused with the nearest name when wrong."""
+"""Parameters: typed, merged from profile, recipe and target, with errors that name the nearest known name."""
 
 from helpers.params.model import RunParams
 from helpers.params.resolve import load_profile, resolve_params

@@ -1,4 +1,4 @@
-"""Explains the codes of ATC and of pyACL: one sentence, the cause and the remedy, in English or Chinese."""
+"""Explains error codes of ATC and pyACL: problem, cause and remedy, in English or Chinese."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACL_CODE = re.compile(r"\breturned (\d{6})\b")
 
 @dataclass(frozen=True)
 class Explanation:
-    """A vendor's code in plain words."""
+    """The explanation of a vendor's error code."""
 
     code: str
     problem: str
@@ -32,7 +32,7 @@ class Explanation:
 
 
 def user_language() -> Language:
-    """Chinese where the locale says so, else English."""
+    """Chinese if the locale is Chinese, else English."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         if value := os.environ.get(name):
             return "zh" if value.lower().startswith("zh") else "en"
@@ -40,18 +40,22 @@ def user_language() -> Language:
 
 
 def atc_codes(report: str) -> list[str]:
-    """The codes in ATC's report, in its order, in both forms that its releases print: `E10001: …`, `…(E10001): …`."""
+    """Finds the codes in a report of ATC, in order; releases print `E10001: …` or `…(E10001): …`.
+
+    >>> atc_codes("E10001: bad value. E19999: inner error")
+    ['E10001', 'E19999']
+    """
     return list(dict.fromkeys(_ATC_CODE.findall(report)))
 
 
 def explain_atc(report: str, language: Language | None = None) -> Explanation | None:
-    """The first code of ATC's report that the table knows, or None where it knows none."""
+    """Explains the first known code in a report of ATC; None if there is none."""
     table, language = _table("atc_errors"), language or user_language()
     codes = atc_codes(report)
     for entry in table["history"]:
         if entry["code"] in codes and entry["text"] in report:
             return _explanation(entry["code"], entry, language)
-    for code in sorted(codes, key=lambda code: code.endswith("9999")):  # "inner error" says least
+    for code in sorted(codes, key=lambda code: code.endswith("9999")):  # "inner error" is the least specific
         families = sorted((name for name in table["families"] if code.startswith(name)), key=len)
         entry = table["codes"].get(code) or (table["families"][families[-1]] if families else None)
         if entry:
@@ -60,13 +64,13 @@ def explain_atc(report: str, language: Language | None = None) -> Explanation | 
 
 
 def explain_acl(code: int, language: Language | None = None) -> Explanation | None:
-    """A return code of pyACL, or None where the table does not know it."""
+    """Explains a return code of pyACL; None if it is unknown."""
     entry = _table("acl_codes").get(str(code))
     return _explanation(str(code), entry, language or user_language()) if entry else None
 
 
 def explain_acl_message(message: str, language: Language | None = None) -> Explanation | None:
-    """The code in a message of the form `acl.mdl.execute returned 507011`, explained."""
+    """Explains the code in a message such as `acl.mdl.execute returned 507011`; None if it is unknown."""
     found = _ACL_CODE.search(message)
     return explain_acl(int(found[1]), language) if found else None
 

@@ -1,4 +1,4 @@
-"""Options of Ascend's ATC as run parameters, refused with the nearest name before the program sees them."""
+"""Options of Ascend's ATC as run parameters, checked before the program starts."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ ImplementationMode = Literal[
 
 
 class AtcOptions(BaseModel):
-    """What ATC is told beside graph, shapes, chip and precision.
+    """The options of ATC in addition to graph, shapes and precision.
 
     Attributes:
-        soc_version: the chip, where the target leaves it open; None asks `npu-smi`.
-        cann: version of the CANN that compiles, for a command to copy; on a machine with CANN it is found.
-        precision_mode, precision_mode_v2: in place of the one that the run's `precision` stands for.
-        keep_f32: op names, or `OpType::X` for all of a type, that stay in f32.
-        op_select_implmode, optypelist_for_implmode: accuracy or speed, for all or for some op types.
-        out_nodes: `node:index` or output names, in place of the graph's outputs.
-        output_type: of the outputs, in place of the graph's.
-        f16_input: the input is fed as float16: half the bytes to copy.
-        dims_gears: whole input shapes [N, C, *spatial] to compile into one file.
-        log: ATC's log level.
-        timeout_s: after which a compile is given up.
-        extra: further options as ATC takes them, `--name=value`.
+        soc_version: the SoC, if the target does not fix it; None asks `npu-smi`.
+        cann: version of CANN that a command to copy is meant for; on a machine with CANN it is detected.
+        precision_mode, precision_mode_v2: override the mode that follows from `precision`.
+        keep_f32: op names that stay in f32, or `OpType::X` for all ops of a type.
+        op_select_implmode, optypelist_for_implmode: accuracy or speed, for all or some op types.
+        out_nodes: `node:index` or output names that replace the outputs of the graph.
+        output_type: the type of the outputs, instead of the graph's.
+        f16_input: whether the input is float16, which halves the bytes to copy.
+        dims_gears: complete input shapes [N, C, *spatial] to compile into one file.
+        log: the log level of ATC.
+        timeout_s: seconds after which ATC is stopped.
+        extra: further options in ATC's form, `--name=value`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -87,9 +87,9 @@ class AtcOptions(BaseModel):
         if self.precision_mode and self.precision_mode_v2:
             raise ValueError("precision_mode or precision_mode_v2, not both")
         if self.optypelist_for_implmode and not self.op_select_implmode:
-            raise ValueError("op_select_implmode beside optypelist_for_implmode")
+            raise ValueError("op_select_implmode as well as optypelist_for_implmode")
         if self.dims_gears and not 2 <= len({tuple(gear) for gear in self.dims_gears}) == len(self.dims_gears) <= 100:
-            raise ValueError("dims_gears of 2 to 100 different shapes")
+            raise ValueError("2 to 100 distinct shapes in dims_gears")
         if len({len(gear) for gear in self.dims_gears}) > 1:
-            raise ValueError("dims_gears of one rank")
+            raise ValueError("dims_gears of equal rank")
         return self

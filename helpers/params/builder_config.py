@@ -1,4 +1,4 @@
-"""MagicMind's builder configuration as data: the keys and values that its public samples use, and no others.
+"""MagicMind's builder configuration: the keys and values that its public samples use.
 
 Source: Cambricon/magicmind_cloud, `buildin/python_common/build_param.py`.
 """
@@ -18,7 +18,7 @@ class _Section(BaseModel):
 
 
 class PrecisionConfig(_Section):
-    """How numbers are kept; the mode itself is the run's `precision`."""
+    """Quantisation settings; the mode follows from the parameter `precision`."""
 
     precision_mode: str | None = None
     activation_quant_algo: Literal["symmetric", "asymmetric"] | None = None
@@ -27,34 +27,34 @@ class PrecisionConfig(_Section):
     @field_validator("precision_mode")
     @classmethod
     def _is_a_parameter(cls, _value: str) -> str:
-        raise ValueError("nothing here: the parameter `precision` decides it")
+        raise ValueError("no value here; set the parameter `precision`")
 
 
 class OptConfig(_Section):
-    """Graph optimisations; without the first one a graph with 64-bit tensors is refused."""
+    """Graph optimisations; without the first one a graph with 64-bit tensors is rejected."""
 
     type64to32_conversion: bool | None = None
     conv_scale_fold: bool | None = None
 
 
 class LayoutChange(_Section):
-    """The graph's layout and the one that the built model is fed in."""
+    """The layout in the graph and the one of the built model."""
 
     src: Layout
     dst: Layout
 
 
 class DimRange(_Section):
-    """Smallest and largest size of each axis, in the graph's own layout."""
+    """The minimum and maximum size of each axis, in the layout of the graph."""
 
     min: list[int]
     max: list[int]
 
 
 class BuilderConfig(_Section):
-    """What the builder is told, by the vendor's names; inputs and outputs are counted "0", "1", ...
+    """The builder configuration, by the vendor's names; inputs and outputs are numbered "0", "1", ...
 
-    `None` leaves a key out. `graph_shape_mutable`, `precision_config.precision_mode` and
+    `None` omits a key. `graph_shape_mutable`, `precision_config.precision_mode` and
     `insert_bn_before_firstnode` are refused here: parameters decide the first two, and the recipes normalise
     their input before the device.
     """
@@ -75,13 +75,13 @@ class BuilderConfig(_Section):
     @field_validator("graph_shape_mutable")
     @classmethod
     def _is_a_parameter(cls, _value: bool) -> bool:
-        raise ValueError("nothing here: the parameter `shape_mutable` decides it")
+        raise ValueError("no value here; set the parameter `shape_mutable`")
 
     @field_validator("insert_bn_before_firstnode")
     @classmethod
     def _is_the_recipes(cls, _value: dict) -> dict:
-        raise ValueError("nothing here: the recipe normalises its input before the device")
+        raise ValueError("no value here; the recipe normalises the input before the device")
 
     def given(self) -> dict:
-        """Only the keys that were set, as JSON values."""
+        """The keys that were set, as JSON values."""
         return self.model_dump(mode="json", exclude_none=True)

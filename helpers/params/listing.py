@@ -1,4 +1,4 @@
-"""Lists the parameters of a recipe: name, type, value and meaning, from the model's own fields."""
+"""Lists the parameters of a recipe: name, type, value and meaning."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from helpers.params.yaml_file import options_of
 
 
 def list_parameters(params: RunParams, heading: str) -> list[tuple[str, str, str, str]]:
-    """A header and a row a parameter: name, type, value, meaning with the choices.
+    """Returns a header and one row per parameter: name, type, value, meaning with the choices.
 
     Args:
-        params: whose values are shown.
-        heading: of the column of values.
+        params: the parameters to list.
+        heading: the heading of the value column.
     """
     shown = params.model_dump(mode="json", exclude_defaults=True)
     rows = [("parameter", "type", heading, "meaning")]
     for name, field in type(params).model_fields.items():
         value = getattr(params, name)
-        # What a section leaves out is as it is there: only what was set is worth the room.
+        # Of a section, only what was set is worth the space.
         value = shown.get(name, {}) if isinstance(value, BaseModel) else value
         choices = ", ".join(_choices(field.annotation))
         meaning = f"{field.description} Choices: {choices}." if choices else str(field.description)
@@ -40,11 +40,13 @@ def _describe_one(kind: object) -> str:
         return f"list of {_describe(parts[0])}"
     if origin is typing.Literal:
         return type(parts[0]).__name__
-    return "dict" if origin is dict or issubclass(kind, BaseModel) else kind.__name__
+    if origin is dict or not isinstance(kind, type) or issubclass(kind, BaseModel):
+        return "dict"
+    return kind.__name__
 
 
 def _choices(kind: object) -> list[str]:
-    """The words of a choice among several, of one value or of a list's items."""
+    """The words to choose from, for a single value or the items of a list."""
     options = [
         typing.get_args(option)[0] if typing.get_origin(option) is list else option for option in options_of(kind)
     ]
@@ -53,7 +55,7 @@ def _choices(kind: object) -> list[str]:
 
 
 def _write(value: object) -> str:
-    """A value as a command line takes it."""
+    """Formats a value for a command line."""
     if isinstance(value, str):
         return value
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)

@@ -1,4 +1,4 @@
-"""The parameters that every recipe shares; a recipe adds its own by inheriting."""
+"""The parameters shared by every recipe; a recipe adds its own in a subclass."""
 
 from __future__ import annotations
 
@@ -14,114 +14,116 @@ from helpers.params.renamed import rename_parameters
 from helpers.params.targets import Precision
 from helpers.params.yaml_file import read_text, split_numbers
 
+_DEVICES = "all, or distinct device numbers from 0 on"
+
 
 class RunParams(BaseModel):
-    """One run: which weights and data, where, how, and what must hold. `None` means the default."""
+    """The parameters of one run: weights, data, device, and the limits that must hold. `None` selects the default."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), use_attribute_docstrings=True
     )
 
-    # Fields that change where results lie, who looks or how they are shown, never what they are.
+    # Fields that change where results are written or how they are shown, never the results.
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
         {"devices", "outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
     )
-    # A recipe's own fields that no mask depends on: changing one keeps the masks.
+    # Fields of a recipe that no mask depends on: changing one reuses the masks.
     NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset()
 
     recipe: str
-    """Name of the recipe; the notebook or the command says it."""
+    """Name of the recipe, set by the notebook or the command."""
     profile: str = "demo"
     """File of `params/<recipe>/`, without `.yaml`."""
     target: str = "cpu"
     """File of `params/targets/`, without `.yaml`: the compiler and the device."""
     precision: Precision = "f32"
-    """Numbers of the compiled model; a target runs some of these."""
+    """Number format of the compiled model; a target supports some of these."""
     batch_size: int = Field(1, ge=1)
-    """Samples or windows in one call of the device."""
+    """Samples or windows per call of the device."""
     batch_gears: list[int] = Field(default_factory=list)
-    """Batch sizes compiled into one file, where the target has gears."""
+    """Batch sizes compiled into one file, if the target has gears."""
     devices: Literal["all"] | list[int] | None = None
-    """Chips of an Ascend or MLU host by number, or all; null: the first."""
+    """Device numbers on an Ascend or MLU host, or all; null: the first."""
 
     checkpoint: str = "demo"
-    """Weights: demo, a file, or for nnU-Net a model folder, its data set's name or number."""
+    """Weights: demo or a file; for nnU-Net also a model folder, or the name or number of its data set."""
     data_root: str = "demo"
-    """Folder of the data; demo: generated cases; for nnU-Net also a data set's name or number."""
+    """Data folder; demo: generated cases; for nnU-Net also the name or number of a data set."""
     cases: list[str] = Field(default_factory=list)
-    """Ids of the cases to do; none named: all."""
+    """Ids of the cases to run; empty: all."""
     demo_seeds: list[int] = Field(default_factory=list)
-    """Seeds of the generated cases, one a case."""
+    """Seeds of the generated cases, one per case."""
 
     opset: int = Field(11, ge=9, le=20)
     """ONNX opset of the exported graph."""
     dynamic_batch: bool = True
-    """Whether the batch axis of the graph is open."""
+    """Whether the graph takes any batch size."""
     simplify_timeout_s: float = Field(300.0, gt=0)
-    """Seconds after which onnxsim is given up."""
+    """Seconds after which onnxsim is stopped."""
 
     atc: AtcOptions = Field(default_factory=AtcOptions)
-    """Options of Ascend's ATC, docs/ascend.md."""
+    """Options of ATC, see docs/ascend.md."""
     shape_mutable: bool = True
-    """On an MLU: whether one model takes any batch."""
+    """On an MLU: whether one model takes any batch size."""
     compile_from: Literal["onnx", "torchscript"] = "onnx"
-    """On an MLU: the form of the network that MagicMind parses."""
+    """On an MLU: the network format that MagicMind parses."""
     builder_config: BuilderConfig = Field(default_factory=BuilderConfig)
-    """MagicMind's builder configuration, over the target's, docs/magicmind.md."""
+    """MagicMind builder configuration, overrides the target's; see docs/magicmind.md."""
     build_timeout_s: float = Field(3600.0, gt=0)
-    """Seconds after which MagicMind's build is given up."""
+    """Seconds after which a MagicMind build is stopped."""
     quantization_algorithm: Literal["LINEAR_ALGORITHM", "EQNM_ALGORITHM"] = "LINEAR_ALGORITHM"
-    """MagicMind's, for the qint precisions."""
+    """MagicMind's algorithm for the qint precisions."""
 
     calibration_cases: list[str] = Field(default_factory=list)
-    """Ids of the cases to calibrate with; none named: the first that the run does not score."""
+    """Ids of the calibration cases; empty: the first that the run does not score."""
     calibration_seeds: list[int] = Field(default_factory=lambda: [9101, 9102, 9103, 9104, 9105, 9106], min_length=1)
-    """Seeds of the cases to calibrate with on the demo data."""
+    """Seeds of the calibration cases of the demo."""
     calibration_windows: int = Field(3, ge=1)
-    """Windows of each case to calibrate with."""
+    """Calibration windows per case."""
     calibration_seed: int = Field(0, ge=0)
-    """Draws those windows."""
+    """Seed for the choice of those windows."""
 
     device_tool: Literal["msame", "benchmark", "ais_bench"] | None = None
-    """Vendor's tool that does the device's part by hand, docs/handover.md."""
+    """Vendor tool that replaces the device and is run by hand, see docs/handover.md."""
     device_tool_chips: int = Field(1, ge=1, le=64)
-    """Parts of the list of windows, one a chip, for `benchmark`."""
+    """Parts that the list of windows is split into for `benchmark`, one per device."""
 
     fp32_layers: list[str] = Field(default_factory=list)
-    """Layers of an int8 model that stay f32, by name."""
+    """Names of the layers that stay f32 in an int8 model."""
 
     precision_study: bool = False
     """Whether to compare precisions side by side."""
     study_targets: list[str] = Field(default_factory=list)
-    """Targets to compare beside the run's own."""
+    """Targets to compare in addition to the run's own."""
     study_precisions: list[str] = Field(default_factory=list)
-    """Precisions to compare; none named: all that each target runs."""
+    """Precisions to compare; empty: all that each target supports."""
     study_batches: list[int] = Field(default_factory=lambda: [1], min_length=1)
     """Batch sizes to time."""
     study_seconds: float = Field(3.0, gt=0)
-    """Seconds to time each of them."""
+    """Seconds to time each batch size."""
     int8_attempts: int = Field(3, ge=1)
-    """Models to try where int8 changes a score too much, with more layers in f32 each."""
+    """Models to try if int8 changes a score too much, each with more layers in f32."""
 
     parity_tolerance: float = Field(1e-4, gt=0)
-    """Largest error against the network in PyTorch, as a fraction of its output's range."""
+    """Maximum error against the PyTorch network, as a fraction of its output range."""
     minimum_scores: dict[str, float] | None = None
-    """Scores below which the run fails; {}: none; null: those of the demo, on its data only."""
+    """Scores below which the run fails; {}: none; null: demo_minimum_scores, on demo data only."""
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
-    """Scores that the demo weights reach on the generated cases."""
+    """Scores that the demo weights must reach on the generated cases."""
 
     outputs: str = "outputs"
-    """Folder for runs."""
+    """Folder of the runs."""
     cache: bool = True
-    """Whether steps that are done already are reused."""
+    """Whether finished stages are reused."""
     interactive: bool | None = None
-    """Whether somebody looks on; null finds out."""
+    """Whether a person watches the notebook; null: detected."""
     viewer: Literal["auto", "niivue", "slices", "static", "itkwidgets"] = "auto"
-    """What shows volumes; auto: the best that works here."""
+    """Viewer for volumes; auto: the best one that works here."""
     grey_window: str | None = None
-    """Name in `params/windows.yaml`, for pictures; null: the recipe's own."""
+    """Grey window of pictures, a name in `params/windows.yaml`; null: the recipe's."""
     anonymise: bool = False
-    """Whether the report leaves out names, paths and dates."""
+    """Whether the report omits names, paths and dates."""
 
     @model_validator(mode="before")
     @classmethod
@@ -132,8 +134,8 @@ class RunParams(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _read_text(cls, value: object, info: ValidationInfo) -> object:
-        # papermill's -p passes text and numbers only: `-p cases a,b`.
-        return read_text(cls.model_fields[info.field_name].annotation, value)
+        # `papermill -p` passes only text and numbers: `-p cases a,b`.
+        return read_text(cls.model_fields[str(info.field_name)].annotation, value)
 
     @field_validator("devices", mode="before")
     @classmethod
@@ -141,9 +143,10 @@ class RunParams(BaseModel):
         if value is None or value == "all":
             return value
         numbers = [value] if type(value) is int else split_numbers(value)
-        whole = isinstance(numbers, list) and all(type(number) is int and number >= 0 for number in numbers)
-        if not whole or not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError("all, or different numbers of chips from 0 on")
+        if not isinstance(numbers, list) or not numbers or any(type(each) is not int or each < 0 for each in numbers):
+            raise ValueError(_DEVICES)
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(_DEVICES)
         return numbers
 
     @classmethod
@@ -154,14 +157,14 @@ class RunParams(BaseModel):
     def scores_to_reach(self) -> dict[str, float]:
         """The scores below which the run fails.
 
-        `minimum_scores` when given; else, on the demo data whose truth is known, the recipe's own; else none:
-        a score on somebody's data is reported, not judged.
+        These are `minimum_scores` if given, else `demo_minimum_scores` on the demo data. On other data there are
+        none: a score is reported, not judged.
         """
         if self.minimum_scores is not None:
             return self.minimum_scores
         return self.demo_minimum_scores if self.data_root == "demo" else {}
 
     def short_hash(self) -> str:
-        """Eight hexadecimal digits that name everything that decides the results."""
+        """Eight hexadecimal digits that identify all parameters that affect the results."""
         content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

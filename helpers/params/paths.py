@@ -1,4 +1,4 @@
-"""Where the project's files are, in a clone and in an installed package."""
+"""The folders of the project, in a clone and in an installed package."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ WEIGHTS_FOLDER = PACKAGE_FOLDER / "weights"
 
 
 def find_input(path: str, *, parameter: str) -> Path:
-    """Returns an existing file or folder: as given, else below the project's root.
+    """Returns an existing file or folder, relative to the working folder or to the project's root.
 
-    A notebook's working directory is its own folder in JupyterLab and the caller's under papermill, so a
-    relative path is looked up in both places.
+    A notebook's working folder is its own in JupyterLab and the caller's under papermill.
 
     Raises:
-        ParameterError: neither place has it.
+        ParameterError: the file is in neither place.
     """
     given = Path(path).expanduser()
     for candidate in (given, PROJECT_ROOT / given):

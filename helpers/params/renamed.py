@@ -1,4 +1,4 @@
-"""Parameters that were renamed: the old name is still read, and one line says what it is called now."""
+"""Renamed parameters: the old name is still accepted, with one warning."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RENAMED = {"step": "tile_step_size"}
 
 
 def rename_parameters(given: Mapping[str, object], known: Collection[str]) -> dict[str, object]:
-    """The given parameters under their present names.
+    """Returns the given parameters under their current names.
 
     Args:
-        given: values by name, of one source (a profile, a command line, a record).
-        known: names of the parameters today; a renamed one that is not among them is left as it is.
+        given: values by name, from one source (a profile, a command line, a record).
+        known: the current names; a renamed parameter that is not among them is left unchanged.
 
     Raises:
         ParameterError: a parameter is given under both names.

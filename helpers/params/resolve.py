@@ -1,4 +1,4 @@
-"""Merges parameters: given ones over profile over recipe defaults over target, and refuses what is wrong."""
+"""Merges parameters (given, then profile, recipe defaults, target) and checks them against the target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = TypeVar("P", bound=RunParams)
 
 
 def load_profile(recipe: str, profile: str, params_folder: Path | None = None) -> dict:
-    """The content of `<params_folder>/<recipe>/<profile>.yaml`; the project's own `params/` by default.
+    """Reads `<params_folder>/<recipe>/<profile>.yaml`, by default from the project's `params/`.
 
     Raises:
         ParameterError: there is no such profile, or the file names another profile.
@@ -37,17 +37,17 @@ def load_profile(recipe: str, profile: str, params_folder: Path | None = None) -
 def resolve_params(
     model: type[P], recipe: str, recipe_defaults: Mapping, given: Mapping, params_folder: Path | None = None
 ) -> P:
-    """One run's parameters.
+    """Resolves the parameters of one run.
 
     Args:
-        model: the recipe's parameters class.
+        model: the parameters class of the recipe.
         recipe: its name.
-        recipe_defaults: values the recipe sets for itself.
-        given: values named for this run (papermill's -p and -f, the parameters cell); None means the default.
-        params_folder: holds `<recipe>/<profile>.yaml`; the project's own `params/` by default.
+        recipe_defaults: values that the recipe sets.
+        given: values given for this run (`-p`, `-f`, the parameters cell); None selects the default.
+        params_folder: contains `<recipe>/<profile>.yaml`; the project's `params/` by default.
 
     Raises:
-        ParameterError: an unknown name, a wrong type, or a value beyond the target's limits.
+        ParameterError: a name is unknown, a value is invalid, or it exceeds a limit of the target.
     """
     known = model.model_fields
     given = rename_parameters({name: value for name, value in given.items() if value is not None}, known)
@@ -55,7 +55,7 @@ def resolve_params(
         if name not in model.model_fields:
             raise unknown_name_error("parameter", name, model.model_fields)
     if given.get("recipe", recipe) != recipe:
-        raise ParameterError("recipe names another recipe", received=given["recipe"], expected=recipe)
+        raise ParameterError("`recipe` names another recipe", received=given["recipe"], expected=recipe)
     profile_name = given.get("profile", model.model_fields["profile"].default)
     profile = rename_parameters(load_profile(recipe, str(profile_name), params_folder), known)
     layers = {**recipe_defaults, **profile, **given}
@@ -65,7 +65,7 @@ def resolve_params(
         params = model(**merged)
     except ValidationError as error:
         file = f"params/{recipe}/{profile_name}.yaml"
-        places = dict.fromkeys(target.defaults, f"params/targets/{target.name}.yaml")
+        places: dict[str, str | None] = dict.fromkeys(target.defaults, f"params/targets/{target.name}.yaml")
         places |= dict.fromkeys(profile, file) | dict.fromkeys(given)
         raise explain_validation_error(error, model, where=file, places=places) from None
     check_limits(params, target)
@@ -73,20 +73,20 @@ def resolve_params(
 
 
 def check_limits(params: RunParams, target: Target) -> None:
-    """Refuses what the target cannot do, before anything is started.
+    """Checks parameters against the limits of the target, before anything is started.
 
     Raises:
-        ParameterError: a parameter lies beyond the target's limits.
+        ParameterError: a parameter exceeds a limit.
     """
     if params.precision not in target.precisions:
         raise ParameterError(
-            f"target {target.name} does not run this precision",
+            f"target {target.name} does not support this precision",
             received=params.precision,
             expected=" or ".join(target.precisions),
         )
     if not target.opset_minimum <= params.opset <= target.opset_maximum:
         raise ParameterError(
-            f"target {target.name} does not read this opset",
+            f"target {target.name} does not support this opset",
             received=params.opset,
             expected=f"{target.opset_minimum} to {target.opset_maximum}",
         )
@@ -94,21 +94,21 @@ def check_limits(params: RunParams, target: Target) -> None:
         raise ParameterError(
             f"target {target.name} has no numbered devices",
             received=f"devices {params.devices}",
-            remedy="Choose a target such as ascend310p3 or mlu370, or leave devices out.",
+            remedy="Choose a target such as ascend310p3 or mlu370, or omit devices.",
         )
     if params.batch_gears:
         _check_gears(params, target)
     if target.runtime != "magicmind" and params.builder_config.given():
         raise ParameterError(
-            "builder_config is for MagicMind",
+            "builder_config applies to MagicMind only",
             received=f"target {target.name} ({target.runtime})",
-            remedy="Choose a target such as mlu370, or leave it out.",
+            remedy="Choose a target such as mlu370, or omit builder_config.",
         )
     if params.device_tool:
         _check_device_tool(params, target)
     if target.batches is not None and params.batch_size not in target.batches:
         raise ParameterError(
-            f"target {target.name} does not run this batch size",
+            f"target {target.name} does not support this batch size",
             received=params.batch_size,
             expected=f"one of {target.batches}",
         )
@@ -117,30 +117,34 @@ def check_limits(params: RunParams, target: Target) -> None:
 def _check_device_tool(params: RunParams, target: Target) -> None:
     if target.runtime not in ("ascend", "ais_bench"):
         raise ParameterError(
-            f"{params.device_tool} runs models of Ascend chips",
+            f"{params.device_tool} runs Ascend models only",
             received=f"target {target.name}",
-            remedy="Choose a target such as ascend310p3, or leave device_tool out.",
+            remedy="Choose a target such as ascend310p3, or omit device_tool.",
         )
     gears = params.batch_gears or params.atc.dims_gears
     if gears:
-        raise ParameterError("device_tool takes one input shape", received=gears, remedy="Leave the gears out.")
+        raise ParameterError(
+            "device_tool takes a single input shape", received=f"gears {gears}", remedy="Omit the gears."
+        )
     if params.atc.f16_input:
-        raise ParameterError("device_tool writes float32 inputs", received="f16_input", remedy="Leave it out.")
+        raise ParameterError(
+            "device_tool writes float32 inputs", received="f16_input: true", remedy="Omit f16_input."
+        )
 
 
 def _check_gears(params: RunParams, target: Target) -> None:
     gears = sorted(set(params.batch_gears))
     if not target.gears:
         raise ParameterError(
-            f"target {target.name} compiles no gears",
+            f"target {target.name} has no gears",
             received=params.batch_gears,
-            remedy="Leave batch_gears out: this target takes any batch, or the one of batch_size.",
+            remedy="Omit batch_gears: the model takes any batch size, or the one in batch_size.",
         )
     if not params.dynamic_batch:
-        raise ParameterError("gears need a graph whose batch is open", remedy="Leave dynamic_batch on.")
+        raise ParameterError("gears need a graph with a dynamic batch axis", remedy="Set dynamic_batch: true.")
     if len(gears) != len(params.batch_gears) or not 2 <= len(gears) <= 100 or gears[0] < 1:
-        raise ParameterError("wrong batch_gears", received=params.batch_gears, expected="2 to 100 different sizes")
+        raise ParameterError("invalid batch_gears", received=params.batch_gears, expected="2 to 100 distinct sizes")
     if params.batch_size > gears[-1]:
         raise ParameterError(
-            "batch_size is larger than the largest gear", received=params.batch_size, expected=f"at most {gears[-1]}"
+            "batch_size exceeds the largest gear", received=params.batch_size, expected=f"at most {gears[-1]}"
         )

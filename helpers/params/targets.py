@@ -10,7 +10,7 @@ from helpers.params.builder_config import BuilderConfig
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping, unknown_name_error
 
-# The last four are MagicMind's own: what is quantised, and the precision of everything else.
+# The last four are MagicMind's: the quantised layers, and the precision of all others.
 Precision = Literal[
     "f32",
     "f16",
@@ -25,7 +25,15 @@ Precision = Literal[
 
 
 class RefusedOp(BaseModel):
-    """A rule of what a target's compiler refuses: an op, optionally only for one rank of its first input."""
+    """An op that the target's compiler rejects.
+
+    Attributes:
+        op: the ONNX operator.
+        rank: only if its first input has this rank.
+        unless: attributes that make it acceptable, with their accepted values.
+        why: the reason, for a table.
+        rewrite: the graph rewrite that removes it.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -37,15 +45,16 @@ class RefusedOp(BaseModel):
 
 
 class Target(BaseModel):
-    """One place a model can run, with its limits.
+    """A place where a model can run, with its limits.
 
-    `defaults` are values of run parameters that recipe and profile may override; every other field is a
-    limit that they may not.
+    `defaults` are run parameters that recipe and profile may override; every other field is fixed.
 
-    `soc_version`: the chip; with `soc_choices` one of several of a family, and open (asked of the machine) where both
-    are empty. `gears`: whether its compiler takes several batch sizes into one file. `fallback`: the target that the
-    walk goes on with, in f32, where the vendor's compiler is not on this machine. `python`: the interpreter that has
-    the vendor's module, when it is another one.
+    Attributes:
+        soc_version: the Ascend SoC; if it and `soc_choices` are empty, the machine is asked.
+        soc_choices: the SoCs of a family, one of which the run selects.
+        gears: whether the compiler takes several batch sizes into one file.
+        fallback: the target that replaces this one, in f32, if the vendor's compiler is not on this machine.
+        python: the interpreter that has the vendor's module, if it is another one.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -58,7 +67,7 @@ class Target(BaseModel):
     soc_choices: list[str] = Field(default_factory=list)
     opset_minimum: int = 11
     opset_maximum: int = 18
-    precisions: list[Precision] = Field(default_factory=lambda: ["f32"])
+    precisions: list[Precision] = ["f32"]
     batches: list[int] | None = None
     gears: bool = False
     fallback: str | None = None
@@ -71,20 +80,20 @@ class Target(BaseModel):
 
     @property
     def has_numbered_chips(self) -> bool:
-        """Whether `devices` chooses among several: the vendors' runtimes open a chip by its number."""
+        """Whether `devices` selects devices by number, as the vendors' runtimes do."""
         return self.runtime in ("ascend", "magicmind")
 
 
 def target_names() -> list[str]:
-    """Every target that the project knows."""
+    """The names of all targets."""
     return sorted(path.stem for path in (PARAMS_FOLDER / "targets").glob("*.yaml"))
 
 
 def load_target(name: str) -> Target:
-    """A target by its file's name.
+    """Loads a target by the name of its file.
 
     Raises:
-        ParameterError: there is no such target, or its file is wrong.
+        ParameterError: there is no such target, or its file is invalid.
     """
     if name not in target_names():
         raise unknown_name_error("target", name, target_names())

@@ -1,4 +1,4 @@
-"""Reads one YAML file of parameters, with errors that name the file and the line."""
+"""Parameters in YAML files and in text, read with errors that name the place, the cause and the nearest name."""
 
 from __future__ import annotations
 
@@ -15,78 +15,96 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.errors import ParameterError
 
+_SWITCHES = {"on": True, "off": False, "true": True, "false": False}
+
+# YAML 1.1 recognises a float only by its point and the sign of its exponent: 1e-3 and 1.0e3 are text.
+_NUMBER_READ_AS_TEXT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
+
+# What YAML and papermill make of text that looks like it.
+_READ_FROM_TEXT = (int, float, bool, datetime.date)
+
 
 def read_yaml_mapping(path: Path) -> dict:
-    """The mapping in a YAML file (an empty file is an empty mapping).
+    """Reads the mapping in a YAML file; an empty file is an empty mapping.
 
     Raises:
-        ParameterError: the file is missing, is no YAML or holds something else than a mapping.
+        ParameterError: the file is missing, is not valid YAML, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ParameterError(f"cannot read {path}", received=error.strerror) from None
     except UnicodeDecodeError:
-        raise ParameterError(f"{path.name} is no text", expected="YAML in UTF-8") from None
+        raise ParameterError(f"{path.name} is not a text file", expected="YAML in UTF-8") from None
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}" if mark else "unknown line"
         cause = getattr(error, "problem", None) or str(error)
-        raise ParameterError(f"{path.name} is no YAML", received=f"{cause} at {place}") from None
+        raise ParameterError(f"{path.name} is not valid YAML", received=f"{cause} at {place}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ParameterError(
-            f"{path.name} holds no parameters", received=type(content).__name__, expected="name: value lines"
+            f"{path.name} is not a mapping",
+            received=type(content).__name__,
+            expected="lines of the form `name: value`",
         )
     for name in content:
         if not isinstance(name, str):
             raise ParameterError(
-                f"{path.name} has a name that YAML reads as no text",
+                f"a name in {path.name} is not text",
                 received=f"{name!r} ({type(name).__name__})",
-                remedy="Write the name in quotes.",
+                remedy="Quote the name.",
             )
     return content
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like a mistyped one, or None when nothing is near."""
+    """Finds the known name that is most similar to a mistyped one, or None if none is similar.
+
+    >>> nearest_name("presicion", ["precision", "profile"])
+    'precision'
+    """
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> ParameterError:
-    """The error for an unknown name: the nearest known one, or all of them when nothing is near."""
+    """Builds the error for an unknown name, with the nearest known one, or all of them if none is similar.
+
+    >>> print(unknown_name_error("target", "cpuu", ["cpu", "cuda"]))
+    unknown target 'cpuu'. Did you mean 'cpu'?
+    """
     known = sorted(known)
     near = nearest_name(name, known)
     remedy = f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
     return ParameterError(f"unknown {kind} {name!r}", remedy=remedy)
 
 
-_SWITCHES = {"on": True, "off": False, "true": True, "false": False}
-
-
 def takes_text(kind: object) -> bool:
-    """Whether a type is text, one of several words, or a list of such: `0001` is no number there."""
+    """Whether a type accepts only text, words or a list of them, so that `0001` is not a number."""
     return all(_is_text(_item_of(option)) for option in options_of(kind))
 
 
 def options_of(kind: object) -> tuple[object, ...]:
-    """The types that a type allows beside None."""
+    """The types that a type allows other than None."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return tuple(option for option in typing.get_args(kind) if option is not types.NoneType)
     return (kind,)
 
 
 def read_text(kind: object, value: object) -> object:
-    """A list from `a,b`, `0,1`, one number or a YAML list, a mapping from YAML, a switch from on and off.
+    """Converts text to a list (`a,b`, `0,1`, a YAML list), a mapping (YAML) or a switch (on, off) if a type needs it.
 
-    Whatever else it is, or however wrong, comes back as it came: the type refuses it.
+    Any other value is returned unchanged, for the type to validate.
 
     Raises:
-        ValueError: brackets or braces that YAML cannot read; the message says what is expected.
+        ValueError: a list or mapping is not valid YAML; the message names what is expected.
+
+    >>> read_text(list[str], "a, b"), read_text(list[int], "0,1"), read_text(bool, "on")
+    (['a', 'b'], [0, 1], True)
     """
     options = options_of(kind)
     option = options[0] if len(options) == 1 else None
@@ -99,28 +117,28 @@ def read_text(kind: object, value: object) -> object:
     if option is bool:
         return _SWITCHES.get(value.lower(), value)
     is_mapping = typing.get_origin(option) is dict or (isinstance(option, type) and issubclass(option, BaseModel))
-    return _load(value, "a mapping in YAML or JSON", yaml.SafeLoader) if is_mapping else value
+    return _load(value, "a YAML or JSON mapping", yaml.SafeLoader) if is_mapping else value
 
 
 def split_numbers(value: object) -> object:
-    """`0,1` or `[0, 1]` as a list; a part that is no number stays text."""
+    """Splits `0,1` or `[0, 1]` into a list; a part that is not a number stays text."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
-        return _load(value, "numbers with commas between them, or a list in YAML", yaml.SafeLoader)
+        return _load(value, "numbers separated by commas, or a YAML list", yaml.SafeLoader)
     return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
 
 
 def _split_names(text: str) -> object:
     if text.lstrip().startswith("["):
-        # The base loader leaves every scalar the text it is.
-        return _load(text, "names with commas between them, or a list in YAML", yaml.BaseLoader)
+        # The base loader leaves every scalar as text.
+        return _load(text, "names separated by commas, or a YAML list", yaml.BaseLoader)
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _load(text: str, expected: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> object:
     try:
-        return yaml.load(text, Loader=loader)  # noqa: S506 (neither loader makes objects)
+        return yaml.load(text, Loader=loader)  # noqa: S506 (neither loader creates objects)
     except yaml.YAMLError:
         raise ValueError(expected) from None
 
@@ -135,41 +153,34 @@ def _is_text(kind: object) -> bool:
     return kind is str
 
 
-# YAML 1.1 knows a float only by its point and its exponent's sign: 1e-3 and 1.0e3 are text.
-_NUMBER_READ_AS_TEXT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
-
-# What YAML and papermill make of text that looks like it.
-_READ_FROM_TEXT = (int, float, bool, datetime.date)
-
-
 def explain_validation_error(
     error: ValidationError, model: type[BaseModel], *, where: str, places: Mapping[str, str | None] | None = None
 ) -> ParameterError:
-    """The first finding as a ParameterError; the number of further ones is added.
+    """Converts a validation error: the first finding, and the number of the others.
 
     Args:
-        error: what pydantic found.
-        model: what it was asked to read.
+        error: the error of pydantic.
+        model: the model that was validated.
         where: the file that the values come from.
-        places: other files that single ones come from, by name; None for a value given for this run.
+        places: name to file for values from other files; None for a value given for this run.
     """
-    # A mistyped name comes first: the right one is then missing too, but that is not the cause.
+    # A mistyped name comes first: the correct one is then missing as well, but that is not the cause.
     findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
     first = findings[0]
     name = ".".join(str(part) for part in first["loc"])
     place = (places or {}).get(name.partition(".")[0], where)
     if first["type"] == "extra_forbidden":
-        refusal = unknown_name_error("parameter", str(first["loc"][-1]), _names_beside(model, first["loc"]))
+        unknown = unknown_name_error("parameter", str(first["loc"][-1]), _names_next_to(model, first["loc"]))
         problem = f"unknown parameter {name!r} in {place}" if place else f"unknown parameter {name!r}"
-        return ParameterError(problem, remedy=refusal.remedy)
+        return ParameterError(problem, remedy=unknown.remedy)
     value = first.get("input")
-    remedy = f"Correct {name} in {place}." if place else f"Correct the value you gave for {name}."
+    remedy = f"Correct {name} in {place}." if place else f"Correct the value given for {name}."
     remedy = _remedy_of_reading(value, name, model) or _remedy_of_word(first) or remedy
     if len(findings) > 1:
-        remedy += f" ({len(findings) - 1} more like it.)"
+        remedy += f" ({_count(len(findings) - 1, 'more error')}.)"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return ParameterError(
-        f"wrong value of {name}",
+        f"invalid value of {name}",
         received=f"{value!r} ({type(value).__name__})",
         expected=message,
         remedy=remedy,
@@ -177,20 +188,20 @@ def explain_validation_error(
 
 
 def _remedy_of_reading(value: object, name: str, model: type[BaseModel]) -> str | None:
-    """What to write where YAML or papermill read something else than was meant."""
+    """What to write if YAML or papermill read something other than intended."""
     if isinstance(value, str) and (number := _NUMBER_READ_AS_TEXT.fullmatch(value)):
         whole, fraction, sign, exponent = number.groups()
         return f"YAML reads {value} as text: write {whole}{fraction or '.0'}e{sign or '+'}{exponent}."
     parameter = name.partition(".")[0]
     field = model.model_fields.get(parameter)
     if field and type(value) in _READ_FROM_TEXT and takes_text(field.annotation):
-        # The text is lost: 0001 came as 1, 2007_000033 as 2007000033.
-        return f"Text is meant: in YAML put it in quotes, with papermill write -r {parameter} TEXT."
+        # The text is lost: 0001 became 1, 2007_000033 became 2007000033.
+        return f"This parameter is text: quote it in YAML, or use papermill -r {parameter} TEXT."
     return None
 
 
 def _remedy_of_word(finding: Mapping) -> str | None:
-    """The word that a mistyped one is most like."""
+    """The word that is most similar to a mistyped one."""
     value = finding.get("input")
     if finding["type"] != "literal_error" or not isinstance(value, str):
         return None
@@ -198,8 +209,8 @@ def _remedy_of_word(finding: Mapping) -> str | None:
     return f"Did you mean {near!r}?" if near else None
 
 
-def _names_beside(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    """The names that the section of an unknown one knows, however deep it lies."""
+def _names_next_to(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """The known names in the section of an unknown one, at any depth."""
     kind: object = model
     for part in place[:-1]:
         kind = _kind_of_member(kind, part)
@@ -207,9 +218,13 @@ def _names_beside(model: type[BaseModel], place: Sequence[int | str]) -> list[st
 
 
 def _kind_of_member(kind: object, part: int | str) -> object:
-    """What is annotated for one member of a model, a mapping or a list; `X | None` counts as X."""
+    """The annotated type of a member of a model, a mapping or a list; `X | None` counts as X."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         kind = kind.model_fields[str(part)].annotation
     else:
         kind = typing.get_args(kind)[-1]
     return options_of(kind)[0]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

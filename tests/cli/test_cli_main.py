@@ -88,7 +88,7 @@ class TestRefusals:
         [
             (["unet3d_brat"], "Did you mean 'unet3d_brats'?"),
             (["unet3d_brats", "-p", "bacth_size", "4"], "Did you mean 'batch_size'?"),
-            (["unet3d_brats", "-p", "batch_size", "four"], "Correct the value you gave for batch_size."),
+            (["unet3d_brats", "-p", "batch_size", "four"], "Correct the value given for batch_size."),
             (["unet3d_brats", "-p", "parity_tolerance", "1e-3"], "write 1.0e-3"),
             (["unet3d_brats", "-p", "opset", "19"], "expected 9 to 18"),
             (["unet3d_brats", "-p", "target", "cudo"], "unknown target 'cudo'"),
@@ -97,7 +97,7 @@ class TestRefusals:
                 ["unet3d_brats", "-p", "checkpoint", "no/such.pth"],
                 "no file or folder no/such.pth (parameter",
             ),
-            (["unet3d_brats", "-p", "cases", "[a, b"], "expected names with commas between them, or a list in YAML"),
+            (["unet3d_brats", "-p", "cases", "[a, b"], "expected names separated by commas, or a YAML list"),
             (["unet3d_brats", "-p", "devices", "0,1", "-p", "target", "cpu"], "target cpu has no numbered devices"),
         ],
     )

@@ -24,14 +24,14 @@ def test_text_of_the_command_line_and_of_a_file_are_the_same():
         ({"op_select_implmod": "high_precision"}, "Did you mean 'op_select_implmode'?"),
         ({"op_select_implmode": "high"}, "'high_precision'"),
         ({"precision_mode": "force_fp16", "precision_mode_v2": "fp16"}, "not both"),
-        ({"optypelist_for_implmode": ["Resize"]}, "op_select_implmode beside optypelist_for_implmode"),
+        ({"optypelist_for_implmode": ["Resize"]}, "op_select_implmode as well as optypelist_for_implmode"),
         ({"extra": ["rm -rf"]}, "--name=value"),
         ({"soc_version": "310P3"}, "a name such as Ascend310P3"),
         ({"cann": "eight"}, "a release such as 8.0.RC1"),
-        ({"dims_gears": [[1, 3, 8, 8]]}, "2 to 100 different shapes"),
-        ({"dims_gears": [[1, 3, 8, 8], [1, 3, 8]]}, "of one rank"),
+        ({"dims_gears": [[1, 3, 8, 8]]}, "2 to 100 distinct shapes"),
+        ({"dims_gears": [[1, 3, 8, 8], [1, 3, 8]]}, "of equal rank"),
         ({"timeout_s": 0}, "greater than 0"),
-        ("{log: [", "a mapping in YAML or JSON"),
+        ("{log: [", "a YAML or JSON mapping"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(atc, telling):
@@ -41,5 +41,5 @@ def test_a_wrong_option_is_refused_in_one_line(atc, telling):
 
 
 def test_gears_need_an_open_batch():
-    with pytest.raises(ParameterError, match="gears need a graph whose batch is open"):
+    with pytest.raises(ParameterError, match="gears need a graph with a dynamic batch axis"):
         resolve(batch_gears=[1, 2], dynamic_batch=False)

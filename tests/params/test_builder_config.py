@@ -67,7 +67,7 @@ def test_text_is_read_as_yaml_and_a_wrong_precision_has_a_near_one():
 
 
 def test_other_targets_take_no_builder_config():
-    with pytest.raises(ParameterError, match="for MagicMind"):
+    with pytest.raises(ParameterError, match="applies to MagicMind only"):
         recipes.load("nnunet_heart").prepare_params(target="cpu", builder_config={"computation_preference": "fast"})
 
 

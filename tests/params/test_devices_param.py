@@ -23,7 +23,7 @@ def test_each_form_is_read(given, read):
 
 @pytest.mark.parametrize("given", ["every", [], "", [0, 0], [-1], "0,-1", [0.5], True, {"a": 1}, ["all"]])
 def test_anything_else_is_refused_in_one_line(given):
-    with pytest.raises(ParameterError, match=r"wrong value of devices: .*all, or different numbers"):
+    with pytest.raises(ParameterError, match=r"invalid value of devices: .*all, or distinct device numbers"):
         RECIPE.prepare_params(devices=given)
 
 

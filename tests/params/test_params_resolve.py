@@ -77,10 +77,10 @@ class TestRefusals:
         assert next(iter(given)) in line
 
     def test_the_remedy_names_the_file_or_that_the_value_was_given(self, params_folder):
-        assert refusal_of(batch_size="four").endswith("Correct the value you gave for batch_size.")
+        assert refusal_of(batch_size="four").endswith("Correct the value given for batch_size.")
         (params_folder / "lamp" / "odd.yaml").write_text("batch_size: four\n")
         assert refusal_of(profile="odd").endswith("Correct batch_size in params/lamp/odd.yaml.")
-        assert refusal_of(profile="odd", batch_size="4x").endswith("Correct the value you gave for batch_size.")
+        assert refusal_of(profile="odd", batch_size="4x").endswith("Correct the value given for batch_size.")
         (params_folder / "targets" / "desk.yaml").write_text(TARGET.replace("batch_size: 8", "batch_size: x"))
         assert refusal_of(profile="plain", target="desk").endswith("Correct batch_size in params/targets/desk.yaml.")
 
@@ -90,7 +90,7 @@ class TestRefusals:
         )
 
     def test_several_findings_are_counted(self):
-        assert "(1 more like it.)" in refusal_of(batch_size="x", opset="y")
+        assert "(1 more error.)" in refusal_of(batch_size="x", opset="y")
 
     @pytest.mark.parametrize("text", ["1e-3", "1e3", "2E4", "1.5e3", "1.e5", "+1e-3"])
     def test_the_remedy_for_a_number_that_yaml_reads_as_text_works(self, text):
@@ -107,10 +107,16 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("given", "telling"),
         [
-            ({"precision": "bf16"}, "target desk does not run this precision: received bf16, expected f32 or f16"),
-            ({"opset": 14}, "target desk does not read this opset: received 14, expected 10 to 13"),
+            (
+                {"precision": "bf16"},
+                "target desk does not support this precision: received bf16, expected f32 or f16",
+            ),
+            ({"opset": 14}, "target desk does not support this opset: received 14, expected 10 to 13"),
             ({"opset": 9}, "expected 10 to 13"),
-            ({"batch_size": 2}, "target desk does not run this batch size: received 2, expected one of [1, 4, 8]"),
+            (
+                {"batch_size": 2},
+                "target desk does not support this batch size: received 2, expected one of [1, 4, 8]",
+            ),
         ],
     )
     def test_a_target_is_not_overridden(self, given, telling):

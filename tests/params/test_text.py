@@ -114,9 +114,9 @@ class TestPapermill:
 
     @pytest.mark.parametrize("value", [_resolve_type("2007_000033"), [1], True, datetime.date(2020, 1, 1)])
     def test_where_the_text_is_lost_the_remedy_says_what_to_write(self, value):
-        with pytest.raises(ParameterError, match=r"in YAML put it in quotes, with papermill write -r cases TEXT\."):
+        with pytest.raises(ParameterError, match=r"quote it in YAML, or use papermill -r cases TEXT\."):
             recipes.load("fcn_voc2012").prepare_params(cases=value)
 
     def test_a_number_for_another_recipes_path(self):
-        with pytest.raises(ParameterError, match="with papermill write -r data_root TEXT"):
+        with pytest.raises(ParameterError, match="or use papermill -r data_root TEXT"):
             recipes.load("unet3d_brats").prepare_params(data_root=3)

@@ -83,9 +83,9 @@ def test_a_target_without_a_stand_in_ends_the_run(walk, tmp_path, without_cann, 
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"batch_gears": [1, 2]}, "target cpu compiles no gears"),
-        ({"target": "ascend310p3", "batch_gears": [1]}, "wrong batch_gears"),
-        ({"target": "ascend310p3", "batch_gears": [2, 2, 4]}, "wrong batch_gears"),
+        ({"batch_gears": [1, 2]}, "target cpu has no gears"),
+        ({"target": "ascend310p3", "batch_gears": [1]}, "invalid batch_gears"),
+        ({"target": "ascend310p3", "batch_gears": [2, 2, 4]}, "invalid batch_gears"),
         ({"target": "ascend310p3", "batch_gears": [1, 2], "batch_size": 4}, "larger than the largest gear"),
     ],
 )

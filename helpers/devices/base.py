@@ -24,7 +24,7 @@ FaultKind = Literal["failed", "memory", "lost"]
 
 
 class DeviceFault(DeviceError):
-    """An error of a device that says what it means for the next call.
+    """An error of a device whose consequence for the next call is known.
 
     Attributes:
         kind: "failed" (this call; the same one may succeed next time), "memory" (the device's is too small) or "lost"
@@ -129,7 +129,7 @@ class Device(ABC):
         batches: allowed batch sizes, ascending, or None for any.
         max_in_flight: calls that may run at once.
         output_batch_axis: axis of the outputs that counts samples.
-        simulated: whether a double of the vendor's runtime answers; its times mean nothing.
+        simulated: whether the runtime is a double, whose times mean nothing.
         torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
     """
 

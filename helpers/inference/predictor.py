@@ -29,7 +29,7 @@ class Predictor(Protocol):
     Attributes:
         name: for messages.
         max_in_flight: calls worth keeping pending; 0 when an answer is computed in the caller's thread by `result()`.
-        simulated: whether a double of a vendor's runtime answers, whose times mean nothing.
+        simulated: whether the runtime is a double, whose times mean nothing.
         fixed_batches: whether batches must come exactly as planned, because they are recorded or replayed.
         torch_network: the network as a torch module, to sum the windows where it runs; None when only arrays go in
             and out.

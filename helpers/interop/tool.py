@@ -17,7 +17,17 @@ from helpers.errors import DeviceError, ParameterError
 from helpers.interop.ports import ModelPorts
 from helpers.run.atomic import replace_when_whole
 
-INPUT = "input"
+INPUT, OUTPUT, RUN = "input", "output", "run"  # folders of ais_bench and msame
+RESULT = "result"  # folder of benchmark, which it names itself
+LOG = "msame.log"  # copy of what msame prints
+
+# benchmark's records: of inference, and of pure runs without input.
+_INFERENCE = re.compile(r"\[infer(?:ence)?\][^\n]*?Interface throughputRate:\s*([0-9.]+)")
+_PURE = re.compile(r"ave_throughputRate:\s*([0-9.]+)\s*samples/s")
+_RECORDS = {"perf_vision_batchsize_*_device_*.txt": _INFERENCE, "PureInfer_perf_of_*_in_device_*.txt": _PURE}
+# msame's times: the average, else each batch.
+_AVERAGE = re.compile(r"Inference average time(?: without first time)?\s*:\s*([0-9.]+)\s*ms")
+_ONE = re.compile(r"Inference time:\s*([0-9.]+)\s*ms")
 
 
 @dataclass(frozen=True)
@@ -87,9 +97,6 @@ def most_complete(folders: Iterable[Path], names: Mapping[str, str]) -> dict[str
     return max(candidates, key=lambda item: (len(item[0]), item[1]), default=({}, 0))[0]
 
 
-OUTPUT, RUN = "output", "run"
-
-
 class AisBench(Tool):
     """One sample per file. It pads the last batch itself and saves no output for the padding."""
 
@@ -120,12 +127,6 @@ class AisBench(Tool):
             if ms > 0:
                 return ToolTimes(ms, 1000 * ports.batch_size / ms, path.relative_to(folder).as_posix())
         return None
-
-
-RESULT = "result"
-_INFERENCE = re.compile(r"\[infer(?:ence)?\][^\n]*?Interface throughputRate:\s*([0-9.]+)")
-_PURE = re.compile(r"ave_throughputRate:\s*([0-9.]+)\s*samples/s")
-_RECORDS = {"perf_vision_batchsize_*_device_*.txt": _INFERENCE, "PureInfer_perf_of_*_in_device_*.txt": _PURE}
 
 
 class Benchmark(Tool):
@@ -195,11 +196,6 @@ def split_evenly(items: Sequence[str], parts: int) -> list[Sequence[str]]:
 
 def _list_name(chip: int) -> str:
     return f"device{chip}.info"
-
-
-LOG = "msame.log"
-_AVERAGE = re.compile(r"Inference average time(?: without first time)?\s*:\s*([0-9.]+)\s*ms")
-_ONE = re.compile(r"Inference time:\s*([0-9.]+)\s*ms")
 
 
 class Msame(Tool):

@@ -80,11 +80,11 @@ class MagicMindSession:
             self._slots.put(_Slot(context, self._device.create_queue(), context.create_inputs()))
 
     def _describe(self, interface):
-        source, answer = interface["input"], interface["output"]
+        source, output = interface["input"], interface["output"]
         self.inputs = [(source["name"], source["dtype"], source["shape"])]
-        self.outputs = [(answer["name"], answer["dtype"], answer["shape"])]
+        self.outputs = [(output["name"], output["dtype"], output["shape"])]
         self.batches = interface["batches"]
-        self._feed_axes, self._answer_axes = _orders(source["layout"])[0], _orders(answer["layout"])[1]
+        self._feed_axes, self._output_axes = _orders(source["layout"])[0], _orders(output["layout"])[1]
         (actual,) = [list(dims.GetDims()) for dims in self._model.get_input_dimensions()]
         expected = _reordered(source["shape"], self._feed_axes)
         agree = len(actual) == len(expected) and all(
@@ -107,8 +107,8 @@ class MagicMindSession:
         _require(slot.queue.sync(), "waiting for the device")
         done = time.perf_counter()
         answer = np.asarray(outputs[0].asnumpy())
-        if self._answer_axes is not None:
-            answer = answer.transpose(self._answer_axes)
+        if self._output_axes is not None:
+            answer = answer.transpose(self._output_axes)
         output = allocate(answer.shape, answer.dtype)
         np.copyto(output, answer)  # the tensor's memory goes with the list
         seconds = {"h2d": fed - started, "execute": done - fed, "d2h": time.perf_counter() - done}

@@ -1,4 +1,4 @@
-# `make demo` and `make test` set everything up once in .venv; repeating them costs nothing.
+# `make demo` and `make test` set up .venv once; later calls reuse it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ READY_BENCH := $(BENCH)/.ready
 
 .PHONY: browser-deps check-platforms test-browser demo test test-slow test-official test-all lab doctor lint format clean-notebooks bench help
 
-help:  ## shows this list
+help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 $(READY): requirements.txt pyproject.toml
@@ -29,51 +29,51 @@ $(READY_TEST): $(READY) requirements-test.txt requirements-peers.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $(READY_TEST)
 
-demo: $(READY)  ## runs every notebook headless on the embedded default
+demo: $(READY)  ## run every notebook headless on the embedded demo
 	$(BIN)/python -m helpers run all
 
-doctor: $(READY)  ## says what this machine has and what each notebook can do on it
+doctor: $(READY)  ## show what this machine has and which notebooks run on it
 	$(BIN)/python -m helpers doctor
 
-test: $(READY_TEST)  ## unit and notebook tests, with the coverage gate
+test: $(READY_TEST)  ## run unit and notebook tests with the coverage gate
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -m "not slow" --cov=helpers --cov-report=term
 
-browser-deps:  ## installs Debian's Chromium for the browser tests (as root)
+browser-deps:  ## install Debian's Chromium for the browser tests (as root)
 	command -v chromium || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 
-test-browser: $(READY_TEST)  ## JupyterLab and reports in Chromium, offline; skipped with a reason where there is none
+test-browser: $(READY_TEST)  ## test JupyterLab and reports in Chromium, offline; skipped if it is missing
 	$(BIN)/python -m pytest -m browser --timeout 900 -rs
 
-test-slow: $(READY_TEST)  ## the slow suites: notebooks on the doubles, hand-over, browser
+test-slow: $(READY_TEST)  ## run the slow suites: notebooks on the doubles, hand-over, browser, installed command
 	$(BIN)/python -m pytest -m "slow and not official" --timeout 1200
 
-test-official: $(READY_TEST)  ## the slowest: official-size graphs on the double of ATC, model folders of both versions
+test-official: $(READY_TEST)  ## run the slowest suites: graphs of official size on the double of ATC, nnU-Net model folders
 	$(BIN)/python -m pytest -m official --timeout 1200
 
-test-all: $(READY_TEST)  ## every suite in one go
+test-all: $(READY_TEST)  ## run every suite
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest --cov=helpers --cov-report=term
 
-# Every pin must have a wheel for each Python and machine; nothing is installed. On aarch64 some need glibc 2.34 or 2.35.
+# Every pin must have a wheel for each Python and machine; nothing is installed. Some need glibc 2.34 or 2.35 on aarch64.
 GLIBC := 17 24 26 27 28 31 34 35
-check-platforms: $(READY)  ## resolves every pin for other Pythons and for aarch64
+check-platforms: $(READY)  ## resolve every pin for other Pythons and for aarch64
 	@for python in 3.11 3.12 3.13; do for machine in x86_64 aarch64; do \
 	  $(BIN)/python -m pip install --quiet --dry-run --no-deps --only-binary :all: --python-version $$python \
 	    $(foreach n,$(GLIBC),--platform manylinux_2_$(n)_$$machine) --platform manylinux2014_$$machine \
 	    --target $(VENV)/.platforms --requirement requirements.txt 2>/dev/null \
 	  && echo "every pin resolves: Python $$python on $$machine" || exit 1; done; done
 
-# Settings are in jupyter/; LAB_OPTIONS adds to them: make lab LAB_OPTIONS='--no-browser --port=9000'
-lab: $(READY)  ## opens JupyterLab on loopback with a token
+# Settings are in jupyter/; LAB_OPTIONS adds to them, as in: make lab LAB_OPTIONS='--no-browser --port=9000'
+lab: $(READY)  ## open JupyterLab on loopback with a token
 	JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(BIN)/python -m jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_OPTIONS)
 
-lint: $(READY_TEST)  ## checks style, formatting and types
+lint: $(READY_TEST)  ## check style, formatting and types
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-format: $(READY_TEST)  ## corrects style and formatting
+format: $(READY_TEST)  ## correct style and formatting
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
@@ -81,17 +81,17 @@ format: $(READY_TEST)  ## corrects style and formatting
 STRIPPED_KEYS := cell.attachments cell.metadata.papermill metadata.papermill \
   metadata.language_info.version metadata.language_info.codemirror_mode metadata.language_info.file_extension \
   metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer
-clean-notebooks: $(READY_TEST)  ## strips outputs and widget state from the notebooks
+clean-notebooks: $(READY_TEST)  ## strip outputs and widget state from the notebooks
 	$(BIN)/python -m nbstripout --keep-id --extra-keys "$(STRIPPED_KEYS)" notebooks/*.ipynb
 
-# torch goes first and the peers come without their dependencies, so that the build of torch stays the one pip offers.
+# torch is installed first and the peers without their dependencies, so that the build of torch stays the one pip offers.
 $(READY_BENCH): benchmarks/requirements-base.txt benchmarks/requirements.txt requirements-peers.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements-base.txt
 	$(BENCH)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.txt
 	touch $(READY_BENCH)
 
-bench: $(READY_BENCH)  ## side by side with MONAI and nnU-Net, in an environment of its own
+bench: $(READY_BENCH)  ## compare with MONAI and nnU-Net, in an environment of its own
 	$(BENCH)/bin/python benchmarks/run.py
 	$(BENCH)/bin/python benchmarks/network.py
 	$(BENCH)/bin/python benchmarks/files.py

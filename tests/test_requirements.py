@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = {".git", ".venv", "outputs", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis", "build"}
+SKIPPED = {".git", ".venv", "outputs", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build"}
 BINARY = {".png", ".jpg", ".gif", ".safetensors", ".npz", ".npy", ".gz", ".onnx", ".pyc"}
 # Spelled in two halves, so that this file does not hold what it looks for.
 REGISTRIES = [
@@ -74,7 +74,7 @@ def test_the_conda_environment_is_python_and_the_same_pins():
     plain = [entry for entry in content["dependencies"] if isinstance(entry, str)]
     assert sorted(re.split("[=<>]", entry)[0] for entry in plain) == ["pip", "python"]
     (nested,) = [entry for entry in content["dependencies"] if not isinstance(entry, str)]
-    assert nested == {"pip": ["-r requirements.txt"]}
+    assert nested == {"pip": ["-r requirements.txt", "-e ."]}
 
 
 def test_the_project_reads_its_dependencies_from_the_requirements_files():

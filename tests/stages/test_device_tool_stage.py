@@ -160,8 +160,8 @@ def test_without_a_tool_nothing_is_written(walk, outputs, tmp_path):
 @pytest.mark.parametrize(
     ("given", "telling"),
     [
-        ({"target": "cpu"}, "msame runs models of Ascend chips"),
-        ({"target": "ascend310p3", "batch_gears": [1, 4]}, "one input shape"),
+        ({"target": "cpu"}, "msame runs Ascend models only"),
+        ({"target": "ascend310p3", "batch_gears": [1, 4]}, "a single input shape"),
         ({"target": "ascend310p3", "atc": {"f16_input": True}}, "float32 inputs"),
     ],
 )

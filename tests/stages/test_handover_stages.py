@@ -130,7 +130,7 @@ class TestRefused:
             read_bundle(tmp_path)
 
     def test_a_bundle_without_a_compiled_model(self, packed, outputs):
-        with pytest.raises(DeviceError, match="helpers compile"):
+        with pytest.raises(DeviceError, match="cookbook compile"):
             infer_bundle(packed[0])
 
     def test_without_the_compiler_its_command_is_in_the_error(self, packed, outputs, tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.errors import DataError
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,6 +52,6 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray, palette: np.ndarray |
     image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
     if palette is not None:
         image.putpalette(palette.tobytes())  # makes a grey image one of palette type
-    with replace_when_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
     return path

@@ -19,7 +19,7 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.errors import DataError
-from helpers.run.digest import REMEDY, is_lfs_pointer
+from helpers.run.digest import LFS_REMEDY, is_lfs_pointer
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -138,7 +138,7 @@ def refuse_unreadable(path: Path) -> None:
         raise DataError(
             f"{path} is a Git LFS pointer, not the volume",
             received=f"{size_bytes} bytes of text",
-            remedy=REMEDY,
+            remedy=LFS_REMEDY,
         )
     if path.name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
         raise DataError(f"{path} is not gzip", received=f"first bytes {head[:4].hex()}", expected="1f8b")

@@ -15,7 +15,7 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, write_volume
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 
 _logger = logging.getLogger("cookbook")
 
@@ -92,5 +92,5 @@ def _write_index(folder: Path, task: DecathlonTask) -> None:
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
         "test": [],
     }
-    with replace_when_whole(folder / "dataset.json") as temporary:
+    with atomic_path(folder / "dataset.json") as temporary:
         temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

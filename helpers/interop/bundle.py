@@ -23,7 +23,7 @@ import numpy as np
 from helpers.errors import DataError, ParameterError
 from helpers.inference import WindowPlan
 from helpers.interop.ports import ModelPorts
-from helpers.run.atomic import replace_when_whole, write_json
+from helpers.run.atomic import atomic_path, write_json
 
 MANIFEST, GRAPH, FORMAT = "bundle.json", "model.onnx", 1
 
@@ -178,7 +178,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """Writes an array as `.npy`, atomically."""
-    with replace_when_whole(path) as temporary, open(temporary, "wb") as stream:
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
         np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 

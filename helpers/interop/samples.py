@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers.errors import DeviceError
 from helpers.interop.ports import ModelPorts
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 
 
 class SampleWriter:
@@ -53,7 +53,7 @@ class SampleWriter:
     def _write(self) -> None:
         raw = b"".join(sample.tobytes() for sample in self._waiting)
         stem = f"w{len(self.stems) * self._samples_per_file:07d}-{zlib.crc32(raw):08x}"
-        with replace_when_whole(self._folder / f"{stem}.bin") as temporary:
+        with atomic_path(self._folder / f"{stem}.bin") as temporary:
             temporary.write_bytes(raw)
         self.stems.append(stem)
         self._waiting = []

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from helpers.errors import DeviceError, ParameterError
 from helpers.interop.ports import ModelPorts
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 
 INPUT, OUTPUT, RUN = "input", "output", "run"  # folders of ais_bench and msame
 RESULT = "result"  # folder of benchmark, which it names itself
@@ -140,7 +140,7 @@ class Benchmark(Tool):
         height, width = ports.input_shape[-2:]
         for chip, part in enumerate(split_evenly(stems, chips)):
             lines = [f"{index} {INPUT}/{stem}.bin {width} {height}\n" for index, stem in enumerate(part)]
-            with replace_when_whole(folder / _list_name(chip)) as temporary:
+            with atomic_path(folder / _list_name(chip)) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")
 
     def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from helpers.errors import CheckpointError
 from helpers.networks.safe_pickle import read_torch_pickle
-from helpers.run.digest import REMEDY, is_lfs_pointer
+from helpers.run.digest import LFS_REMEDY, is_lfs_pointer
 
 StateDict = dict[str, Tensor]
 
@@ -118,7 +118,7 @@ def _check_readable(path: Path) -> None:
         raise CheckpointError(
             f"{path} is a Git LFS pointer, not the weights",
             received=f"{size_bytes} bytes of text",
-            remedy=REMEDY,
+            remedy=LFS_REMEDY,
         )
     if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         raise CheckpointError(

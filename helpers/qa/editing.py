@@ -11,7 +11,7 @@ import numpy as np
 from helpers.errors import DataError
 from helpers.qa.finished import FinishedRun
 from helpers.recipes.base import LabelSet
-from helpers.run.atomic import copy_file, replace_when_whole
+from helpers.run.atomic import atomic_path, copy_file
 from helpers.run.digest import digest_file
 from helpers.scoring.dice import dice
 from helpers.view.palette import label_colour, rgb
@@ -56,7 +56,7 @@ def export_case(run: FinishedRun, case_id: str, folder: Path) -> list[Path]:
         copy_file(image, copied)
     copy_file(run.mask_path(case_id), mask)
     labels = folder / f"{case_id}_labels.txt"
-    with replace_when_whole(labels) as temporary:
+    with atomic_path(labels) as temporary:
         temporary.write_text(_label_descriptions(run.labels), encoding="utf-8")
     return [copied, mask, labels]
 
@@ -73,7 +73,7 @@ def import_mask(run: FinishedRun, case_id: str, edited: Path, outputs: Path) -> 
     if unknown:
         raise DataError(f"{edited.name} has labels that {run.recipe.title} does not have", received=unknown)
     kept = outputs / "corrected" / run.recipe.name / run.name / f"{case_id}{run.mask_suffix}"
-    with replace_when_whole(kept) as temporary:
+    with atomic_path(kept) as temporary:
         run.recipe.cases.write_mask(after.astype(np.uint8), case, temporary)
     scores = {name: dice(before == index, after == index) for name, index in run.labels.foreground.items()}
     return Correction(kept, int(np.count_nonzero(before != after)), scores)

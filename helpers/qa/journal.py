@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from helpers.errors import DataError
-from helpers.run.atomic import explain_full_disk, replace_when_whole
+from helpers.run.atomic import atomic_path, explain_full_disk
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 VERDICTS = (ACCEPT, REJECT, UNSURE)
@@ -195,7 +195,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(header)
     writer.writerows(rows)
-    with replace_when_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         # The byte-order mark tells spreadsheets that the file is UTF-8.
         temporary.write_text(stream.getvalue(), encoding="utf-8-sig", newline="", errors="surrogateescape")
     return path

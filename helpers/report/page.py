@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, AsRecorded, Redaction
 from helpers.report.record import RunFolder
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 from helpers.run.result import mark_simulated
 from helpers.view.figures.canvas import shrink_png
 
@@ -233,6 +233,6 @@ def write_report(folder: Path, *, anonymise: bool | None = None, to: Path | None
     )
     page = environment.get_template("page.html.j2").render(build_page(run, anonymise))
     path = to or folder / "report.html"
-    with replace_when_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path

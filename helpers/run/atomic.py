@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside the target and renamed."""
+"""Atomic writes: a file is complete or absent, because it is written under another name and then renamed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMEDY = "Free space or set `outputs` to a folder on another disk; finished sta
 
 @contextlib.contextmanager
 def explain_full_disk(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
-    """Turns "no space left" into one clear line that says where and what to do."""
+    """Turns "no space left on device" into an error that names the place and the remedy."""
     try:
         yield
     except OSError as error:
@@ -32,8 +32,8 @@ def explain_full_disk(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replace_when_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes the place of `path` when the block ends well."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder, which replaces `path` if the block succeeds."""
     with explain_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.name[-32:], dir=path.parent)
@@ -48,16 +48,16 @@ def replace_when_whole(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes JSON atomically, keys sorted, so that equal content is equal bytes."""
-    with replace_when_whole(path) as temporary:
+    """Writes JSON atomically with sorted keys, so that equal content gives equal bytes."""
+    with atomic_path(path) as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
         )
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copies one file atomically."""
-    with replace_when_whole(target) as temporary:
+    """Copies a file atomically."""
+    with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
 
 

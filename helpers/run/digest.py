@@ -1,4 +1,4 @@
-"""Content hashes of files and values."""
+"""Content hashes of files and values, and files whose content is elsewhere."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import hashlib
 import json
 from pathlib import Path
 
+LFS_REMEDY = "Run `git lfs pull` in the clone."
+_LFS_HEAD = b"version https://git-lfs"
+
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Returns the SHA-256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_value(value: object) -> str:
-    """SHA-256 of a JSON value; equal values have equal digests."""
+    """Returns the SHA-256 of a JSON value; equal values have equal digests.
+
+    >>> digest_value({"a": 1, "b": (1, 2)}) == digest_value({"b": [1, 2], "a": 1})
+    True
+    """
     text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-_BEGINNING = b"version https://git-lfs"
-REMEDY = "Run `git lfs pull` where it was cloned."
-
-
 def is_lfs_pointer(head: bytes) -> bool:
-    """Whether a file that begins so is a pointer (git-lfs/docs/spec.md)."""
-    return head.startswith(_BEGINNING)
+    """Whether a file with these first bytes is a pointer of Git LFS (git-lfs/docs/spec.md)."""
+    return head.startswith(_LFS_HEAD)

@@ -1,4 +1,4 @@
-"""Versions and machine of a run, so that its figures can be judged later."""
+"""Versions and machine of a run, and the environment for programs of another Python."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ _PACKAGES = (
     "papermill",
     "jupyterlab",
 )
+# Variables that belong to the Python of this process.
+_OWN_VARIABLES = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYDEVD_DISABLE_FILE_VALIDATION")
 
 
 def describe_environment() -> dict:
-    """JSON facts on versions, machine and source revision; asks no package to be imported."""
+    """Describes versions, machine and source revision as JSON, without importing a package."""
     return {
         "cookbook": __version__,
         "git_commit": _git_commit(),
@@ -54,7 +56,7 @@ def package_version(name: str) -> str | None:
 
 
 def processor_name() -> str:
-    """The processor's model name where the system tells it."""
+    """The model name of the processor, as far as the system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:
@@ -75,24 +77,21 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-_OURS = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYDEVD_DISABLE_FILE_VALIDATION")
-
-
 def scrubbed_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's variables for a program of another Python.
+    """Returns the environment variables for a program of another Python.
 
-    A vendor's set_env.sh puts its packages on PYTHONPATH and its programs on PATH, and its compiler starts the first
-    `python3` that it finds: so entries of this project and of its virtual environment go and the others stay.
+    A vendor's set_env.sh puts packages on PYTHONPATH and programs on PATH, and its compiler starts the first
+    `python3` that it finds. Entries of this project and its virtual environment are removed, all others stay.
     """
-    result = {name: value for name, value in (environment or os.environ).items() if name not in _OURS}
+    result = {name: value for name, value in (environment or os.environ).items() if name not in _OWN_VARIABLES}
     for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):
-        entries = [entry for entry in result.pop(name, "").split(os.pathsep) if entry and not _is_ours(Path(entry))]
+        entries = [entry for entry in result.pop(name, "").split(os.pathsep) if entry and not _is_own(Path(entry))]
         if entries:
             result[name] = os.pathsep.join(entries)
     return result
 
 
-def _is_ours(entry: Path) -> bool:
+def _is_own(entry: Path) -> bool:
     entry = Path(os.path.abspath(entry))
     in_venv = sys.prefix != sys.base_prefix and entry.is_relative_to(sys.prefix)
     return in_venv or entry == SOURCE_ROOT

@@ -1,4 +1,4 @@
-"""Seconds of named steps and the peak of resident memory while they run."""
+"""Seconds of named steps, and the peak of resident memory while they run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ON_DEVICE = ("open", "infer")
 
 
 def label_step(step: str, simulated: bool) -> str:
-    """A step of a case for a reader; what a double of a device was timed at is called simulated."""
+    """The label of a step of a case, marked if a simulated device was timed."""
     return name_simulated(step, simulated and step in _ON_DEVICE)
 
 
 class Stopwatch:
-    """Seconds by step name; the same name adds up."""
+    """Seconds by step; repeated steps are summed."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -37,7 +37,7 @@ class Stopwatch:
 
 @contextlib.contextmanager
 def peak_memory(interval_s: float = 0.02) -> Iterator[dict[str, float]]:
-    """Samples this process's resident memory; the mapping holds `peak_rss_mb` when the block ends."""
+    """Samples the resident memory of this process; the mapping holds `peak_rss_mb` after the block."""
     process, stop, result = psutil.Process(), threading.Event(), {"peak_rss_mb": 0.0}
 
     def sample() -> None:

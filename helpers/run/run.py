@@ -1,4 +1,4 @@
-"""A run: performs stages, reuses what was made before, and records everything in its folder."""
+"""A run: performs stages or reuses them from the cache, and records everything in its folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from helpers.run.result import Check, StageOutput, StageResult, Status
 from helpers.run.store import CacheEntry, Store, place_files
 
 _LOG = logging.getLogger("cookbook")
-# Beginning of a file's name in the run -> the step that makes it, as a notebook calls it.
+# Prefix of a file name in the run -> the call in a notebook that makes it.
 _MADE_BY = {
     "graph/exported": "stages.export_onnx",
     "graph/simplified": "stages.simplify_onnx",
@@ -43,7 +43,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(place_output(params.outputs) / ".store")
         self.results: dict[str, StageResult] = {}
-        # Stage -> the function that draws its picture, for whoever displays the result.
+        # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
         attach_log_file(self.folder / "run.log")
         self.record = RunRecord(
@@ -58,19 +58,19 @@ class Run:
         return f"run folder <code>{self.folder}</code>, {names}"
 
     def path(self, name: str) -> Path:
-        """A file of this run by its relative name."""
+        """Returns the path of a file of this run."""
         return self.folder / name
 
     def require_file(self, name: str) -> Path:
-        """A file of this run that an earlier step made.
+        """Returns the path of a file that an earlier step made.
 
         Raises:
-            StepOrderError: it is not there; the step that makes it is named.
+            StepOrderError: the file does not exist; the step that makes it is named.
         """
         path = self.path(name)
         if not path.exists():
-            step = next((step for start, step in _MADE_BY.items() if name.startswith(start)), "the steps before")
-            raise StepOrderError(f"{name} is not made yet", remedy=f"Run the cells in order, or {step} first.")
+            step = next((step for start, step in _MADE_BY.items() if name.startswith(start)), "the earlier steps")
+            raise StepOrderError(f"{name} does not exist yet", remedy=f"Run the cells in order, or {step} first.")
         return path
 
     def perform(
@@ -83,53 +83,53 @@ class Run:
         code: Sequence[object] = (),
         essential: bool = True,
     ) -> StageResult:
-        """Performs one stage, or reuses it when the same inputs and code made it before.
+        """Performs a stage, or reuses its result if the same inputs and code have made it before.
 
         Args:
-            stage: short name, unique in the run; a slash separates an item (`infer/case_1`).
-            title: what a reader sees.
-            inputs: JSON values and file digests that decide the result.
-            make: writes files into the folder it is given and returns what it made. The files appear in the
-                run's folder only after every check passed.
+            stage: short name, unique in the run; an item follows after a slash (`infer/case_1`).
+            title: the name to show.
+            inputs: JSON values and file digests that determine the result.
+            make: writes files into the given folder and returns the output. The files are copied into the run
+                folder after all checks have passed.
             code: objects that `make` calls without naming their class or function: parts of a recipe, a source of
                 masks. What the function that defines `make` refers to is found without being listed.
             essential: whether a failure fails the run, too; that of a picture does not.
 
         Raises:
-            GateError: a check failed; the number is in the message. Nothing of the stage is kept.
+            GateError: a check failed; its figure is in the message. Nothing of the stage is kept.
         """
         key = _key(stage, inputs, (make, *code))
         started = time.perf_counter()
         try:
             found = self._find(stage, key) if self.params.cache else None
-            work = found or self._make(key, make)
-            place_files(work, self.folder)
+            entry = found or self._make(key, make)
+            place_files(entry, self.folder)
         except BaseException as error:
             self._withdraw(stage, key)
             if essential or not isinstance(error, Exception):
                 self._record_failure(stage, title, error, time.perf_counter() - started)
             raise
-        write_json(self._stage_record(stage), {"key": key, "files": work.files})
-        return self._finish(stage, title, work, found is not None, time.perf_counter() - started)
+        write_json(self._stage_record(stage), {"key": key, "files": entry.files})
+        return self._finish(stage, title, entry, found is not None, time.perf_counter() - started)
 
     def finish(self, reason: str = "") -> None:
-        """Ends the run as passed; its last step.
+        """Ends the run as passed, in its last step.
 
         Args:
-            reason: what a reader of the record has to know although every gate held.
+            reason: a remark for the record although every gate held.
 
         Raises:
-            GateError: a stage failed and was not performed again since; somebody stepped over it.
+            GateError: a stage failed and has not been performed again.
         """
         stages = self.record.content["stages"].values()
         failed = [stage["title"] for stage in stages if stage["status"] == "failed"]
         if failed:
-            raise GateError("a step failed", received=", ".join(failed), remedy="Perform it again, then finish.")
+            raise GateError("a step failed", received=", ".join(failed), remedy="Run it again, then finish the run.")
         self.record.end("passed", reason)
         _LOG.info("run passed: %s %s", self.folder, reason)
 
     def fail(self, error: CookbookError) -> None:
-        """Ends the run as failed for a reason found outside a stage."""
+        """Ends the run as failed, for a reason outside its stages."""
         self.record.end("failed", error.line())
 
     def _find(self, stage: str, key: str) -> CacheEntry | None:
@@ -137,7 +137,7 @@ class Run:
         if record.exists():
             before = json.loads(record.read_text(encoding="utf-8"))
             if before["key"] == key and not self._files_intact(before["files"]):
-                # Somebody deleted or changed this run's file: that is the way to ask for it anew.
+                # Deleting or changing a file of the run is the way to request it again.
                 self.store.forget(key)
         return self.store.find(key)
 
@@ -168,23 +168,23 @@ class Run:
             }
             return self.store.keep(key, folder, result)
 
-    def _finish(self, stage: str, title: str, work: CacheEntry, reused: bool, seconds: float) -> StageResult:
-        made: Status = work.result["status"]
+    def _finish(self, stage: str, title: str, entry: CacheEntry, reused: bool, seconds: float) -> StageResult:
+        made: Status = entry.result["status"]
         result = StageResult(
             stage=stage,
             title=title,
             status="reused" if reused and made == "made" else made,
-            files=tuple(work.files),
-            checks=tuple(Check(name, True, figure) for name, figure in work.result["checks"]),
-            facts=dict(work.result["facts"]),
-            values=work.result["values"],
+            files=tuple(entry.files),
+            checks=tuple(Check(name, True, figure) for name, figure in entry.result["checks"]),
+            facts=dict(entry.result["facts"]),
+            values=entry.result["values"],
             seconds=round(seconds, 3),
-            bytes=sum((self.folder / name).stat().st_size for name in work.files),
-            next_step=work.result["next_step"],
-            timings=work.result["timings"],
+            bytes=sum((self.folder / name).stat().st_size for name in entry.files),
+            next_step=entry.result["next_step"],
+            timings=entry.result["timings"],
             folder=str(self.folder),
-            simulated=work.result["simulated"],
-            own_pictures=dict(work.result["pictures"]),
+            simulated=entry.result["simulated"],
+            own_pictures=dict(entry.result["pictures"]),
             illustrate=self.illustrations.get(stage),
         )
         self.results[stage] = result
@@ -193,7 +193,7 @@ class Run:
         return result
 
     def _withdraw(self, stage: str, key: str) -> None:
-        """Removes what other inputs made of a stage that now failed: it must not pass for this run's."""
+        """Removes the files that a failed stage made from other inputs, which must not be taken for its output."""
         record = self._stage_record(stage)
         if record.exists():
             before = json.loads(record.read_text(encoding="utf-8"))
@@ -219,5 +219,5 @@ def _key(stage: str, inputs: Mapping[str, object], code: Sequence[object]) -> st
 
 
 def run_folder(params: RunParams) -> Path:
-    """The folder of the run with these parameters."""
+    """Returns the folder of the run with these parameters."""
     return place_output(params.outputs) / params.recipe / f"{params.profile}-{params.short_hash()}"

@@ -1,4 +1,4 @@
-"""One store of finished work for all runs: found by the hash of everything that decided it."""
+"""The cache of stages, shared by all runs: results and files under the hash of everything that determines them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -22,31 +23,30 @@ from helpers.run.digest import digest_file
 
 _LOG = logging.getLogger("cookbook")
 _RECORD = "entry.json"
-_PAUSES_S = (0.01, 0.1, 1.0)
+_RETRY_PAUSES_S = (0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A finished piece of work: its result as JSON and its files by relative name, with their digests."""
+    """The cached output of a stage: its result as JSON, and the digests of its files by relative name."""
 
     key: str
     folder: Path
-    result: dict
+    result: dict[str, Any]
     files: dict[str, str]
 
 
 class Store:
-    """Folders `<root>/<key>/`, each holding files and an `entry.json` written last.
+    """Folders `<root>/<key>/` with files and an `entry.json`, which is written last.
 
-    A folder without its entry, or with a file that no longer has its digest, is not found: half-written or
-    altered work is made again.
+    A folder without `entry.json`, or with a file whose digest differs, is not found, so the stage runs again.
     """
 
     def __init__(self, root: Path):
         self.root = root
 
     def find(self, key: str) -> CacheEntry | None:
-        """The work under a key, if it is whole."""
+        """Returns the entry of a key if it is complete and unchanged, else None."""
         folder = self.root / key
         try:
             entry = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
@@ -56,13 +56,13 @@ class Store:
         for name, digest in files.items():
             path = folder / name
             if not path.is_file() or digest_file(path) != digest:
-                _LOG.warning("store: %s of %s is missing or altered; it is made again", name, key[:12])
+                _LOG.warning("cache: %s of entry %s is missing or changed; the stage runs again", name, key[:12])
                 return None
         return CacheEntry(key, folder, result, files)
 
     @contextlib.contextmanager
     def working_folder(self) -> Iterator[Path]:
-        """An empty folder to make files in; removed at the end unless `keep` took it."""
+        """Yields an empty folder for files, which is removed at the end unless `keep` has moved it."""
         with explain_full_disk(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._remove_left_over()
@@ -74,14 +74,14 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_left_over(self) -> None:
-        """Removes the working folders of processes of this machine that were killed."""
+        """Removes the working folders of killed processes of this machine."""
         for folder in self.root.glob(f".work-{platform.node()}-*-*"):
             pid = folder.name.removeprefix(f".work-{platform.node()}-").partition("-")[0]
             if pid.isdigit() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, key: str, working: Path, result: dict) -> CacheEntry:
-        """Moves a working folder's files under a key, replacing what was there."""
+    def keep(self, key: str, working: Path, result: dict[str, Any]) -> CacheEntry:
+        """Moves the files of a working folder under a key and replaces an existing entry."""
         files = {
             path.relative_to(working).as_posix(): digest_file(path)
             for path in sorted(working.rglob("*"))
@@ -95,24 +95,24 @@ class Store:
                 os.replace(working, folder)
                 break
             except OSError as error:
-                # Another process kept the same key just now: equal inputs, so either one will do.
+                # Another process has just stored the same key; its inputs were equal, so either entry is valid.
                 if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
         return CacheEntry(key, folder, result, files)
 
     def forget(self, key: str) -> None:
-        """Removes the work under a key."""
+        """Removes the entry of a key."""
         shutil.rmtree(self.root / key, ignore_errors=True)
 
 
-def place_files(work: CacheEntry, folder: Path) -> None:
-    """Copies a piece of work's files into a run's folder, atomically one by one."""
-    for name in work.files:
-        for pause_s in (*_PAUSES_S, None):
+def place_files(entry: CacheEntry, folder: Path) -> None:
+    """Copies the files of an entry into a run folder, each one atomically."""
+    for name in entry.files:
+        for pause_s in (*_RETRY_PAUSES_S, None):
             try:
-                copy_file(work.folder / name, folder / name)
+                copy_file(entry.folder / name, folder / name)
                 break
-            except FileNotFoundError:  # another process is just putting the same work in its place
+            except FileNotFoundError:  # another process is replacing the same entry
                 if pause_s is None:
                     raise
                 time.sleep(pause_s)

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.errors import ResourceError
 from helpers.run import atomic
-from helpers.run.atomic import copy_file, explain_full_disk, replace_when_whole, write_json
+from helpers.run.atomic import atomic_path, copy_file, explain_full_disk, write_json
 
 
 def _names(folder) -> list[str]:
@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
 
 
 def test_an_interrupted_block_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), replace_when_whole(tmp_path / "deep" / "mask.nii.gz") as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "deep" / "mask.nii.gz") as temporary:
         temporary.write_bytes(b"half")
         assert temporary.name.endswith("mask.nii.gz")
         raise KeyboardInterrupt
@@ -44,7 +44,7 @@ def test_an_interrupted_block_leaves_nothing(tmp_path):
 def test_a_reader_never_sees_a_half_file(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with replace_when_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text("ne")
         assert path.read_text(encoding="utf-8") == "old"
         temporary.write_text("new")

@@ -16,7 +16,7 @@ import numpy as np
 
 from helpers.data.geometry import Geometry
 from helpers.data.nnunet.preprocess import Prepared
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 
 
 def write_softmax(
@@ -44,9 +44,9 @@ def write_softmax(
         full[0] = 1
         full[(slice(None), *prepared.box)] = cropped
         content, properties = {"probabilities": full}, _properties_of_v2(prepared, geometry)
-    with replace_when_whole(stem.with_name(f"{stem.name}.npz")) as path:
+    with atomic_path(stem.with_name(f"{stem.name}.npz")) as path:
         np.savez_compressed(path, allow_pickle=False, **content)
-    with replace_when_whole(stem.with_name(f"{stem.name}.pkl")) as path:
+    with atomic_path(stem.with_name(f"{stem.name}.pkl")) as path:
         path.write_bytes(pickle.dumps(properties))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.run.atomic import replace_when_whole
+from helpers.run.atomic import atomic_path
 from helpers.view.palette import INK
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 100) -> Path:
     metadata = {"Software": None, NAME_BOXES: ";".join(_name_boxes(figure, frame, dpi))}
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, bbox_inches=frame, metadata=metadata)
-    with replace_when_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(shrink_png(stream.getvalue(), LARGEST_PNG_BYTES))
     return path
 

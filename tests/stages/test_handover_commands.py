@@ -72,7 +72,7 @@ def test_by_hand_shows_size_and_command_and_continues_once_outputs_exist(
         (("compile", "nowhere"), 2, "no hand-over bundle in nowhere"),
         (("score", "nowhere"), 2, "no hand-over bundle in nowhere"),
         (("infer", "bundle", "--devices", "first"), 2, "all, or numbers such as 0,1"),
-        (("infer", "bundle"), 1, "helpers compile"),
+        (("infer", "bundle"), 1, "cookbook compile"),
         (("score", "bundle", "-p", "outputs", "o"), 1, "the bundle has no output for case_1"),
         (("compile", "bundle", "-p", "target", "ascend310p"), 2, "ascend310p3"),
     ],

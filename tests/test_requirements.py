@@ -10,7 +10,17 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = {".git", ".venv", "outputs", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build"}
+SKIPPED = {
+    ".git",
+    ".venv",
+    "outputs",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+    "build",
+}
 BINARY = {".png", ".jpg", ".gif", ".safetensors", ".npz", ".npy", ".gz", ".onnx", ".pyc"}
 # Spelled in two halves, so that this file does not hold what it looks for.
 REGISTRIES = [

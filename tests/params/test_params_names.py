@@ -1,4 +1,4 @@
-"""Profiles and targets are found by name; a wrong file and an unknown name are told."""
+"""Profiles and targets are found by name; an invalid file and an unknown name are reported."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class TestGate:
 
 
 class TestFailure:
-    @pytest.mark.parametrize("error", [ValueError("of all things"), DataError("case x", remedy="Mend it.")])
+    @pytest.mark.parametrize("error", [ValueError("of all things"), DataError("case x", remedy="Fix it.")])
     def test_an_exception_passes_through_and_fails_the_run(self, run, error):
         def make(folder: Path) -> StageOutput:
             (folder / "half.txt").write_text("half")

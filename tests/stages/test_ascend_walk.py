@@ -1,4 +1,4 @@
-"""The walk on the strict double of CANN: releases, layouts, batches and gears give the CPU's masks without fault."""
+"""Runs on the strict double of CANN: releases, layouts, batches and gears give the CPU's masks without fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walk in lower precision: calibrated, compiled, inside its tolerance, and scored."""
+"""Complete runs in lower precision: calibrated, compiled, inside the tolerance, and scored."""
 
 from __future__ import annotations
 

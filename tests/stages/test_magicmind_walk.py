@@ -1,4 +1,4 @@
-"""The walk on the strict double of an MLU370: every precision, static and mutable, with the CPU's masks."""
+"""Complete runs on the strict double of an MLU370: every precision, static and mutable, with the CPU's masks."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from helpers.errors import ParameterError
 _LOG = logging.getLogger("cookbook")
 
 # Old name -> new name.
-RENAMED = {"step": "tile_step_size"}
+RENAMED = {"step": "tile_step_size", "keep_precise": "fp32_layers"}
 
 
 def rename_parameters(given: Mapping[str, object], known: Collection[str]) -> dict[str, object]:

@@ -47,7 +47,8 @@ def test_a_value_given_for_the_run_overrides_the_old_name_in_a_profile(brats, tm
 
 def test_a_record_of_an_earlier_version_is_read(brats):
     params = brats.prepare_params(tile_step_size=0.25).model_dump(mode="json")
-    params["step"] = params.pop("tile_step_size")
+    for old, new in renamed.RENAMED.items():
+        params[old] = params.pop(new)
     assert brats.params_model.model_validate_json(json.dumps(drop_none(params))).tile_step_size == 0.25
 
 

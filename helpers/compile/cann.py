@@ -84,15 +84,15 @@ def check_opset(opset: int, version: str | None) -> None:
     """Rejects an opset before ATC does.
 
     Raises:
-        CompileError: this version of CANN does not read it.
+        CompileError: this version of CANN does not support it.
     """
     release = release_of(version)
     if release and not release.opsets[0] <= opset <= release.opsets[1]:
         raise CompileError(
-            f"CANN {version} does not read this opset",
+            f"CANN {version} does not support this opset",
             received=opset,
             expected="{} to {}".format(*release.opsets),
-            remedy="Export with `opset: 11`, which every release reads.",
+            remedy="Export with `opset: 11`, which every release supports.",
         )
 
 

@@ -67,7 +67,8 @@ def infer_scores(image: np.ndarray, predictor: Predictor, plan: WindowPlan) -> I
 def _infer_sample(image: np.ndarray, predictor: Predictor) -> np.ndarray:
     output = predictor.submit(image[None]).result()
     if output.dtype.kind == "f" and not np.isfinite(output).all():
-        raise infinite_scores(f"{np.count_nonzero(~np.isfinite(output)):,} of {output.size:,} scores")
+        count = np.count_nonzero(~np.isfinite(output))
+        raise infinite_scores(f"{count:,} of {output.size:,} scores", predictor.name)
     return output
 
 

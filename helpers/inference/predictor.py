@@ -227,7 +227,7 @@ class MirroredPredictor(_Wrapper):
 
     def _undo(self, scores: np.ndarray, axes: tuple[int, ...], expected: tuple[int, ...]) -> np.ndarray:
         scores = scores[:, :, None] if self._flat else scores
-        refuse_other_shape(scores.shape, expected)
+        refuse_other_shape(scores.shape, expected, self.name)
         return np.flip(self._activate(scores), tuple(axis + 1 for axis in axes) if self._flat else axes)
 
 

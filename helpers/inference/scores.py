@@ -42,19 +42,19 @@ ACTIVATIONS: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def infinite_scores(where: str) -> DeviceError:
+def infinite_scores(where: str, name: str = "the device") -> DeviceError:
     """The error for scores that are NaN or infinite."""
     return DeviceError(
-        "the device returned scores that are not finite",
+        f"{name} returned scores that are not finite",
         received=f"NaN or infinity in {where}",
         remedy="Check the input for NaN, or run in f32.",
     )
 
 
-def refuse_other_shape(received: Sequence[int], expected: tuple[int, ...]) -> None:
-    """Raises a DeviceError for scores of another shape."""
+def refuse_other_shape(received: Sequence[int], expected: tuple[int, ...], name: str = "the device") -> None:
+    """Raises a DeviceError, with the predictor's name, for scores of another shape."""
     if tuple(received) != expected:
-        raise DeviceError("the device returned another shape", received=tuple(received), expected=expected)
+        raise DeviceError(f"{name} returned another shape", received=tuple(received), expected=expected)
 
 
 def refuse_many_classes(classes: int) -> None:

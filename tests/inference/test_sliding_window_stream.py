@@ -123,7 +123,10 @@ def test_scores_that_are_not_finite_are_refused(bad):
 
 
 def test_scores_of_another_shape_are_refused_with_both_shapes():
-    with pytest.raises(DeviceError, match=r"received \(1, 3, 4, 4, 4\), expected \(1, 5, 4, 4, 4\)"):
+    with pytest.raises(
+        DeviceError,
+        match=r"the network returned another shape: received \(1, 3, 4, 4, 4\), expected \(1, 5, 4, 4, 4\)",
+    ):
         sliding_window(random_volume((9, 9, 9)), lopsided, (4, 4, 4), classes=5)
 
 

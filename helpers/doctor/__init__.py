@@ -1,4 +1,4 @@
-"""What this machine has, what each notebook can do on it, and what to install for the rest."""
+"""What this machine has, which targets each notebook can use on it, and what the others need."""
 
 from helpers.doctor.report import DoctorReport, examine
 

@@ -1,4 +1,4 @@
-"""Facts about CPUs, memory, disk and accelerators, asked without importing any vendor's module."""
+"""Describes CPU, memory, disk and accelerators without importing a vendor's module."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from helpers.compile.npu_smi import list_npu_devices
 from helpers.doctor.software import cann_module_is_here
 from helpers.run.environment import processor_name
 
+# Instruction sets that determine what a CPU runtime gains from lower precision.
+_RELEVANT_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "bf16", "i8mm", "sve")
+_GIGABYTE = 1e9
+
 
 def describe_ascend() -> dict[str, str]:
-    """Chips with their load, CANN's version and the opsets that it reads, and where `acl` comes from."""
+    """Describes the Ascend devices and their load, CANN and the opsets it supports, and the module `acl`."""
     chips = [f"{device}, for ATC {device.soc_version}" for device in list_npu_devices()]
     return {
-        "Ascend chips": "; ".join(chips) or "none that npu-smi tells",
+        "Ascend devices": "; ".join(chips) or "none reported by npu-smi",
         "atc (CANN)": _describe_cann(),
         "acl (CANN)": _describe_module(),
     }
@@ -31,7 +35,7 @@ def _describe_cann() -> str:
     if cann is None:
         return "not found: comes with CANN (set_env.sh), not from pip"
     release = release_of(cann.version)
-    reads = "reads ONNX opsets {} to {}".format(*release.opsets) if release else "its opsets are not known here"
+    reads = "ONNX opsets {} to {}".format(*release.opsets) if release else "unknown opsets"
     return f"{cann.atc}, CANN {cann.version or 'of unknown version'}, {reads}"
 
 
@@ -41,31 +45,26 @@ def _describe_module() -> str:
     spec = importlib.util.find_spec("acl")
     if spec is None:
         return "not on PYTHONPATH: comes with CANN (set_env.sh), not from pip"
-    return f"{spec.origin}: not CANN's compiled module; an unrelated package of that name has to go"
-
-
-# Instruction sets that decide what a CPU runtime can gain from lower precision.
-_TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "bf16", "i8mm", "sve")
-_GIGABYTE = 1e9
+    return f"{spec.origin}: not CANN's compiled module; uninstall the unrelated package of that name"
 
 
 def describe_cpu() -> dict[str, str]:
-    """Processor, usable cores and the instruction sets that matter."""
+    """Describes the processor, the usable cores and the relevant instruction sets."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     flags = _cpu_flags()
-    telling = [flag for flag in _TELLING_FLAGS if flag in flags]
+    relevant = [flag for flag in _RELEVANT_FLAGS if flag in flags]
     return {
         "processor": processor_name(),
         "cores for this process": str(usable),
-        "instruction sets": ", ".join(telling) or "none of interest found",
-        "bf16 in hardware": "yes" if {"avx512_bf16", "amx_tile", "bf16"} & flags else "no: bf16 gains nothing here",
+        "instruction sets": ", ".join(relevant) or "none of the relevant ones",
+        "bf16 in hardware": "yes" if {"avx512_bf16", "amx_tile", "bf16"} & flags else "no: bf16 is not faster here",
         "int8 dot products": "yes" if {"avx512_vnni", "avx_vnni", "amx_tile", "i8mm"} & flags else "no",
         "matrix tiles (AMX)": "yes" if "amx_tile" in flags else "no",
     }
 
 
 def describe_memory(folder: Path) -> dict[str, str]:
-    """RAM and the disk that holds a folder."""
+    """Describes the RAM, and the disk of a folder."""
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(folder)
     return {
@@ -75,7 +74,7 @@ def describe_memory(folder: Path) -> dict[str, str]:
 
 
 def describe_accelerators() -> dict[str, str]:
-    """NVIDIA GPUs, Ascend NPUs, Cambricon MLUs and their compilers, by the vendors' own tools."""
+    """Describes NVIDIA GPUs, Ascend NPUs, Cambricon MLUs and their compilers, with the vendors' own tools."""
     return {
         "NVIDIA GPU": _ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]),
         "Ascend NPU": _ask(["npu-smi", "info", "-l"]),
@@ -92,7 +91,7 @@ def _ask(command: list[str]) -> str:
     try:
         done = subprocess.run([program, *command[1:]], capture_output=True, text=True, errors="replace", timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{command[0]} does not answer ({type(error).__name__})"
+        return f"{command[0]} does not respond ({type(error).__name__})"
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     if done.returncode != 0:
         return f"{command[0]} failed with exit code {done.returncode}"

@@ -1,4 +1,4 @@
-"""The doctor's report: the machine, the packages, and what each notebook can do here."""
+"""The doctor's report: the machine, the packages, and the targets that each notebook can use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ from helpers.view.tables import html_table, text_table
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """Sections of facts, and the notebook × target matrix with the remedy for what is missing."""
+    """Facts about the machine, and which notebook can use which target.
+
+    Attributes:
+        sections: title to facts.
+        abilities: a header and one row per notebook, with ✓ or – per target.
+        remedies: what each unavailable target needs.
+    """
 
     sections: Mapping[str, Mapping[str, str]]
     abilities: list[tuple[str, ...]]
@@ -31,16 +37,20 @@ class DoctorReport:
 
     @property
     def healthy(self) -> bool:
-        """Whether the embedded default runs: every pinned package is here."""
+        """Whether every pinned package is installed, so that the default target runs."""
         return not any(value.startswith("missing") for value in self.sections["Packages"].values())
 
     def __str__(self) -> str:
         lines = []
         for title, facts in self.sections.items():
             lines += [title, *(f"  {name:<24} {value}" for name, value in facts.items()), ""]
-        lines.append("What each notebook can do here")
+        lines.append("Targets that each notebook can use here")
         lines += [f"  {line}" for line in text_table(self.abilities)]
-        lines += ["", "For the rest", *(f"  {name:<24} {remedy}" for name, remedy in self.remedies.items())]
+        lines += [
+            "",
+            "Needed for the other targets",
+            *(f"  {name:<24} {remedy}" for name, remedy in self.remedies.items()),
+        ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -52,12 +62,12 @@ class DoctorReport:
             + "<br>"
             + html_table(self.abilities[0], self.abilities[1:])
             + "<br>"
-            + html_table(("for the rest", ""), list(self.remedies.items()))
+            + html_table(("needed for the other targets", ""), list(self.remedies.items()))
         )
 
 
 def examine() -> DoctorReport:
-    """Looks at this machine; nothing is imported that could crash, nothing is changed."""
+    """Examines this machine without changing it or importing anything that could crash."""
     targets = [load_target(name) for name in target_names()]
     able = {target.name: _can_run(target) for target in targets}
     header = ("notebook", *(target.name for target in targets))
@@ -88,6 +98,6 @@ def _can_run(target: Target) -> bool:
     if target.device == "CANN":
         return package_version("onnxruntime-cann") is not None and cann_module_is_here()
     if target.device == "CUDA":
-        device = next(Path("/dev").glob("nvidia[0-9]*"), None)  # a container may hold another one than the first
+        device = next(Path("/dev").glob("nvidia[0-9]*"), None)  # a container may have another one than nvidia0
         return module_is_here("torch") and "CUDA build" in describe_torch_build() and device is not None
     return module_is_here(target.runtime)

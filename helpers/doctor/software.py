@@ -1,4 +1,4 @@
-"""Versions of what is installed against what is pinned, and what they can do."""
+"""Describes the installed packages compared with the pinned ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pinned_versions() -> dict[str, str]:
 
 
 def describe_packages() -> dict[str, str]:
-    """Each pinned package: its version, or how it departs from the pin."""
+    """Describes each pinned package: its version, or how it differs from the pin."""
     rows = {"Python": sys.version.split()[0]}
     for name, pin in pinned_versions().items():
         have = package_version(name)
@@ -41,7 +41,7 @@ def describe_packages() -> dict[str, str]:
 
 
 def describe_torch_build() -> str:
-    """Which build of torch is installed, from its version's local tag and its CUDA packages."""
+    """Describes the installed build of torch, from its version tag and its CUDA packages."""
     version = package_version("torch")
     if version is None:
         return "torch is not installed"

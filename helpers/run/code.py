@@ -1,9 +1,9 @@
 """The code that a stage reaches, as a digest that comments, docstrings and annotations do not change.
 
-A cached result must not outlive the code that made it, and should survive a change of any other code. So the sources
-are read, from the objects that a stage names on, for every definition that they refer to, directly or through others.
-If a name cannot be resolved by reading, the whole module counts; names that are made at run time are declared in
-`DYNAMIC`.
+A cached result must not outlive the code that made it, and should survive a change of any other code. Starting with
+the functions and objects of a stage, the sources are therefore searched for every definition that is referred to,
+directly or through other definitions. If a name cannot be resolved, its whole module counts. References that exist only
+at run time are declared in `DYNAMIC`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 from helpers.params.paths import SOURCE_ROOT
 from helpers.run.source import Import, SourceModule, names_in
 
-# Packages that cannot change a number of a result, and why; every other package counts. A stage that draws a picture
-# names a function of `view` among its code, so that `view` counts as well.
+# Packages that cannot change a number of a result, and why; all others count. A stage that draws a picture names a
+# function of `view` in its code, and `view` then counts as well.
 PASSIVE = {
     "cli": "reads command lines; what it sets are parameters",
     "doctor": "describes the machine",
@@ -42,24 +42,24 @@ PASSIVE = {
     "view": "draws and tabulates",
 }
 
-# Definition -> modules or packages that it reaches by a name made at run time.
+# Definition -> modules or packages that it refers to by a name that exists only at run time.
 DYNAMIC = {
     # Imports helpers.devices.sessions.<runtime>_session, or names its file for a worker.
     "helpers.devices.open:session_file": ("helpers.devices.sessions",),
     "helpers.devices.open:_open_session": ("helpers.devices.sessions",),
-    # A program that another interpreter runs.
+    # Programs that another interpreter runs.
     "helpers.devices.worker.process:_CHILD": ("helpers.devices.worker.child",),
     "helpers.compile.magicmind:PROGRAM": ("helpers.compile.programs",),
-    # Rewrites register themselves under their name when their module is imported.
+    # Rewrites register themselves by name when their module is imported.
     "helpers.graph.surgery.base:rewrite_named": ("helpers.graph.surgery",),
 }
 
-Node = tuple[str, str]  # (module, top-level name); the name "" stands for the module's other statements
+Node = tuple[str, str]  # (module, top-level name); "" names the statements of a module that define nothing
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The definitions that some objects reach, as (module, top-level name), and one digest over them."""
+    """The definitions that objects reach, as (module, top-level name), and their digest."""
 
     definitions: frozenset[Node]
     digest: str
@@ -67,18 +67,18 @@ class Reach:
 
 @functools.cache
 def project_code() -> CodeIndex:
-    """The index of this project's code; sources are read once per process."""
+    """Returns the index of this project's code, which reads each source once per process."""
     return CodeIndex(SOURCE_ROOT, "helpers", PASSIVE, DYNAMIC)
 
 
 class CodeIndex:
-    """What each definition of a package refers to. A module is read when it is first reached.
+    """The references between the definitions of a package. A module is parsed when it is first reached.
 
     Args:
         folder: the folder that holds the package.
         package: its name.
-        passive: its subpackages and modules that are not followed, except from a root in them.
-        dynamic: definition (`module:name`) to modules and packages that it reaches by a name made at run time.
+        passive: subpackages and modules that are not followed, unless a root is in them.
+        dynamic: definition (`module:name`) to modules and packages that it refers to at run time only.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class CodeIndex:
         self._dotted = re.compile(rf"({re.escape(package)}(?:\.\w+)+)(?::(\w+))?")
 
     def reach(self, roots: Iterable[object]) -> Reach:
-        """The definitions that objects reach.
+        """Collects the definitions that objects reach.
 
         Args:
-            roots: functions, classes, modules, and instances. An instance stands for its class; a dataclass also for
-                the values of its fields. A function stands also for the functions that it closes over, and for the
-                classes of the other objects there.
+            roots: functions, classes, modules, and instances. A function includes the functions in its closure and the
+                classes of other objects there. An instance counts by its class; a dataclass also by the values of its
+                fields.
         """
         roots = tuple(roots)
         passive = self._passive - {name.split(".")[1] for name in map(_module_of, roots) if self.is_passive(name)}
@@ -128,12 +128,12 @@ class CodeIndex:
         return Reach(frozenset(reached), total.hexdigest())
 
     def locate(self, module: str, name: str) -> frozenset[Node]:
-        """The definitions that a name in a module stands for, through re-exports and lazy imports."""
+        """Finds the definitions of a name in a module, through re-exports and lazy imports."""
         found = self.resolve(Import(module, name))
         return self.whole(found) if isinstance(found, str) else found
 
     def whole(self, name: str) -> frozenset[Node]:
-        """Every definition of a module, or of a package with all its modules."""
+        """Returns all definitions of a module, or of a package with its modules."""
         module = self.module(name)
         if module is None:
             return frozenset()
@@ -145,21 +145,21 @@ class CodeIndex:
         return frozenset(nodes)
 
     def named_in(self, text: str) -> frozenset[Node]:
-        """What a string names: `package.module` or `package.module:name`."""
+        """Returns what a string such as `package.module` or `package.module:name` refers to."""
         match = self._dotted.fullmatch(text)
         if match is None or self.module(match[1]) is None:
             return frozenset()
         return self.locate(match[1], match[2]) if match[2] else self.whole(match[1])
 
     def module(self, name: str) -> SourceModule | None:
-        """A module of the package or of the user's own files; None for a passive or an installed one."""
+        """Returns a module of the package or of the user's own files; None for a passive or installed one."""
         if name not in self._modules:
             path = self._find(name)
             self._modules[name] = SourceModule(name, path) if path else None
         return self._modules[name]
 
     def resolve(self, target: Import) -> str | frozenset[Node]:
-        """A module's name, or the definitions that an import stands for."""
+        """Resolves an import to the name of a module or to definitions."""
         if target.name is None:
             return target.module
         module = self.module(target.module)
@@ -179,7 +179,7 @@ class CodeIndex:
         return self.whole(module.name)
 
     def is_passive(self, name: str) -> bool:
-        """Whether a module belongs to a part of the package that is not followed."""
+        """Whether a module is in a part of the package that is not followed."""
         top, *rest = name.split(".")
         return top == self._package and bool(rest) and rest[0] in self._passive
 
@@ -194,7 +194,7 @@ class CodeIndex:
         return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
     def _refer(self, node: Node) -> frozenset[Node]:
-        """The definitions that a definition refers to, and the other statements of the modules that it touches."""
+        """The definitions that one refers to, and the remaining statements of the modules that are thereby imported."""
         if node not in self._references:
             module = self.module(node[0])
             found = set(_References(self, module).of(self._statements(node))) if module else set()
@@ -211,7 +211,7 @@ class CodeIndex:
         return module.bare(node[1], partial(self._reads_annotations, module)) if module else []
 
     def _reads_annotations(self, module: SourceModule, node: ast.ClassDef) -> bool:
-        """Whether a class is a model of pydantic, which validates by its annotations."""
+        """Whether a class is a pydantic model, which validates with its annotations."""
         for base in node.bases:
             name = base.id if isinstance(base, ast.Name) else base.attr if isinstance(base, ast.Attribute) else ""
             if name == "BaseModel":
@@ -225,7 +225,7 @@ class CodeIndex:
         return False
 
     def _text(self, node: Node) -> str:
-        """A definition without what does not count, and where the names it uses of other packages come from."""
+        """The code of a definition as text, with the origin of the names that it uses from other packages."""
         if node not in self._texts:
             module, statements = self.module(node[0]), self._statements(node)
             used = {name for statement in statements for name in names_in(statement)}
@@ -245,21 +245,21 @@ class _References(ast.NodeVisitor):
         self._found: set[Node] = set()
 
     def of(self, statements: Iterable[ast.stmt]) -> set[Node]:
-        """The definitions that statements refer to; a name that they do not bind themselves is the module's."""
+        """Returns the definitions that statements refer to."""
         for statement in statements:
             self._inner = self._module.imports_in(statement)
             self.visit(statement)
             if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                for name in self._inner:  # a guarded import: what it binds is used elsewhere in the module
+                for name in self._inner:  # a guarded import; the module uses its names elsewhere
                     self._take(name, [])
         return self._found
 
     def visit_Name(self, node: ast.Name) -> None:
-        """A name by itself; a module as an object counts as a whole."""
+        """Adds a name; a module that is used as an object counts as a whole."""
         self._take(node.id, [])
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        """A name in a module, however long the dotted way to it; other attributes belong to objects."""
+        """Adds a dotted name in a module; other attributes belong to objects."""
         names: list[str] = []
         inner: ast.expr = node
         while isinstance(inner, ast.Attribute):
@@ -271,12 +271,12 @@ class _References(ast.NodeVisitor):
             self.visit(inner)
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        """A string that names a module or a definition, for a registry that imports it."""
+        """Adds the module or definition that a string names, for a registry that imports it."""
         if isinstance(node.value, str):
             self._found |= self._index.named_in(node.value)
 
     def _take(self, name: str, attributes: list[str]) -> None:
-        """Adds what a name stands for, or its attributes (the last one first) as far as they lead through modules."""
+        """Adds a name, followed by attributes (in reverse order) as far as they lead through modules."""
         for found in self._lookup(name):
             way = list(attributes)
             while way and isinstance(found, str):
@@ -291,7 +291,7 @@ class _References(ast.NodeVisitor):
 
 
 class _Roots:
-    """The definitions and plain values that objects stand for."""
+    """The definitions and plain values of the root objects."""
 
     def __init__(self, index: CodeIndex):
         self._index = index
@@ -300,7 +300,7 @@ class _Roots:
         self.values: list[str] = []
 
     def add(self, root: object, place: str = "") -> None:
-        """Adds what an object stands for; `place` names the field that holds it."""
+        """Adds an object; `place` names the field that holds it."""
         root = inspect.unwrap(root) if callable(root) else root
         if isinstance(root, ModuleType):
             self.nodes |= self._index.whole(root.__name__)
@@ -363,7 +363,7 @@ def _module_of(root: object) -> str:
 
 
 def _show(value: object) -> str:
-    """A plain value as text that is the same in every process and on every machine."""
+    """Formats a plain value identically in every process and on every machine."""
     if isinstance(value, Path):
         inside = value.is_relative_to(SOURCE_ROOT)
         return value.relative_to(SOURCE_ROOT).as_posix() if inside else str(value)
@@ -383,7 +383,7 @@ def _content(cell: CellType) -> list[object]:
 
 
 def _typed_in(root: FunctionType | type) -> str:
-    """What a notebook's cell defines, which has no file to read: its compiled code. Nothing for what is installed."""
+    """The compiled code of a definition in a notebook cell, which has no file; empty for installed code."""
     if root.__module__ != "__main__":
         return ""
     functions = [root] if isinstance(root, FunctionType) else [vars(root)[name] for name in sorted(vars(root))]
@@ -396,7 +396,7 @@ def _show_code(code: CodeType) -> str:
 
 
 def _local_folder(top: str) -> Path | None:
-    """The folder that holds a user's own top-level module; None for an installed one."""
+    """The folder that contains a user's own top-level module; None for an installed one."""
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""A source file as its definitions, its imports and its other statements, without what changes no result."""
+"""A parsed source file: definitions, imports and other statements, without docstrings and annotations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Import:
-    """What an import binds: a module, or a name in it."""
+    """The target of an import: a module, or a name in it."""
 
     module: str
     name: str | None = None
 
 
 class SourceModule:
-    """A parsed file: its top-level definitions by name, what it imports, and its other statements."""
+    """The top-level definitions of a file by name, its imports, and its other statements."""
 
     def __init__(self, name: str, path: Path):
         self.name, self.path = name, path
@@ -30,15 +30,15 @@ class SourceModule:
             self._sort(statement)
 
     def names(self) -> list[str]:
-        """Every definition, and "" for the other statements where there are any."""
+        """The names of all definitions, and "" if there are other statements."""
         return [*self.definitions, *([""] if self.statements else [])]
 
     def bare(self, name: str, reads_annotations: Callable[[ast.ClassDef], bool]) -> list[ast.stmt]:
-        """The statements of a definition without docstrings and annotations.
+        """Returns the statements of a definition without docstrings and annotations.
 
         Args:
-            name: of the definition; "" for the other statements.
-            reads_annotations: whether a class does when it runs; its fields keep theirs.
+            name: the definition; "" for the other statements.
+            reads_annotations: whether a class reads its annotations at run time; they are then kept.
         """
         if name not in self._bare:
             strip = _Strip(reads_annotations)
@@ -47,7 +47,7 @@ class SourceModule:
         return self._bare[name]
 
     def imports_in(self, statement: ast.AST) -> dict[str, list[Import]]:
-        """What the import statements in a statement bind to each name: several where one is a fallback of another."""
+        """Returns the imports within a statement by name; a name has several if one is a fallback for another."""
         found: dict[str, list[Import]] = {}
         for node in ast.walk(statement):
             if isinstance(node, ast.Import):
@@ -82,14 +82,14 @@ class SourceModule:
 
 
 class _Strip(ast.NodeTransformer):
-    """Removes docstrings, and the annotations that nothing reads when the code runs."""
+    """Removes docstrings, and annotations that are not read at run time."""
 
     def __init__(self, reads_annotations: Callable[[ast.ClassDef], bool]):
         self._reads_annotations = reads_annotations
-        self._kept: list[bool | None] = [None]  # per enclosing scope: a class that reads its own, one that does not
+        self._kept: list[bool | None] = [None]  # per enclosing scope: None, or whether a class keeps its annotations
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """A function without annotations of arguments and result."""
+        """Removes the annotations of arguments and result."""
         node.returns = None
         for argument in ast.walk(node.args):
             if isinstance(argument, ast.arg):
@@ -99,11 +99,11 @@ class _Strip(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """A class; a field without a value stays a field."""
+        """Enters a class; its fields stay fields."""
         return self._visit_scope(node, self._reads_annotations(node))
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """An annotated name: an assignment in a function or a module, a field in a class."""
+        """Turns an annotated name into an assignment, except for a field of a class."""
         kept = self._kept[-1]
         if kept is None:
             if node.value is None:
@@ -126,7 +126,7 @@ def names_in(node: ast.AST) -> set[str]:
 
 
 def _names_bound_by(statement: ast.stmt) -> list[str]:
-    """The module's names that a statement binds, also in its branches; those of a function or class are its own."""
+    """The module-level names that a statement binds, including those in its branches."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return [statement.name]
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -147,7 +147,7 @@ def _names_bound_by(statement: ast.stmt) -> list[str]:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring, or one below an attribute."""
+    """Whether a statement is a docstring of a definition or an attribute."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

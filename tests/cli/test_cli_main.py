@@ -238,4 +238,4 @@ def test_the_module_passes_the_exit_code_to_the_shell(tmp_path):
 def test_a_terminal_that_cannot_encode_the_marks_gets_the_report(encoding):
     done = _run_module("doctor", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
-    assert b"What each notebook can do here" in done.stdout
+    assert b"Targets that each notebook can use here" in done.stdout

@@ -1,4 +1,4 @@
-"""The doctor's facts, with machines of every kind put before it."""
+"""The doctor on machines of every kind."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class TestReport:
     def examined(self):
         return examine()
 
-    def test_tells_machine_packages_and_abilities(self, examined):
+    def test_reports_machine_packages_and_abilities(self, examined):
         assert set(examined.sections) == {"Machine", "Accelerators", "Packages", "Notes"}
         for fact in ("processor", "instruction sets", "RAM", "disk for outputs"):
             assert examined.sections["Machine"][fact]
         text = str(examined)
-        assert "What each notebook can do here" in text and "For the rest" in text
+        assert "Targets that each notebook can use here" in text and "Needed for the other targets" in text
 
-    def test_has_a_row_a_recipe_and_a_column_a_target(self, examined):
+    def test_has_a_row_per_recipe_and_a_column_per_target(self, examined):
         from helpers import recipes
 
         header, *rows = examined.abilities
@@ -33,14 +33,14 @@ class TestReport:
         assert [row[0] for row in rows] == recipes.recipe_names()
         assert dict(zip(header, rows[0], strict=True))["cpu"] == "✓"
 
-    def test_what_cannot_run_has_a_remedy(self, examined):
+    def test_an_unavailable_target_has_a_remedy(self, examined):
         header, row, *_ = examined.abilities
         unable = {name for name, mark in zip(header[1:], row[1:], strict=True) if mark == "–"}
         assert set(examined.remedies) == unable
         assert all(examined.remedies.values())
 
     @pytest.mark.parametrize("name", target_names())
-    def test_no_remedy_sends_the_reader_back_to_the_doctor(self, name):
+    def test_no_remedy_refers_to_the_doctor(self, name):
         assert "helpers doctor" not in load_target(name).needs
 
     def test_is_healthy_until_a_pinned_package_is_missing(self, examined, monkeypatch):
@@ -49,7 +49,7 @@ class TestReport:
         monkeypatch.setattr(report, "describe_packages", software.describe_packages)
         assert not examine().healthy
 
-    def test_html_names_only_packages_that_depart(self, examined):
+    def test_html_names_only_packages_that_differ(self, examined):
         assert "all as pinned" in examined._repr_html_() or "; pinned" in str(examined)
 
 
@@ -67,7 +67,7 @@ class TestPackages:
             (None, "missing; pinned 2.13.0"),
         ],
     )
-    def test_departures_are_told(self, monkeypatch, have, shown):
+    def test_differences_are_reported(self, monkeypatch, have, shown):
         monkeypatch.setattr(software, "package_version", lambda name: have)
         assert software.describe_packages()["torch"] == shown
 
@@ -106,7 +106,7 @@ class TestCann:
 
 
 class TestAbility:
-    def test_another_interpreter_counts_when_it_is_there(self, tmp_path):
+    def test_another_interpreter_counts_if_it_exists(self, tmp_path):
         (tmp_path / "python").write_text("")
         there, gone = str(tmp_path / "python"), str(tmp_path / "nothing")
         able = [Target(name="t", title="T", runtime="ascend", python=path) for path in (there, gone)]
@@ -135,7 +135,7 @@ class TestHardware:
         monkeypatch.setattr(hardware.Path, "read_text", read_text)
         return hardware.describe_cpu()
 
-    def test_instruction_sets_decide(self, monkeypatch):
+    def test_instruction_sets_are_reported(self, monkeypatch):
         facts = self._cpu(monkeypatch, self.CPUINFO)
         assert facts["instruction sets"] == "avx2, avx512_vnni, amx_tile"
         assert (facts["bf16 in hardware"], facts["int8 dot products"]) == ("yes", "yes")
@@ -144,12 +144,12 @@ class TestHardware:
         facts = self._cpu(monkeypatch, "Features : fp asimd bf16 i8mm\n")
         assert facts["instruction sets"] == "asimd, bf16, i8mm"
 
-    def test_an_old_processor_gains_nothing(self, monkeypatch):
+    def test_an_old_processor_is_not_faster_in_bf16(self, monkeypatch):
         facts = self._cpu(monkeypatch, "flags : avx2 avx512f\n")
-        assert "gains nothing" in facts["bf16 in hardware"] and facts["int8 dot products"] == "no"
+        assert "not faster" in facts["bf16 in hardware"] and facts["int8 dot products"] == "no"
 
     def test_a_system_without_cpuinfo(self, monkeypatch):
-        assert self._cpu(monkeypatch, None)["instruction sets"] == "none of interest found"
+        assert self._cpu(monkeypatch, None)["instruction sets"] == "none of the relevant ones"
 
     def _tool(self, tmp_path, monkeypatch, script: bytes) -> str:
         tool = tmp_path / "npu-smi"
@@ -158,18 +158,18 @@ class TestHardware:
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
         return hardware.describe_accelerators()["Ascend NPU"]
 
-    def test_asks_the_vendors_tool(self, tmp_path, monkeypatch):
+    def test_runs_the_vendors_tool(self, tmp_path, monkeypatch):
         assert self._tool(tmp_path, monkeypatch, b"echo 'Total Count : 1'; echo; echo 'NPU ID : 2'") == (
             "Total Count : 1; NPU ID : 2"
         )
 
-    def test_a_tool_that_fails_is_told(self, tmp_path, monkeypatch):
+    def test_a_failing_tool_is_reported(self, tmp_path, monkeypatch):
         assert self._tool(tmp_path, monkeypatch, b"exit 7") == "npu-smi failed with exit code 7"
 
-    def test_a_tool_that_speaks_gbk_does_not_end_the_doctor(self, tmp_path, monkeypatch):
+    def test_a_tool_that_prints_gbk_does_not_end_the_doctor(self, tmp_path, monkeypatch):
         assert self._tool(tmp_path, monkeypatch, b"printf '\\311\\350\\261\\270 310P3\\n'").endswith("310P3")
 
-    def test_a_tool_that_is_not_there(self, monkeypatch):
+    def test_a_missing_tool_is_reported(self, monkeypatch):
         monkeypatch.setenv("PATH", "")
         facts = hardware.describe_accelerators()
         assert facts["Ascend NPU"] == "none (npu-smi not found)"

@@ -1,4 +1,4 @@
-"""The doctor's lines on Ascend, with the double of CANN on PATH and without."""
+"""The doctor's description of Ascend, with and without the double of CANN on PATH."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def cann(monkeypatch, tmp_path):
     return tmp_path / "ascend_toolkit_install.info"
 
 
-def test_names_chip_load_release_and_opsets(cann):
+def test_names_device_load_release_and_opsets(cann):
     cann.write_text("package_name=Ascend-cann-toolkit\nversion=7.0.RC1\n")
     facts = describe_ascend()
-    assert facts["Ascend chips"] == ("NPU 0 chip 0: 310P3, OK, AI core 0 %, 1074 of 21534 MB, for ATC Ascend310P3")
-    assert facts["atc (CANN)"].endswith("bin/atc, CANN 7.0.RC1, reads ONNX opsets 9 to 18")
+    assert facts["Ascend devices"] == ("NPU 0 chip 0: 310P3, OK, AI core 0 %, 1074 of 21534 MB, for ATC Ascend310P3")
+    assert facts["atc (CANN)"].endswith("bin/atc, CANN 7.0.RC1, ONNX opsets 9 to 18")
 
 
-def test_a_cann_that_does_not_say_its_version_is_told(cann):
-    assert "of unknown version, its opsets are not known here" in describe_ascend()["atc (CANN)"]
+def test_an_unknown_version_of_cann_is_reported(cann):
+    assert "of unknown version, unknown opsets" in describe_ascend()["atc (CANN)"]
 
 
 def test_a_module_that_is_not_canns_is_named(tmp_path, monkeypatch):
@@ -39,10 +39,10 @@ def test_a_module_that_is_not_canns_is_named(tmp_path, monkeypatch):
     assert describe_ascend()["acl (CANN)"].startswith(str(tmp_path / "acl.py"))
 
 
-def test_without_any_of_it_each_line_says_where_it_comes_from(monkeypatch):
+def test_without_cann_each_line_names_its_source(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setitem(sys.modules, "acl", None)
     monkeypatch.setattr("helpers.doctor.hardware.importlib.util.find_spec", lambda name: None)
     facts = describe_ascend()
-    assert facts["Ascend chips"] == "none that npu-smi tells"
+    assert facts["Ascend devices"] == "none reported by npu-smi"
     assert all("not from pip" in facts[name] for name in ("atc (CANN)", "acl (CANN)"))

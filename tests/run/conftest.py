@@ -1,4 +1,4 @@
-"""Runs of a recipe that does not exist, ended after the test."""
+"""Runs of a recipe that does not exist; they end after the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage that counts how often it is made, and what it left in its run's folder."""
+"""A stage that counts its calls, and readers of what it left in the run folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.run import Check, Run, StageOutput
 
 
 class Stage:
-    """Counts how often it is really made."""
+    """Counts how often it is made rather than reused."""
 
     def __init__(self, text: str = "hello", checks: tuple[Check, ...] = (), names=("out/a.txt", "b.txt"), **made):
         self.text, self.names, self.calls = text, names, 0

@@ -10,7 +10,7 @@ from tests.run.counted_stage import Stage, read_record
 
 
 class TestMake:
-    def test_files_appear_in_the_run_folder_with_what_was_made(self, run):
+    def test_files_and_output_reach_the_run(self, run):
         stage = Stage(checks=(Check("fits", True, "0.1"),), facts={"n": 1}, values={"v": 2}, next_step="Go on.")
         result = stage.perform(run)
         assert run.path("out/a.txt").read_text(encoding="utf-8") == "hello out/a.txt"
@@ -31,7 +31,7 @@ class TestMake:
         assert run.folder.name == f"demo-{run.params.short_hash()}"
         assert run.folder.parent.name == "lamp"
 
-    def test_the_record_tells_versions_and_parameters(self, run):
+    def test_the_record_contains_versions_and_parameters(self, run):
         content = read_record(run)
         assert content["params"]["recipe"] == "lamp"
         assert content["environment"]["packages"]["numpy"]
@@ -43,7 +43,7 @@ class TestMake:
 
 
 class TestReuse:
-    def test_a_second_perform_is_reused_without_calling_make(self, run, runs):
+    def test_a_second_perform_is_reused(self, run, runs):
         stage = Stage(checks=(Check("fits", True, "0.1"),), values={"v": [1, 2]}, timings={"infer": 1.5})
         first = stage.perform(run, x=1)
         again = stage.perform(runs(), x=1)
@@ -51,22 +51,22 @@ class TestReuse:
         assert (first.status, again.status) == ("made", "reused")
         assert (again.checks, again.values, again.timings) == (first.checks, first.values, first.timings)
 
-    def test_a_reused_table_has_its_rows_in_the_same_order(self, run, runs):
+    def test_a_reused_table_keeps_the_order_of_its_rows(self, run, runs):
         stage = Stage(facts={"zebra": 1, "ant": 2, "mole": 3})
         assert list(stage.perform(run).facts) == list(stage.perform(runs()).facts) == ["zebra", "ant", "mole"]
 
-    def test_other_inputs_are_made_anew(self, run):
+    def test_other_inputs_make_it_again(self, run):
         stage = Stage()
         stage.perform(run, x=1)
         assert stage.perform(run, x=2).status == "made"
         assert stage.calls == 2
 
-    def test_another_stage_is_not_taken_for_it(self, run):
+    def test_another_stage_has_another_key(self, run):
         stage = Stage()
         stage.perform(run, "one", x=1)
         assert stage.perform(run, "two", x=1).status == "made"
 
-    def test_other_code_is_made_anew(self, run):
+    def test_other_code_makes_it_again(self, run):
         stage = Stage()
         statuses = [
             run.perform("work", "Some work", inputs={}, make=stage, code=(part,)).status for part in (str, str, bytes)
@@ -80,7 +80,7 @@ class TestReuse:
         Stage().perform(run)
         assert run.perform("work", "Some work", inputs={}, make=other).status == "made"
 
-    def test_another_run_shares_the_work(self, run, runs):
+    def test_another_run_shares_the_entry(self, run, runs):
         stage = Stage()
         stage.perform(run)
         other = runs(batch_size=2)
@@ -88,7 +88,7 @@ class TestReuse:
         assert stage.perform(other).status == "reused"
         assert other.path("b.txt").is_file()
 
-    def test_without_cache_everything_is_made_anew(self, runs):
+    def test_without_the_cache_everything_is_made_again(self, runs):
         stage = Stage()
         for _ in range(2):
             assert stage.perform(runs(cache=False)).status == "made"
@@ -105,7 +105,7 @@ class TestReuse:
         assert [stage.calls for stage in stages.values()] == [1, 2, 1]
         assert run.path("masks/1.txt").read_text(encoding="utf-8") == "mask 1 masks/1.txt"
 
-    def test_altered_work_in_the_store_is_made_anew(self, run, runs):
+    def test_a_changed_entry_is_made_again(self, run, runs):
         stage = Stage()
         stage.perform(run)
         (entry,) = list(run.store.root.glob("*/b.txt"))

@@ -1,4 +1,4 @@
-"""A dead run never reads as a good one."""
+"""A dead run is never reported as running or passed."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_starts_as_running_with_process_and_content(record):
     assert read_run_status(record.path) == ("running", "")
 
 
-def test_ends_as_told(record):
+def test_ends_with_the_given_status(record):
     record.end("failed", "because")
     assert read_run_status(record.path) == ("failed", "because")
     record.end("passed")
     assert read_run_status(record.path) == ("passed", "")
 
 
-def test_beats_while_it_runs_and_not_after(fast, tmp_path):
+def test_has_a_heartbeat_only_while_it_runs(fast, tmp_path):
     record = RunRecord(tmp_path / "run.json", {})
     first = _read(record.path)["heartbeat"]
     assert _wait_for(lambda: _read(record.path)["heartbeat"] > first)
@@ -71,10 +71,10 @@ def test_beats_while_it_runs_and_not_after(fast, tmp_path):
     assert record.path.stat().st_mtime_ns == last
 
 
-def test_a_removed_run_folder_is_not_made_again_by_a_beat(fast, tmp_path):
+def test_the_heartbeat_does_not_restore_a_removed_folder(fast, tmp_path):
     record = RunRecord(tmp_path / "run" / "run.json", {})
     time.sleep(0.05)
-    for _ in range(20):  # a beat may be writing just now
+    for _ in range(20):  # a heartbeat may be in progress
         for path in record.path.parent.glob("*"):
             path.unlink(missing_ok=True)
         try:
@@ -87,7 +87,7 @@ def test_a_removed_run_folder_is_not_made_again_by_a_beat(fast, tmp_path):
     record.end("passed")
 
 
-def test_a_full_disk_does_not_end_the_beats(fast, tmp_path, monkeypatch):
+def test_the_heartbeat_survives_a_full_disk(fast, tmp_path, monkeypatch):
     from helpers.errors import ResourceError
 
     record = RunRecord(tmp_path / "run.json", {})
@@ -105,7 +105,7 @@ def test_a_full_disk_does_not_end_the_beats(fast, tmp_path, monkeypatch):
     record.end("passed")
 
 
-def test_a_second_record_of_the_same_file_silences_the_first(fast, tmp_path):
+def test_a_second_record_of_the_same_file_replaces_the_first(fast, tmp_path):
     first = RunRecord(tmp_path / "run.json", {"which": "first"})
     second = RunRecord(tmp_path / "run.json", {"which": "second"})
     second.end("passed")
@@ -115,13 +115,13 @@ def test_a_second_record_of_the_same_file_silences_the_first(fast, tmp_path):
     assert read_run_status(tmp_path / "run.json") == ("passed", "")
 
 
-def test_a_stale_record_reads_as_failed(record):
+def test_a_record_with_an_old_heartbeat_is_failed(record):
     _change(record.path, heartbeat=time.time() - recording.STALE_AFTER_S - 5)
     status, reason = read_run_status(record.path)
     assert status == "failed" and "no heartbeat for 35 s" in reason
 
 
-def test_a_dead_process_reads_as_failed_at_once(record):
+def test_a_record_of_a_dead_process_is_failed_at_once(record):
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     _change(record.path, pid=done.pid)
@@ -129,13 +129,13 @@ def test_a_dead_process_reads_as_failed_at_once(record):
     assert status == "failed" and str(done.pid) in reason
 
 
-def test_a_process_of_another_machine_is_judged_by_its_beats(record):
+def test_a_process_of_another_machine_is_judged_by_its_heartbeat(record):
     _change(record.path, pid=2**22 + 1, host="somewhere-else")
     assert read_run_status(record.path)[0] == "running"
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"status": "running"}', "null"])
-def test_an_unreadable_record_reads_as_failed(tmp_path, content):
+def test_an_unreadable_record_is_failed(tmp_path, content):
     path = tmp_path / "run.json"
     if content is not None:
         path.write_text(content)
@@ -172,7 +172,7 @@ def test_a_dead_run_is_marked_and_one_that_ended_is_left_alone(record):
     assert _read(record.path)["status"] == "passed"
 
 
-def test_the_cause_takes_the_place_of_the_bare_fact_that_the_kernel_ended(record):
+def test_a_cause_replaces_the_remark_that_the_kernel_ended(record):
     record._fail_at_exit()
     assert "ended before" in _read(record.path)["reason"]
     mark_failed(record.path, "DataError: case x lacks t2")
@@ -181,7 +181,7 @@ def test_the_cause_takes_the_place_of_the_bare_fact_that_the_kernel_ended(record
     assert _read(record.path)["reason"] == "DataError: case x lacks t2"
 
 
-def test_marking_a_record_that_is_not_there_does_nothing(tmp_path):
+def test_marking_a_missing_record_does_nothing(tmp_path):
     mark_failed(tmp_path / "run.json", "killed")
     assert not (tmp_path / "run.json").exists()
 
@@ -214,7 +214,7 @@ def test_a_process_that_ends_early_fails_its_run(tmp_path, last_line):
     assert content["status"] == "failed" and "before the run's last step" in content["reason"]
 
 
-def test_a_killed_process_leaves_a_record_that_reads_as_failed(tmp_path):
+def test_a_record_of_a_killed_process_is_failed(tmp_path):
     code = _child(tmp_path / "run.json", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert code == -9
     assert _read(tmp_path / "run.json")["status"] == "running"

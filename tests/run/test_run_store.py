@@ -1,4 +1,4 @@
-"""The store finds whole work only."""
+"""The cache finds only complete, unchanged entries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _loose(store: Store) -> list[str]:
     return [path.name for path in store.root.iterdir() if path.name.startswith(".work-")]
 
 
-def test_finds_what_was_kept_with_its_digests(store):
+def test_finds_an_entry_with_its_digests(store):
     kept = _keep(store, score=0.5)
     found = store.find(KEY)
     assert found == kept
@@ -50,26 +50,26 @@ def test_another_key_is_not_found(store):
     assert store.find("z" * 64) is None
 
 
-def test_work_without_its_entry_is_not_found(store):
+def test_a_folder_without_entry_json_is_not_found(store):
     _keep(store)
     (store.root / KEY / "entry.json").unlink()
     assert store.find(KEY) is None
 
 
 @pytest.mark.parametrize("content", ["", '{"result": {', "[]", "{}", '{"files": {}}', "null"])
-def test_work_with_half_an_entry_is_not_found(store, content):
+def test_a_damaged_entry_json_is_not_found(store, content):
     _keep(store)
     (store.root / KEY / "entry.json").write_text(content)
     assert store.find(KEY) is None
 
 
-def test_work_with_an_altered_file_is_not_found(store):
+def test_an_entry_with_a_changed_file_is_not_found(store):
     _keep(store)
     (store.root / KEY / "deep" / "a.txt").write_text("two")
     assert store.find(KEY) is None
 
 
-def test_work_with_a_missing_file_is_not_found(store):
+def test_an_entry_with_a_missing_file_is_not_found(store):
     _keep(store)
     (store.root / KEY / "b.bin").unlink()
     assert store.find(KEY) is None
@@ -81,15 +81,15 @@ def test_keeping_again_replaces(store):
     assert (store.find(KEY).folder / "deep" / "a.txt").read_text(encoding="utf-8") == "two"
 
 
-def test_a_failure_keeps_nothing(store):
+def test_a_failure_stores_nothing(store):
     with pytest.raises(ValueError), store.working_folder() as folder:
         (folder / "half").write_text("x")
         raise ValueError
     assert list(store.root.iterdir()) == []
 
 
-def test_two_makers_of_the_same_work_do_not_hurt_each_other(store, monkeypatch):
-    """Another process keeps the same key between our removal of the old folder and our rename."""
+def test_two_processes_may_store_the_same_key(store, monkeypatch):
+    """Another process stores the same key between the removal of the old folder and the rename."""
     other = Store(store.root)
     real, raced = os.replace, []
 
@@ -106,27 +106,27 @@ def test_two_makers_of_the_same_work_do_not_hurt_each_other(store, monkeypatch):
     assert _loose(store) == []
 
 
-def test_forgotten_work_is_not_found(store):
+def test_a_forgotten_entry_is_not_found(store):
     _keep(store)
     store.forget(KEY)
     store.forget(KEY)
     assert store.find(KEY) is None
 
 
-def test_files_are_placed_below_the_run(store, tmp_path):
+def test_files_are_copied_into_the_run(store, tmp_path):
     place_files(_keep(store), tmp_path / "run")
     assert (tmp_path / "run" / "deep" / "a.txt").read_text(encoding="utf-8") == "one"
     assert not (tmp_path / "run" / "entry.json").exists()
 
 
-def test_a_full_disk_in_a_stage_is_one_line_and_leaves_nothing(store):
+def test_a_full_disk_in_a_stage_is_one_clear_error_and_leaves_nothing(store):
     with pytest.raises(ResourceError, match="no disk space left"), store.working_folder() as folder:
         (folder / "half").write_text("x")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(store.root.iterdir()) == []
 
 
-def test_a_disk_too_full_for_a_working_folder_is_the_same_line(store, monkeypatch):
+def test_a_disk_too_full_for_a_working_folder_gives_the_same_error(store, monkeypatch):
     def no_room(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -147,13 +147,13 @@ class TestDigests:
         assert digest_value({"a": 1}) != digest_value({"a": "1"})
 
 
-def test_an_entry_is_json_with_sorted_keys(store):
+def test_entry_json_has_sorted_keys(store):
     _keep(store, b=1, a=2)
     text = (store.root / KEY / "entry.json").read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def test_the_working_folder_of_a_killed_process_goes_and_one_of_a_living_process_stays(store):
+def test_working_folders_of_killed_processes_are_removed(store):
     _keep(store)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

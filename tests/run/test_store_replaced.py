@@ -1,4 +1,4 @@
-"""Two processes that make the same work."""
+"""Two processes that store the same entry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from helpers.run.store import Store, place_files
 
 
-def test_work_that_another_process_replaces_meanwhile_is_placed(tmp_path):
+def test_an_entry_that_another_process_replaces_meanwhile_is_copied(tmp_path):
     store = Store(tmp_path / ".store")
     with store.working_folder() as folder:
         (folder / "a.txt").write_text("one")

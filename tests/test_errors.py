@@ -1,4 +1,4 @@
-"""Errors are one clear line."""
+"""An error is one clear line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_line_has_every_part():
         ({"received": "two\nlines\t here"}, "a problem: received two lines here"),
     ],
 )
-def test_parts_may_be_left_out_and_breaks_go(parts, line):
+def test_parts_are_optional_and_line_breaks_are_removed(parts, line):
     assert CookbookError("a problem", **parts).line() == line
 
 
@@ -35,13 +35,13 @@ def test_ipython_shows_the_line_instead_of_a_traceback():
     assert error._render_traceback_() == ["ParameterError: a problem. Do this."]
 
 
-def test_every_error_is_caught_as_one_and_ends_with_a_code():
+def test_every_error_is_a_cookbook_error_with_an_exit_code():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert len(kinds) >= 8
     assert all(issubclass(kind, CookbookError) and kind.exit_code in (1, 2) for kind in kinds)
     assert ParameterError.exit_code == 2
 
 
-def test_an_error_comes_back_from_another_process():
+def test_an_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ParameterError("a problem", received=1, remedy="Do this.")))
     assert error.line() == "a problem: received 1. Do this."

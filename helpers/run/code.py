@@ -2,8 +2,8 @@
 
 A cached result must not outlive the code that made it, and should survive a change of any other code. Starting with
 the functions and objects of a stage, the sources are therefore searched for every definition that is referred to,
-directly or through other definitions. If a name cannot be resolved, its whole module counts. References that exist only
-at run time are declared in `DYNAMIC`.
+directly or through other definitions. If a name cannot be resolved, its whole module counts. References that exist
+only at run time are declared in `DYNAMIC`.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ class CodeIndex:
         """Collects the definitions that objects reach.
 
         Args:
-            roots: functions, classes, modules, and instances. A function includes the functions in its closure and the
-                classes of other objects there. An instance counts by its class; a dataclass also by the values of its
-                fields.
+            roots: functions, classes, modules, and instances. A function includes the functions in its closure and
+                the classes of other objects there. An instance counts by its class; a dataclass also by the values of
+                its fields.
         """
         roots = tuple(roots)
         passive = self._passive - {name.split(".")[1] for name in map(_module_of, roots) if self.is_passive(name)}
@@ -194,7 +194,7 @@ class CodeIndex:
         return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
     def _refer(self, node: Node) -> frozenset[Node]:
-        """The definitions that one refers to, and the remaining statements of the modules that are thereby imported."""
+        """The definitions that one refers to, and the remaining statements of the modules that this imports."""
         if node not in self._references:
             module = self.module(node[0])
             found = set(_References(self, module).of(self._statements(node))) if module else set()

@@ -1,4 +1,4 @@
-"""A vendor's program gets the vendor's variables and none that lead to our packages."""
+"""A vendor's program gets the vendor's variables and none that lead to the packages of this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.params.paths import SOURCE_ROOT
 from helpers.run.environment import scrubbed_environment
 
 
-def test_ours_goes_and_the_vendors_stays_in_order():
+def test_removes_own_entries_and_keeps_the_order_of_the_others():
     ours = f"{sys.prefix}/lib/python3.11/site-packages"
     path = os.pathsep.join([f"{sys.prefix}/bin", "/usr/local/Ascend/bin", str(SOURCE_ROOT), "/usr/bin"])
     given = {
@@ -30,7 +30,7 @@ def test_ours_goes_and_the_vendors_stays_in_order():
     assert given["PATH"] == path
 
 
-def test_without_an_argument_it_is_this_process_own(monkeypatch):
+def test_starts_from_the_environment_of_this_process(monkeypatch):
     monkeypatch.setenv("ASCEND_HOME_PATH", "/opt/cann")
     assert scrubbed_environment()["ASCEND_HOME_PATH"] == "/opt/cann"
     assert "VIRTUAL_ENV" not in scrubbed_environment()

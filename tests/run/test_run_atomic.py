@@ -1,4 +1,4 @@
-"""Writes are whole or absent, equal content is equal bytes, and a full disk is one clear line."""
+"""Files are complete or absent, equal content gives equal bytes, and a full disk is one clear error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_equal_content_is_equal_bytes_whatever_the_order(tmp_path):
+def test_equal_content_gives_equal_bytes_in_any_order(tmp_path):
     write_json(tmp_path / "a.json", {"b": [1, 2.5], "a": {"z": None, "ä": "✓"}})
     write_json(tmp_path / "b.json", {"a": {"ä": "✓", "z": None}, "b": [1, 2.5]})
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"b": [1, 2.5], "a": {"z": None, "ä": "✓"}}
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "metrics.json"
     write_json(path, {"old": 1})
     with pytest.raises(TypeError):
@@ -41,7 +41,7 @@ def test_an_interrupted_block_leaves_nothing(tmp_path):
     assert _names(tmp_path / "deep") == []
 
 
-def test_a_reader_never_sees_a_half_file(tmp_path):
+def test_a_partial_file_is_never_visible(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
     with atomic_path(path) as temporary:
@@ -51,19 +51,19 @@ def test_a_reader_never_sees_a_half_file(tmp_path):
     assert path.read_text(encoding="utf-8") == "new"
 
 
-def test_others_may_read_what_was_written(tmp_path):
+def test_other_users_may_read_the_file(tmp_path):
     write_json(tmp_path / "x.json", {})
     assert (tmp_path / "x.json").stat().st_mode & 0o444 == 0o444
 
 
-def test_copies_whole(tmp_path):
+def test_copies_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"\x00" * 1000)
     copy_file(tmp_path / "a", tmp_path / "b" / "c")
     assert (tmp_path / "b" / "c").read_bytes() == b"\x00" * 1000
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, number):
+def test_a_full_disk_is_one_clear_error_and_leaves_no_partial_file(tmp_path, monkeypatch, number):
     (tmp_path / "source").write_bytes(b"x" * 100)
     (tmp_path / "target").write_bytes(b"old")
 
@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, 
     assert _names(tmp_path) == ["source", "target"]
 
 
-def test_a_disk_too_full_for_a_folder_is_the_same_line(tmp_path, monkeypatch):
+def test_a_disk_too_full_for_a_folder_gives_the_same_error(tmp_path, monkeypatch):
     def no_room(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -90,6 +90,6 @@ def test_a_disk_too_full_for_a_folder_is_the_same_line(tmp_path, monkeypatch):
         write_json(tmp_path / "x" / "run.json", {})
 
 
-def test_another_fault_of_the_disk_stays_what_it_is(tmp_path):
+def test_another_disk_error_is_not_changed(tmp_path):
     with pytest.raises(PermissionError), explain_full_disk(tmp_path):
         raise PermissionError(errno.EACCES, "denied")

@@ -1,4 +1,4 @@
-"""A stage that fails its gate or breaks off fails the run and leaves nothing half-made."""
+"""A stage that fails a check or is interrupted fails the run and leaves no partial files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.run.counted_stage import Stage, files_of, read_record
 class TestGate:
     CHECKS = (Check("Dice WT", True, "0.91, at least 0.85"), Check("Dice ET", False, "0.31, at least 0.70"))
 
-    def test_a_failed_check_raises_with_its_number(self, run):
+    def test_a_failed_check_raises_with_its_figure(self, run):
         with pytest.raises(GateError, match=r"1 of 2 checks failed: received Dice ET: 0\.31, at least 0\.70"):
             Stage(checks=self.CHECKS).perform(run)
 
-    def test_nothing_of_it_is_kept(self, run):
+    def test_nothing_is_kept(self, run):
         with pytest.raises(GateError):
             Stage(checks=self.CHECKS).perform(run)
         assert files_of(run) == set()
         assert list(run.store.root.iterdir()) == []
         assert "work" not in run.results
 
-    def test_the_run_is_failed_with_the_number(self, run):
+    def test_the_run_fails_with_the_figure(self, run):
         with pytest.raises(GateError):
             Stage(checks=self.CHECKS).perform(run)
         content = read_record(run)
@@ -35,14 +35,14 @@ class TestGate:
         assert content["stages"]["work"]["status"] == "failed"
         assert read_run_status(run.path("run.json"))[0] == "failed"
 
-    def test_it_fails_again_instead_of_being_reused(self, run):
+    def test_it_is_not_reused(self, run):
         stage = Stage(checks=self.CHECKS)
         for _ in range(2):
             with pytest.raises(GateError):
                 stage.perform(run)
         assert stage.calls == 2
 
-    def test_files_of_other_inputs_do_not_pass_for_this_ones(self, run):
+    def test_files_from_other_inputs_are_removed(self, run):
         Stage(text="good").perform(run, checkpoint="old")
         Stage(names=("other.txt",)).perform(run, "other")
         with pytest.raises(GateError):
@@ -58,7 +58,7 @@ class TestGate:
             run.finish()
         assert read_record(run)["status"] == "failed"
 
-    def test_a_run_passes_once_the_stage_was_mended(self, run):
+    def test_a_run_passes_after_the_stage_was_corrected(self, run):
         with pytest.raises(GateError):
             Stage(checks=self.CHECKS).perform(run)
         Stage().perform(run)
@@ -68,7 +68,7 @@ class TestGate:
 
 class TestFailure:
     @pytest.mark.parametrize("error", [ValueError("of all things"), DataError("case x", remedy="Fix it.")])
-    def test_an_exception_passes_through_and_fails_the_run(self, run, error):
+    def test_an_exception_propagates_and_fails_the_run(self, run, error):
         def make(folder: Path) -> StageOutput:
             (folder / "half.txt").write_text("half")
             raise error
@@ -88,7 +88,7 @@ class TestFailure:
         assert "KeyboardInterrupt" in read_record(run)["reason"]
         assert files_of(run) == set()
 
-    def test_a_full_disk_is_one_line_and_leaves_no_half_file(self, run):
+    def test_a_full_disk_is_one_clear_error_and_leaves_no_partial_file(self, run):
         def make(folder: Path) -> StageOutput:
             (folder / "half.txt").write_text("half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -99,7 +99,7 @@ class TestFailure:
         assert files_of(run) == set() and list(run.store.root.iterdir()) == []
         assert "no disk space left" in read_record(run)["reason"]
 
-    def test_a_disk_that_fills_while_files_are_placed_leaves_no_half_file(self, run, monkeypatch):
+    def test_a_disk_that_fills_during_the_copy_leaves_no_partial_file(self, run, monkeypatch):
         from helpers.run import atomic
 
         real, copied = atomic.shutil.copyfile, []
@@ -119,7 +119,7 @@ class TestFailure:
         assert stage.perform(run).status == "reused"
         assert {"a.txt", "b.txt"} <= files_of(run)
 
-    def test_the_log_holds_the_traceback(self, run):
+    def test_the_log_contains_the_traceback(self, run):
         def make(folder: Path) -> StageOutput:
             raise ValueError("of all things")
 

@@ -1,4 +1,4 @@
-"""Seconds of a step and the peak of memory are measured."""
+"""Seconds per step and the peak of memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from helpers.run.measure import Stopwatch, peak_memory
 
 
 class TestMeasure:
-    def test_steps_of_one_name_add_up(self):
+    def test_repeated_steps_are_summed(self):
         watch = Stopwatch()
         for _ in range(2):
             with watch.time("read"):
                 time.sleep(0.01)
         assert 0.02 <= watch.seconds["read"] < 2
 
-    def test_the_peak_covers_what_was_freed_inside(self):
+    def test_the_peak_includes_memory_that_was_freed(self):
         with peak_memory(0.005) as small:
             time.sleep(0.03)
         with peak_memory(0.005) as large:

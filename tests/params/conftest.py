@@ -1,4 +1,4 @@
-"""A params folder of the tests' own."""
+"""A params folder for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code of ATC and pyACL that is documented has a sentence, a cause and a remedy in two languages."""
+"""Every documented code of ATC and pyACL has a problem, a cause and a remedy in two languages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _is_whole(english, chinese):
     assert english.remedy.endswith(".") and english.cause.endswith(".")
 
 
-def test_no_sentence_stands_for_two_codes_by_mistake():
+def test_no_two_codes_share_an_explanation_by_mistake():
     for name, allowed in (("atc_errors", 0), ("acl_codes", 0)):
         content = yaml.safe_load((PARAMS_FOLDER / "ascend" / f"{name}.yaml").read_text("utf-8"))
         entries = content["codes"] | content["families"] if name == "atc_errors" else content
@@ -61,7 +61,7 @@ def test_no_sentence_stands_for_two_codes_by_mistake():
         assert len(problems) - len(set(problems)) == allowed
 
 
-def test_both_printed_forms_are_read_and_process_ids_are_not():
+def test_both_printed_forms_are_recognised_and_process_ids_are_not():
     assert atc_codes("[PID: 12345] 2024-01-01 Invalid_Argument(E10001): x\nE19999: Inner Error!") == [
         "E10001",
         "E19999",
@@ -69,17 +69,17 @@ def test_both_printed_forms_are_read_and_process_ids_are_not():
     assert atc_codes("TE1000 PE10001x device E1") == []
 
 
-def test_what_says_least_is_not_chosen_first():
+def test_the_least_specific_code_is_chosen_last():
     assert explain_atc("E19999: Inner Error!\n EZ3003: no kernel", "en").code == "EZ3003"
 
 
-def test_the_longest_family_counts_and_an_unknown_code_has_none():
+def test_the_longest_matching_family_is_used():
     assert "option" in explain_atc("E10077: x", "en").problem
     assert "graph engine" in explain_atc("E17001: x", "en").problem
     assert explain_atc("EX1234: x", "en") is None and explain_acl(999999) is None
 
 
-def test_the_history_needs_the_text_and_the_code():
+def test_an_entry_of_the_history_needs_both_text_and_code():
     assert "5.0.4" in explain_atc("E90003: tuple_reduce_sum not support", "en").problem
     assert "5.0.4" not in explain_atc("E90003: something else", "en").problem
 
@@ -91,7 +91,7 @@ def test_a_message_of_the_device_is_explained_by_its_code():
 
 
 @pytest.mark.parametrize(("value", "language"), [("zh_CN.UTF-8", "zh"), ("C.UTF-8", "en"), ("", "en")])
-def test_the_locale_chooses_the_language(monkeypatch, value, language):
+def test_the_locale_selects_the_language(monkeypatch, value, language):
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", value)

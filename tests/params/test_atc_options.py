@@ -1,4 +1,4 @@
-"""ATC's options as run parameters: read from text too, refused by name before anything starts."""
+"""The options of ATC as run parameters, also given as text."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def resolve(**given):
     return recipes.load("unet_carvana").prepare_params(target="ascend310p3", precision="f16", **given)
 
 
-def test_text_of_the_command_line_and_of_a_file_are_the_same():
+def test_command_line_and_file_give_the_same_options():
     text = resolve(atc="{log: info, keep_f32: [a, 'OpType::Resize']}", batch_gears="4,1")
     given = resolve(atc={"log": "info", "keep_f32": ["a", "OpType::Resize"]}, batch_gears=[4, 1])
     assert text == given and text.short_hash() != resolve().short_hash()
 
 
 @pytest.mark.parametrize(
-    ("atc", "telling"),
+    ("atc", "expected"),
     [
         ({"op_select_implmod": "high_precision"}, "Did you mean 'op_select_implmode'?"),
         ({"op_select_implmode": "high"}, "'high_precision'"),
@@ -34,12 +34,12 @@ def test_text_of_the_command_line_and_of_a_file_are_the_same():
         ("{log: [", "a YAML or JSON mapping"),
     ],
 )
-def test_a_wrong_option_is_refused_in_one_line(atc, telling):
+def test_an_invalid_option_is_one_clear_error(atc, expected):
     with pytest.raises(ParameterError, match="atc") as refusal:
         resolve(atc=atc)
-    assert telling in refusal.value.line() and "\n" not in refusal.value.line()
+    assert expected in refusal.value.line() and "\n" not in refusal.value.line()
 
 
-def test_gears_need_an_open_batch():
+def test_gears_need_a_dynamic_batch():
     with pytest.raises(ParameterError, match="gears need a graph with a dynamic batch axis"):
         resolve(batch_gears=[1, 2], dynamic_batch=False)

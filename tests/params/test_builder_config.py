@@ -1,4 +1,4 @@
-"""A wrong key or value of MagicMind's builder configuration is refused here, with the nearest name."""
+"""An invalid key or value of MagicMind's builder configuration is refused with the nearest name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _refusal(config: object, **given: object) -> str:
         ('{"graph_shape_mutabel": true}', "graph_shape_mutabel", "graph_shape_mutable"),
     ],
 )
-def test_a_mistyped_name_is_answered_with_the_nearest(config, wrong, near):
+def test_a_mistyped_name_gets_the_nearest_one(config, wrong, near):
     line = _refusal(config)
     assert wrong in line and f"Did you mean '{near}'?" in line
 
@@ -49,16 +49,16 @@ def test_a_mistyped_name_is_answered_with_the_nearest(config, wrong, near):
         ({"insert_bn_before_firstnode": {"0": {}}}, "recipe normalises"),
     ],
 )
-def test_what_something_else_decides_is_refused(config, parameter):
+def test_a_key_that_a_parameter_controls_is_refused(config, parameter):
     assert parameter in _refusal(config)
 
 
 @pytest.mark.parametrize("config", ["archs: [", "just text", {"archs": {"mtp_372": [2]}}, {"opt_config": 1}])
-def test_what_is_no_configuration_is_refused(config):
+def test_an_invalid_configuration_is_refused(config):
     assert "builder_config" in _refusal(config)
 
 
-def test_text_is_read_as_yaml_and_a_wrong_precision_has_a_near_one():
+def test_text_is_read_as_yaml_and_a_mistyped_value_gets_the_nearest_one():
     params = recipes.load("nnunet_heart").prepare_params(
         target="mlu370", builder_config='{"computation_preference": "fast"}'
     )
@@ -95,7 +95,7 @@ def test_the_keys_are_those_of_the_double(double):
         {"debug_config": {"print_ir": True}, "cross_compile_toolchain_path": "/opt/toolchain"},
     ],
 )
-def test_what_is_accepted_the_double_accepts(config, double):
+def test_the_double_accepts_what_is_accepted(config, double):
     import json
 
     given = BuilderConfig.model_validate(config).given()

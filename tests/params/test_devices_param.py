@@ -1,4 +1,4 @@
-"""`devices`: all, or chips by number, in a file's form and in papermill's."""
+"""The parameter `devices`: all, or device numbers, from a file and from papermill."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def test_each_form_is_read(given, read):
 
 
 @pytest.mark.parametrize("given", ["every", [], "", [0, 0], [-1], "0,-1", [0.5], True, {"a": 1}, ["all"]])
-def test_anything_else_is_refused_in_one_line(given):
+def test_any_other_value_is_one_clear_error(given):
     with pytest.raises(ParameterError, match=r"invalid value of devices: .*all, or distinct device numbers"):
         RECIPE.prepare_params(devices=given)
 
 
-def test_how_many_chips_work_does_not_make_another_run():
+def test_the_number_of_devices_does_not_change_the_run():
     assert RECIPE.prepare_params(devices="all", **CHIPS).short_hash() == RECIPE.prepare_params(**CHIPS).short_hash()
 
 
 @pytest.mark.parametrize("name", target_names())
-def test_only_a_target_of_numbered_chips_takes_it(name):
+def test_only_targets_with_numbered_devices_accept_it(name):
     target = load_target(name)
     assert target.has_numbered_chips == (target.runtime in VENDOR_MODULES)
     given = {

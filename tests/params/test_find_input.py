@@ -1,4 +1,4 @@
-"""Inputs are found from the working folder and the project's; a missing one says where was looked."""
+"""Inputs are searched in the working folder and the project; a missing one names both."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def _refusal(path: str) -> str:
     return caught.value.line()
 
 
-def test_inputs_are_found_from_the_project_whatever_the_folder(tmp_path, monkeypatch):
+def test_inputs_are_found_from_any_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_input("requirements.txt", parameter="--file") == PROJECT_ROOT / "requirements.txt"
     (tmp_path / "requirements.txt").write_text("")
     assert find_input("requirements.txt", parameter="--file") == tmp_path / "requirements.txt"
 
 
-def test_a_missing_relative_path_says_where_was_looked(tmp_path, monkeypatch):
+def test_a_missing_relative_path_names_the_searched_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _refusal("no/such") == (
         f"no file or folder no/such (parameter data_root), looked for in {tmp_path} and {PROJECT_ROOT}. "
@@ -31,7 +31,7 @@ def test_a_missing_relative_path_says_where_was_looked(tmp_path, monkeypatch):
     )
 
 
-def test_a_missing_absolute_path_was_looked_for_nowhere_else(monkeypatch):
+def test_a_missing_absolute_path_is_searched_nowhere_else(monkeypatch):
     monkeypatch.chdir(PROJECT_ROOT)
     assert _refusal("/no/such") == (
         f"no file or folder /no/such (parameter data_root). Give an absolute path or one from {PROJECT_ROOT}."

@@ -1,4 +1,4 @@
-"""The list of parameters: every field with its type, the demo's value and what it means."""
+"""The list of parameters: every field with its type, value in the demo, and meaning."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _rows(recipe_name: str) -> dict[str, tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("recipe_name", PARAMS)
-def test_every_field_says_what_it_means(recipe_name):
+def test_every_field_has_a_meaning(recipe_name):
     for name, field in type(PARAMS[recipe_name]).model_fields.items():
         assert field.description and field.description.endswith("."), name
         assert "\n" not in field.description, name
 
 
 @pytest.mark.parametrize("recipe_name", PARAMS)
-def test_every_value_is_what_a_command_line_takes(recipe_name):
+def test_every_value_can_be_given_on_a_command_line(recipe_name):
     params, rows = PARAMS[recipe_name], _rows(recipe_name)
     assert list(rows) == list(type(params).model_fields)
     for name, (_, shown, _) in rows.items():

@@ -1,4 +1,4 @@
-"""A run is known by what decides its results, and by nothing else."""
+"""A run is identified by the parameters that affect its results, and no others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class TestHash:
         assert params.short_hash() == hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @pytest.mark.parametrize("given", [{"outputs": "/somewhere"}, {"cache": False}, {"interactive": True}])
-    def test_where_and_who_looks_do_not_change_it(self, given):
+    def test_place_and_display_do_not_change_it(self, given):
         assert resolve(**given).short_hash() == resolve().short_hash()
 
     @pytest.mark.parametrize(
         "given",
         [{"batch_size": 1}, {"checkpoint": "x.pth"}, {"cases": ["a"]}, {"step": 0.25}, {"minimum_scores": {}}],
     )
-    def test_what_decides_results_does(self, given):
+    def test_what_affects_results_changes_it(self, given):
         assert resolve(**given).short_hash() != resolve().short_hash()
 
     def test_a_default_written_out_is_the_same_run(self):

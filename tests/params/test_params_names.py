@@ -20,7 +20,7 @@ class TestNames:
             load_target("onnxruntim")
 
     @pytest.mark.parametrize("name", ["../lamp/demo", "/etc/passwd", "../../secret"])
-    def test_a_name_is_no_path(self, name):
+    def test_a_name_is_not_a_path(self, name):
         with pytest.raises(ParameterError, match="unknown target"):
             load_target(name)
         with pytest.raises(ParameterError, match="unknown profile"):
@@ -31,7 +31,7 @@ class TestNames:
         with pytest.raises(ParameterError, match=r"copy\.yaml names another profile"):
             load_profile("lamp", "copy")
 
-    def test_a_wrong_target_file_is_named(self, params_folder):
+    def test_an_invalid_target_file_is_named(self, params_folder):
         (params_folder / "targets" / "odd.yaml").write_text("title: odd\nruntime: abacus\n")
         with pytest.raises(ParameterError, match=r"Correct runtime in params/targets/odd\.yaml"):
             load_target("odd")

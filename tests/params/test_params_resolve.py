@@ -1,4 +1,4 @@
-"""Precedence, limits and refusals of a run's parameters."""
+"""Precedence, limits and errors of the parameters of a run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ pytestmark = pytest.mark.usefixtures("params_folder")
 
 
 class TestPrecedence:
-    def test_the_target_fills_what_nobody_says(self):
+    def test_the_target_provides_defaults(self):
         assert (resolve().precision, resolve().opset) == ("f16", 12)
 
-    def test_recipe_defaults_beat_the_target(self):
+    def test_recipe_defaults_override_the_target(self):
         assert resolve({"opset": 11, "batch_size": 1}).opset == 11
 
-    def test_the_profile_beats_recipe_defaults(self):
+    def test_the_profile_overrides_recipe_defaults(self):
         assert resolve({"batch_size": 1}).batch_size == 4
 
-    def test_what_is_given_beats_the_profile(self):
+    def test_given_values_override_the_profile(self):
         assert resolve({"batch_size": 8}, batch_size=1).batch_size == 1
 
-    def test_none_means_the_default(self):
+    def test_none_selects_the_default(self):
         assert resolve(batch_size=None, target=None, profile=None) == resolve()
 
     def test_a_given_target_brings_its_own_defaults(self):
@@ -47,11 +47,11 @@ class TestRefusals:
         line = refusal_of(profile="odd")
         assert "'stepp' in params/lamp/odd.yaml" in line and "Did you mean 'step'?" in line
 
-    def test_a_class_variable_is_no_parameter(self):
+    def test_a_class_variable_is_not_a_parameter(self):
         assert "unknown parameter 'DOC'" in refusal_of(DOC="x")
         assert "unknown parameter 'NOT_HASHED'" in refusal_of(NOT_HASHED=["x"])
 
-    def test_another_recipe_is_refused_and_not_ignored(self):
+    def test_another_recipe_is_refused(self):
         assert "recipe" in refusal_of(recipe="torch")
         assert resolve(recipe="lamp").recipe == "lamp"
 
@@ -71,12 +71,12 @@ class TestRefusals:
             ({"minimum_scores": {"WT": "high"}}, "minimum_scores.WT"),
         ],
     )
-    def test_a_wrong_value_tells_what_came_and_what_was_expected(self, given, telling):
+    def test_an_invalid_value_is_reported_with_what_was_expected(self, given, telling):
         line = refusal_of(**given)
         assert telling in line and "\n" not in line
         assert next(iter(given)) in line
 
-    def test_the_remedy_names_the_file_or_that_the_value_was_given(self, params_folder):
+    def test_the_remedy_names_the_file_or_the_given_value(self, params_folder):
         assert refusal_of(batch_size="four").endswith("Correct the value given for batch_size.")
         (params_folder / "lamp" / "odd.yaml").write_text("batch_size: four\n")
         assert refusal_of(profile="odd").endswith("Correct batch_size in params/lamp/odd.yaml.")
@@ -84,12 +84,12 @@ class TestRefusals:
         (params_folder / "targets" / "desk.yaml").write_text(TARGET.replace("batch_size: 8", "batch_size: x"))
         assert refusal_of(profile="plain", target="desk").endswith("Correct batch_size in params/targets/desk.yaml.")
 
-    def test_an_unknown_part_of_a_given_mapping_is_in_no_file(self):
+    def test_an_unknown_key_of_a_given_mapping_names_no_file(self):
         assert refusal_of(atc={"keep_f23": []}).startswith(
             "unknown parameter 'atc.keep_f23'. Did you mean 'keep_f32'"
         )
 
-    def test_several_findings_are_counted(self):
+    def test_further_errors_are_counted(self):
         assert "(1 more error.)" in refusal_of(batch_size="x", opset="y")
 
     @pytest.mark.parametrize("text", ["1e-3", "1e3", "2E4", "1.5e3", "1.e5", "+1e-3"])
@@ -127,17 +127,17 @@ class TestLimits:
         assert resolve(opset=opset).opset == opset
 
     @pytest.mark.parametrize("name", ["opset_maximum", "precisions", "batches"])
-    def test_a_limit_is_no_parameter(self, name):
+    def test_a_limit_is_not_a_parameter(self, name):
         assert f"unknown parameter '{name}'" in refusal_of(**{name: 99})
 
 
 class TestScoresToReach:
-    def test_the_recipes_own_hold_on_demo_data_only(self):
+    def test_those_of_the_recipe_apply_to_demo_data_only(self):
         defaults = {"demo_minimum_scores": {"WT": 0.8}}
         assert resolve(defaults).scores_to_reach() == {"WT": 0.8}
         assert resolve(defaults, data_root="/data").scores_to_reach() == {}
 
-    def test_given_ones_hold_everywhere_and_an_empty_one_judges_nothing(self):
+    def test_given_ones_apply_everywhere_and_empty_ones_judge_nothing(self):
         defaults = {"demo_minimum_scores": {"WT": 0.8}}
         assert resolve(defaults, data_root="/data", minimum_scores={"ET": 0.5}).scores_to_reach() == {"ET": 0.5}
         assert resolve(defaults, minimum_scores={}).scores_to_reach() == {}

@@ -1,4 +1,4 @@
-"""YAML files of parameters: one clear line that names the file and the line."""
+"""Errors in YAML files of parameters name the file and the line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def _write(tmp_path, content: str | bytes):
     return path
 
 
-def test_reads_a_mapping_and_takes_an_empty_file_as_none(tmp_path):
+def test_reads_a_mapping_and_accepts_an_empty_file(tmp_path):
     assert read_yaml_mapping(_write(tmp_path, "a: 1\nb: [x, y]\n")) == {"a": 1, "b": ["x", "y"]}
     assert read_yaml_mapping(_write(tmp_path, "# only a comment\n")) == {}
 
 
 @pytest.mark.parametrize(
-    ("content", "telling"),
+    ("content", "expected"),
     [
         ("a: 1\nb:\t\t- c\n\td: e\n", "line 2"),
         ("a: [1, 2\n", "line 2"),
@@ -32,11 +32,11 @@ def test_reads_a_mapping_and_takes_an_empty_file_as_none(tmp_path):
         ("1: x\n", "1"),
     ],
 )
-def test_refuses_in_one_line_that_tells_the_cause(tmp_path, content, telling):
+def test_an_invalid_file_is_one_clear_error(tmp_path, content, expected):
     with pytest.raises(ParameterError) as caught:
         read_yaml_mapping(_write(tmp_path, content))
     line = caught.value.line()
-    assert telling in line and "some.yaml" in line and "None" not in line
+    assert expected in line and "some.yaml" in line and "None" not in line
     assert "\n" not in line
 
 
@@ -45,12 +45,12 @@ def test_a_missing_file_is_named(tmp_path):
         read_yaml_mapping(tmp_path / "not_there.yaml")
 
 
-def test_a_yaml_file_runs_nothing(tmp_path):
+def test_a_yaml_file_cannot_run_code(tmp_path):
     with pytest.raises(ParameterError):
         read_yaml_mapping(_write(tmp_path, "a: !!python/object/apply:os.getcwd []\n"))
 
 
-def test_the_nearest_name_is_offered_and_all_names_when_none_is_near():
+def test_the_nearest_name_is_offered_or_all_names():
     assert nearest_name("bacth_size", ["batch_size", "opset"]) == "batch_size"
     assert nearest_name("zzz", ["batch_size"]) is None
     assert "Did you mean 'batch_size'?" in unknown_name_error("parameter", "bacth_size", ["batch_size"]).line()

@@ -1,4 +1,4 @@
-"""The type of a parameter decides what its text becomes, from a command line and from papermill's `-p`."""
+"""The type of a parameter determines how its text is read, from a command line and from `papermill -p`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from helpers.params.yaml_file import read_text, takes_text
 @pytest.mark.parametrize(
     "kind", [str, str | None, list[str], list[str] | None, Literal["a", "b"], Literal["a"] | None, list[Literal["a"]]]
 )
-def test_kinds_that_take_text(kind):
+def test_types_that_are_text(kind):
     assert takes_text(kind)
 
 
 @pytest.mark.parametrize(
     "kind", [int, bool, float, int | str, list[int], Literal[1, 2], Literal["all"] | list[int], dict[str, str], None]
 )
-def test_kinds_that_do_not(kind):
+def test_types_that_are_not_text(kind):
     assert not takes_text(kind)
 
 
@@ -44,7 +44,7 @@ def test_kinds_that_do_not(kind):
         (bool, "FALSE", False),
     ],
 )
-def test_text_becomes_what_the_type_is(kind, text, value):
+def test_text_is_converted_to_the_type(kind, text, value):
     assert read_text(kind, text) == value
 
 
@@ -52,7 +52,7 @@ def test_text_becomes_what_the_type_is(kind, text, value):
     ("kind", "value"),
     [(str, "0001"), (int, "four"), (list[int], True), (list[str], 3), (bool, "maybe"), (int | str, 3)],
 )
-def test_the_rest_is_left_to_the_type(kind, value):
+def test_other_values_are_left_to_the_type(kind, value):
     assert read_text(kind, value) is value
 
 
@@ -85,7 +85,7 @@ class TestCommandLine:
         assert _prepare("nnunet_heart", "-p", "fold", "2").fold == 2
         assert _prepare("nnunet_heart", "-p", "fold", "all", "-p", "folds", "0,1").folds == [0, 1]
 
-    def test_null_is_the_default_of_text_too(self):
+    def test_null_selects_the_default_of_text_as_well(self):
         parser = argparse.ArgumentParser()
         add_parameter_arguments(parser)
         options = parser.parse_args(["-p", "data_root", "null", "-p", "batch_size", "null"])
@@ -94,7 +94,7 @@ class TestCommandLine:
 
 
 class TestPapermill:
-    """Its own `-p` makes numbers of what looks like one, before anything of ours sees the text."""
+    """`papermill -p` converts what looks like a number before the cookbook sees the text."""
 
     def _given(self, recipe_name: str, **words: str):
         given = {name: _resolve_type(text) for name, text in words.items()}
@@ -113,7 +113,7 @@ class TestPapermill:
         assert (params.batch_gears, params.demo_seeds) == ([1, 4], [9001])
 
     @pytest.mark.parametrize("value", [_resolve_type("2007_000033"), [1], True, datetime.date(2020, 1, 1)])
-    def test_where_the_text_is_lost_the_remedy_says_what_to_write(self, value):
+    def test_the_remedy_for_lost_text_says_what_to_write(self, value):
         with pytest.raises(ParameterError, match=r"quote it in YAML, or use papermill -r cases TEXT\."):
             recipes.load("fcn_voc2012").prepare_params(cases=value)
 

@@ -35,7 +35,7 @@ def test_outputs_are_not_restored_by_another_plan(walk, tmp_path, monkeypatch):
     stages.prepare_data(recipe, run)
     stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
     monkeypatch.setattr(type(recipe.model), "cache_key_extras", lambda self, params: {"plan": "another"})
-    with pytest.raises(DataError, match="another plan"):
+    with pytest.raises(DataError, match="or the plan, differ"):
         stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
 
 

@@ -71,8 +71,8 @@ def test_a_fault_of_one_device_in_a_pool(static_om, on_double, fault, said):
 
 @pytest.mark.slow
 def test_all_counts_the_devices_and_none_is_an_error(static_om, on_double):
-    program = RUN.format(devices="'all'").replace("device.submit", "(device._chips, device.submit)[1]")
-    program = program.replace('print("right;"', 'print(len(device._chips), "right;"')
+    program = RUN.format(devices="'all'").replace("device.submit", "(device._members, device.submit)[1]")
+    program = program.replace('print("right;"', 'print(len(device._members), "right;"')
     assert "3 right;" in on_double(program, static_om, DEVICES=3).output
     assert "finds no device: received devices: all" in run(on_double, static_om, devices="'all'", DEVICES=0)
 

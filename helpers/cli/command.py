@@ -1,4 +1,4 @@
-"""What a command of `cookbook` consists of."""
+"""A command of `cookbook`: its summary, its arguments, and the function that carries it out."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def find_input(path: str, *, parameter: str) -> Path:
     places = dict.fromkeys((str(Path.cwd()), str(PROJECT_ROOT)))
     if given.is_absolute():
         raise ParameterError(problem, remedy=f"Give an absolute path or one from {' or '.join(places)}.")
-    looked = f", looked for in {' and '.join(places)}"
-    raise ParameterError(problem + looked, remedy="Give an absolute path or one from there.")
+    searched = f", looked for in {' and '.join(places)}"
+    raise ParameterError(problem + searched, remedy="Give an absolute path, or one relative to these folders.")
 
 
 def place_output(path: str) -> Path:

@@ -27,7 +27,7 @@ def test_a_missing_relative_path_names_the_searched_folders(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert _refusal("no/such") == (
         f"no file or folder no/such (parameter data_root), looked for in {tmp_path} and {PROJECT_ROOT}. "
-        "Give an absolute path or one from there."
+        "Give an absolute path, or one relative to these folders."
     )
 
 

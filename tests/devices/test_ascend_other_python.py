@@ -9,6 +9,7 @@ from tests.devices.other_python import other_python
 
 PROGRAM = """
 import hashlib
+from helpers.devices.worker import WorkerDevice
 from helpers.inference import sliding_window
 from helpers.inference.predictor import DevicePredictor
 from helpers.params.targets import load_target
@@ -16,7 +17,7 @@ from helpers.params.targets import load_target
 target = load_target("ascend310p3").model_copy(update={{"python": {python!r}}})
 volume = feed(1, side={side} * 2)[0]
 with open_device(sys.argv[1], target, devices={devices}) as device:
-    print("runs in", getattr(device, "interpreter", "this process"))
+    print("runs in", device.worker.interpreter if isinstance(device, WorkerDevice) else "this process")
     call = DevicePredictor(device, "image", "scores")
     labels = sliding_window(volume, call, ({side},) * 3, classes=2, batch_size=3)
 assert np.array_equal(labels, np.argmax(volume, axis=0)), "wrong mask"

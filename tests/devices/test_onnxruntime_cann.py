@@ -86,4 +86,4 @@ def test_the_real_package_falls_back_silently_and_ours_refuses(model, tmp_path):
         open_device(model, target, precision="f16")
     cpu = target.model_copy(update={"device": "CPU"})
     with open_device(model, cpu, precision="f32") as device:
-        assert device.interpreter.split(", ")[1].startswith("numpy 1.")
+        assert device.worker.interpreter.split(", ")[1].startswith("numpy 1.")

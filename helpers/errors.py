@@ -42,6 +42,20 @@ class CookbookError(Exception):
         return [f"{type(self).__name__}: {self.line()}"]
 
 
+def last_line(report: str | Exception) -> str:
+    r"""The last non-blank line of a report or an exception, which usually names the cause.
+
+    A blank report gives an empty text, an exception without a message the name of its class.
+
+    >>> last_line("reading the graph\nError: unknown op Foo\n\n")
+    'Error: unknown op Foo'
+    """
+    lines = [line.strip() for line in str(report).splitlines() if line.strip()]
+    if lines:
+        return lines[-1]
+    return type(report).__name__ if isinstance(report, Exception) else ""
+
+
 class ParameterError(CookbookError):
     """A parameter is unknown, has the wrong type or is out of range."""
 

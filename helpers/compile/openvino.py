@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.compile.base import CompiledModel, CompileJob, Compiler, Report
-from helpers.compile.quantize import LAYER_OPS, describe_int8, last_line, select_fp32_layers
-from helpers.errors import CompileError
+from helpers.compile.quantize import LAYER_OPS, describe_int8, select_fp32_layers
+from helpers.errors import CompileError, last_line
 from helpers.params.targets import Target
 from helpers.run.environment import package_version
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import psutil
 
-from helpers.errors import CompileError
+from helpers.errors import CompileError, last_line
 from helpers.run.environment import scrubbed_environment
 
 _POLL_INTERVAL_S = 0.2
@@ -47,7 +47,7 @@ def run_program(
         CompileError: it cannot be started, fails, is killed by a signal or takes too long; its children are ended.
     """
     result = run_logged(command, log, timeout_s, title=title, report=report)
-    last = _last_line(log)
+    last = last_line(log.read_text(encoding="utf-8", errors="replace"))
     if result.exit_code:
         signalled = result.exit_code < 0
         how = f"signal {-result.exit_code}" if signalled else f"exit code {result.exit_code}"
@@ -129,8 +129,3 @@ def _resident_mb(pid: int) -> float:
             with contextlib.suppress(psutil.Error):
                 total += each.memory_info().rss / 1e6
     return total
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""

@@ -1,4 +1,4 @@
-"""What the int8 compilers share: which layers are quantised, which stay in float32, and their description."""
+"""Shared by the int8 compilers: which layers are quantised and which stay in float32, and a description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def quantizable_layers(graph: Path) -> list[str]:
-    """Names of the layers that int8 can run, in the graph's order.
+    """The names of the layers that can run in int8, in the graph's order.
 
     Raises:
         CompileError: a layer has no name, so it could not be excluded from quantisation.
@@ -28,7 +28,7 @@ def quantizable_layers(graph: Path) -> list[str]:
 
 
 def select_fp32_layers(graph: Path, extra: Sequence[str] = ()) -> list[str]:
-    """The layers kept in float32: the first and the last, which see the image and the scores, and the extra ones.
+    """The layers kept in float32: the first (reads the image), the last (writes the scores), and the extra ones.
 
     Raises:
         CompileError: an extra layer is not in the graph.
@@ -42,7 +42,7 @@ def select_fp32_layers(graph: Path, extra: Sequence[str] = ()) -> list[str]:
 
 
 def describe_int8(job: CompileJob, graph: Path, fp32_layers: Sequence[str]) -> dict[str, object]:
-    """Facts on an int8 model for the compile stage's table."""
+    """Describes an int8 model for the compile stage's table."""
     total = len(quantizable_layers(graph))
     return {
         "precision": f"int8 with per-channel weights; norms and {len(fp32_layers)} of {total} layers in float32",
@@ -52,12 +52,6 @@ def describe_int8(job: CompileJob, graph: Path, fp32_layers: Sequence[str]) -> d
 
 
 def describe_calibration(job: CompileJob) -> str:
-    """The cases whose windows calibrate a model, as one line."""
+    """Lists the cases that the calibration windows are cut from, in one line."""
     cases = job.calibration_cases()
     return f"windows of {len(cases)} cases: {', '.join(cases)}"
-
-
-def last_line(error: Exception) -> str:
-    """The last line of a message, which in a converter's long report names the cause."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

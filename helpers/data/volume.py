@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from helpers.data.geometry import Geometry
-from helpers.errors import DataError
+from helpers.errors import DataError, last_line
 from helpers.run.digest import LFS_REMEDY, is_lfs_pointer
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _write_atomically(image: sitk.Image, path: Path, suffix: str) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except RuntimeError as error:
-        raise DataError(f"cannot write {path}", received=_last_line(error), remedy="Check the disk.") from None
+        raise DataError(f"cannot write {path}", received=last_line(error), remedy="Check the disk.") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -240,7 +240,7 @@ def _read_file(path: Path) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
-        cause = _last_line(error)
+        cause = last_line(error)
         remedy = "Resave it as NIfTI with another tool."
         if "orthonormal" in str(error):
             remedy = "Its grid is sheared (a tilted gantry): resample it to a straight grid first."
@@ -265,7 +265,7 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise DataError(f"{folder} cannot be read as DICOM", received=_last_line(error)) from None
+        raise DataError(f"{folder} cannot be read as DICOM", received=last_line(error)) from None
     _refuse_missing_slices(folder, reader, image, len(names))
     return image
 
@@ -318,8 +318,3 @@ def _suffix_of(path: Path) -> str:
         if path.name.endswith(suffix):
             return suffix
     raise DataError(f"no volume format has the suffix of {path.name}", expected=", ".join(VOLUME_SUFFIXES))
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 import onnx
 from onnx import numpy_helper
 
-from helpers.graph.read import opset_of, tensor_shapes
+from helpers.graph.read import count_ops, opset_of, tensor_shapes
+
+Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 @dataclass(frozen=True)
 class GraphSummary:
-    """Totals of a graph for a batch of one.
+    """The totals of a graph, for a batch of one.
 
     Attributes:
-        opset: of the default operator set.
+        opset: version of the default operator set.
         ops: number of nodes by op, the most frequent first; Constant nodes are not counted.
         macs, macs_by_op: multiply-accumulates of convolutions and matrix products.
-        parameters, parameter_bytes: of the weights.
+        parameters, parameter_bytes: number and size of the weights.
         uncounted: convolutions and matrix products whose shapes are unknown.
     """
 
@@ -34,7 +36,7 @@ class GraphSummary:
 
 
 def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
-    """Counts what is in a graph.
+    """Counts the ops, multiply-accumulates and parameters of a graph.
 
     >>> from onnx import TensorProto, helper
     >>> tensor = helper.make_tensor_value_info
@@ -47,25 +49,21 @@ def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
     """
     shapes = tensor_shapes(model)
     macs_by_op: dict[str, int] = {}
-    ops: dict[str, int] = {}
     uncounted = []
     for node in model.graph.node:
-        if node.op_type == "Constant":
-            continue
-        ops[node.op_type] = ops.get(node.op_type, 0) + 1
         if node.op_type in _MACS:
             macs = _MACS[node.op_type](node, shapes)
             if macs is None:
                 uncounted.append(node.name or node.output[0])
             else:
                 macs_by_op[node.op_type] = macs_by_op.get(node.op_type, 0) + macs
-    # Scales and regions of a Resize are floats, too, but not weights.
+    # The scales and the region of interest of a Resize are floats too, but not weights.
     control = {name for node in model.graph.node if node.op_type == "Resize" for name in node.input[1:]}
     control |= {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT64}
     floats = [tensor for tensor in model.graph.initializer if tensor.name not in control]
     return GraphSummary(
         opset=opset_of(model),
-        ops=dict(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),
+        ops=dict(sorted(count_ops(model).items(), key=lambda item: (-item[1], item[0]))),
         macs=sum(macs_by_op.values()),
         macs_by_op=macs_by_op,
         parameters=sum(math.prod(tensor.dims) for tensor in floats),
@@ -74,17 +72,14 @@ def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
     )
 
 
-Shapes = Mapping[str, tuple[int | None, ...]]
-
-
 def _sizes(shape: tuple[int | None, ...] | None) -> list[int] | None:
-    """The axes of a known shape; None if one is dynamic."""
+    """The sizes of all axes; None if the shape is unknown or has a dynamic axis."""
     sizes = [axis for axis in shape or () if axis is not None]
     return sizes if shape is not None and len(sizes) == len(shape) else None
 
 
 def _sample_sizes(shape: tuple[int | None, ...] | None) -> list[int] | None:
-    """The axes of one sample of a batch, without the batch axis."""
+    """As `_sizes`, without the batch axis."""
     return None if shape is None else _sizes(shape[1:])
 
 

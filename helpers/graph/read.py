@@ -1,7 +1,9 @@
-"""Reads ONNX models: opset, shapes, constants, and outputs by ONNX Runtime as the reference."""
+"""Reads ONNX models (opset, shapes, constants, ops) and runs them in ONNX Runtime as the reference."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +63,11 @@ def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return constants
 
 
+def count_ops(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of nodes by op, without Constant nodes."""
+    return dict(Counter(node.op_type for node in model.graph.node if node.op_type != "Constant"))
+
+
 def input_shape_of(model: onnx.ModelProto) -> tuple[int | None, ...]:
     """Shape of the first input that is not an initializer; a dynamic axis is None."""
     initializers = {tensor.name for tensor in model.graph.initializer}
@@ -88,3 +95,19 @@ def run_reference(graph: onnx.ModelProto | Path, feeds: Mapping[str, np.ndarray]
     session = open_reference(graph)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
+    """The maximum difference as a fraction of the expected values' range; infinite for NaN or a different shape.
+
+    >>> relative_error(np.array([-1.0, 0.0, 3.0]), np.array([-1.0, 0.1, 3.0]))
+    0.025
+    >>> relative_error(np.zeros(3), np.array([0.0, np.nan, 0.0]))
+    inf
+    """
+    if expected.shape != actual.shape:
+        return math.inf
+    difference = np.abs(expected.astype(np.float64) - actual).max(initial=0.0)
+    span = max(float(np.ptp(expected)), float(np.finfo(np.float32).tiny))
+    # NaN compares false with every limit, so it must not pass for a small error.
+    return float(difference / span) if np.isfinite(difference) else math.inf

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.errors import last_line
 from helpers.graph.read import load_graph
 
 # onnxsim can crash the interpreter on some graphs; in a child process a crash only means that the original is kept.
@@ -72,5 +73,4 @@ def _run_child(command: list[str], timeout_s: float) -> str:
         return ""
     if done.returncode < 0:
         return f"onnxsim crashed with signal {-done.returncode}"
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"onnxsim failed: {lines[-1] if lines else f'exit code {done.returncode}'}"
+    return f"onnxsim failed: {last_line(done.stderr) or f'exit code {done.returncode}'}"

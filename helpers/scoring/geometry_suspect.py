@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from helpers.scoring.dice import dice
+
 AXIS_NAMES = ("z", "y", "x")
 LOW_DICE = 0.8  # below it a change is searched: organs are symmetric enough to keep half of their overlap
 UNEXPLAINED_DICE = 0.5  # below it a mask is reported even if no change explains it
@@ -101,8 +103,7 @@ def _describe(order: tuple[int, ...], flipped: tuple[int, ...]) -> str:
 
 
 def _dice(ours: np.ndarray, theirs: np.ndarray) -> float:
-    total = np.count_nonzero(ours) + np.count_nonzero(theirs)
-    return 2.0 * np.count_nonzero(ours & theirs) / total if total else 0.0
+    return dice(ours, theirs) or 0.0
 
 
 def _sampled(mask: np.ndarray) -> np.ndarray:

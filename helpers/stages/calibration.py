@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from helpers.compile import base as compile_base
 from helpers.compile.atc import amct_command, find_amct
 from helpers.data.case import CaseFiles
 from helpers.inference import WindowPlan
@@ -63,14 +64,8 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     )
 
 
-class Calibration(Protocol):
-    """The samples that a compiler calibrates with, made on demand."""
-
-    def windows(self) -> np.ndarray:
-        """Windows (N, C, *window) float32 as the network sees them."""
-
-    def inputs(self) -> Mapping[str, object]:
-        """What decides the windows, as JSON; `cases` maps case ids to hashes."""
+class Calibration(compile_base.Calibration, Protocol):
+    """The windows that a compiler calibrates with, and the code that makes them."""
 
     def code(self) -> tuple[object, ...]:
         """The code that makes the windows, for a cache key."""

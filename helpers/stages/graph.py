@@ -9,7 +9,7 @@ import numpy as np
 from helpers.graph.export import check_contract
 from helpers.graph.inspect import summarize_graph
 from helpers.graph.lint import Objection, lint
-from helpers.graph.read import load_graph, opset_of, run_reference
+from helpers.graph.read import load_graph, opset_of, relative_error, run_reference
 from helpers.graph.simplify import run_onnxsim
 from helpers.graph.spec import GraphSpec
 from helpers.graph.surgery import rewrite_and_prove, rewrite_named
@@ -172,8 +172,7 @@ def _export_error(loaded: LoadedModel, path: Path, spec: GraphSpec, batch: int) 
     if np.issubdtype(expected.dtype, np.integer):
         scores = loaded.scores(sample)
         return float(class_map_errors(scores, actual[0], max(np.ptp(scores), np.finfo(np.float32).tiny)).max())
-    difference = np.abs(actual.astype(np.float64) - expected).max()
-    return float(difference / max(np.ptp(expected), np.finfo(np.float32).tiny))
+    return relative_error(expected, actual)
 
 
 def _count(objections: list[Objection]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from helpers.graph.read import constants_of, load_graph
+from helpers.graph.read import constants_of, load_graph, relative_error
 from helpers.graph.surgery import AxiswiseInstanceNorm, rewrite_graph
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageOutput, StageResult
@@ -26,7 +26,6 @@ from helpers.study.trace import (
     compare_nodes,
     mark_outputs,
     open_tracer,
-    tensor_error,
 )
 from helpers.view import figures
 
@@ -208,7 +207,7 @@ def _error_with_node_repaired(
     repaired = OnnxTracer(node_alone).run(_select_feeds(node_alone, values), [culprit.tensor])
     rest = detach_tensor(graph, culprit.tensor, repaired[culprit.tensor].shape)
     got = reopen(rest).run(_select_feeds(rest, {**feeds, **repaired}), [output])[output]
-    return tensor_error(reference.run(feeds, [output])[output], got)
+    return relative_error(reference.run(feeds, [output])[output], got)
 
 
 def detach_tensor(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.errors import DeviceError
+from helpers.errors import DeviceError, last_line
 from helpers.params.paths import SOURCE_ROOT
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def time_in_own_process(
     command = [sys.executable, "-m", "helpers.study.speed_program", json.dumps(job)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=SOURCE_ROOT, errors="replace")
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        received = lines[-1] if lines else f"exit code {done.returncode}"
+        received = last_line(done.stderr) or f"exit code {done.returncode}"
         raise DeviceError(f"timing {path.name} on {target} failed", received=received)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 

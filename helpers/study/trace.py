@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from helpers.compile.quantize import LAYER_OPS, quantizable_layers, select_fp32_layers
-from helpers.graph.read import constants_of, load_graph, open_reference, tensor_shapes
+from helpers.graph.read import constants_of, load_graph, open_reference, relative_error, tensor_shapes
 from helpers.recipes.base import Recipe
 from helpers.run import Run
 from helpers.stages.artifact import compiled_path, read_manifest
@@ -140,28 +140,13 @@ def compare_nodes(
             if name not in expected or name not in actual or expected[name].dtype.kind != "f":
                 continue
             want, got = expected.pop(name), actual.pop(name)
-            errors[name] = tensor_error(want, got)
+            errors[name] = relative_error(want, got)
             input_error = max((errors.get(each, 0.0) for each in node.input), default=0.0)
             ranges = (_range(want), _range(got))
             rows.append(
                 NodeError(node.name or name, node.op_type, name, want.shape, errors[name], input_error, *ranges)
             )
     return rows
-
-
-def tensor_error(want: np.ndarray, got: np.ndarray) -> float:
-    """The maximum difference as a fraction of the reference's range; infinite for NaN or a different shape.
-
-    >>> tensor_error(np.array([-1.0, 0.0, 3.0]), np.array([-1.0, 0.1, 3.0]))
-    0.025
-    >>> tensor_error(np.zeros(3), np.array([0.0, np.nan, 0.0]))
-    inf
-    """
-    if want.shape != got.shape:
-        return math.inf
-    difference = np.abs(want.astype(np.float64) - got).max(initial=0.0)
-    span = max(float(np.ptp(want)), float(np.finfo(np.float32).tiny))
-    return float(difference / span) if np.isfinite(difference) else math.inf
 
 
 def _chunks(model: onnx.ModelProto, batch: int, chunk_bytes: int) -> Iterator[list[onnx.NodeProto]]:

@@ -1,9 +1,9 @@
-"""Rewrites of a graph: how one is written, how it is applied, and how it is proven to keep the numbers."""
+"""The base class of graph rewrites; applies rewrites and proves that the graph's outputs stay the same."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from helpers.errors import GraphError
-from helpers.graph.read import constants_of, opset_of, run_reference, tensor_shapes
+from helpers.graph.read import constants_of, count_ops, opset_of, relative_error, run_reference, tensor_shapes
 from helpers.graph.spec import GraphSpec
 from helpers.params.yaml_file import unknown_name_error
 
@@ -22,7 +22,7 @@ _REGISTRY: dict[str, type[Rewrite]] = {}
 
 @dataclass(frozen=True)
 class GraphView:
-    """A model with the shapes and constants that a match needs; computed once per rewrite."""
+    """A model with its tensor shapes and constants, computed once per rewrite."""
 
     model: onnx.ModelProto
     shapes: dict[str, tuple[int | None, ...]]
@@ -30,13 +30,13 @@ class GraphView:
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> GraphView:
-        """The view of a model in its present state."""
+        """The view of a model as it is now."""
         return cls(model, tensor_shapes(model), constants_of(model))
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """What replaces one node.
+    """The nodes that replace one node.
 
     Attributes:
         nodes: in topological order; together they write the node's output.
@@ -77,15 +77,16 @@ class SubgraphBuilder:
 
 
 class Rewrite(ABC):
-    """One rewrite. Subclasses register themselves under their name.
+    """A graph rewrite. Subclasses register themselves by name.
 
-    A rewrite must not change the outputs, which `rewrite_and_prove` checks on random input.
+    A rewrite must not change the outputs; `rewrite_and_prove` checks this on random input.
 
     Attributes:
-        name: as targets and recipes list it.
-        why: shown next to the rewritten nodes.
-        tolerance: maximum change of the outputs as a fraction of their range, for a rewrite that rounds differently.
-        precisions: those in which the rewrite is worth its cost; None for all.
+        name: the name that targets and recipes list.
+        why: the reason for the rewrite, shown next to the rewritten nodes.
+        tolerance: maximum difference of the outputs as a fraction of their range; above 0 only for a rewrite that
+            rounds differently.
+        precisions: the precisions in which the rewrite is worth its cost; None for all.
     """
 
     name: ClassVar[str]
@@ -108,10 +109,10 @@ def rewrite_names() -> list[str]:
 
 
 def rewrite_named(name: str) -> Rewrite:
-    """The rewrite of a name.
+    """The rewrite with this name.
 
     Raises:
-        ParameterError: there is no such rewrite.
+        ParameterError: no rewrite has this name.
     """
     if name not in _REGISTRY:
         raise unknown_name_error("rewrite", name, _REGISTRY)
@@ -120,10 +121,10 @@ def rewrite_named(name: str) -> Rewrite:
 
 @dataclass(frozen=True)
 class SurgeryReport:
-    """What was rewritten, and the proof.
+    """The rewritten nodes, and the proof that the outputs stayed the same.
 
     Attributes:
-        rows: (rewrite, node, description) of every rewritten node.
+        rows: (rewrite, node, description) for every rewritten node.
         ops_before, ops_after: number of nodes by op.
         batches: batch sizes at which the outputs were compared.
         largest_change: maximum difference of the outputs over these batches, as a fraction of their range; 0 for an
@@ -137,7 +138,7 @@ class SurgeryReport:
     largest_change: float
 
     def op_changes(self) -> list[tuple[str, int, int]]:
-        """(op, number before, number after) of every op whose number changed."""
+        """(op, number before, number after) for every op whose number changed."""
         names = sorted(set(self.ops_before) | set(self.ops_after))
         counts = [(name, self.ops_before.get(name, 0), self.ops_after.get(name, 0)) for name in names]
         return [row for row in counts if row[1] != row[2]]
@@ -151,8 +152,8 @@ def rewrite_and_prove(
     Args:
         model: the graph; it is not modified.
         rewrites: applied in this order.
-        spec: names and shapes of the random inputs.
-        seed: of the random inputs.
+        spec: names and shapes of the inputs.
+        seed: seed of the random inputs.
 
     Returns:
         The rewritten model with inferred shapes, and the report.
@@ -161,27 +162,27 @@ def rewrite_and_prove(
         GraphError: the rewritten graph fails ONNX's checker or computes different outputs.
     """
     result, rows = rewrite_graph(model, rewrites)
-    largest = _largest_change(model, result, spec, seed) if rows else 0.0
+    error = _maximum_error(model, result, spec, seed) if rows else 0.0
     matched = {name for name, _, _ in rows}
     allowed = max((rewrite.tolerance for rewrite in rewrites if rewrite.name in matched), default=0.0)
-    if largest > allowed or opset_of(result) != opset_of(model):
+    if error > allowed or opset_of(result) != opset_of(model):
         raise GraphError(
             "the rewritten graph computes different outputs",
-            received=f"a change of {largest:g} of their range",
-            expected=f"at most {allowed:g}, on random input",
+            received=f"a difference of {error:g} of their range on random input",
+            expected=f"at most {allowed:g}",
             remedy="Remove the rewrite and report the graph.",
         )
     batches = spec.batches_to_prove()
-    return result, SurgeryReport(tuple(rows), count_ops(model), count_ops(result), batches, largest)
+    return result, SurgeryReport(tuple(rows), count_ops(model), count_ops(result), batches, error)
 
 
 def rewrite_graph(
     model: onnx.ModelProto, rewrites: list[Rewrite]
 ) -> tuple[onnx.ModelProto, list[tuple[str, str, str]]]:
-    """Rewrites every matching node without a proof.
+    """Rewrites every matching node, without proving anything.
 
     Returns:
-        The rewritten model with inferred shapes, and (rewrite, node, description) of every rewritten node.
+        The rewritten model with inferred shapes, and (rewrite, node, description) for every rewritten node.
 
     Raises:
         GraphError: the rewritten graph fails ONNX's checker.
@@ -199,11 +200,6 @@ def rewrite_graph(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise GraphError("the rewritten graph fails ONNX's checker", received=str(error).strip()) from None
     return result, rows
-
-
-def count_ops(model: onnx.ModelProto) -> dict[str, int]:
-    """Number of nodes by op, without Constant nodes."""
-    return dict(Counter(node.op_type for node in model.graph.node if node.op_type != "Constant"))
 
 
 def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str, str]]:
@@ -241,9 +237,9 @@ def _drop_unused_constants(model: onnx.ModelProto) -> None:
     graph.initializer.extend(kept_tensors)
 
 
-def _largest_change(before: onnx.ModelProto, after: onnx.ModelProto, spec: GraphSpec, seed: int) -> float:
+def _maximum_error(before: onnx.ModelProto, after: onnx.ModelProto, spec: GraphSpec, seed: int) -> float:
     random = np.random.default_rng(seed)
-    largest = 0.0
+    maximum = 0.0
     for batch in spec.batches_to_prove():
         feeds = {spec.input_name: random.standard_normal(spec.batch_shape(batch), dtype=np.float32)}
         old = run_reference(before, feeds)
@@ -251,11 +247,7 @@ def _largest_change(before: onnx.ModelProto, after: onnx.ModelProto, spec: Graph
             new = run_reference(after, feeds)
         except Exception as error:
             raise GraphError("the rewritten graph does not run", received=str(error)) from error
-        for name in old:
-            if name not in new or new[name].shape != old[name].shape:
-                return float("inf")
-            span = max(float(np.ptp(old[name])), float(np.finfo(np.float32).tiny))
-            change = np.abs(old[name].astype(np.float64) - new[name]).max() / span
-            # NaN compares false with everything, so it must not pass as "no change".
-            largest = max(largest, float(change) if np.isfinite(change) else float("inf"))
-    return largest
+        if old.keys() - new.keys():
+            return math.inf
+        maximum = max([maximum, *(relative_error(old[name], new[name]) for name in old)])
+    return maximum

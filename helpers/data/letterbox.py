@@ -57,13 +57,7 @@ def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
     >>> prepared.image.shape, (prepared.top, prepared.left), (prepared.height, prepared.width)
     ((3, 500, 500), (62, 0), (375, 500))
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DataError(
-            "the array is not an RGB image",
-            received=f"{image.shape} {image.dtype}",
-            expected="(H, W, 3) uint8",
-            remedy="Convert grey or palette images to RGB first.",
-        )
+    _check_rgb(image)
     original_height, original_width = image.shape[:2]
     scale = _scale_of(original_height, original_width, size)
     height, width = int(original_height * scale), int(original_width * scale)
@@ -81,6 +75,16 @@ def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
     square = np.zeros((3, size, size), np.float32)
     square[:, top : top + height, left : left + width] = normalised.transpose(2, 0, 1)
     return Letterboxed(square, top, left, height, width, original_height, original_width)
+
+
+def _check_rgb(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(
+            "the array is not an RGB image",
+            received=f"{image.shape} {image.dtype}",
+            expected="(H, W, 3) uint8",
+            remedy="Convert grey or palette images to RGB first.",
+        )
 
 
 def restore_exact(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:

@@ -57,13 +57,7 @@ def open_device(
     Raises:
         DeviceError: the runtime is not installed, or refuses the model.
     """
-    if isinstance(target, str):
-        # Handed-over targets need none of the packages that read a target's file.
-        from helpers.params.targets import load_target
-
-        target = load_target(target)
-    if not isinstance(target, RuntimeTarget):
-        target = RuntimeTarget(target.name, target.runtime, target.device, target.needs, target.python)
+    target = _runtime_target(target)
     path = Path(path).resolve()
     if not path.exists():
         raise DeviceError(f"no compiled model at {path}", remedy="Run the compile stage first.")
@@ -109,6 +103,17 @@ def _holds(folder: Path, module: str) -> bool:
     if (folder / module).is_dir() or (folder / f"{module}.py").is_file():
         return True
     return any(folder.glob(f"{module}*.so"))
+
+
+def _runtime_target(target: Target | RuntimeTarget | str) -> RuntimeTarget:
+    if isinstance(target, str):
+        # Handed-over targets need none of the packages that read a target's file.
+        from helpers.params.targets import load_target
+
+        target = load_target(target)
+    if isinstance(target, RuntimeTarget):
+        return target
+    return RuntimeTarget(target.name, target.runtime, target.device, target.needs, target.python)
 
 
 def _choose_devices(target: RuntimeTarget, devices: str | list[int] | None) -> list[int]:

@@ -36,15 +36,12 @@ def sliding_window(
         infer: maps (N, C, *window) float32 to (N, classes, *window); a `Predictor` keeps calls in flight. The batch
             may be a view of the volume and must not be changed.
         window: (Z, Y, X), or (Y, X) for slices of axis Z.
-        classes: channels of the scores.
-        step: the plan's `tile_step_size`.
-        gaussian, mirror_axes, activation, batch_size: as in `WindowPlan`.
+        classes, gaussian, mirror_axes, activation, batch_size: as in `WindowPlan`; `step` is its `tile_step_size`.
 
     Raises:
         DeviceError: the scores have another shape, or are not finite.
 
-    >>> volume = np.zeros((1, 4, 6, 6), np.float32)
-    >>> volume[0, :, :3] = 1
+    >>> volume = np.ones((1, 4, 6, 6), np.float32) * (np.arange(6) < 3)[:, None]
     >>> infer = lambda batch: np.concatenate([0.5 - batch, batch - 0.5], axis=1)
     >>> labels = sliding_window(volume, infer, (4, 4, 4), classes=2)
     >>> labels[0, :, 0].tolist()

@@ -38,8 +38,10 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"values of shape {values.shape}; expected (N,) with N of at least 1")
-    if np.ptp(values) == 0:
-        return None
+    return None if np.ptp(values) == 0 else _bca_interval(values, confidence)
+
+
+def _bca_interval(values: np.ndarray, confidence: float) -> tuple[float, float] | None:
     from scipy.stats import DegenerateDataWarning, bootstrap
 
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():

@@ -118,17 +118,10 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         counts = np.bincount(classes.ravel(), minlength=len(labels))
         found = {name: int(counts[label]) for name, label in labels.foreground.items()}
         checks = (Check("mask read back on the case's grid", same, "equal" if same else "differs"),)
-        facts = {"found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"}
-        extreme = not any(found.values()) or max(counts) == counts[1:].max()
-        note = "the mask is empty or nearly full" if extreme else ""
-        facts |= {"note": note} if note else {}
-        if recovered := source.recovered_errors():
-            shown = [*recovered[:5], f"{len(recovered) - 5} more in the log"] if len(recovered) > 6 else recovered
-            facts["recovered errors"] = "; ".join(shown)
-        timings = {**watch.seconds, **memory}
-        return StageOutput(
-            checks, facts, {"found": found, "note": note}, timings=timings, simulated=source.is_simulated()
-        )
+        note = _mask_note(found, counts)
+        facts = _mask_facts(found, note, source.recovered_errors())
+        values, timings = {"found": found, "note": note}, {**watch.seconds, **memory}
+        return StageOutput(checks, facts, values, timings=timings, simulated=source.is_simulated())
 
     inputs = {
         "case": digest_case(files),
@@ -144,6 +137,23 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         make=make,
         code=(recipe.cases, recipe.preparation, source),
     )
+
+
+def _mask_note(found: dict[str, int], counts: np.ndarray) -> str:
+    """Warns of a mask without foreground, or with at most as much background as of one label; `counts` is per class."""
+    extreme = not any(found.values()) or max(counts) == counts[1:].max()
+    return "the mask is empty or nearly full" if extreme else ""
+
+
+def _mask_facts(found: dict[str, int], note: str, recovered: list[str]) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"
+    }
+    facts |= {"note": note} if note else {}
+    if recovered:
+        shown = [*recovered[:5], f"{len(recovered) - 5} more in the log"] if len(recovered) > 6 else recovered
+        facts["recovered errors"] = "; ".join(shown)
+    return facts
 
 
 def _deciding_fields(run: Run) -> set[str]:

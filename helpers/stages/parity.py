@@ -146,11 +146,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
             reference = recipe.model.load(run.params)
             rows = check_parity(reference.scores, forms, inputs, margin=margin)
         checks = [check for row in rows for check in _judge(row, run, reference.runs_in)]
-        facts = {
-            row.name: f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
-            f" {row.flips} of {row.positions:,} labels differ"
-            for row in rows
-        }
+        facts = {row.name: _describe(row) for row in rows}
         values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}
         return StageOutput(tuple(checks), facts, values, "Run the cases.", simulated=device.simulated)
 
@@ -176,6 +172,13 @@ def _tolerance(run: Run, form: str) -> float:
     if form != "device" or precision == "f32":
         return run.params.parity_tolerance
     return _DEVICE_TOLERANCE[precision]
+
+
+def _describe(row: Agreement) -> str:
+    return (
+        f"max {row.largest:.1e}, mean {row.mean:.1e}, p99.9 {row.p999:.1e} of range;"
+        f" {row.flips} of {row.positions:,} labels differ"
+    )
 
 
 def _judge(row: Agreement, run: Run, reference: str) -> list[Check]:

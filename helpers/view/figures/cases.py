@@ -63,11 +63,15 @@ def draw_montage(
             axis.set(xticks=[], yticks=[])
             _write_letters(axis, geometry)
         axes[row][0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=INK)
-    for axis, column in zip(axes[0], columns, strict=True):
-        axis.set_title(_column_titles(compared)[column], fontsize=10, color=INK)
+    _write_titles(axes[0], [_column_titles(compared)[column] for column in columns])
     _add_legend(figure, class_names, prediction, truth, compared)
     add_caption(figure, case_id, "   ".join(filter(None, (_show_scores(scores), window.caption(channel)))))
     return figure
+
+
+def _write_titles(axes: Sequence[Axes], titles: Sequence[str]) -> None:
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=10, color=INK)
 
 
 def draw_gallery(

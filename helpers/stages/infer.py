@@ -140,7 +140,7 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
 
 
 def _mask_note(found: dict[str, int], counts: np.ndarray) -> str:
-    """Warns of a mask without foreground, or with at most as much background as of one label; `counts` is per class."""
+    """Warns of a mask without foreground, or with no more background than one label has; `counts` is per class."""
     extreme = not any(found.values()) or max(counts) == counts[1:].max()
     return "the mask is empty or nearly full" if extreme else ""
 

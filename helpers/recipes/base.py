@@ -76,7 +76,7 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class SourceScores:
-    """The source's own score by row (ours, an empty answer, an untrained network), and why it differs."""
+    """The source's own score by row (our network, an empty mask, an untrained network), and why it differs."""
 
     rows: Mapping[str, Mapping[str, float | None]]
     explanation: str

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _MIRRORS = ((), (3,), (2,), (3, 2))
 _PYTHON_UNDO = ((), (3,), (3,), (3, 2))
 _CPP_WEIGHTS = (0.0078125, 0.015625, 0.0625, 0.25)
-_ROWS = ("right", "the source's Python", "the source's C++", "an empty answer")
+_ROWS = ("correct passes", "the source's Python", "the source's C++", "empty mask")
 
 
 class HeartParams(NnunetParams):
@@ -131,20 +131,20 @@ class HeartScoring(NnunetScoring[HeartParams]):
             return None
         labels = self.labels(params).foreground
         rows: dict[str, list[Scores]] = {row: [] for row in _ROWS}
-        right = params.model_copy(update={"passes": "right"})
+        correct = params.model_copy(update={"passes": "right"})
         for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
             truth = case.require_truth()
-            rows["right"].append(_figures(self.preparation.segment(case, predictor, right), truth, labels))
+            rows["correct passes"].append(_figures(self.preparation.segment(case, predictor, correct), truth, labels))
             for row, passes in (("the source's Python", "source_python"), ("the source's C++", "source_cpp")):
                 mask = self.preparation.segment_as_source(passes, case, predictor, params)
                 rows[row].append(_figures(mask, truth, labels))
-            rows["an empty answer"].append(_figures(np.zeros_like(truth), truth, labels))
+            rows["empty mask"].append(_figures(np.zeros_like(truth), truth, labels))
         return SourceScores(
             mean_rows(rows),
             "The source's Python flips the second mirrored pass back on the wrong axis; its C++ flips none back and"
             " gives the last, doubly mirrored pass a weight of three quarters, which explains the published Dice of"
-            " 0.06. Accuracy, which the source prints first, counts the background: an empty answer reaches nearly"
-            " all of it.",
+            " 0.06. Accuracy, which the source prints first, counts the background, so that even an empty mask"
+            " has an accuracy of nearly 1.",
         )
 
 

@@ -161,7 +161,7 @@ class BratsScoring(Scoring[BratsParams]):
     def score_as_source(
         self, cases: Sequence[Case], predictor: Predictor, params: BratsParams
     ) -> SourceScores | None:
-        """The source's soft score on seeded crops, for our network, an empty answer and an untrained network."""
+        """The source's soft score on seeded crops, for our network, all-zero logits and an untrained network."""
         tumours = brats.PackedMasks()
         for case in cases:
             tumours.append(case.require_truth() > 0)
@@ -203,9 +203,9 @@ def _source_table(soft: Mapping[str, list[float]], hard: list[dict[str, float | 
         rows["our network"][f"Dice {region}"] = mean_of_known([values[region] for values in hard])
     return SourceScores(
         rows,
-        "The source takes a sigmoid of every channel, background included, without a threshold: an answer that"
-        " contains nothing scores about what the source publishes (0.2543 and 0.2560). Dice on hard labels"
-        " distinguishes them.",
+        "The source takes a sigmoid of every channel, background included, without a threshold, so that"
+        " all-zero logits score about what the source publishes (0.2543 and 0.2560). Dice on hard labels shows the"
+        " difference.",
     )
 
 

@@ -136,7 +136,10 @@ class CarvanaScoring(Scoring[CarvanaParams]):
         kept, dropped = source_mean_iou(small, truths)
         return SourceScores(
             {
-                "right": {f"IoU at {params.size}², all images": mean_iou(every), "IoU at full size": mean_iou(full)},
+                "all images": {
+                    f"IoU at {params.size}², all images": mean_iou(every),
+                    "IoU at full size": mean_iou(full),
+                },
                 "as the source": {
                     f"IoU at {params.size}² without failed images": None if np.isnan(kept) else kept,
                     "images dropped": float(dropped),

@@ -51,18 +51,18 @@ class LiverScoring(NnunetScoring[NnunetParams]):
             return None
         segment = self.preparation.segment
         as_source = params.model_copy(update={"mirror_axes": [0, 1, 2]})
-        rows: dict[str, list[Scores]] = {"right": [], "all eight mirrors": [], "an empty answer": []}
+        rows: dict[str, list[Scores]] = {"the model's mirrors": [], "all eight mirrors": [], "empty mask": []}
         for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
             truth = case.require_truth()
-            rows["right"].append(self._figures(segment(case, predictor, params), truth, params))
+            rows["the model's mirrors"].append(self._figures(segment(case, predictor, params), truth, params))
             rows["all eight mirrors"].append(self._figures(segment(case, predictor, as_source), truth, params))
-            rows["an empty answer"].append(self._figures(np.zeros_like(truth), truth, params))
+            rows["empty mask"].append(self._figures(np.zeros_like(truth), truth, params))
         return SourceScores(
             mean_rows(rows),
             "The source mirrors along all three axes, whichever the model was trained with: correct for its own"
             " model, at the cost shown here for one that distinguishes left from right. Its Accuracy counts the"
-            " background, so an empty answer reaches nearly all of it. It compares 27 cases of one fold with other"
-            " networks' means over five folds.",
+            " background, so that even an empty mask has an accuracy of nearly 1. It compares 27 cases of one fold"
+            " with other networks' means over five folds.",
         )
 
     def _figures(self, prediction: np.ndarray, truth: np.ndarray, params: NnunetParams) -> Scores:

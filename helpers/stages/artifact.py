@@ -1,4 +1,4 @@
-"""The compiled model of a run: which target really runs it, in which precision, from which files."""
+"""The compiled model of a run: its files, its precision, and the target that actually runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CompiledManifest:
         target: the target that runs it: the same, or its fallback if the vendor's compiler is not on this machine.
         runtime: of `target`.
         precision: of the compiled model.
-        batches: batch sizes compiled, or None for any.
+        batches: batch sizes that the model accepts; None for any.
         files: names in the folder; the device opens the first.
     """
 
@@ -53,7 +53,7 @@ def read_manifest(run: Run) -> CompiledManifest:
     """The manifest that the compile stage wrote.
 
     Raises:
-        CompileError: there is none yet.
+        CompileError: the run has no compiled model yet.
     """
     try:
         content = json.loads(run.path(f"{FOLDER}/{_MANIFEST}").read_text(encoding="utf-8"))

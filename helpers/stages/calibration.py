@@ -1,4 +1,4 @@
-"""The windows that int8 is calibrated with: from several cases, around labelled voxels and at seeded places."""
+"""The windows that int8 models are calibrated with, around labelled voxels and at random places of several cases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Windows (N, C, *window) float32 as the network sees them, and where each was cut: `case[z:y:x]`."""
+    """Windows (N, C, *window) float32, prepared for the network, and the origin of each: `case[z:y:x]`."""
 
     windows: np.ndarray
     ids: tuple[str, ...]
@@ -33,8 +33,8 @@ class CalibrationSet:
 def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     """Writes `calibration/windows.npz` with the arrays `windows` and `ids`.
 
-    Per case, one window around labelled voxels and, if the network runs on windows of a volume,
-    `calibration_windows` - 1 more at seeded places that are not air alone.
+    Each case gives one window around labelled voxels and, if the network runs on windows of a volume,
+    `calibration_windows` - 1 more at random (seeded) places that contain more than air.
     """
     write_calibration_cases(recipe, run)
     cases = calibration_cases(recipe, run)
@@ -55,7 +55,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
             _write_bins(drawn, folder / BINS)
             facts["for Ascend's AMCT"] = amct_command("model.onnx", BINS, "compiled/model", spec)
         if again:
-            facts["note"] = f"also scored by this run, so its int8 scores are too favourable: {', '.join(again)}"
+            facts["note"] = f"this run also scores {', '.join(again)}, so its int8 scores are optimistic"
         return StageOutput((), facts, {"ids": list(drawn.ids), "also_scored": again}, "Compile in int8.")
 
     inputs = {**calibration_inputs(recipe, run), "amct": amct, "also_scored": again}
@@ -89,21 +89,21 @@ class RunCalibration:
         return calibration_inputs(self._recipe, self._run)
 
     def code(self) -> tuple[object, ...]:
-        """How cases are read and prepared, and how windows are cut from them."""
+        """The code that reads and prepares cases and cuts windows from them."""
         return self, self._recipe.cases, self._recipe.preparation
 
 
 def write_calibration_cases(recipe: Recipe, run: Run) -> None:
-    """Writes the generated cases that the demo is calibrated with, if they are missing."""
+    """Writes the demo's calibration cases if they are missing."""
     if run.params.data_root == "demo":
         write_demo_cases(recipe, run, run.params.calibration_seeds)
 
 
 def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
-    """The cases to calibrate with.
+    """The cases to calibrate with, by the first rule that applies.
 
-    These are the cases named by `calibration_cases`; else, for the demo, generated cases with seeds of their own;
-    else the first cases that the run does not score, or the first ones if it scores all.
+    For the demo: cases generated from separate seeds. The cases that `calibration_cases` names. The first cases that
+    the run does not score. The first cases, if the run scores all.
 
     Raises:
         DataError: a named case does not exist.
@@ -121,7 +121,7 @@ def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
 
 
 def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
-    """What decides the calibration set, as JSON."""
+    """Everything that determines the calibration set, as JSON."""
     params = run.params
     return {
         "cases": {case.id: digest_case(case) for case in calibration_cases(recipe, run)},
@@ -159,7 +159,7 @@ def _draw_windows(recipe: Recipe, run: Run, cases: list[CaseFiles]) -> Calibrati
 def _draw_window(
     image: np.ndarray, plan: WindowPlan, random: np.random.Generator
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """A window (C, *window) at a random place, and its first voxel (Z, Y, X); one of air alone is drawn again."""
+    """A window (C, *window) at a random place, and its first voxel (Z, Y, X); a window that is all air is redrawn."""
     sides = (1, *plan.window) if plan.is_flat else plan.window
     missing = [max(0, side - size) for side, size in zip(sides, image.shape[1:], strict=True)]
     image = np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)])

@@ -21,18 +21,18 @@ from helpers.stages.graph import FINAL
 from helpers.view.progress import report_progress
 
 _OUTPUT, _REWRITTEN = f"{FOLDER}/model", f"{FOLDER}/rewritten.onnx"
-# A fallback always runs in this precision, whatever the vendor's target would have: every gate holds for it.
+# A fallback always runs in this precision, whatever precision the run asks for: every gate passes in it.
 _FALLBACK_PRECISION: Precision = "f32"
 
 
 def compile_model(recipe: Recipe, run: Run) -> StageResult:
-    """Makes the file that the target's device opens.
+    """Compiles the graph into the file that the target's device opens.
 
-    If a vendor's compiler is not on this machine, its command is shown, the stage is marked "not run here", and the
-    graph is compiled for the target's fallback in a stage of its own. The pipeline continues with that.
+    If the vendor's compiler is not on this machine, its command is shown, the stage is marked "not run here", and
+    the graph is compiled for the target's fallback in a separate stage. The pipeline continues with that model.
 
     Raises:
-        CompileError: the compiler refuses the graph, or is not on this machine and the target has no fallback.
+        CompileError: the compiler rejects the graph, or is not on this machine and the target has no fallback.
     """
     return compile_graph(recipe.model, run, RunCalibration(recipe, run))
 
@@ -49,7 +49,7 @@ def compile_graph(model: ModelSource, run: Run, calibration: Calibration) -> Sta
 
 
 def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
-    """The exact command of the compiler for each vendor target, to copy to a machine that has it. Nothing is run."""
+    """Shows the exact compiler command for each vendor target, to copy to a machine that has the compiler."""
     targets = [load_target(name) for name in recipe.targets_to_lint]
     calibration = RunCalibration(recipe, run)
     jobs = {}
@@ -67,7 +67,7 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
             facts[target.title] = next(iter(lines.values()))
             facts[f"{target.title} needs"] = target.needs
         return StageOutput(
-            (), facts, {}, "Run the command in this run's folder on the vendor's machine.", "not run here"
+            (), facts, {}, "Run a command in this run's folder on a machine that has the compiler.", "not run here"
         )
 
     inputs = {
@@ -77,7 +77,7 @@ def show_vendor_commands(recipe: Recipe, run: Run) -> StageResult:
         }
         for target in targets
     }
-    return run.perform("vendor", "Commands for vendors' machines", inputs=inputs, make=make, code=(GraphSpec,))
+    return run.perform("vendor", "Commands for vendor machines", inputs=inputs, make=make, code=(GraphSpec,))
 
 
 def _show_command(
@@ -126,7 +126,7 @@ def _compile(
             done.checks,
             facts,
             {"batches": done.batches},
-            "Compare every form of the model on one input.",
+            "Check that every form of the model agrees.",
             timings=done.timings,
             simulated=done.simulated,
         )
@@ -173,7 +173,7 @@ def _manifest(run: Run, job: CompileJob, done: CompiledModel) -> CompiledManifes
 
 
 def _keep_log(output: Path, run: Run) -> None:
-    """Copies the log of a failed compilation, all that is left of it, into the run's folder."""
+    """Copies the log of a failed compilation into the run's folder; nothing else of it is kept."""
     log = output.with_suffix(".log")
     if log.is_file():
         run.path(FOLDER).mkdir(exist_ok=True)
@@ -187,13 +187,13 @@ def _write_side_files(job: CompileJob, folder: Path) -> None:
 
 
 def rewrites_for(target: Target, precision: Precision) -> list[Rewrite]:
-    """The target's own rewrites that are worthwhile in a precision."""
+    """The target's own rewrites that are worth their cost in this precision."""
     rewrites = [] if target.runtime == "torch" else [rewrite_named(name) for name in target.rewrites]
     return [rewrite for rewrite in rewrites if rewrite.precisions is None or precision in rewrite.precisions]
 
 
 def _rewrite_for_target(job: CompileJob, source: Path, folder: Path) -> tuple[Path, dict[str, object]]:
-    """The graph with the target's own rewrites (the final graph if it has none), and a row per rewrite."""
+    """Applies the target's own rewrites; returns the graph to compile and one row per rewrite."""
     import onnx
 
     rewrites = rewrites_for(job.target, job.precision)

@@ -1,4 +1,4 @@
-"""The cases of a run: demo cases are written, the user's are found, and each is checked before any long work."""
+"""Writes the demo cases or finds the user's, and checks every case before any long computation starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from helpers.stages.labels import run_labels
 
 
 class HasParams(Protocol):
-    """A run in progress or a finished one: its cases follow from its parameters."""
+    """A run, in progress or finished, whose parameters determine its cases."""
 
     @property
     def params(self) -> RunParams: ...
@@ -34,7 +34,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     A case that cannot be used ends the run here, with one line that names the file.
 
     Raises:
-        DataError: there is no case, an unknown id in `cases`, or a file that is missing, damaged or on another grid.
+        DataError: there are no cases, `cases` has an unknown id, or a file is missing, damaged or on another grid.
     """
     if run.params.data_root == "demo":
         write_demo_cases(recipe, run)
@@ -107,7 +107,7 @@ def example_input(recipe: Recipe, run: HasParams, files: CaseFiles) -> np.ndarra
 
 
 class CasesOnDemand(Sequence[Case]):
-    """Cases that are read each time they are accessed, so that a large data set needs the memory of one."""
+    """Cases that are read each time they are accessed, so that only one is in memory at a time."""
 
     def __init__(self, recipe: Recipe, run: HasParams, files: Sequence[CaseFiles]):
         self._recipe, self._run, self._files = recipe, run, files
@@ -142,13 +142,13 @@ def demo_root(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None
 
 
 def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:
-    """Writes those demo cases of this run, or of other seeds, that are missing; returns their folder."""
+    """Writes the missing demo cases of this run, or of other seeds, and returns their folder."""
     root = _demo_folder(recipe, run, seeds)
     seeds = run.params.demo_seeds if seeds is None else seeds
     if root.is_dir():
         recipe.cases.write_demo_cases(root, seeds)
         return root
-    # The folder appears when it is complete, so one that exists can be relied on.
+    # The folder is renamed into place once it is complete, so a folder that exists can be relied on.
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=root.parent) as work:
         made = Path(work) / root.name
@@ -160,7 +160,7 @@ def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None
 
 
 def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
-    """The folder for demo cases; its name holds a hash of the generators' source and the seeds."""
+    """The folder for demo cases, named by a hash of the generators' source code and the seeds."""
     folder = PACKAGE_FOLDER / "demo"
     sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
     seeds = list(run.params.demo_seeds if seeds is None else seeds)
@@ -185,7 +185,9 @@ def _describe(recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet) -> s
     if case.truth is not None:
         counts = np.bincount(case.truth.ravel(), minlength=len(labels))
         found = {name: counts[label] for name, label in labels.foreground.items() if counts[label]}
-        parts.append(", ".join(f"{name} {count:,}" for name, count in found.items()) or "empty truth")
+        unit = "pixels" if case.geometry is None else "voxels"
+        shown = ", ".join(f"{name} {count:,} {unit}" for name, count in found.items())
+        parts.append(shown or "empty truth")
     else:
         parts.append("no truth")
     return "; ".join(parts)

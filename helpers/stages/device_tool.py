@@ -1,4 +1,4 @@
-"""Inference by hand with a vendor's command-line tool: inputs out, its command shown, outputs in."""
+"""Inference with a vendor's command-line tool that the user runs: writes its inputs, reads its outputs."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _LOG = logging.getLogger("cookbook")
 
 
 def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
-    """With `device_tool` set: writes the tool's inputs, shows its command, and looks for its outputs.
+    """If `device_tool` is set, writes the tool's inputs, shows its command, and checks for its outputs.
 
-    Until every output exists, the stage is "not run here" and the pipeline continues with the device of this process.
-    This is the only stage that writes windows to disk, because these tools read nothing else.
+    Until all outputs exist, the stage is "not run here" and the pipeline continues with the device of this process.
+    This is the only stage that writes windows to disk: these tools read nothing but files.
 
     Raises:
         ResourceError: there is not enough disk space; nothing was written.
     """
     exchange = open_exchange(recipe, run)
     if exchange is None:
-        facts = {"device tool": "none: the device runs in this process and no window is written"}
+        facts = {"device tool": "not set; the device runs in this process, and no window is written to disk"}
         return run.perform(
-            "device_tool", "Device by hand", inputs={"tool": None}, make=lambda _: StageOutput((), facts)
+            "device_tool", "Vendor's tool", inputs={"tool": None}, make=lambda _: StageOutput((), facts)
         )
 
     def make(folder: Path) -> StageOutput:
@@ -47,11 +47,11 @@ def exchange_with_tool(recipe: Recipe, run: Run) -> StageResult:
             exchange.write(_prepared(recipe, run))
         return _report(run, exchange, str(need))
 
-    # No file of an exchange is in the cache, so writing one is never reused.
+    # The files of an exchange are not in the cache, so the stage that writes them must not be reused.
     inputs = {"written": exchange.stamp or uuid.uuid4().hex, "answers": exchange.answers_listing()}
     return run.perform(
         "device_tool",
-        f"Device by hand with {exchange.tool.name}",
+        f"Vendor's tool: {exchange.tool.name}",
         inputs=inputs,
         make=make,
         code=(recipe.model, recipe.cases, recipe.preparation),
@@ -74,7 +74,7 @@ def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:
 
 
 def answered_exchange(recipe: Recipe, run: Run) -> Exchange | None:
-    """The run's exchange if the outputs of all its samples exist."""
+    """The run's exchange if all outputs exist, else None."""
     exchange = open_exchange(recipe, run)
     return exchange if exchange is not None and exchange.is_written and not exchange.missing() else None
 
@@ -92,14 +92,14 @@ def _report(run: Run, exchange: Exchange, need: str) -> StageOutput:
     model = om_name(run)
     for index, line in enumerate(exchange.shown_commands(f"../../{model}"), start=1):
         facts[f"command {index}"] = line
-    facts["model"] = f"{model}, made by the compile stage or by its command on a machine with CANN"
+    facts["model"] = f"{model}, written by the compile stage, or by its command on a machine with CANN"
     if missing:
         facts["outputs"] = f"{missing:,} files have no output yet; the pipeline continues in this process"
         next_step = "Run the command, copy its outputs back to the same folder, and run this notebook again."
         return StageOutput((), facts, {"answered": False}, next_step, "not run here")
     times = exchange.read_times()
     facts["outputs"] = (
-        f"complete; {place}/input/ may be deleted, the outputs are read again when the masks are remade"
+        f"complete; {place}/input/ may be deleted, but keep the outputs, from which masks are made again"
     )
     if times is not None:
         facts["measured by the tool"] = f"{times} ({times.source})"

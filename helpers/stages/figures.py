@@ -1,4 +1,4 @@
-"""The static pictures of a run, in the order of a notebook: what each stage shows below its table."""
+"""The static pictures of a run, which its stages show below their tables, in the order of a notebook."""
 
 from __future__ import annotations
 
@@ -33,15 +33,14 @@ if TYPE_CHECKING:
 _CASES_SHOWN = 4
 _FORMS = {"exported": EXPORTED, "simplified": SIMPLIFIED, "after surgery": FINAL}
 _FLOW = "Data flows from left to right; each halving of the resolution is one row down."
-_REFUSED = "A red ring marks a node that the target refuses."
+_REJECTED = "A red ring marks a node that the target rejects."
 _ERRORS = "In the last column green is correct, yellow is a false positive or the wrong label, and pink was missed."
 
 
 def illustrations(recipe: Recipe, run: Run) -> dict[str, Callable[[], StageResult]]:
-    """Maps a stage to the function that draws its picture.
+    """Maps each stage to the function that draws its picture when the stage's result is displayed.
 
-    They are called when a result is displayed. A picture is cached like any other stage; one that cannot be drawn
-    does not fail the run.
+    Pictures are cached like other stages; a picture that cannot be drawn does not fail the run.
     """
     return {
         "data": lambda: draw_data(recipe, run),
@@ -57,7 +56,7 @@ def illustrations(recipe: Recipe, run: Run) -> dict[str, Callable[[], StageResul
 
 
 def draw_data(recipe: Recipe, run: Run) -> StageResult:
-    """The first cases, each by the slice with the most labelled voxels."""
+    """Draws the first cases, each volume by the slice with the most labelled voxels."""
     cases = selected_cases(recipe, run)[:_CASES_SHOWN]
     window = _grey_window(recipe, run)
 
@@ -80,7 +79,7 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
 
 
 def draw_exported(recipe: Recipe, run: Run) -> StageResult:
-    """The graph as it was exported."""
+    """Draws the exported graph."""
 
     def make(folder: Path) -> StageOutput:
         figure = figures.draw_graph(load_graph(run.path(EXPORTED)), f"{recipe.title}: as exported")
@@ -99,7 +98,7 @@ def draw_exported(recipe: Recipe, run: Run) -> StageResult:
 
 
 def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
-    """The number of nodes per op in two forms of the graph: "exported", "simplified" or "after surgery"."""
+    """Draws the number of nodes per op in two forms of the graph: "exported", "simplified" or "after surgery"."""
     name = f"ops_{after.replace(' ', '_')}"
     picture = f"figures/{name}.png"
 
@@ -124,16 +123,16 @@ def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
 
 
 def draw_graph(recipe: Recipe, run: Run) -> StageResult:
-    """The graph before and after surgery, with red rings where the first linted target refuses a node."""
+    """Draws the graph before and after surgery, with red rings around nodes that the first linted target rejects."""
     target = load_target(recipe.targets_to_lint[0])
 
     def make(folder: Path) -> StageOutput:
         for source, name, when in ((SIMPLIFIED, "graph_before", "before"), (FINAL, "graph_after", "after")):
             model = load_graph(run.path(source))
-            refused = {item.node for item in lint(model, target)}
-            title = f"{recipe.title}: {when} surgery; refused by {target.title}: {len(refused)}"
-            figures.save_figure(figures.draw_graph(model, title, refused), folder / f"figures/{name}.png")
-        return StageOutput(pictures={"figures/graph_before.png": _REFUSED, "figures/graph_after.png": ""})
+            rejected = {item.node for item in lint(model, target)}
+            title = f"{recipe.title}: {when} surgery; rejected by {target.title}: {len(rejected)}"
+            figures.save_figure(figures.draw_graph(model, title, rejected), folder / f"figures/{name}.png")
+        return StageOutput(pictures={"figures/graph_before.png": _REJECTED, "figures/graph_after.png": ""})
 
     inputs = {name: digest_file(run.require_file(name)) for name in (SIMPLIFIED, FINAL)}
     inputs["target"] = target.name
@@ -143,7 +142,7 @@ def draw_graph(recipe: Recipe, run: Run) -> StageResult:
 
 
 def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
-    """The sizes of the checkpoint, of each form of the graph and of the compiled model."""
+    """Draws the sizes of the checkpoint, of each form of the graph and of the compiled model."""
     compiled = compiled_path(run)
     sizes = {"checkpoint": sum(path.stat().st_size for path in recipe.model.checkpoint_paths(run.params))}
     sizes |= {form: run.path(name).stat().st_size for form, name in _FORMS.items()}
@@ -166,7 +165,7 @@ def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
 
 
 def draw_parity(run: Run) -> StageResult:
-    """The errors of every form of the model with the limits of the parity stage."""
+    """Draws the errors of every form of the model and the limits of the parity stage."""
     rows = run.results["parity"].values
 
     def make(folder: Path) -> StageOutput:
@@ -185,7 +184,7 @@ def draw_parity(run: Run) -> StageResult:
 
 
 def draw_case_times(run: Run) -> StageResult:
-    """Seconds of each step of each case."""
+    """Draws the seconds of each step for each case."""
     masks = {name.partition("/")[2]: result for name, result in run.results.items() if name.startswith("infer/")}
     seconds = {
         case: {
@@ -209,7 +208,7 @@ def draw_case_times(run: Run) -> StageResult:
 
 
 def draw_scores(run: Run) -> StageResult:
-    """The scores of all cases with the bootstrap interval of their mean; no picture if no case has a truth."""
+    """Draws the scores of all cases with the bootstrap interval of their mean, if any case has a truth."""
     scores = run.results["score"].values["cases"]
     limits = run.params.scores_to_reach()
 
@@ -226,7 +225,7 @@ def draw_scores(run: Run) -> StageResult:
 
 
 def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageResult:
-    """A slice montage and a 3-D view of each of the worst cases (of the first ones if there are no scores)."""
+    """Draws slices and a 3-D view of each of the worst cases, or of the first ones if there are no scores."""
     scores = run.results["score"].values["cases"] if "score" in run.results else {}
     cases = sorted(selected_cases(recipe, run), key=lambda case: _mean(scores.get(case.id)))[:most]
     window = _grey_window(recipe, run)
@@ -254,7 +253,7 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
 
 
 def draw_times(run: Run) -> Path:
-    """Seconds of each stage of this run; those of masks and of pictures are summed."""
+    """Draws the seconds of each stage of this run, with all masks in one bar and all pictures in another."""
     seconds: dict[str, float] = {}
     masks = sum(name.startswith("infer/") for name in run.results)
     for name, result in run.results.items():

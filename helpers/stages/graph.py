@@ -28,7 +28,8 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 
     Raises:
         CheckpointError: the checkpoint does not fit.
-        GraphError, GateError: the file is not as specified, or computes something else.
+        GraphError: the file does not match the specification.
+        GateError: its outputs differ from the network's.
     """
     spec = recipe.model.graph_spec(run.params)
 
@@ -58,7 +59,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 
 
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
-    """Runs onnxsim in a child process; if that fails, the exported graph is kept and the result says so."""
+    """Runs onnxsim in a child process; if that fails, keeps the exported graph and reports the reason."""
     spec = recipe.model.graph_spec(run.params)
     source = run.require_file(EXPORTED)
 
@@ -70,10 +71,10 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
         check_contract(load_graph(target), spec)
         outcome = "simplified" if done.simplified else f"kept unsimplified: {done.reason}"
         return StageOutput(
-            checks=(Check("names, opset and shapes kept", True, f"opset {spec.opset}, {_axes(spec)}"),),
+            checks=(Check("names, opset and shapes unchanged", True, f"opset {spec.opset}, {_axes(spec)}"),),
             facts={"outcome": outcome, "nodes": f"{done.nodes_before} → {done.nodes_after}"},
             values={"simplified": done.simplified, "nodes": done.nodes_after},
-            next_step="Rewrite what a compiler would refuse.",
+            next_step="Rewrite the nodes that a compiler would reject.",
         )
 
     inputs = {"graph": digest_file(source), "onnxsim": package_version("onnxsim"), "spec": spec.__dict__}
@@ -81,12 +82,12 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
 
 
 def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
-    """Applies the recipe's rewrites and proves on random input that no number changed.
+    """Applies the recipe's rewrites and proves on random input that the outputs stay the same.
 
-    Rewrites that fix what the run's target would refuse are applied as well, whether or not the recipe names them.
+    Rewrites for nodes that the run's target would reject are applied even if the recipe does not name them.
 
     Raises:
-        GraphError: a rewrite changed a number.
+        GraphError: a rewrite changed the outputs.
     """
     import onnx
 
@@ -102,7 +103,7 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
         facts |= {node: text for _, node, text in report.rows}
         facts |= {f"{op} nodes": f"{before} → {after}" for op, before, after in report.op_changes()}
         batches = ", ".join(str(batch) for batch in report.batches)
-        proof = Check(f"same numbers at batch {batches}", True, f"maximum difference {report.largest_change:g}")
+        proof = Check(f"same outputs at batch {batches}", True, f"maximum difference {report.largest_change:g}")
         values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
         return StageOutput((proof,), facts, values, "Inspect the graph.")
 
@@ -125,13 +126,13 @@ def inspect_graph(recipe: Recipe, run: Run) -> StageResult:
         if summary.uncounted:
             facts["not counted"] = ", ".join(summary.uncounted)
         values = {"macs": summary.macs, "parameters": summary.parameters, "ops": summary.ops}
-        return StageOutput((), facts, values, "See which targets accept it.")
+        return StageOutput((), facts, values, "Check which targets accept the graph.")
 
     return run.perform("inspect", "Inspect the graph", inputs={"graph": digest_file(source)}, make=make)
 
 
 def lint_graph(recipe: Recipe, run: Run) -> StageResult:
-    """Lists the nodes that each vendor target would refuse, before and after surgery."""
+    """Lists the nodes that each target would reject, before and after surgery."""
     before, after = run.require_file(SIMPLIFIED), run.require_file(FINAL)
     targets = [load_target(name) for name in dict.fromkeys((*recipe.targets_to_lint, run.params.target))]
 
@@ -142,7 +143,7 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
             facts[target.title] = f"{_count(old)} before surgery, {_count(new)} after"
             values[target.name] = [len(old), len(new)]
             if new:
-                facts[f"{target.name} refuses"] = "; ".join(f"{item.node}: {item.why}" for item in new[:3])
+                facts[f"{target.name} rejects"] = "; ".join(f"{item.node}: {item.why}" for item in new[:3])
             if target.name == run.params.target:
                 checks.append(Check(f"{target.name} accepts every node", not new, _count(new)))
         return StageOutput(tuple(checks), facts, values, "Compile the graph.")
@@ -156,7 +157,7 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
 
 
 def _offered(run: Run) -> list[str]:
-    """Rewrites that fix what the run's target would refuse."""
+    """The rewrites for nodes that the run's target would reject."""
     objections = lint(load_graph(run.require_file(SIMPLIFIED)), load_target(run.params.target))
     return [item.rewrite for item in objections if item.rewrite]
 
@@ -164,7 +165,7 @@ def _offered(run: Run) -> list[str]:
 def _export_error(loaded: LoadedModel, path: Path, spec: GraphSpec, batch: int) -> float:
     """Maximum difference of ONNX Runtime from the loaded model, as a fraction of the model's range, on random input.
 
-    A graph that ends in an ArgMax is judged by the scores before it (`class_map_errors`).
+    A graph that ends in an ArgMax is judged by the scores before the ArgMax (`class_map_errors`).
     """
     sample = np.random.default_rng(batch).standard_normal(spec.batch_shape(batch), dtype=np.float32)
     expected = loaded.output(sample)

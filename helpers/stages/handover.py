@@ -1,4 +1,4 @@
-"""The steps of a hand-over that need the cookbook: pack a bundle, compile it, turn its outputs into masks."""
+"""The steps of a hand-over that need the cookbook: pack a bundle, compile its graph, turn its outputs into masks."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from helpers.stages.labels import open_run
 if TYPE_CHECKING:
     import torch
 
-# Parameters that name a place on one machine, or who looks there; each machine has its own.
+# Parameters that name a path or a user of one machine; every machine has its own.
 _PLACES = RunParams.NOT_HASHED | {"checkpoint", "data_root", "ref_folder"}
 
 
 def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
-    """Writes the graph and the prepared cases of a run into a bundle, replacing what an earlier one held.
+    """Writes the graph and the prepared cases of a run into a bundle, replacing the contents of an earlier one.
 
     Raises:
-        ParameterError: the run asks for probabilities.
-        DataError: the folder holds other files.
+        ParameterError: the run keeps probabilities.
+        DataError: the folder has files but is not a bundle.
     """
     if recipe.preparation.keeps_probabilities(run.params):
         raise ParameterError("a bundle returns labels, not probabilities", received="save_softmax")
@@ -82,7 +82,7 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
         given: parameters that override the bundle's: `target`, `precision`, `batch_size`, the compiler's, `outputs`.
 
     Raises:
-        CompileError: the compiler refuses the graph, or is not on this machine; its command is in the message.
+        CompileError: the compiler rejects the graph, or is not on this machine; its command is in the message.
     """
     shared = {name: value for name, value in bundle.params.items() if name in RunParams.model_fields}
     if "target" in given:
@@ -112,12 +112,12 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
 
 
 def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe, Run]:
-    """The recipe, and a new run for the masks of a bundle.
+    """Opens a new run for the masks of a bundle; returns its recipe and the run.
 
     Args:
         bundle: with the outputs of its cases.
         given: parameters that override the bundle's: `data_root`, `outputs`, `minimum_scores`, and, for a model
-            folder of nnU-Net, `checkpoint`, whose plan says how a mask is restored.
+            folder of nnU-Net, `checkpoint`, whose plan defines how a mask is restored.
     """
     recipe = recipes.load(bundle.recipe)
     cases = [case.id for case in bundle.cases]
@@ -125,7 +125,7 @@ def open_bundle_run(bundle: Bundle, given: Mapping[str, object]) -> tuple[Recipe
 
 
 class BundleAnswers(contextlib.nullcontext):
-    """The outputs in a bundle, as the source of a run's masks."""
+    """Makes a run's masks from the outputs in a bundle."""
 
     def __init__(self, bundle: Bundle, recipe: Recipe, run: Run):
         super().__init__(self)
@@ -137,7 +137,7 @@ class BundleAnswers(contextlib.nullcontext):
         """Hash of the case's output.
 
         Raises:
-            DataError: there is no output, or it belongs to a case of the same name with other files.
+            DataError: the output is missing, or belongs to a case of the same name with other files.
         """
         case = self._cases[case_id]
         if case.answer not in self._bundle.files:
@@ -150,14 +150,14 @@ class BundleAnswers(contextlib.nullcontext):
         return self._bundle.files[case.answer]
 
     def open(self) -> None:
-        """Nothing to open."""
+        """Does nothing: outputs are read from files."""
 
     def recovered_errors(self) -> list[str]:
-        """None is known here."""
+        """Empty: the errors occurred on another machine."""
         return []
 
     def is_simulated(self) -> bool:
-        """No: the seconds measured here are those of reading outputs; the device's own are in the bundle."""
+        """False: only the reading of outputs is timed here; the device's own times are in the bundle."""
         return False
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
@@ -167,7 +167,7 @@ class BundleAnswers(contextlib.nullcontext):
 
 
 class _BundleModel(ModelSource[RunParams]):
-    """The graph of a bundle, as far as a compiler needs the model that it came from."""
+    """The graph of a bundle, with as much of its model as a compiler needs."""
 
     def __init__(self, bundle: Bundle):
         self._bundle = bundle
@@ -181,16 +181,16 @@ class _BundleModel(ModelSource[RunParams]):
         return (self._bundle.path(GRAPH),)
 
     def load(self, params: RunParams) -> LoadedModel:
-        """Raises: a bundle holds no weights in a form of their own."""
+        """Raises a CompileError: the bundle has no checkpoint."""
         raise _not_in_bundle("the trained network")
 
     def load_for_export(self, params: RunParams) -> torch.nn.Module:
-        """Raises: likewise."""
+        """Raises a CompileError: the bundle has no checkpoint."""
         raise _not_in_bundle("the network in PyTorch")
 
 
 class _NoCalibration:
-    """A bundle holds prepared cases of the run, but none to calibrate with."""
+    """Raises a CompileError on use: the bundle has no cases to calibrate with."""
 
     def windows(self) -> np.ndarray:
         raise _not_in_bundle("cases to calibrate with")
@@ -204,9 +204,9 @@ class _NoCalibration:
 
 def _not_in_bundle(what: str) -> CompileError:
     return CompileError(
-        "a bundle holds a graph and prepared cases only",
+        "a bundle contains only a graph and prepared cases",
         received=f"the compiler needs {what}",
-        remedy="Compile for this target where the checkpoint and the cases are.",
+        remedy="Compile for this target on the machine that has the checkpoint and the cases.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs every case on the run's device and writes its mask; a mask that exists already is reused."""
+"""Segments every case on the run's device and writes one mask per case; a mask that exists is reused."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from helpers.view.progress import show_progress
 
 
 class MaskSource(Protocol):
-    """Where masks come from: a device, or outputs that were computed elsewhere. A context manager."""
+    """A context manager that makes masks: on a device, or from outputs that were computed elsewhere."""
 
     def __enter__(self) -> MaskSource: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def digest(self, case_id: str) -> str:
-        """Hash of what decides the case's mask in addition to the case and the parameters."""
+        """Hash of everything besides the case and the parameters that determines the case's mask."""
 
     def open(self) -> None:
         """Prepares the source for the first case."""
 
     def segment(self, case: Case, path: Path) -> np.ndarray:
-        """Class indices on the case's own grid, uint8; further results are written next to the mask at `path`."""
+        """Returns class indices on the case's own grid, uint8; writes further results next to the mask at `path`."""
 
     def recovered_errors(self) -> list[str]:
         """Errors since the last call that did not stop the inference."""
 
     def is_simulated(self) -> bool:
-        """Whether a double of a vendor's runtime was run, whose times mean nothing."""
+        """Whether a double of the vendor's runtime was used, so that the times mean nothing."""
 
 
 def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> StageResults:
@@ -52,7 +52,7 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
 
     Args:
         recipe, run: a run whose model is compiled.
-        source: None means the outputs of the run's `device_tool` if they are complete, else the run's device.
+        source: makes the masks; by default the outputs of the run's `device_tool` if complete, else the run's device.
 
     Returns:
         One result per case, in order; `timings` holds the seconds of each step and the peak resident memory.
@@ -71,10 +71,10 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
 
 
 def open_run_device(recipe: Recipe, run: Run) -> Device:
-    """The compiled model of a run on the target that runs it."""
+    """Opens the compiled model of a run on the target that runs it."""
     spec = recipe.model.graph_spec(run.params)
     target, precision = running_target(run), running_precision(run)
-    # The fallback of a target has no devices to choose from.
+    # `devices` numbers the target's own hardware, not its fallback's.
     devices = run.params.devices if target.name == run.params.target else None
     return open_device(
         compiled_path(run),
@@ -87,14 +87,14 @@ def open_run_device(recipe: Recipe, run: Run) -> Device:
 
 @contextlib.contextmanager
 def open_predictor(recipe: Recipe, run: Run) -> Iterator[DevicePredictor]:
-    """The run's device as a predictor."""
+    """Opens the run's device as a predictor."""
     spec = recipe.model.graph_spec(run.params)
     with open_run_device(recipe, run) as device:
         yield DevicePredictor(device, spec.input_name, spec.output_name)
 
 
 def mask_name(recipe: Recipe, run: HasParams, case_id: str) -> str:
-    """The file of a mask, relative to the run's folder."""
+    """The path of a mask, relative to the run's folder."""
     return f"masks/{case_id}{recipe.cases.mask_suffix(run.params)}"
 
 
@@ -119,7 +119,8 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         found = {name: int(counts[label]) for name, label in labels.foreground.items()}
         checks = (Check("mask read back on the case's grid", same, "equal" if same else "differs"),)
         note = _mask_note(found, counts)
-        facts = _mask_facts(found, note, source.recovered_errors())
+        unit = "pixels" if case.geometry is None else "voxels"
+        facts = _mask_facts(found, unit, note, source.recovered_errors())
         values, timings = {"found": found, "note": note}, {**watch.seconds, **memory}
         return StageOutput(checks, facts, values, timings=timings, simulated=source.is_simulated())
 
@@ -140,15 +141,14 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
 
 
 def _mask_note(found: dict[str, int], counts: np.ndarray) -> str:
-    """Warns of a mask without foreground, or with no more background than one label has; `counts` is per class."""
+    """Notes a mask without foreground, or one whose largest label covers at least as much as the background."""
     extreme = not any(found.values()) or max(counts) == counts[1:].max()
     return "the mask is empty or nearly full" if extreme else ""
 
 
-def _mask_facts(found: dict[str, int], note: str, recovered: list[str]) -> dict[str, object]:
-    facts: dict[str, object] = {
-        "found": ", ".join(f"{name} {count:,}" for name, count in found.items() if count) or "nothing"
-    }
+def _mask_facts(found: dict[str, int], unit: str, note: str, recovered: list[str]) -> dict[str, object]:
+    labelled = ", ".join(f"{name} {count:,}" for name, count in found.items() if count)
+    facts: dict[str, object] = {f"labelled {unit}": labelled or "none"}
     facts |= {"note": note} if note else {}
     if recovered:
         shown = [*recovered[:5], f"{len(recovered) - 5} more in the log"] if len(recovered) > 6 else recovered
@@ -162,7 +162,7 @@ def _deciding_fields(run: Run) -> set[str]:
 
 
 class _DeviceOnDemand:
-    """Opens the device for the first case that needs it, so that a run whose masks all exist opens none."""
+    """Opens the device for the first case that needs it; a run that reuses all masks opens none."""
 
     def __init__(self, recipe: Recipe, run: Run):
         self._recipe, self._run = recipe, run
@@ -197,7 +197,7 @@ class _DeviceOnDemand:
 
 
 class _ToolAnswers(contextlib.nullcontext):
-    """The outputs of a tool that the user ran."""
+    """Makes masks from the outputs of a tool that the user ran."""
 
     def __init__(self, recipe: Recipe, run: Run, exchange: Exchange):
         super().__init__(self)
@@ -211,7 +211,7 @@ class _ToolAnswers(contextlib.nullcontext):
         return []
 
     def is_simulated(self) -> bool:
-        return False  # the seconds here are those of reading outputs; the tool reports its own
+        return False  # only the reading of outputs is timed here; the tool reports its own times
 
     def open(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The class and score names of a run: recorded when it starts, and read from its record from then on."""
+"""The class and score names of a run, which are recorded when it starts and read from the record afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from helpers.run import Run
 
 
 def open_run(recipe: Recipe, params: RunParams) -> Run:
-    """A run of a recipe, with its title, labels and score names in the record."""
+    """Opens a run of a recipe and records its title, labels and score names."""
     run = Run(params)
     run.record.update(
         title=recipe.title,

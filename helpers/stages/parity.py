@@ -1,4 +1,4 @@
-"""Parity of every form of a run's model, from torch to the device, on windows of its own cases."""
+"""Compares every form of a run's model, from torch to the device, on windows of the run's own cases."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import open_predictor
 
-# Maximum error of a device, as a fraction of the range, by its precision: the rounding of the format summed over a
-# deep network. The other forms of the model always run in f32.
+# Maximum error of a device by precision, as a fraction of the range: rounding errors add up over a deep network.
+# The other forms of the model always run in f32.
 _DEVICE_TOLERANCE = {
     "f16": 5e-3,
     "f16_weights": 1e-2,
@@ -32,7 +32,7 @@ _DEVICE_TOLERANCE = {
     "qint16_mixed_float16": 5e-3,
     "qint16_mixed_float32": 1e-3,
 }
-# A flip is clear if the best class led by ten times the tolerance.
+# A flip is clear if the best class led by more than this many times the tolerance.
 _CLEAR = 10.0
 
 
@@ -40,9 +40,9 @@ _CLEAR = 10.0
 class Agreement:
     """The difference of one output from the reference, over all inputs.
 
-    Errors are absolute differences relative to the reference's range. A flip is a position whose largest class
-    differs; `clear_flips` are those where the reference's best class led by more than the margin, also relative to
-    the range, so that rounding cannot explain them.
+    Errors are absolute differences as a fraction of the reference's range. A flip is a position whose best class
+    differs. A flip is clear if the reference's best class led by more than the margin, also a fraction of the range:
+    rounding cannot explain it.
     """
 
     name: str
@@ -61,11 +61,12 @@ def check_parity(
     *,
     margin: float = 1e-3,
 ) -> list[Agreement]:
-    """Agreement of each callable with the reference.
+    """Compares each callable with the reference.
 
     Args:
         reference: maps (N, C, ...) float32 to scores (N, classes, ...).
-        others: name to callable of the same form, or one whose graph ends in an ArgMax: (1, N, ...) integers.
+        others: callables by name; they return scores as the reference does, or, if their graph ends in an ArgMax,
+            classes (1, N, ...).
         inputs: batches to compare on.
         margin: lead of the best class, as a fraction of the range, above which a flip is clear.
     """
@@ -82,7 +83,7 @@ def check_parity(
 def compare_outputs(
     name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
 ) -> Agreement:
-    """Agreement of outputs with the reference's; both lists hold (N, classes, ...) scores."""
+    """Compares outputs with the reference's; both lists hold (N, classes, ...) scores."""
     span = max(float(max(np.ptp(scores) for scores in expected)), float(np.finfo(np.float32).tiny))
     errors, flips, clear, positions = [], 0, 0, 0
     for want, got in zip(expected, actual, strict=True):
@@ -105,7 +106,7 @@ def compare_outputs(
 def compare_class_maps(
     name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
 ) -> Agreement:
-    """Agreement of class maps, (1, N, ...) integers, with the reference's scores (N, classes, ...).
+    """Compares class maps, (1, N, ...) integers, with the reference's scores (N, classes, ...).
 
     The errors are those of `class_map_errors`.
     """
@@ -148,7 +149,7 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
         checks = [check for row in rows for check in _judge(row, run, reference.runs_in)]
         facts = {row.name: _describe(row) for row in rows}
         values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}
-        return StageOutput(tuple(checks), facts, values, "Run the cases.", simulated=device.simulated)
+        return StageOutput(tuple(checks), facts, values, "Segment the cases.", simulated=device.simulated)
 
     inputs = {
         "graphs": {name: digest_file(run.require_file(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
@@ -192,9 +193,9 @@ def _judge(row: Agreement, run: Run, reference: str) -> list[Check]:
 
 
 def _inputs(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[np.ndarray]:
-    """A window of each case and one of noise, as batches of the size that the graph takes.
+    """A window of each case and one of noise, in batches of the size that the graph takes.
 
-    An int8 model is calibrated with images and cannot be expected to reproduce noise, so there it is left out.
+    There is no noise for an int8 model, which is calibrated with images and cannot be expected to reproduce noise.
     """
     samples = [example_input(recipe, run, files) for files in cases]
     noise = np.random.default_rng(0).standard_normal(samples[0].shape, dtype=np.float32)
@@ -205,7 +206,7 @@ def _inputs(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[np.nda
 
 
 def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:
-    # The graph is judged here, not how ONNX Runtime sums a norm, so the sum is taken axis by axis.
+    # This check is about the graph, not about how ONNX Runtime sums a norm, so norms are summed axis by axis.
     model, _ = rewrite_graph(load_graph(run.require_file(name)), [AxiswiseInstanceNorm()])
     session = open_reference(model)
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name

@@ -1,4 +1,4 @@
-"""Scores masks against the truth, judges them if a minimum is set, and writes `metrics.json`."""
+"""Scores masks against the truth, compares the means with the minimum scores, and writes `metrics.json`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_
 from helpers.stages.infer import mask_name, open_predictor
 from helpers.stages.labels import run_score_names
 
-# If undoing a flip gives at least this Dice, the flip is an error and not a coincidence.
+# If undoing a flip gives at least this Dice, the flip is an error and not a coincidence of shapes.
 _SURE_DICE = 0.7
 
 
 def score_cases(recipe: Recipe, run: Run) -> StageResult:
-    """The scores of every case that has a truth, their means, and `metrics.json`.
+    """Scores every case that has a truth, and writes the scores and their means to `metrics.json`.
 
-    If a model's own training set is scored, the means are those of its held-out cases; the means of the others are
+    If the model's own training set is scored, the means cover its held-out cases only; those of the other cases are
     reported as `trained_on`.
 
     Raises:
-        GateError: a mean is below `minimum_scores` (on demo data: below the recipe's own).
+        GateError: a mean is below `minimum_scores` (for demo data, by default below the profile's).
         ParameterError: `minimum_scores` names a score that the run does not have.
     """
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
@@ -44,15 +44,17 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         figures = {name: case.figures for name, case in counted.items() if case.figures}
         for name, content in recipe.scoring.reports(figures, run.params).items() if figures else ():
             write_json(folder / name, content)
-        checks = [_judge(name, values["mean"][name], least, len(counted)) for name, least in minimum.items()]
-        # A score below its limit is reported with every suspicion; a certain flip or axis order fails by itself.
+        checks = [_judge(name, values["mean"][name], limit, len(counted)) for name, limit in minimum.items()]
+        # With a score below its limit every suspicion is reported; an evident flip or axis order fails the run alone.
         low = not all(check.passed for check in checks)
         suspects = {name: case for name, case in scored.items() if case.misplaced or (low and case.suspicion)}
         checks += [_judge_geometry(name, case.suspicion) for name, case in suspects.items()]
         facts = _facts_of(values, len(cases))
-        facts |= {f"check {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion}
+        facts |= {
+            f"check the geometry of {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion
+        }
         if cases and not minimum:
-            facts["gate"] = "none: scores are reported, not judged (set minimum_scores to judge)"
+            facts["gate"] = "none; set minimum_scores to fail the run on a low mean"
         return StageOutput(tuple(checks), facts, values, "View the masks.")
 
     inputs = {
@@ -70,7 +72,7 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
     known = run_score_names(recipe, run)
     if run.params.minimum_scores is None:
         # The minimum scores of the demo weights do not apply to a model with other labels.
-        return {name: least for name, least in minimum.items() if name in known}
+        return {name: limit for name, limit in minimum.items() if name in known}
     for name in minimum:
         if name not in known:
             raise unknown_name_error("score in minimum_scores", name, known)
@@ -78,7 +80,7 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
 
 
 def score_as_source(recipe: Recipe, run: Run) -> StageResult:
-    """The source's own score next to the correct one, and why they differ."""
+    """Shows the source's own score next to the correct one, and explains the difference."""
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
 
     def make(folder: Path) -> StageOutput:
@@ -119,7 +121,7 @@ class _ScoredCase:
 
     @property
     def misplaced(self) -> bool:
-        """Whether a flip or an axis order explains a low score so well that the mask must be misplaced."""
+        """Whether a flip or a swap of axes explains the low score so well that the mask must be misplaced."""
         found = self.suspicion
         return found is not None and found.axis_order is not None and found.dice_if_undone >= _SURE_DICE
 
@@ -151,9 +153,9 @@ def _sum_up(
 def _facts_of(values: dict, count: int) -> dict[str, object]:
     facts: dict[str, object] = {name: _show(value) for name, value in values["mean"].items()} if count else {}
     if "held_out" in values:
-        facts["held out"] = f"{len(values['held_out'])} of {count} cases; only they count above"
+        facts["held out"] = f"{len(values['held_out'])} of {count} cases; only these count in the means above"
         seen = values["trained_on"].items()
-        facts |= {f"{name}, on cases trained on": _show(value) for name, value in seen if value is not None}
+        facts |= {f"{name} on training cases": _show(value) for name, value in seen if value is not None}
     return {**facts, "cases with truth": count}
 
 
@@ -164,13 +166,15 @@ def _means(recipe: Recipe, run: Run, scored: dict[str, _ScoredCase]) -> dict[str
 
 
 def _rounded(value: float | None) -> float | None:
-    # Six digits are more than any case supports, and keep metrics.json the same on every machine.
+    # Six digits are more than the data supports, and few enough for the same metrics.json on every machine.
     return None if value is None else round(value, 6)
 
 
-def _judge(name: str, mean: float | None, least: float, count: int) -> Check:
-    passed = mean is not None and mean >= least
-    return Check(f"{name} over {count} cases", passed, f"{_show(mean)}, at least {least:g}")
+def _judge(name: str, mean: float | None, minimum: float, count: int) -> Check:
+    passed = mean is not None and mean >= minimum
+    return Check(
+        f"{name} over {count} case{'' if count == 1 else 's'}", passed, f"{_show(mean)}, at least {minimum:g}"
+    )
 
 
 def _judge_geometry(name: str, suspicion: Suspicion | None) -> Check:

@@ -1,4 +1,4 @@
-"""Starts a run from a notebook's parameters, and refuses unknown ones."""
+"""Starts a run from a notebook's parameters and rejects unknown ones."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _LITERALS = (bool, int, float, str, list, dict, type(None))
 def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe, Run]:
     """Resolves the parameters in a notebook's namespace and opens the run's folder.
 
-    papermill passes a mistyped parameter on with exit code 0, so every plain value in the namespace has to be
-    a known parameter. In an interactive session the user's own variables are left alone, unless they look like a
-    mistyped parameter.
+    papermill accepts a mistyped parameter without complaint, so every plain value in the namespace must be a known
+    parameter. In an interactive session the user's own variables are ignored unless they look like a mistyped
+    parameter.
 
     Args:
         recipe_name: the recipe.
-        namespace: the notebook's `globals()`, before anything else was computed.
+        namespace: the notebook's `globals()` right after the parameters cell.
 
     Raises:
-        ParameterError: a name is unknown (the nearest known one is named) or a value is invalid.
+        ParameterError: a name is unknown (the message suggests the nearest one), or a value is invalid.
     """
     recipe = recipes.load(recipe_name)
     known = {*recipe.params_model.model_fields, *RENAMED}
@@ -50,7 +50,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value consists of literals only; a list of results, for example, is not a parameter."""
+    """Whether a value consists of literals only, as a parameter does; a list of results does not."""
     if isinstance(value, dict):
         return all(_is_plain(part) for part in (*value, *value.values()))
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Ends a run: the stages with their times, the places of the files, and what may be deleted."""
+"""Ends a run: marks it as passed, and lists its stages, their times and its files."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ class Summary:
 
 
 def finish_run(recipe: Recipe, run: Run) -> Summary:
-    """Marks the run as passed, writes its report and summarises it.
-
-    Every gate held: a stage whose gate failed would have ended the run.
-    """
+    """Marks the run as passed, writes its report and summarises it; a failed gate would have ended it earlier."""
     missing = _not_run_here(run)
     picture = draw_times(run)
     run.finish(missing)
@@ -55,10 +52,10 @@ def finish_run(recipe: Recipe, run: Run) -> Summary:
     lines += [
         f"Run folder: <code>{folder}</code> with <code>model.onnx</code>, <code>masks/</code>, <code>figures/</code>,"
         " <code>metrics.json</code>, <code>run.json</code> and <code>run.log</code>.",
-        f"To read, print or share: <code>{report.name}</code> in that folder, one file that needs no server"
-        + (" and names no person." if run.params.anonymise else "."),
-        "To free the space: delete the run folder. <code>.store</code> and <code>.demo</code> in the outputs folder"
-        " hold what later runs reuse.",
+        f"<code>{report.name}</code> in that folder is the report to read, print or share: a single file that needs"
+        " no server" + (" and contains no names." if run.params.anonymise else "."),
+        "Delete the run folder to free disk space. Later runs reuse <code>.store</code> and <code>.demo</code> in the"
+        " outputs folder.",
     ]
     return Summary(rows, lines, picture)
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def open_graph(run: Run) -> RichText | Widget:
-    """A button that opens the final graph in netron; a line of text in a headless run."""
+    """Returns a button that opens the final graph in netron, or a line of text in a headless run."""
     return offer_netron(run.require_file(FINAL), run.params.interactive)
 
 
 def open_case(recipe: Recipe, run: Run, case_id: str | None = None) -> RichText | Widget:
-    """A case with its masks in the interactive viewer; a line of text in a headless run or for a photograph.
+    """Shows a case with its masks in the interactive viewer; in a headless run or for a picture, a line of text.
 
     Args:
-        recipe, run: a run whose masks were made.
-        case_id: None is the first case.
+        recipe, run: a run that has masks.
+        case_id: by default the first case.
     """
     cases = {case.id: case for case in selected_cases(recipe, run)}
     files = cases[case_id] if case_id else next(iter(cases.values()))

@@ -18,12 +18,12 @@ def test_a_return_code_is_explained_with_cause_and_remedy():
     assert error.line().startswith(
         "the device failed: received acl.mdl.execute_async returned 507011: aicore. 507011: "
     )
-    assert "The model failed on the chip" in error.line() and "npu-smi info" in error.line()
+    assert "The model failed on the device" in error.line() and "npu-smi info" in error.line()
 
 
 def test_the_callers_remedy_follows_it():
     error = device_error("cannot open", "acl.mdl.load_from_file returned 507008", None, "Install CANN.")
-    assert "for another chip" in error.line() and error.line().endswith("Install CANN.")
+    assert "for another kind of device" in error.line() and error.line().endswith("Install CANN.")
 
 
 def test_text_without_a_code_is_unchanged():

@@ -86,7 +86,7 @@ def test_an_entry_of_the_history_needs_both_text_and_code():
 
 def test_a_message_of_the_device_is_explained_by_its_code():
     found = explain_acl_message("acl.mdl.execute_async returned 507011: aicore exception 123456", "en")
-    assert found.code == "507011" and "507011: The model failed on the chip." in str(found)
+    assert found.code == "507011" and "507011: The model failed on the device." in str(found)
     assert explain_acl_message("device 507011 is gone", "en") is None
 
 

@@ -153,7 +153,7 @@ def test_without_enough_disk_space_nothing_is_written(walk, outputs, tmp_path, m
 
 def test_without_a_tool_nothing_is_written(walk, outputs, tmp_path):
     done = walk(outputs, until="device_tool", cases=["case_1"], simplify_timeout_s=0.001)
-    assert "none" in done.made["device_tool"].facts["device tool"]
+    assert "not set" in done.made["device_tool"].facts["device tool"]
     assert not done.run.path("device_tool").exists()
 
 

@@ -139,7 +139,7 @@ class TestRefused:
         assert read_bundle(packed[0].folder).model is None
 
     def test_a_target_that_needs_the_network(self, packed, outputs, tmp_path):
-        with pytest.raises(CompileError, match="where the checkpoint and the cases are"):
+        with pytest.raises(CompileError, match="on the machine that has the checkpoint and the cases"):
             compile_bundle(packed[0], {"target": "torch", "outputs": str(outputs)})
 
     def test_a_mistyped_parameter(self, packed, outputs, tmp_path):

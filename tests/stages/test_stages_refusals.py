@@ -40,7 +40,7 @@ class TestGates:
         weights = str(tiny.folder / "untrained.safetensors")
         done = walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, **QUICK)
         assert "none" in done.made["score"].facts["gate"]
-        with pytest.raises(GateError, match="cube over 1 cases"):
+        with pytest.raises(GateError, match="cube over 1 case:"):
             walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, minimum_scores={"cube": 0.9}, **QUICK)
 
     def test_cases_without_truth_get_masks_and_no_score(self, first, walk, outputs, tmp_path, tiny):

@@ -86,7 +86,7 @@ def test_a_target_without_a_stand_in_ends_the_run(walk, tmp_path, without_cann, 
         ({"batch_gears": [1, 2]}, "target cpu has no gears"),
         ({"target": "ascend310p3", "batch_gears": [1]}, "invalid batch_gears"),
         ({"target": "ascend310p3", "batch_gears": [2, 2, 4]}, "invalid batch_gears"),
-        ({"target": "ascend310p3", "batch_gears": [1, 2], "batch_size": 4}, "larger than the largest gear"),
+        ({"target": "ascend310p3", "batch_gears": [1, 2], "batch_size": 4}, "exceeds the largest gear"),
     ],
 )
 def test_gears_that_no_compiler_takes_are_refused_before_anything(walk, tmp_path, given, problem):

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import recipes
 from helpers.cli.notebook_run import run_notebook
 from helpers.errors import DataError
-from helpers.params.paths import place_output
 from helpers.qa.finished import drop_none
 from helpers.run import read_record
 from helpers.run.digest import digest_file
 from helpers.run.environment import describe_environment
+from helpers.run.run import run_folder
 
 # The files that a run reproduces from the same inputs: the graph, the masks and the scores.
 _REPRODUCIBLE = ("model.onnx", "metrics.json", "masks/*")
@@ -59,7 +60,8 @@ def rerun(folder: Path, outputs: str | None = None) -> Rerun:
     params = before["params"]
     given = {name: value for name, value in _set_values(params).items() if name != "recipe"}
     given |= {"outputs": outputs or tempfile.mkdtemp(prefix="rerun-"), "cache": False}
-    _refuse_to_overwrite(place_output(str(given["outputs"])) / params["recipe"] / folder.name)
+    # Not the name of the old folder: its hash may come from other parameter names, or have other defaults.
+    _refuse_to_overwrite(run_folder(recipes.load(params["recipe"]).prepare_params(**given)))
     new_folder = run_notebook(params["recipe"], given)
     names = sorted(_reproducible_files(folder) | _reproducible_files(new_folder))
     equal = [name for name in names if _are_equal(folder / name, new_folder / name)]

@@ -41,13 +41,17 @@ def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str,
         model: the parameters of the recipe; a parameter's type decides how its text is read.
 
     Raises:
-        ParameterError: the file does not exist or is not YAML, or a value is empty or not YAML.
+        ParameterError: the file does not exist or is not YAML, or a value is empty or not YAML, or one source gives a
+            parameter under its old and its new name.
     """
     from helpers.params.paths import find_input
+    from helpers.params.renamed import rename_parameters
     from helpers.params.yaml_file import read_yaml_mapping
 
+    known = model.model_fields
     given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
-    return given | {name: _read_value(name, text, model) for name, text in options.parameter}
+    texts = rename_parameters(dict(options.parameter), known)
+    return rename_parameters(given, known) | {name: _read_value(name, str(texts[name]), model) for name in texts}
 
 
 def _read_value(name: str, text: str, model: type[RunParams]) -> object:

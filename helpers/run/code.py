@@ -54,6 +54,9 @@ DYNAMIC = {
     "helpers.graph.surgery.base:rewrite_named": ("helpers.graph.surgery",),
 }
 
+# Folders of installed packages, also of another environment that this one adds to its path.
+_INSTALLED = {"site-packages", "dist-packages"}
+
 Node = tuple[str, str]  # (module, top-level name); "" names the statements of a module that define nothing
 
 
@@ -210,17 +213,26 @@ class CodeIndex:
         module = self.module(node[0])
         return module.bare(node[1], partial(self._reads_annotations, module)) if module else []
 
-    def _reads_annotations(self, module: SourceModule, node: ast.ClassDef) -> bool:
-        """Whether a class is a pydantic model, which validates with its annotations."""
+    def _reads_annotations(
+        self, module: SourceModule, node: ast.ClassDef, derived: frozenset[Node] = frozenset()
+    ) -> bool:
+        """Whether a class is a pydantic model, which validates with its annotations.
+
+        Args:
+            module, node: the class.
+            derived: the classes below it. A base that cannot be resolved stands for a whole module or package, which
+                may contain them.
+        """
+        derived |= {(module.name, node.name)}
         for base in node.bases:
             name = base.id if isinstance(base, ast.Name) else base.attr if isinstance(base, ast.Attribute) else ""
             if name == "BaseModel":
                 return True
             known = name in module.imports or (name in module.definitions and name != node.name)
-            for home, found in self.locate(module.name, name) if known else ():
+            for home, found in self.locate(module.name, name) - derived if known else ():
                 own = self.module(home)
                 for each in own.definitions.get(found, []) if own else ():
-                    if own and isinstance(each, ast.ClassDef) and self._reads_annotations(own, each):
+                    if own and isinstance(each, ast.ClassDef) and self._reads_annotations(own, each, derived):
                         return True
         return False
 
@@ -405,6 +417,6 @@ def _local_folder(top: str) -> Path | None:
         return None
     path = Path(spec.origin)
     installed = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
-    if any(path.is_relative_to(folder) for folder in installed):
+    if any(path.is_relative_to(folder) for folder in installed) or _INSTALLED & set(path.parts):
         return None
     return path.parents[1] if path.name == "__init__.py" else path.parent

@@ -33,7 +33,8 @@ def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe
         ParameterError: a name is unknown (the message suggests the nearest one), or a value is invalid.
     """
     recipe = recipes.load(recipe_name)
-    known = {*recipe.params_model.model_fields, *RENAMED}
+    fields = recipe.params_model.model_fields
+    known = {*fields, *(old for old, new in RENAMED.items() if new in fields)}
     given = {
         name: value
         for name, value in namespace.items()

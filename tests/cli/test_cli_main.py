@@ -48,6 +48,17 @@ class TestRun:
         assert cli.main(["run", "unet3d_brats", "-f", str(tmp_path / "mine.yaml"), "-p", "batch_size", "4"]) == 0
         assert notebooks[0][1] == {"batch_size": 4, "tile_step_size": 0.25}
 
+    def test_a_parameter_overrides_its_old_name_in_the_file(self, notebooks, tmp_path):
+        (tmp_path / "old.yaml").write_text("step: 0.25\n")
+        file = ["-f", str(tmp_path / "old.yaml")]
+        for name in ("step", "tile_step_size"):
+            assert cli.main(["run", "unet3d_brats", *file, "-p", name, "0.75"]) == 0
+            assert notebooks.pop()[1] == {"tile_step_size": 0.75}
+
+    def test_the_old_name_of_a_text_parameter_takes_text(self, notebooks):
+        assert cli.main(["run", "unet_carvana", "-p", "keep_precise", "0123"]) == 0
+        assert notebooks[0][1] == {"fp32_layers": "0123"}
+
     def test_all_runs_the_shared_notebooks_around_those_of_the_recipes(self, notebooks):
         assert cli.main(["run", "all", "-p", "outputs", "elsewhere"]) == 0
         assert [name for name, _ in notebooks] == [

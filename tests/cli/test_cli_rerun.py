@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from helpers import cli
+from helpers import cli, recipes
 from helpers.cli import rerun as rerun_module
+from helpers.run.run import run_folder
 
 
 @pytest.fixture
 def finished(tmp_path):
-    folder = tmp_path / "outputs" / "unet3d_brats" / "demo-1a2b3c4d"
+    params = recipes.load("unet3d_brats").prepare_params(batch_size=2, outputs=str(tmp_path / "outputs"))
+    folder = run_folder(params)
     (folder / "masks").mkdir(parents=True)
     for name in ("model.onnx", "metrics.json", "masks/a.nii.gz", "masks/b.nii.gz", "run.log"):
         (folder / name).write_text(f"{name} as it was")
-    params = {"recipe": "unet3d_brats", "profile": "demo", "batch_size": 2, "minimum_scores": None, "outputs": "x"}
-    params["builder_config"] = {"archs": None}  # a validator may refuse an explicit None
+    given = {"recipe": "unet3d_brats", "profile": "demo", "batch_size": 2, "minimum_scores": None, "outputs": "x"}
+    given["builder_config"] = {"archs": None}  # a validator may refuse an explicit None
     environment = {"python": "3.0", "packages": {"numpy": "0.1"}}
-    record = {"params": params, "environment": environment, "status": "passed", "stages": {}}
+    record = {"params": given, "environment": environment, "status": "passed", "stages": {}}
     (folder / "run.json").write_text(json.dumps(record))
     return folder
 
@@ -33,7 +36,7 @@ def runs(finished, monkeypatch):
 
     def run_notebook(recipe, given):
         asked.append((recipe, given))
-        target = rerun_module.place_output(given["outputs"]) / recipe / finished.name
+        target = Path(given["outputs"]) / recipe / finished.name
         shutil.copytree(finished, target)
         for name, text in changes.items():
             (target / name).unlink() if text is None else (target / name).write_text(text)
@@ -79,3 +82,13 @@ def test_a_failed_run_is_not_repeated_and_no_run_is_overwritten(finished, runs, 
     (finished / "run.json").write_text(json.dumps({**record, "status": "failed"}))
     assert cli.main(["rerun", str(finished)]) == 1
     assert "did not pass" in capsys.readouterr().err and runs[0] == []
+
+
+def test_a_run_of_the_same_parameters_under_their_new_names_is_not_overwritten(finished, runs, tmp_path, capsys):
+    earlier = finished.with_name("demo-1a2b3c4d")  # as an earlier version named the folder
+    shutil.copytree(finished, earlier)
+    record = json.loads((earlier / "run.json").read_text(encoding="utf-8"))
+    record["params"]["step"] = 0.5
+    (earlier / "run.json").write_text(json.dumps(record))
+    assert cli.main(["rerun", str(earlier), "--outputs", str(tmp_path / "outputs")]) == 1
+    assert "the run folder already exists" in capsys.readouterr().err and runs[0] == []

@@ -64,3 +64,9 @@ def test_a_recipe_without_the_parameter_does_not_know_its_old_name():
     assert rename_parameters({"step": 0.5}, ["size"]) == {"step": 0.5}
     with pytest.raises(ParameterError, match="unknown parameter 'step'"):
         recipes.load("unet_carvana").prepare_params(step=0.5)
+
+
+def test_a_variable_of_a_notebook_whose_recipe_never_had_the_parameter_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.stages.start.is_interactive", lambda: True)
+    _, run = stages.start_run("unet_carvana", {"step": 3, "outputs": str(tmp_path)})
+    run.record.end("passed")

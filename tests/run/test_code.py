@@ -162,6 +162,9 @@ class Base(BaseModel):
 class Model(Base):
     size: int = 1
 """,
+    "zoo/__init__.py": "from shop.zoo.animals import *\n",
+    "zoo/animals.py": "class Animal:\n    legs = 4\n",
+    "zoo/birds.py": "from shop.zoo import Animal\n\n\nclass Bird(Animal):\n    legs = 2\n",
 }
 
 
@@ -170,7 +173,7 @@ class Shop:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        (folder / "shop").mkdir()
+        (folder / "shop" / "zoo").mkdir(parents=True)
         for name, text in SHOP.items():
             (folder / "shop" / name).write_text(text)
 
@@ -311,6 +314,13 @@ class TestReach:
         nodes = shop.index().locate("shop.facade", "Lamp")
         assert nodes == {("shop.plugs", "Lamp"), ("shop.facade", "__getattr__")}
 
+    def test_a_base_class_that_cannot_be_found_takes_the_whole_package_once(self, shop):
+        bird = importlib.import_module("shop.zoo.birds").Bird
+        assert shop.names(bird) >= {"zoo.birds:Bird", "zoo.animals:Animal"}
+        before = shop.digest(bird)
+        shop.edit("zoo/animals.py", "4", "5")
+        assert shop.digest(bird) != before
+
     def test_a_name_that_cannot_be_found_takes_the_whole_module(self, shop):
         assert shop.index().locate("shop.plugs", "Radio") == {("shop.plugs", "Lamp"), ("shop.plugs", "Fan")}
 
@@ -404,3 +414,13 @@ class TestProject:
     def test_an_installed_package_is_not_followed(self):
         assert project_code().module("numpy") is None
         assert project_code().module("json") is None
+
+    def test_a_package_of_another_environment_on_the_path_is_not_followed(self, tmp_path, monkeypatch):
+        folder = tmp_path / "other" / "lib" / "site-packages"
+        for root in (folder, tmp_path):
+            (root / f"of_{root.name.replace('-', '_')}").mkdir(parents=True)
+            (root / f"of_{root.name.replace('-', '_')}" / "__init__.py").write_text("")
+            monkeypatch.syspath_prepend(root)
+        index = CodeIndex(tmp_path, "shop")
+        assert index.module("of_site_packages") is None
+        assert index.module(f"of_{tmp_path.name.replace('-', '_')}") is not None

@@ -85,7 +85,7 @@ def test_a_failed_run_is_not_repeated_and_no_run_is_overwritten(finished, runs, 
 
 
 def test_a_run_of_the_same_parameters_under_their_new_names_is_not_overwritten(finished, runs, tmp_path, capsys):
-    earlier = finished.with_name("demo-1a2b3c4d")  # as an earlier version named the folder
+    earlier = tmp_path / "old" / "unet3d_brats" / "demo-1a2b3c4d"  # as an earlier version named the folder
     shutil.copytree(finished, earlier)
     record = json.loads((earlier / "run.json").read_text(encoding="utf-8"))
     record["params"]["step"] = 0.5

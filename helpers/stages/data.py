@@ -13,10 +13,11 @@ import numpy as np
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import DataError, StepOrderError
 from helpers.params.model import RunParams
-from helpers.params.paths import PACKAGE_FOLDER, place_output
+from helpers.params.paths import place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
+from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.stages.labels import run_labels
 
@@ -160,11 +161,9 @@ def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None
 
 
 def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
-    """The folder for demo cases, named by a hash of the generators' source code and the seeds."""
-    folder = PACKAGE_FOLDER / "demo"
-    sources = {path.name: digest_file(path) for path in sorted(folder.glob("*.py"))}
+    """The folder for demo cases, named by a hash of the code that draws them and of the seeds."""
     seeds = list(run.params.demo_seeds if seeds is None else seeds)
-    key = digest_value({"sources": sources, "seeds": seeds})[:8]
+    key = digest_value({"code": project_code().reach((recipe.cases,)).digest, "seeds": seeds})[:8]
     return place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from helpers import stages
 from helpers.errors import StepOrderError
 from helpers.qa.finished import find_run
 from helpers.qa.review import open_review
+from helpers.run import code
 from helpers.stages.data import selected_cases, write_demo_cases
 
 QUICK = {"cases": ["case_1"], "simplify_timeout_s": 0.001}
@@ -36,6 +38,16 @@ def test_the_folder_appears_when_every_case_is_written(tiny, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         write_demo_cases(recipe, run)
     assert list((tmp_path / ".demo").iterdir()) == []
+
+
+def test_cases_drawn_by_other_code_have_a_folder_of_their_own(tiny, tmp_path, monkeypatch):
+    recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
+    root = write_demo_cases(recipe, run)
+    assert write_demo_cases(recipe, run) == root
+    reach = code.CodeIndex.reach
+    changed = lambda index, roots: dataclasses.replace(reach(index, roots), digest="changed")  # noqa: E731
+    monkeypatch.setattr(code.CodeIndex, "reach", changed)
+    assert write_demo_cases(recipe, run) != root
 
 
 def test_a_deleted_case_is_written_again(tiny, tmp_path):

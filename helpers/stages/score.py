@@ -50,11 +50,9 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         suspects = {name: case for name, case in scored.items() if case.misplaced or (low and case.suspicion)}
         checks += [_judge_geometry(name, case.suspicion) for name, case in suspects.items()]
         facts = _facts_of(values, len(cases))
-        facts |= {
-            f"check the geometry of {name}": str(case.suspicion) for name, case in scored.items() if case.suspicion
-        }
-        if cases and not minimum:
-            facts["gate"] = "none; set minimum_scores to fail the run on a low mean"
+        doubtful = {name: case.suspicion for name, case in scored.items() if case.suspicion}
+        facts |= {f"check the geometry of {name}": str(suspicion) for name, suspicion in doubtful.items()}
+        facts |= {} if minimum or not cases else {"gate": "none; set minimum_scores to fail the run on a low mean"}
         return StageOutput(tuple(checks), facts, values, "View the masks.")
 
     inputs = {

@@ -97,7 +97,7 @@ def test_an_unsupported_opset_is_rejected_before_atc_runs_or_explained_afterward
         compile_job(norm_job(opset=15), tmp_path)
     line = refusal.value.line()
     assert "opset 11" in line or "`opset: 11`" in line
-    assert line.startswith("CANN 6.0.1 does not read this opset: received 15, expected 9 to 13") is bool(version)
+    assert line.startswith("CANN 6.0.1 does not support this opset: received 15, expected 9 to 13") is bool(version)
     assert ("E16002" in line) is (version is None)
     assert (tmp_path / "a run's folder" / "compiled" / "model.log").exists() is (version is None)
 

@@ -1,4 +1,4 @@
-"""Ascend's ATC: builds its command line, runs it without a shell, explains its errors; and related tools."""
+"""Ascend's compiler ATC (its command line, its run and its errors) and the commands of related CANN tools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from helpers.run.result import Check
 
 _LOG = logging.getLogger("cookbook")
 _OM_MAGIC = b"IMOD"
-_DOUBLE_MARK = "double of ATC"  # printed by the double that replaces ATC on machines without CANN
+_DOUBLE_MARK = "double of ATC"  # the double that replaces ATC in tests prints this
 _SHOWN_LINES = 6
 # A run's precision as precision_mode and as the newer precision_mode_v2.
 _PRECISION_MODES = {
@@ -43,25 +43,25 @@ class AtcCompiler(Compiler):
         return cann.identity() if cann else None
 
     def inputs(self, job: CompileJob) -> dict[str, object]:
-        """The whole command, and the list of what stays in f32."""
+        """The complete command, and the list of ops that stay in f32."""
         return {"command": _command_of_job(job, find_cann()), "files": self.side_files(job)}
 
     def commands(self, job: CompileJob) -> dict[str, str]:
-        """ATC's own, and those that help when the model is too slow."""
+        """ATC's command, and commands that help if the model is too slow."""
         command = _command_of_job(job, find_cann())
         tuning = tuning_commands(command, Path(job.graph_name), Path(job.output_name), job.spec)
         return {"atc": shlex.join(command), **tuning}
 
     def side_files(self, job: CompileJob) -> dict[str, str]:
-        """The list of what stays in f32, if there is any."""
+        """The list of ops that stay in f32, if any."""
         keep = job.params.atc.keep_f32
         return {_keep_f32_name(job): "".join(f"{name}\n" for name in keep)} if keep else {}
 
     def compile(self, job: CompileJob, graph: Path, output: Path, report: Report) -> CompiledModel:
         """Writes `<output>*.om` and ATC's log.
 
-        ATC runs in a temporary folder with the layout of the run folder: the command is exactly the one that is
-        shown, the kernels that it builds on the way are discarded, and special characters in the run's path are safe.
+        ATC runs in a temporary folder with the layout of the run folder. So the command is exactly the one that is
+        shown, intermediate kernels are discarded, and special characters in the run's path do no harm.
         """
         cann = find_cann()
         if cann is None:
@@ -105,14 +105,14 @@ def atc_command(
 
     Args:
         graph: the ONNX file (framework 5).
-        output: the path of the `.om` without its suffix; ATC may add the platform's name before `.om`.
+        output: the path of the `.om` without its suffix; ATC may insert the platform's name before `.om`.
         spec: names and shapes; 5-D inputs need the NCDHW format.
         soc_version: the kind of device.
         batches: one fixed batch size, or several as gears.
-        precision: of the computation, unless an option overrides it.
-        options: of the run.
-        precision_mode_v2: whether this CANN has the newer option.
-        keep_f32_file: lists what stays in f32, one name per line.
+        precision: precision of the computation, unless an option overrides it.
+        options: the run's options for ATC.
+        precision_mode_v2: whether this CANN release has the newer option.
+        keep_f32_file: lists the ops that stay in f32, one name per line.
 
     Raises:
         ParameterError: ATC has no mode for the precision, or a gear does not fit the graph.
@@ -187,22 +187,22 @@ def tuning_commands(command: Sequence[str], graph: Path, output: Path, spec: Gra
     measured = ["msame", "--model", f"{output}.om", "--output", f"{output}_msprof", "--loop", "20"]
     profile = ["msprof", f"--output={output}_msprof", f"--application={shlex.join(measured)}"]
     return {
-        "too slow? tune the kernels": shlex.join(["aoe", "--job_type=2", f"--output={output}_aoe", *shared]),
-        "too slow? profile the ops": shlex.join(profile),
-        "too slow? quantise (calibration/ holds inputs as .bin)": amct_command(
+        "if too slow, tune the kernels": shlex.join(["aoe", "--job_type=2", f"--output={output}_aoe", *shared]),
+        "if too slow, profile the ops": shlex.join(profile),
+        "if too slow, quantise (calibration/ contains inputs as .bin)": amct_command(
             str(graph), "calibration", f"{output}_int8", spec
         ),
     }
 
 
 def amct_command(graph: str, windows_folder: str, output: str, spec: GraphSpec) -> str:
-    """The `amct_onnx calibration` command of Ascend's quantiser, to run in a shell in the run folder.
+    """The `amct_onnx calibration` command of Ascend's quantiser, for a shell in the run folder.
 
-    It writes two models; `<output>_deploy_model.onnx` is the one for ATC.
+    The command writes two models; `<output>_deploy_model.onnx` is the one for ATC.
 
     Args:
         graph: the ONNX file.
-        windows_folder: holds one float32 `.bin` file per window.
+        windows_folder: folder with one float32 `.bin` file per window.
         output: path without suffix.
         spec: names and shapes.
 
@@ -221,10 +221,10 @@ def find_amct() -> Path | None:
 
 
 def choose_soc_version(target: Target, options: AtcOptions) -> str:
-    """The kind of device to compile for: the one given, the target's own, or the one that `npu-smi` reports.
+    """The SoC version to compile for: the option's, the target's own, or the one that `npu-smi` reports.
 
     Raises:
-        ParameterError: the target is for other devices, or leaves it open and there is none on this machine.
+        ParameterError: the target is for other devices, or it does not name one and this machine has none.
     """
     choices = [target.soc_version, *target.soc_choices] if target.soc_version else target.soc_choices
     if options.soc_version:
@@ -286,7 +286,7 @@ def _find_om(output: Path, log: Path, result: ProgramResult) -> Path:
 
 
 def _explain_failure(text: str, exit_code: int, log_name: str) -> CompileError:
-    """ATC's report as one error: explained if the code is known, else its last lines."""
+    """Turns ATC's report into one error: with an explanation if the code is known, else with the last lines."""
     explanation = explain_atc(text)
     lines = [line.strip() for line in text.splitlines() if line.strip(" .\n")]
     see_log = f"The complete log is {log_name} in the run folder."

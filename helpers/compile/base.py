@@ -1,4 +1,4 @@
-"""The interface of a compiler: the job it receives, the model it returns, and the compiler of each runtime."""
+"""The interface of a compiler: the job it receives, the model it returns, and the choice of a compiler by runtime."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ Report = Callable[[str], None]
 
 
 class Calibration(Protocol):
-    """The windows that a quantising compiler calibrates with, made on demand."""
+    """The windows that a quantising compiler calibrates with; made on demand."""
 
     def windows(self) -> np.ndarray:
-        """Windows (N, C, *window) float32 of several cases, as the network sees them."""
+        """Windows (N, C, *window) float32 of several cases, prepared for the network."""
 
     def inputs(self) -> Mapping[str, Any]:
-        """What determines the windows, as JSON; its `cases` maps case ids to digests."""
+        """Everything that determines the windows, as JSON; its `cases` maps case ids to digests."""
 
 
 @dataclass(frozen=True)
 class CompileJob:
-    """One graph to compile for one target. Names are relative to the run folder, where shown commands are run.
+    """A graph to compile for a target. Names are relative to the run folder, in which shown commands are run.
 
     Attributes:
         graph_name: the ONNX file, already rewritten.
         output_name: the compiled file without its suffix.
         spec: names and shapes of the graph.
-        target: where the model will run.
-        precision: to compile in; runtimes that choose it later open the model in it.
-        params: of the run; each compiler reads its own options from them.
-        load_network: loads the torch module that was exported, for runtimes that trace it.
-        checkpoints: the files that `load_network` reads, several for an ensemble.
+        target: the target that will run the model.
+        precision: the precision to compile for; some runtimes apply it only when they open the model.
+        params: the run's parameters, which include the options of every compiler.
+        load_network: loads the torch module that was exported, for compilers that trace it.
+        checkpoints: the files that `load_network` reads; several for an ensemble.
         calibration: the windows for a quantised precision.
-        calibration_file: where they are stored, for shown commands.
+        calibration_file: the file with these windows, for shown commands.
     """
 
     graph_name: str
@@ -69,7 +69,7 @@ class CompileJob:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Batch sizes to compile for: the gears, or the run's one batch size."""
+        """Batch sizes to compile for: the gears, or the run's batch size."""
         return tuple(sorted(self.params.batch_gears)) or (self.params.batch_size,)
 
     def calibration_cases(self) -> list[str]:
@@ -82,12 +82,12 @@ class CompiledModel:
     """The result of a compilation.
 
     Attributes:
-        files: everything that was written; the first is the one to open.
+        files: all files of the model; the device opens the first.
         batches: the batch sizes that the model accepts; None for any.
-        facts: shown in the stage's table.
-        checks: of the compiled file.
+        facts: rows of the stage's table.
+        checks: checks of the compiled file.
         timings: seconds and megabytes by name.
-        simulated: a double of the vendor's compiler wrote the model, so its times mean nothing.
+        simulated: whether a double of the vendor's compiler wrote the model, so that its times mean nothing.
     """
 
     files: tuple[Path, ...]
@@ -112,7 +112,7 @@ class Compiler(ABC):
         """Compiles a graph.
 
         Args:
-            job: what to compile, and for which target.
+            job: describes the compilation.
             graph: the ONNX file.
             output: the compiled file without its suffix; its folder exists, and every file written to it is kept.
             report: receives lines of progress.
@@ -122,15 +122,15 @@ class Compiler(ABC):
         """
 
     def inputs(self, job: CompileJob) -> Mapping[str, object]:
-        """What determines the compiled model besides graph, target and versions, as JSON."""
+        """Everything besides graph, target and versions that determines the compiled model, as JSON."""
         return {}
 
     def side_files(self, job: CompileJob) -> Mapping[str, str]:
-        """Texts of further files that the commands refer to, by name relative to the run folder."""
+        """The texts of files that the commands refer to, by their names relative to the run folder."""
         return {}
 
     def commands(self, job: CompileJob) -> Mapping[str, str]:
-        """Command lines for a machine that has the compiler, to run in the run folder; its own comes first."""
+        """Commands to run in the run folder on a machine that has the compiler; the compiler's own comes first."""
         return {}
 
 
@@ -150,7 +150,7 @@ def compiler_for(runtime: str) -> Compiler:
     """The compiler of a runtime.
 
     Raises:
-        CompileError: there is none.
+        CompileError: no compiler supports the runtime.
     """
     if runtime not in _COMPILERS:
         raise CompileError("unsupported runtime", received=runtime, expected=", ".join(_COMPILERS))

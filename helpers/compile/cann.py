@@ -17,13 +17,13 @@ from helpers.run.digest import digest_file
 _INSTALL_INFO = "ascend_toolkit_install.info"
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _VERSION_FOLDER = re.compile(r"^(?:cann-)?(\d+\.\d+(?:\.\w+)*)$")
-# Variables that say where to log and which devices are visible, and do not affect the compiled model.
+# Variables for logging and for the visible devices; they do not affect the compiled model.
 _IRRELEVANT_VARIABLE = re.compile(r"LOG|_WORK_PATH|VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True)
 class CannRelease:
-    """What a generation of CANN supports: the first and last ONNX opset, and whether it has precision_mode_v2."""
+    """The features of a CANN generation: its first and last ONNX opset, and whether it has precision_mode_v2."""
 
     opsets: tuple[int, int]
     precision_mode_v2: bool
@@ -37,7 +37,7 @@ class Cann:
     version: str | None
 
     def identity(self) -> dict[str, object]:
-        """What determines its output besides graph and command: version, program, and CANN's variables."""
+        """Everything besides graph and command that determines ATC's output: version, program and variables."""
         variables = {
             name: value
             for name, value in sorted(os.environ.items())
@@ -56,7 +56,7 @@ def find_cann() -> Cann | None:
 
 
 def _find_version(atc: Path, environment: Mapping[str, str]) -> str | None:
-    """CANN's version from the file that its installer writes, or from a folder's name; None without either."""
+    """Reads CANN's version from the file that its installer writes, or from a folder's name; None without either."""
     homes = [environment[name] for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH") if environment.get(name)]
     roots = [*list(atc.resolve().parents)[:4], *(Path(home) for home in homes)]
     for root in roots:
@@ -70,7 +70,7 @@ def _find_version(atc: Path, environment: Mapping[str, str]) -> str | None:
 
 
 def release_of(version: str | None) -> CannRelease | None:
-    """What a version supports, or None if the version is unknown or older than the table."""
+    """The features of a version, or None if the version is unknown or older than the table."""
     if version is None:
         return None
     for row in read_yaml_mapping(PARAMS_FOLDER / "ascend" / "cann.yaml")["releases"]:
@@ -81,7 +81,7 @@ def release_of(version: str | None) -> CannRelease | None:
 
 
 def check_opset(opset: int, version: str | None) -> None:
-    """Rejects an opset before ATC does.
+    """Checks that CANN supports an opset, before ATC is called.
 
     Raises:
         CompileError: this version of CANN does not support it.
@@ -97,7 +97,7 @@ def check_opset(opset: int, version: str | None) -> None:
 
 
 def _major_minor(version: str) -> tuple[int, int]:
-    """The number that releases are ordered by.
+    """The part of a version that releases are ordered by.
 
     >>> _major_minor("8.0.RC1")
     (8, 0)

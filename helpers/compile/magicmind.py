@@ -1,4 +1,4 @@
-"""Cambricon MagicMind: builds a model in the target's own interpreter and times it with `mm_run` if installed."""
+"""Cambricon MagicMind: builds a model in the target's Python interpreter, and times it with `mm_run` if installed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MagicMindCompiler(Compiler):
         return {"magicmind": installed.version} if installed else None
 
     def inputs(self, job: CompileJob) -> dict[str, object]:
-        """Precision, batch and the user's keys; the checkpoints if they are traced, the cases if they calibrate."""
+        """Precision, batch size and builder options; checkpoints if they are traced, the calibration if quantised."""
         params = job.params
         inputs: dict[str, object] = {
             "precision": job.precision,
@@ -63,10 +63,10 @@ class MagicMindCompiler(Compiler):
         config = _configure(job, len(job.spec.input_shape) + 1)
         algorithm = job.params.quantization_algorithm
         windows = CalibrationFile(Path(job.calibration_file), algorithm) if job.is_calibrated else None
-        # Always from ONNX: that file is in the run folder, whereas a traced network exists only after a build.
+        # Always from ONNX: that file is in the run folder, but a traced network exists only after a build.
         build = describe_build(Path(job.graph_name), Path(job.output_name), job.spec, config, windows)
         timer = mm_run_command(Path(build["output"]), job.spec, layout_of(config, "input"))
-        # The program needs numpy and MagicMind, and nothing of this project.
+        # The program needs only numpy and MagicMind.
         program = [job.target.python or "python3", PROGRAM.name]
         return {
             "magicmind": shlex.join([*program, json.dumps(build, separators=(",", ":")), "built.json"]),
@@ -144,7 +144,7 @@ def _describe_model(job: CompileJob, config: Mapping) -> dict[str, object]:
 
 
 def _time_model(model: Path, job: CompileJob, config: Mapping, simulated: bool) -> dict[str, object]:
-    """The throughput by `mm_run` if it is installed; a model that cannot be timed is still a valid model."""
+    """Measures the throughput with `mm_run` if it is installed; a model that cannot be timed is still valid."""
     if shutil.which("mm_run") is None:
         return {}
     command = mm_run_command(model, job.spec, layout_of(config, "input"), iterations=_TIMED_ITERATIONS)
@@ -158,7 +158,7 @@ def _time_model(model: Path, job: CompileJob, config: Mapping, simulated: bool) 
 
 @dataclass(frozen=True)
 class MagicMindInstallation:
-    """What an interpreter has: MagicMind's version, the number of MLUs, and whether it is a double of MagicMind."""
+    """The MagicMind of an interpreter: its version, the number of MLUs, and whether it is a double."""
 
     version: str
     devices: int
@@ -183,7 +183,7 @@ def find_magicmind(python: str) -> MagicMindInstallation | None:
     """The MagicMind of an interpreter, or None if it cannot be imported there.
 
     Raises:
-        CompileError: the interpreter cannot be started, or crashed.
+        CompileError: the interpreter cannot be started or crashes.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = _run_build_program(python, {"probe": True}, Path(folder) / "probe.log", _PROBE_TIMEOUT_S)
@@ -198,7 +198,7 @@ def describe_build(
     """The job of the build program, as JSON; paths are used as given.
 
     Raises:
-        CompileError: a quantised precision without calibration windows.
+        CompileError: a quantised precision has no calibration windows.
     """
     mode = config["precision_config"]["precision_mode"]
     if mode.startswith("qint") and calibration is None:
@@ -233,11 +233,11 @@ def build_magicmind(
         graph: an `.onnx` file, or a `.pt` file of `helpers.compile.torchscript`.
         output: path without its suffix.
         spec: names and shapes of the graph.
-        config: from `helpers.compile.magicmind_config.assemble_builder_config`.
+        config: the result of `helpers.compile.magicmind_config.assemble_builder_config`.
         python: the interpreter that has MagicMind.
-        output_shape: shape of the graph's output in its own layout, None for a dynamic axis.
-        calibration: for the quantised precisions.
-        timeout_s: the build is ended after this time.
+        output_shape: shape of the graph's output in the graph's layout; None for a dynamic axis.
+        calibration: calibration windows for a quantised precision.
+        timeout_s: the build is killed after this time.
         report: receives lines of progress.
 
     Raises:
@@ -261,7 +261,7 @@ def _run_build_program(
         command = [python, str(PROGRAM), json.dumps(job), str(answer_path)]
         last = run_program(command, log, timeout_s, title="MagicMind", report=report)
         if not answer_path.exists():
-            raise CompileError("MagicMind's build wrote no answer", received=last, remedy=f"Read {log}.")
+            raise CompileError("MagicMind's build wrote no result", received=last, remedy=f"Read {log}.")
         answer = json.loads(answer_path.read_text(encoding="utf-8"))
     if "refused" in answer:
         raise CompileError("MagicMind rejects the model", received=answer["refused"], remedy=f"Read {log}.")
@@ -269,7 +269,7 @@ def _run_build_program(
 
 
 def _describe_interface(answer: dict, spec: GraphSpec, config: Mapping, output_shape: tuple[int | None, ...]) -> dict:
-    """The model's tensors with the graph's names and layout, and with the types that the model reports."""
+    """Describes the model's tensors: names and layouts of the graph, types as reported by the model."""
     batches = allowed_batches(config, spec)
     batch = batches[0] if len(batches) == 1 else None
     outer_shape = list(output_shape)
@@ -299,10 +299,10 @@ def mm_run_command(
     Args:
         model: the built model.
         spec: names and shapes of the graph.
-        layout: the graph's layout and the one that the model is fed in, which `--input_dims` uses.
-        devices: MLUs to run on.
-        threads: per device.
-        iterations: calls to time.
+        layout: the graph's layout and the model's input layout, which `--input_dims` uses; None if they are the same.
+        devices: numbers of the MLUs to run on.
+        threads: threads per device.
+        iterations: number of calls to time.
     """
     dims = spec.batch_shape(spec.batch_size)
     if layout is not None:
@@ -322,7 +322,7 @@ def measure_throughput(command: list[str], log: Path, timeout_s: float = 600.0) 
     """Runs `mm_run` and returns samples per second (batch × iterations / seconds of the host).
 
     Raises:
-        CompileError: it is not installed, failed, or printed no throughput.
+        CompileError: `mm_run` is not installed, fails, or prints no throughput.
     """
     program = shutil.which("mm_run")
     if program is None:
@@ -332,13 +332,13 @@ def measure_throughput(command: list[str], log: Path, timeout_s: float = 600.0) 
 
 
 def parse_throughput(text: str) -> float:
-    """Samples per second from the output of `mm_run`, whose other lines are not documented.
+    """Reads the samples per second from the output of `mm_run`; its other lines are not documented.
 
     >>> parse_throughput("Throughput (qps): 144.81")
     144.81
 
     Raises:
-        CompileError: there is no such line.
+        CompileError: the output has no line with the throughput.
     """
     found = _THROUGHPUT.findall(text)
     if not found:

@@ -1,4 +1,4 @@
-"""MagicMind's builder configuration: the target's keys, the user's keys over them, and what the parameters decide."""
+"""Assembles MagicMind's builder configuration from the target, the run's parameters and the user's keys."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 
-# The vendor's names of precisions that have other names here; the quantised ones keep the vendor's.
+# MagicMind's names of the float precisions; the quantised precisions have MagicMind's names here too.
 _PRECISION_MODES = {"f32": "force_float32", "f16": "force_float16"}
-# Maximum batch of a mutable model: the source's 64 for slices, few for volumes, because memory is reserved for it.
+# Maximum batch of a mutable model: 64 slices as in the source; few volumes, because memory is reserved for them.
 _MAXIMUM_BATCH = {3: 64, 4: 4}
 _LAYOUTS = {3: ("NCHW", "NHWC"), 4: ("NCDHW", "NDHWC")}
 
@@ -17,11 +17,11 @@ _LAYOUTS = {3: ("NCHW", "NHWC"), 4: ("NCDHW", "NDHWC")}
 def assemble_builder_config(
     target_config: Mapping, given: Mapping, spec: GraphSpec, *, precision: str, shape_mutable: bool, output_rank: int
 ) -> dict:
-    """The complete configuration as JSON values.
+    """Assembles the complete configuration as JSON values.
 
     Args:
         target_config: the target's keys (archs, optimisations).
-        given: the user's keys, which override the target's.
+        given: the user's keys, which override all others.
         spec: names and shapes of the graph.
         precision: of the run.
         shape_mutable: whether the model accepts a range of batch sizes instead of one.
@@ -54,13 +54,13 @@ def allowed_batches(config: Mapping, spec: GraphSpec) -> list[int]:
 
 
 def layout_of(config: Mapping, side: str) -> tuple[str, str] | None:
-    """The layouts of the graph's and of the model's one "input" or "output"; None if they are the same."""
+    """The layouts of the "input" or "output" in the graph and in the model; None if they are the same."""
     change = config.get(f"convert_{side}_layout", {}).get("0")
     return (change["src"], change["dst"]) if change and change["src"] != change["dst"] else None
 
 
 def _layouts(spec: GraphSpec, output_rank: int) -> dict:
-    # MLUs compute channels-last; the source converts inside the model, too.
+    # MLUs compute in channels-last layouts; like the source, the model converts its inputs and outputs itself.
     source, device = _LAYOUTS[len(spec.input_shape)]
     change = {"0": {"src": source, "dst": device}}
     has_channels = output_rank == len(source) and spec.output_batch_axis == 0
@@ -75,7 +75,7 @@ def _check_layouts(config: Mapping, spec: GraphSpec, output_rank: int) -> None:
                 raise ParameterError(
                     f"builder_config.convert_{side}_layout does not fit the graph",
                     received=f"{change['src']} to {change['dst']}",
-                    expected=f"two orders of the same {rank} axes",
+                    expected=f"two permutations of the same {rank} axes",
                 )
 
 

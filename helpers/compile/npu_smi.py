@@ -1,4 +1,4 @@
-"""Ascend devices as `npu-smi` reports them, in every layout that its releases print."""
+"""Lists the Ascend devices that `npu-smi` reports, in the output formats of all its releases."""
 
 from __future__ import annotations
 

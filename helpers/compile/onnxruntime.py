@@ -1,4 +1,4 @@
-"""ONNX Runtime opens the graph itself; int8 and float16 weights are written into a copy of it."""
+"""Prepares the graph for ONNX Runtime: a plain copy, or a copy in int8 or with float16 weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OnnxRuntimeCompiler(Compiler):
         return {"onnxruntime": version} if version else None
 
     def inputs(self, job: CompileJob) -> dict[str, object]:
-        """The precision; for int8 also the calibration and the layers kept in float32."""
+        """The precision; for int8 also the calibration windows and the layers kept in float32."""
         inputs: dict[str, object] = {"precision": job.precision}
         if job.precision == "int8":
             inputs |= {"calibration": dict(job.calibration.inputs()), "keep": job.params.fp32_layers}
@@ -121,7 +121,7 @@ def quantize_onnxruntime(graph: Path, windows: np.ndarray, output: Path, fp32_la
 
 
 class _CalibrationReader:
-    """Yields the windows one by one, in the form that ONNX Runtime's calibrator reads."""
+    """Yields one window at a time, in the form that ONNX Runtime's calibrator expects."""
 
     def __init__(self, input_name: str, windows: np.ndarray):
         self._feeds = iter([{input_name: window[None]} for window in windows])

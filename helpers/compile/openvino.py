@@ -21,7 +21,7 @@ from helpers.run.environment import package_version
 if TYPE_CHECKING:
     import openvino
 
-# OpenVINO's generated names end with a counter of the process.
+# Names that OpenVINO generates end in a process-wide counter.
 _GENERATED_NAME = re.compile(r"^[A-Za-z]+_\d+$")
 _PRODUCTS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData", "MatMul")
 
@@ -78,7 +78,7 @@ def quantize_openvino(graph: Path, windows: np.ndarray, output: Path, fp32_layer
     """Writes `<output>.xml` and `<output>.bin` in int8, weights per channel.
 
     Args:
-        graph: an ONNX file with whole InstanceNormalizations, which OpenVINO runs as one float32 op each.
+        graph: an ONNX file whose InstanceNormalizations are not split; OpenVINO runs each as one float32 op.
         windows: (N, C, *window) float32; all of them are used for calibration.
         output: the path without its suffix.
         fp32_layers: names of the layers kept in float32.
@@ -114,8 +114,8 @@ def quantize_openvino(graph: Path, windows: np.ndarray, output: Path, fp32_layer
 def _convert(graph: Path) -> openvino.Model:
     """Converts an ONNX file so that layers keep their names and every other name is reproducible.
 
-    OpenVINO splits a layer with a bias into two ops and gives the node's name to the addition; here the product gets
-    it, so that the layer can be found by its name. Generated names are numbered by their position in the graph.
+    OpenVINO splits a layer with a bias into two ops and gives the layer's name to the addition; here the product gets
+    the name, by which the layer can then be found. Generated names are numbered by their position in the graph.
     """
     import onnx
     import openvino
@@ -135,7 +135,7 @@ def _convert(graph: Path) -> openvino.Model:
 
 
 def _find_product(op: openvino.Node | None) -> openvino.Node | None:
-    """The convolution or matrix product behind an op that adds the bias."""
+    """Finds the convolution or matrix product whose bias an op adds."""
     while op is not None and op.get_type_name() not in _PRODUCTS:
         if op.get_type_name() not in ("Add", "Reshape", "Result") or not op.inputs():
             return None
@@ -145,7 +145,7 @@ def _find_product(op: openvino.Node | None) -> openvino.Node | None:
 
 @contextlib.contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """NNCF draws progress with rich, which creates widgets in a notebook; a headless run must have none."""
+    """Silences NNCF's progress bars, which rich draws as widgets in a notebook, even in a headless run."""
     import rich
 
     with contextlib.redirect_stdout(io.StringIO()):

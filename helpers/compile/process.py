@@ -1,4 +1,4 @@
-"""Runs a vendor's program: without a shell, without our environment variables, with a log and a time limit."""
+"""Runs a vendor's program without a shell, in a clean environment, with a log and a time limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_INTERVAL_S = 0.2
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """Exit code of a program, its duration, and the peak memory of it and its children."""
+    """The exit code, the duration and the peak memory (children included) of a program."""
 
     exit_code: int
     seconds: float
@@ -38,13 +38,10 @@ def run_program(
     title: str,
     report: Callable[[str], None] | None = None,
 ) -> str:
-    """Runs a program as `run_logged` does, and requires that it succeeds.
-
-    Returns:
-        The last line that it printed.
+    """Runs a program as `run_logged` does and returns the last line that it printed.
 
     Raises:
-        CompileError: it cannot be started, fails, is killed by a signal or takes too long; its children are ended.
+        CompileError: it cannot be started, fails, is killed by a signal or takes too long; its children are killed.
     """
     result = run_logged(command, log, timeout_s, title=title, report=report)
     last = last_line(log.read_text(encoding="utf-8", errors="replace"))
@@ -69,8 +66,8 @@ def run_logged(
     Args:
         command: the program and its arguments.
         log: receives everything that it prints.
-        timeout_s: it and its children are killed after this time.
-        title: its name in messages.
+        timeout_s: the program and its children are killed after this time.
+        title: the program's name in messages.
         folder: working directory.
         report: receives a line with the elapsed time and the memory several times per second.
 

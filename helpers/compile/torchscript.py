@@ -1,4 +1,4 @@
-"""Traces a network to TorchScript, with the tensor names that the other runtimes use."""
+"""Traces a network to TorchScript and stores the names and shapes of its inputs and outputs in the file."""
 
 from __future__ import annotations
 

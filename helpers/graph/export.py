@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 
 def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onnx.ModelProto:
-    """Exports by tracing (`dynamo=False`), the only exporter of torch 2.13 that writes opset 11.
+    """Exports a network by tracing (`dynamo=False`), the only exporter of torch 2.13 that writes opset 11.
 
-    When asked for opset 11, the other exporter writes opset 18 and reports success; so the opset is read back from
-    the file.
+    The other exporter writes opset 18 when asked for 11, without an error; so the opset is read back from the file.
 
     Args:
-        network: a torch module; it is set to eval mode, and only its first output is kept.
+        network: a torch module; it is set to eval mode, and only its first output is exported.
         spec: names, shapes and opset of the graph.
         path: the file to write.
 
@@ -38,7 +37,7 @@ def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onn
     sample = torch.zeros(spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size))
     axes = {spec.input_name: {0: "batch"}, spec.output_name: {spec.output_batch_axis: "batch"}}
     with warnings.catch_warnings(), torch.no_grad():
-        # Harmless: the tracer is deprecated, and InstanceNorm "is set to train".
+        # Two harmless warnings: the tracer is deprecated, and InstanceNorm "is set to train".
         warnings.simplefilter("ignore")
         torch.onnx.export(
             first_output_only(network.eval()),

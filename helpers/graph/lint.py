@@ -1,4 +1,4 @@
-"""Finds the nodes that a target's compiler will reject, before it is called."""
+"""Finds the nodes that a target's compiler would reject, without calling it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.params.targets import RefusedOp, Target
 
 @dataclass(frozen=True)
 class Objection:
-    """One node that a target rejects, why, and the rewrite that fixes it, if there is one."""
+    """A node that a target rejects, the reason, and the rewrite that fixes it, if any."""
 
     node: str
     op: str
@@ -22,10 +22,10 @@ class Objection:
 
 
 def lint(model: onnx.ModelProto, target: Target) -> list[Objection]:
-    """Every objection of a target to a graph, in the graph's order.
+    """Lists a target's objections to a graph, in the graph's order.
 
-    The rules are in `params/targets/<name>.yaml`. They cover documented and observed limits, so an empty list is
-    necessary for a compiler to accept the graph, not sufficient.
+    The rules are in `params/targets/<name>.yaml`. They cover documented and observed limits only, so a compiler may
+    still reject a graph without objections.
     """
     objections = []
     opset = opset_of(model)

@@ -48,8 +48,8 @@ def run_onnxsim(
         source: the exported graph.
         target: the file to write.
         input_shapes: shapes at which both graphs are compared; onnxsim cannot generate inputs for a dynamic batch.
-        timeout_s: the child is ended after this time, and the unchanged graph kept.
-        check_n: comparisons with random inputs; at least 1, because onnxsim's own default of 0 compares nothing.
+        timeout_s: the child is killed after this time, and the graph is left unchanged.
+        check_n: number of comparisons on random inputs; at least 1, because onnxsim's default of 0 compares nothing.
     """
     shapes = json.dumps({name: list(shape) for name, shape in input_shapes.items()})
     command = [sys.executable, "-c", _CHILD, str(source), str(target), str(max(1, check_n)), shapes]

@@ -1,4 +1,4 @@
-"""The specification of a recipe's graph: names, shapes, opset, batch."""
+"""The specification of a recipe's graph: names, shapes, opset and batch size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.params.model import RunParams
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """What an exported graph must look like.
+    """The interface that an exported graph must have.
 
     Attributes:
         input_name: name of the only input.
@@ -19,7 +19,7 @@ class GraphSpec:
         input_shape: shape of one sample, (C, Z, Y, X) or (C, H, W).
         opset: ONNX operator set.
         dynamic_batch: whether the batch axis is dynamic.
-        batch_size: samples of a static graph.
+        batch_size: batch size of a graph whose batch axis is static.
         output_batch_axis: batch axis of the output; 1 in mmsegmentation's class maps.
     """
 
@@ -40,18 +40,18 @@ class GraphSpec:
         input_shape: tuple[int, ...],
         output_batch_axis: int = 0,
     ) -> GraphSpec:
-        """The spec with the opset and batch of a run."""
+        """Creates a spec with the opset and batch size of a run."""
         batch = (params.dynamic_batch, params.batch_size)
         return cls(input_name, output_name, input_shape, params.opset, *batch, output_batch_axis)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> GraphSpec:
-        """The spec from its fields as JSON, which has no tuples."""
+        """Creates a spec from JSON, which has lists instead of tuples."""
         return cls(**{**content, "input_shape": tuple(content["input_shape"])})
 
     @property
     def input_format(self) -> str:
-        """The layout's name in compilers' options.
+        """The name of the input's layout in compiler options.
 
         >>> GraphSpec("image", "scores", (1, 64, 64, 64)).input_format
         'NCDHW'

@@ -1,8 +1,8 @@
-"""Loads the checkpoints of several projects, strictly and without running any code that they contain.
+"""Loads checkpoints of several projects strictly, without running any code that they contain.
 
-Known wrappings: `model_state_dict` (black0017/MedicalZooPytorch, lib/medzoo/BaseModelClass.py), `state_dict`
-(open-mmlab/mmsegmentation, and the `.model` files of MIC-DKFZ/nnUNet v1), `network_weights` (nnU-Net v2), a
-bare state dict (milesial/Pytorch-UNet, whose later files add `mask_values`), and safetensors.
+The state dict may be bare (milesial/Pytorch-UNet, whose later files add `mask_values`; safetensors) or stored under a
+key: `model_state_dict` (black0017/MedicalZooPytorch, lib/medzoo/BaseModelClass.py), `state_dict`
+(open-mmlab/mmsegmentation, and the `.model` files of MIC-DKFZ/nnUNet v1) or `network_weights` (nnU-Net v2).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _MAXIMUM_NOTE_LENGTH = 2000
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded.
+    """The outcome of loading a checkpoint.
 
     Attributes:
-        n_tensors: number of tensors.
-        metadata: what the file says about itself.
-        wrapper: the keys that the weights were stored under; `bare` without any.
+        n_tensors: number of loaded tensors.
+        metadata: short texts that the file contains about itself.
+        wrapper: the keys that the weights were stored under; `bare` if there were none.
     """
 
     n_tensors: int
@@ -52,11 +52,11 @@ def load_state_dict(path: str | Path) -> tuple[StateDict, dict[str, str]]:
         path: a `.safetensors` file, or any file that `torch.save` wrote (`.pth`, `.pt`, `.model`, `.ckpt`).
 
     Returns:
-        The tensors by key, and what the file says about itself as short texts (`epoch`, `trainer_name`,
-        `meta.mmseg_version`, …; the metadata of a safetensors file).
+        The tensors by key, and the metadata in the file as short texts (`epoch`, `trainer_name`,
+        `meta.mmseg_version`, …).
 
     Raises:
-        CheckpointError: the file is missing, empty, a folder, a Git LFS pointer, a web page or truncated; it needs
+        CheckpointError: the file is missing, empty, a folder, a Git LFS pointer, a web page or truncated; it contains
             anything but tensors, plain values and numpy numbers; or it has no state dict.
     """
     state, metadata, _ = _read(Path(path))
@@ -66,10 +66,10 @@ def load_state_dict(path: str | Path) -> tuple[StateDict, dict[str, str]]:
 def load_checkpoint(
     network: nn.Module, path: str | Path, adapt: Callable[[StateDict], StateDict] | None = None
 ) -> LoadReport:
-    """Loads a checkpoint into a network: every key in its shape, or nothing at all.
+    """Loads a checkpoint into a network if every key and every shape matches; otherwise changes nothing.
 
     Args:
-        network: changed only if the whole checkpoint fits.
+        network: the network to load the weights into.
         path: see `load_state_dict`.
         adapt: renames or drops keys before the comparison, for checkpoints with other names (nnU-Net v2).
 
@@ -84,7 +84,7 @@ def load_checkpoint(
         raise CheckpointError(
             f"{path} does not fit {type(network).__name__}",
             received="; ".join(differences),
-            remedy="Use a checkpoint of this recipe, or the network variant that this one was made for.",
+            remedy="Use a checkpoint for this recipe, or the network variant that this checkpoint was trained for.",
         )
     network.load_state_dict(state, strict=True)
     return LoadReport(len(state), metadata, wrapper)
@@ -183,7 +183,7 @@ def _strip_prefixes(state: Mapping[str, Tensor], metadata: dict[str, str]) -> tu
 
 
 def _notes(content: Mapping[str, Any], parent: str = "") -> dict[str, str]:
-    # Optimizer states and loss curves are dropped: only what fits a line is worth keeping.
+    # Optimizer states and loss curves are dropped; only texts that fit on a line are kept.
     notes: dict[str, str] = {}
     for key, value in content.items():
         name = f"{parent}{key}"

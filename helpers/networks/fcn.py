@@ -85,9 +85,9 @@ class FCNResNet50D8(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor]) -> FCNResNet50D8:
-        """The network whose widths and depths fit a state dict, weights not loaded.
+        """Builds the network whose widths and depths fit a state dict, without loading the weights.
 
-        Without the keys that show them it is the official network, which then reports what does not fit.
+        If the keys that reveal them are missing, builds the official network; loading then reports the differences.
         """
         stem, head = state.get("backbone.layer1.0.conv1.weight"), state.get("decode_head.conv_seg.weight")
         auxiliary = state.get("auxiliary_head.conv_seg.weight")

@@ -1,9 +1,9 @@
-"""The plain U-Net of nnU-Net in two and three dimensions, with v1's state_dict keys; v2's keys; fold ensembles.
+"""The plain U-Net of nnU-Net in 2-D and 3-D with v1's state_dict keys; also renames v2's keys and averages folds.
 
 Upstream: MIC-DKFZ/nnUNet v1.7.1, nnunet/network_architecture/generic_UNet.py.
 Architecture: Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image
-segmentation", Nature Methods 18 (2021). A plan defines a network: the strides and kernels of its stages and the width
-of the first one.
+segmentation", Nature Methods 18 (2021). A plan defines the strides and kernels of a network's stages and the width of
+the first stage.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class GenericUNet(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options: Any) -> GenericUNet:
-        """The network that fits a state dict with v1's keys; its weights are not loaded."""
+        """Builds the network that fits a state dict with v1's keys, without loading the weights."""
         return cls(**infer_architecture(state), **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -196,7 +196,7 @@ def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
     """The arguments of `GenericUNet` for the shapes in a state dict with v1's keys.
 
     Raises:
-        KeyError: the state dict belongs to another network (the missing key).
+        KeyError: a key is missing, so the state dict belongs to another network.
     """
     encoder = "conv_blocks_context.{}.blocks.0.conv.weight"
     depth = 0
@@ -222,8 +222,8 @@ def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
 class FoldEnsemble(nn.Module):
     """The mean output of networks with one architecture, one per fold.
 
-    The mean may be taken per window, because summing windows, mirroring and resampling are linear. Version 1 of
-    nnU-Net averages the folds' probabilities (nnunet/inference/predict.py), version 2 their logits
+    Averaging per window gives the same result as averaging at the end, because summing windows, mirroring and
+    resampling are linear. nnU-Net v1 averages the folds' probabilities (nnunet/inference/predict.py), v2 their logits
     (predict_from_raw_data.py).
 
     Args:
@@ -246,7 +246,7 @@ class FoldEnsemble(nn.Module):
         logits = member(x)
         if not self.softmax:
             return logits
-        # Spelled out, because Softmax of opset 11 flattens the axes and would be exported between two transpositions.
+        # Not torch.softmax: opset 11's Softmax flattens the axes, so the export would transpose before and after it.
         raised = torch.exp(logits - torch.amax(logits, 1, keepdim=True))
         return raised / raised.sum(1, keepdim=True)
 
@@ -255,7 +255,7 @@ def rename_v2_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames the keys of a v2 state dict to v1's and drops its aliases; other state dicts are left as they are.
 
     Raises:
-        CheckpointError: the network is not a PlainConvUNet (one of its keys is named).
+        CheckpointError: the network is not a PlainConvUNet; the message has one of its keys.
     """
     if not any(key.startswith(_V2_PREFIXES) for key in state):
         return dict(state)
@@ -275,7 +275,7 @@ def _v1_name(key: str, counts: Mapping[tuple[str, int], int], bottleneck: int) -
     match = _V2_UNIT.fullmatch(key)
     if match is None:
         raise CheckpointError(
-            "the checkpoint is not of nnU-Net's plain U-Net",
+            "the checkpoint does not belong to nnU-Net's plain U-Net",
             received=f"the key {key}",
             expected="keys such as encoder.stages.0.0.convs.0.conv.weight",
             remedy="Networks with residual encoders are not supported.",

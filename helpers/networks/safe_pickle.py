@@ -1,7 +1,8 @@
-"""Reads untrusted pickles: plain values, tensors and numpy numbers are allowed, and nothing that could run code.
+"""Reads untrusted pickles that contain only plain values, tensors and numpy numbers, and runs none of their code.
 
 Files of `torch.save` are read by torch's own restricted unpickler, the sidecars of nnU-Net v1 (`plans.pkl`,
-`.model.pkl`) by one with the same short list. A file that needs anything else is rejected, and the error names it.
+`.model.pkl`) by one with an equally short list of allowed names. A file that needs any other name is rejected with an
+error that states the name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NUMBER_KINDS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4
 
 
 class NumberDtype:
-    """Replaces `numpy.dtype` while reading: a kind of number, and a byte order that is set afterwards."""
+    """Replaces `numpy.dtype` during reading: a kind of number whose byte order is set afterwards."""
 
     def __init__(self, kind: str, *_: object):
         if kind not in _NUMBER_KINDS:
@@ -44,7 +45,7 @@ class NumberDtype:
 
 
 class Array(np.ndarray):
-    """Replaces `numpy.ndarray` while reading: empty until its state is set, then the file's numbers."""
+    """Replaces `numpy.ndarray` during reading: empty until its state, the numbers in the file, is set."""
 
     def __new__(cls, *_: object) -> Array:
         return super().__new__(cls, (0,))

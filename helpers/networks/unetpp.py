@@ -27,10 +27,10 @@ _LIVER_POOLS = ((2, 2, 2),) * 5
 
 
 class GenericUNetPlusPlus(nn.Module):
-    """A grid of nodes X(level, j); each joins all earlier nodes of its level and one from below, upsampled.
+    """A grid of nodes X(level, j); each joins all earlier nodes of its level and one upsampled node from below.
 
-    Upstream numbers the diagonals of the grid in reverse: `loc0` and `up0` are the deepest, the last ones the
-    diagonal that ends in X(0, 1). All segmentation outputs are on level 0, `seg_outputs.0` on the deepest node.
+    Upstream numbers the diagonals of the grid in reverse: `loc0` and `up0` are the deepest diagonal, the last ones
+    the diagonal that ends in X(0, 1). All segmentation outputs are on level 0, `seg_outputs.0` on the deepest node.
 
     Args:
         input_channels: modalities of the image.
@@ -90,7 +90,7 @@ class GenericUNetPlusPlus(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor], **options: Any) -> GenericUNetPlusPlus:
-        """The network that fits a state dict; its weights are not loaded."""
+        """Builds the network that fits a state dict, without loading the weights."""
         return cls(**infer_architecture(state), **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -123,7 +123,7 @@ def infer_architecture(state: Mapping[str, torch.Tensor]) -> dict:
     """The arguments of `GenericUNetPlusPlus` for the shapes in a state dict.
 
     Raises:
-        KeyError: the state dict belongs to another network (the missing key).
+        KeyError: a key is missing, so the state dict belongs to another network.
     """
     depth = 0
     while f"up{depth}.0.weight" in state:

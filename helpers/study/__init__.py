@@ -1,4 +1,4 @@
-"""Comparisons: precisions, speeds, node by node, and finished runs. Uses every other package."""
+"""Compares precisions, speeds, the nodes of two models, and finished runs."""
 
 from helpers.study.bisect import bisect_device
 from helpers.study.compare_runs import (

@@ -30,9 +30,9 @@ from helpers.study.trace import (
 from helpers.view import figures
 
 REPORT = "bisect/nodes.json"
-# Error of one node, as a fraction of its range, that rounding alone does not reach.
+# Error of a single node, as a fraction of its range, that rounding alone cannot explain.
 _TOLERANCES = {"f32": 1e-3, "f16_weights": 1e-2, "f16": 2e-2, "bf16": 5e-2, "int8": 0.15}
-# A node causes an error that is this many times the error of its inputs; less has started earlier and only grows.
+# A node causes an error that exceeds this many times the error of its inputs; a smaller error started earlier.
 _JUMP = 4.0
 
 
@@ -44,9 +44,9 @@ class Bisection:
         rows: the error of every node, in the graph's order.
         tolerance: as a fraction of each tensor's range.
         culprit: the first node that diverges; None if every node is within the tolerance.
-        final_error: of the graph's output.
-        repaired_error: of the output if the reference computes the culprit alone, from the candidate's own inputs;
-            None if that could not be tried.
+        final_error: error of the graph's output.
+        repaired_error: error of the output if the culprit alone is computed by the reference, from the candidate's
+            own inputs; None if that could not be tried.
     """
 
     rows: tuple[NodeError, ...]
@@ -56,7 +56,7 @@ class Bisection:
     repaired_error: float | None = None
 
     def verdict(self) -> str:
-        """One sentence on the culprit."""
+        """Describes the culprit in one sentence."""
         if self.culprit is None:
             return f"every node is within {self.tolerance:g} of its range"
         found = self.culprit
@@ -73,8 +73,8 @@ class Bisection:
 def bisect_device(recipe: Recipe, run: Run) -> StageResult:
     """Compares every node of the run's compiled model with the reference on a window of the first case.
 
-    The result's `values["culprit"]` names the first node that diverges, or is None. Only a vendor's compiler can
-    expose the tensors inside its model, so for such a model the `--out_nodes` values to compile with are shown.
+    The result's `values["culprit"]` is the name of the first node that diverges, or None. The tensors inside a
+    vendor's model are not accessible; for such a model, the `--out_nodes` values that expose them are shown.
     """
     case = selected_cases(recipe, run)[0]
 
@@ -83,7 +83,7 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
         if manifest.runtime not in ("openvino", "onnxruntime"):
             marks = out_nodes_arguments(model)
             facts = {f"--out_nodes, model {index}": value for index, value in enumerate(marks, start=1)}
-            next_step = "Compile a model with each, and compare its outputs with the reference."
+            next_step = "Compile one model per value and compare its outputs with the reference."
             return StageOutput((), facts, {"culprit": None}, next_step, "not run here")
         sample = example_input(recipe, run, case)
         feeds = {recipe.model.graph_spec(run.params).input_name: np.ascontiguousarray(sample[None], np.float32)}
@@ -131,7 +131,7 @@ def _report(recipe: Recipe, found: Bisection, folder: Path) -> StageOutput:
     if culprit:
         facts["keep it in float32"] = f"fp32_layers: [{culprit}], if it is a layer of an int8 model"
     pictures = {"figures/bisect.png": "The error of each node against the reference, from the input to the output."}
-    return StageOutput((), facts, {"culprit": culprit}, "See the picture.", pictures=pictures)
+    return StageOutput((), facts, {"culprit": culprit}, pictures=pictures)
 
 
 def bisect(
@@ -151,7 +151,7 @@ def bisect(
         reference, candidate: the two models; tensors are matched by name.
         feeds: one batch by input name.
         tolerance: as a fraction of each tensor's range.
-        reopen: opens a changed graph of the candidate the way the candidate was opened, to repair the culprit alone.
+        reopen: opens a modified graph in the same way as the candidate, to repair the culprit alone.
         candidate_model: the candidate's own graph if it is not `model`.
     """
     rows = compare_nodes(model, reference, candidate, feeds)
@@ -165,7 +165,7 @@ def bisect(
 
 
 def find_culprit(rows: Sequence[NodeError], tolerance: float) -> NodeError | None:
-    """The first node beyond the tolerance whose error jumps; if none jumps, the one that adds most to its error."""
+    """The first node beyond the tolerance whose error jumps, or else the one with the largest growth of the error."""
     beyond = [row for row in rows if row.error > tolerance]
     for row in beyond:
         if row.error > _JUMP * row.input_error:
@@ -174,7 +174,7 @@ def find_culprit(rows: Sequence[NodeError], tolerance: float) -> NodeError | Non
 
 
 def out_nodes_arguments(model: onnx.ModelProto, nodes_per_model: int = 8) -> list[str]:
-    """ATC's `--out_nodes` values that together mark every node, a few per model: `name:0;name:0`."""
+    """ATC's `--out_nodes` values (`name:0;name:0`) that together mark every node, a few per model."""
     constants = constants_of(model)
     names = [node.name for node in model.graph.node if node.name and node.output[0] not in constants]
     parts = [names[first : first + nodes_per_model] for first in range(0, len(names), nodes_per_model)]
@@ -213,7 +213,7 @@ def _error_with_node_repaired(
 def detach_tensor(
     model: onnx.ModelProto, tensor: str, shape: Sequence[int], dtype: type | np.dtype = np.float32
 ) -> onnx.ModelProto:
-    """A copy of a graph that reads a tensor as a further input instead of computing it."""
+    """Copies a graph and turns a tensor into a further input."""
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in cut.graph.node]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STEPS = ("read", "open", "infer", "write")
 _FOLDER = "comparisons"
-# With fewer cases a bootstrap interval is too narrow to be believed.
+# With fewer cases a bootstrap interval is too narrow to be trusted.
 _MINIMUM_CASES = 5
 
 
@@ -43,8 +43,8 @@ class Disagreement:
     Attributes:
         case: its id.
         differing: voxels or pixels with different labels.
-        share: of those that are labelled in either mask; None if nothing is labelled.
-        dice: of the masks' foregrounds; None if both are empty.
+        share: these as a fraction of all that are labelled in either mask; None if nothing is labelled.
+        dice: Dice of the two foregrounds; None if both are empty.
     """
 
     case: str
@@ -58,11 +58,11 @@ class PairedDifference:
     """A score of one run minus the same score of the first run, over the cases that have it in both.
 
     Attributes:
-        score: its name.
-        means: of the first and of the other run.
+        score: the score's name.
+        means: means of the first and of the other run.
         values: the differences by case.
-        mean: of the differences.
-        interval: its 95 % bootstrap interval; None for a single case, or if all differences are equal.
+        mean: mean of the differences.
+        interval: the mean's 95 % bootstrap interval; None for a single case, or if all differences are equal.
     """
 
     score: str
@@ -95,7 +95,7 @@ class Comparison:
         return [read_record(run.folder) for run in self.runs]
 
     def differing_parameters(self) -> list[tuple[str, ...]]:
-        """(name, value in each run) of the parameters and versions that differ."""
+        """(name, value in each run) for every parameter, version and machine property that differs."""
         rows = []
         for record in self.records:
             machine, packages = record["environment"]["machine"], record["environment"]["packages"]
@@ -141,9 +141,9 @@ class Comparison:
         return sorted(found, key=lambda row: (-(row.share or 0.0), row.case))
 
     def mean_seconds(self) -> dict[str, dict[str, float]]:
-        """Mean seconds of each step over the common cases, as recorded when the masks were made, by run name.
+        """Mean seconds of each step by run name, over the common cases and as recorded when the masks were made.
 
-        The name of a run on a double of a device is marked as simulated.
+        The name of a run on a device's double is marked as simulated.
         """
         found = {}
         for run, record in zip(self.runs, self.records, strict=True):
@@ -155,11 +155,11 @@ class Comparison:
 
 
 def choose_runs(recipe_name: str, names: Sequence[str] | str | None, outputs: str) -> Comparison:
-    """The named runs, or else the two newest that passed, in order of time.
+    """The named runs, or else the two newest that passed, the older one first.
 
     Args:
-        recipe_name: of all runs.
-        names: of the run folders, also as one text with commas.
+        recipe_name: the recipe of all runs.
+        names: names of run folders, also as one text separated by commas.
         outputs: the outputs folder.
 
     Raises:
@@ -187,18 +187,18 @@ def choose_runs(recipe_name: str, names: Sequence[str] | str | None, outputs: st
 
 
 def make_missing_runs(recipe_name: str, variants: Sequence[Mapping[str, object]], outputs: str) -> list[Path]:
-    """Runs the variants one by one until two runs have passed.
+    """Runs one variant after another until two runs have passed.
 
-    Every gate of the notebook is checked (checkpoint, graph, parity, masks and scores); only the pictures are left
-    out. A variant whose run exists is skipped, and that run stays unchanged.
+    All gates of the notebook apply (checkpoint, graph, parity, masks and scores); only the pictures are left out. A
+    variant whose run exists already is skipped.
 
     Args:
         recipe_name: the recipe.
-        variants: parameters of each run.
+        variants: the parameters of each run.
         outputs: the outputs folder.
 
     Returns:
-        Folders of the runs that were made.
+        The folders of the new runs.
     """
     made = []
     for variant in variants:

@@ -1,4 +1,4 @@
-"""Latency and throughput of a device by batch size, and the speeds that the sources publish, recomputed."""
+"""Measures latency and throughput by batch size, and recomputes the speeds that the sources publish."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
 
 _MINIMUM_CALLS, _MAXIMUM_CALLS = 5, 200
-# A larger batch that takes at most this many times as long as batch 1 was not run as one batch.
+# If a larger batch takes at most this many times as long as batch 1, a batch-1 model was timed.
 _SAME_LATENCY = 1.1
 _ROUNDING = 0.005
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of one batch size over all timed calls.
+    """The times of one batch size.
 
     Attributes:
         batch: samples per call.
-        devices: that work on such batches at the same time.
-        calls: that were timed.
+        devices: number of devices that process such batches at the same time.
+        calls: number of timed calls.
         p50_ms, p90_ms, p99_ms: quantiles of the time of one call.
         samples_per_second: batch × devices / median.
         h2d_ms, execute_ms, d2h_ms: medians of the copy to the device, the execution and the copy back; None if the
             runtime does not report them.
-        simulated: a double of the vendor's runtime was timed, so the times mean nothing.
+        simulated: whether a double of the vendor's runtime was timed, so that the times mean nothing.
     """
 
     batch: int
@@ -58,9 +58,9 @@ def measure_latency(
     Args:
         device: an opened device.
         feeds: one batch by input name; the first axis of the first array counts samples.
-        devices: that work on batches of this size at the same time.
-        warm_up: calls that are not timed.
-        budget_s: time to spend, within 5 to 200 calls.
+        devices: number of devices that process batches of this size at the same time.
+        warm_up: number of calls before timing starts.
+        budget_s: time to spend; at least 5 and at most 200 calls are timed.
     """
     feeds = dict(feeds)
     for _ in range(warm_up):
@@ -104,7 +104,7 @@ def throughput(batch: int, latency_ms: float, devices: int = 1) -> float:
 
 
 def batches_run_as_one(latency_ms: Mapping[int, float]) -> list[int]:
-    """Batch sizes that are as fast as batch 1, so that the model which was timed was a batch-1 model.
+    """Batch sizes with the same latency as batch 1, which means that a batch-1 model was timed.
 
     >>> batches_run_as_one({1: 92.9, 4: 252.5, 16: 93.1})
     [16]
@@ -121,10 +121,10 @@ class PublishedSpeed:
 
     Attributes:
         batch: samples per call.
-        latency_ms: as published; None if it is not.
-        published_fps: samples per second as published.
-        derived_fps: batch / latency on one device; None without a latency, or if the batch was not run as one.
-        note: how the published figure differs.
+        latency_ms: published latency; None if there is none.
+        published_fps: published samples per second.
+        derived_fps: batch / latency on one device; None without a latency, or if a batch-1 model was timed.
+        note: the error in the published figure, if any.
     """
 
     batch: int
@@ -135,7 +135,7 @@ class PublishedSpeed:
 
     @property
     def is_incorrect(self) -> bool:
-        """Whether the published figure differs from what the latency gives, apart from rounding."""
+        """Whether the published figure contradicts the latency by more than rounding."""
         return self.derived_fps is None or abs(self.published_fps / self.derived_fps - 1) > _ROUNDING
 
 
@@ -148,12 +148,12 @@ def published_speeds(recipe: str) -> list[PublishedSpeed]:
 
 def _judge(batch: int, latency_ms: float, published_fps: float, as_one: bool) -> PublishedSpeed:
     if as_one:
-        note = "as fast as batch 1: a batch-1 model, so the figure is void"
+        note = "same latency as batch 1: a batch-1 model was timed, so the figure is void"
         return PublishedSpeed(batch, latency_ms, published_fps, None, note)
     derived = throughput(batch, latency_ms)
     speed = PublishedSpeed(batch, latency_ms, published_fps, derived, "")
     if not speed.is_incorrect:
         return speed
     without_batch = abs(published_fps / throughput(1, latency_ms) - 1) < _ROUNDING
-    note = "1 / latency, the batch left out" if without_batch else "not batch / latency"
+    note = "1 / latency, without the batch size" if without_batch else "not batch / latency"
     return PublishedSpeed(batch, latency_ms, published_fps, derived, note)

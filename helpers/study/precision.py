@@ -1,4 +1,4 @@
-"""The precision study of a run: every precision of every target, judged by its scores, with speeds and a picture."""
+"""The precision study of a run: compares every precision of every target by scores, speed and size."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from helpers.view import figures
 from helpers.view.precision import Speed, draw_precision, precision_html
 
 TABLE, SPEEDS, PAGE = "precision/table.json", "precision/speeds.json", "precision/table.html"
-# Maximum change of the headline score, either way, by precision; the quantised ones share the other limit.
+# Maximum change of the headline score in either direction, by precision; all quantised precisions share one limit.
 _LIMITS = {"f32": 1e-4, "f16_weights": 1e-4, "f16": 2e-3, "bf16": 2e-3}
 _QUANTISED_LIMIT = 6e-3
-# Cases whose example window is compared with torch.
+# Number of cases whose example windows are compared with torch, and used for ranking layers.
 _WINDOWS = 4
 _RANKING_WINDOWS = 2
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One target and one precision."""
+    """A target and a precision."""
 
     target: str
     precision: Precision
@@ -57,7 +57,7 @@ class Cell:
 
 
 def list_cells(run: Run) -> list[Cell]:
-    """Every precision of every target of the study. The base comes first: f32 of the run's own target, or of the CPU.
+    """Every precision of every target in the study. The base comes first: f32 on the run's own target, or on the CPU.
 
     Raises:
         ParameterError: a target is unknown, or no target supports a requested precision.
@@ -84,22 +84,25 @@ def list_cells(run: Run) -> list[Cell]:
 def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> StageResult:
     """Writes `precision/table.json` (reproducible to the byte), `speeds.json`, `table.html` and a picture.
 
-    Unless `precision_study` is set nothing is run, and the result says so.
+    Nothing is run unless `precision_study` or `always` is set.
 
     Args:
-        recipe, run: a run whose graph was made.
-        always: run the study whatever `precision_study` says.
+        recipe, run: a run that has a graph.
+        always: run the study even if `precision_study` is off.
 
     Returns:
-        One row per cell; `values["passed"]` holds the gate of each. A gate that does not hold is shown and does not
-        fail the run, because the study is there to find it out.
+        One row per cell; `values["passed"]` says whether each cell passed its gate. A failed gate does not fail the
+        run: finding it is the purpose of the study.
     """
     cells = list_cells(run)
     requested = always or run.params.precision_study
 
     def make(folder: Path) -> StageOutput:
         if not requested:
-            facts = {"precision study": "off; set precision_study to run it", "would run": ", ".join(map(str, cells))}
+            facts = {
+                "precision study": "off; set precision_study to run it",
+                "would compare": ", ".join(map(str, cells)),
+            }
             return StageOutput((), facts, {}, "Read the summary.", "not run here")
         study = _Study(recipe, run, folder)
         rows = [study.measure(cell) for cell in cells]
@@ -126,7 +129,7 @@ def _identify_compiler(name: str) -> dict[str, object] | None:
 
 
 class _Study:
-    """Measures cells one after the other. The first one is the base that the others are compared with."""
+    """Measures one cell after another. The first one is the base that the others are compared with."""
 
     def __init__(self, recipe: Recipe, run: Run, folder: Path):
         self.recipe, self.run, self.folder = recipe, run, folder
@@ -144,7 +147,7 @@ class _Study:
         return next(iter(self.runs))
 
     def measure(self, cell: Cell) -> PrecisionRow:
-        """Makes, judges and times a cell."""
+        """Compiles, scores and times a cell."""
         cell_run = make_cell(self.recipe, self.run, cell)
         if cell_run is None:
             return PrecisionRow(cell, "not run here")
@@ -193,7 +196,7 @@ class _Study:
         return compare_outputs(name, self.expected, outputs)
 
     def _search(self, cell: Cell, first: PrecisionRow) -> PrecisionRow:
-        """Puts layers back to float32, the most harmful first, and keeps the attempt that changes the score least."""
+        """Restores layers to float32, the most harmful first, and keeps the attempt with the smallest change."""
         windows = self.windows[:_RANKING_WINDOWS]
         worst_first = rank_layers(self.recipe, self.runs[self.base], self.runs[str(cell)], windows)
         tried: dict[tuple[str, ...], tuple[PrecisionRow, Run]] = {(): (first, self.runs[str(cell)])}
@@ -216,10 +219,10 @@ class _Study:
 
 
 def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] = ()) -> Run | None:
-    """Runs a cell from its graph to its masks; None if its compiler is not on this machine.
+    """Runs a cell from its graph to its masks; returns None if its compiler is not on this machine.
 
-    The graph was just made or reused by the run of the study, so it is taken from the cache even with `cache: off`;
-    the stages after it are then recomputed.
+    The graph comes from the cache even with `cache: off`, because the run of the study has just made it; the stages
+    after it are then recomputed.
     """
     keep = [*run.params.fp32_layers, *fp32_layers]
     changes: dict[str, object] = {"target": cell.target, "precision": cell.precision, "fp32_layers": keep}
@@ -253,7 +256,7 @@ def compiled_bytes(cell_run: Run) -> int:
 
 
 def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -> list[Speed]:
-    """Latency, throughput and peak memory of a cell by batch size, measured in a process of its own.
+    """Measures latency, throughput and peak memory of a cell by batch size, in a separate process.
 
     Args:
         recipe, cell_run: the cell.
@@ -276,7 +279,7 @@ def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -
 
 @dataclass
 class CellMasks:
-    """The masks of one cell compared with the truth and with the base, over the cases that have a truth.
+    """The masks of one cell, compared with the truth and with the base's masks over the cases that have a truth.
 
     Attributes:
         scores, tallies: one entry per case, as the recipe computes them.
@@ -349,7 +352,7 @@ def limit_of(precision: str) -> float:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One int8 model of a search: the layers put back to float32, and the signed change of its score."""
+    """One int8 model of a search: the layers restored to float32, and the signed change of the score."""
 
     fp32_layers: tuple[str, ...]
     change: float
@@ -358,16 +361,16 @@ class Attempt:
 def search_fp32_layers(
     measure: Callable[[tuple[str, ...]], float], worst_first: Sequence[str], *, limit: float, max_attempts: int
 ) -> list[Attempt]:
-    """Puts the most harmful layers back to float32, 0, 1, 3, 7, … of them, until the change is within the limit.
+    """Restores the 0, 1, 3, 7, … most harmful layers to float32 until the change is within the limit.
 
     Args:
-        measure: quantises with these layers kept in float32 and returns the signed change of the score.
+        measure: quantises a model with these layers in float32 and returns the signed change of the score.
         worst_first: the layers, the most harmful first.
         limit: maximum accepted change.
-        max_attempts: maximum number of models to make.
+        max_attempts: maximum number of models to compile.
 
     Returns:
-        The attempts in order. The best one, with the smallest change, may be any of them.
+        The attempts in order; the one with the smallest change is not necessarily the last.
 
     >>> changes = {0: -0.02, 1: -0.008, 3: -0.004}
     >>> found = search_fp32_layers(lambda kept: changes[len(kept)], ["a", "b", "c", "d"], limit=0.006, max_attempts=9)
@@ -395,7 +398,7 @@ class PrecisionRow:
     Attributes:
         cell: target and precision.
         status: `made`, or `not run here` if the compiler is not on this machine.
-        size_bytes: of the compiled files.
+        size_bytes: size of the compiled files.
         error: maximum difference of the scores from torch's on example windows, as a fraction of their range.
         window_flips, window_positions: labels that differ from torch's on these windows, and their total number.
         scores: the recipe's scores over all cases.
@@ -403,8 +406,8 @@ class PrecisionRow:
             bootstrap interval (95 %) of the change.
         changed_labels, labels: voxels or pixels of all masks that differ from the base's, and their total number.
         degenerate: cases whose mask has a single label although the truth has several.
-        put_back: layers that the search put back to float32, in addition to those always kept.
-        attempts: (layers put back, change) of each attempt of that search.
+        put_back: layers that the search restored to float32, in addition to those always kept in it.
+        attempts: (number of restored layers, change) for each attempt of the search.
         metrics: nnU-Net's metrics by label.
     """
 
@@ -455,7 +458,7 @@ class PrecisionRow:
             "change": "–" if self.change is None else f"{self.change:+.5f}",
             "95 % interval": "–" if self.interval is None else f"{low:+.5f} to {high:+.5f}",
             "masks": f"single label in {len(self.degenerate)}" if self.degenerate else "✓",
-            "layers put back": str(len(self.put_back)) if self.put_back else "",
+            "restored layers": str(len(self.put_back)) if self.put_back else "",
             "gate": f"{mark} {limit_of(self.cell.precision):g}",
         }
 
@@ -481,13 +484,13 @@ def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[Spe
     checks = [_check(row) for row in rows if row.passed]
     facts = {str(row.cell): _summarize(row, speeds.get(str(row.cell), [])) for row in rows}
     if failed := [_check(row) for row in rows if row.passed is False]:
-        facts["gates that do not hold"] = "; ".join(map(str, failed))
+        facts["failed gates"] = "; ".join(map(str, failed))
     simulated = any(speed["simulated"] for found in speeds.values() for speed in found)
     values = {"passed": {str(row.cell): row.passed for row in rows}}
     pictures = {
-        "figures/precision.png": "What each precision costs in score and gains in time; red is beyond its limit."
+        "figures/precision.png": "The change of the score and the speed of each precision; red is beyond the limit."
     }
-    next_step = "Choose a precision whose gate holds."
+    next_step = "Choose a precision that passed its gate."
     return StageOutput(tuple(checks), facts, values, next_step, simulated=simulated, pictures=pictures)
 
 
@@ -508,4 +511,4 @@ def _summarize(row: PrecisionRow, speeds: list[Speed]) -> str:
     if speeds:
         first = speeds[0]
         text += f"; {first['p50_ms']:.1f} ms{mark_simulated(first['simulated'])} at batch {first['batch']}"
-    return text + (f"; {len(row.put_back)} layers put back to float32" if row.put_back else "")
+    return text + (f"; {len(row.put_back)} layers restored to float32" if row.put_back else "")

@@ -1,8 +1,8 @@
-"""Times one compiled model in a process of its own, whose peak memory is then the model's.
+"""Times one compiled model in a separate process, so that the peak memory is that of the model alone.
 
-Usage: `python -m helpers.study.speed_program JOB`, where JOB holds `path`, `target`, `options` of `open_device`,
-`input` (a .npy file with one batch), `name` of the input, `batches` and `budget_s`. Prints one JSON line per batch
-size: the latency and `peak_rss_mb` of the process so far.
+Usage: `python -m helpers.study.speed_program JOB`. JOB is JSON with `path`, `target`, `options` (of `open_device`),
+`input` (a .npy file with one batch), `name` (of the input), `batches` and `budget_s`. Prints one JSON line per batch
+size, with the latency and the `peak_rss_mb` of the process so far.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def time_in_own_process(
     batches: Sequence[int],
     budget_s: float,
 ) -> list[Speed]:
-    """Measures latency and peak memory by batch size, ascending.
+    """Measures latency and peak memory for each batch size, in ascending order.
 
     Args:
         path: the compiled model.
         target: name of the target that runs it.
-        options: of `open_device`.
+        options: further arguments of `open_device`.
         sample: a .npy file with one batch (1, C, *window).
-        name: of the input.
-        batches: batch sizes.
+        name: name of the model's input.
+        batches: batch sizes to time.
         budget_s: time to spend per batch size.
 
     Raises:
-        DeviceError: the process failed; its last line is in the message.
+        DeviceError: the process failed; the message has the last line that it printed.
     """
     job: dict[str, object] = {"path": str(path), "target": target, "options": dict(options), "input": str(sample)}
     job |= {"name": name, "batches": sorted(batches), "budget_s": budget_s}

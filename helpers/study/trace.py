@@ -18,7 +18,7 @@ from helpers.run import Run
 from helpers.stages.artifact import compiled_path, read_manifest
 from helpers.stages.graph import FINAL
 
-# Tensors that are fetched at once, so that a large graph needs the memory of a part of it.
+# Size of the tensors that are fetched together; a large graph is traced in parts to limit memory.
 _CHUNK_BYTES = 256 * 2**20
 _FLOAT_BYTES = 4
 
@@ -27,7 +27,7 @@ class Tracer(Protocol):
     """A model whose intermediate tensors can be read."""
 
     def run(self, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
-        """The named tensors for these feeds, without those that the model does not have."""
+        """Returns the named tensors for these feeds, as far as the model has them."""
 
 
 class OnnxTracer:
@@ -69,7 +69,7 @@ class OpenVinoTracer:
 
 
 def open_tracer(run: Run) -> Tracer:
-    """The compiled model of a run on a CPU runtime, for reading its tensors."""
+    """Opens the compiled model of a run on a CPU runtime for reading its tensors."""
     path, manifest = compiled_path(run), read_manifest(run)
     if manifest.runtime == "openvino":
         return OpenVinoTracer(path, "bf16" if manifest.precision == "bf16" else "f32")
@@ -77,7 +77,7 @@ def open_tracer(run: Run) -> Tracer:
 
 
 def mark_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """A copy of a graph whose outputs are exactly these tensors."""
+    """Copies a graph and makes these tensors its only outputs."""
     marked = onnx.ModelProto()
     marked.CopyFrom(model)
     del marked.graph.output[:]
@@ -88,11 +88,11 @@ def mark_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 @dataclass(frozen=True)
 class NodeError:
-    """How far the output of one node is from the reference.
+    """The difference of one node's output from the reference.
 
     Attributes:
-        node, op: name and kind of the node.
-        tensor, shape: its first output.
+        node, op: name and op of the node.
+        tensor, shape: name and shape of its first output.
         error: maximum difference, as a fraction of the tensor's range in the reference.
         input_error: maximum `error` of the tensors that the node reads.
         reference_range, range: (minimum, maximum) of the values in the reference and in the candidate.
@@ -109,7 +109,7 @@ class NodeError:
 
     @property
     def growth(self) -> float:
-        """By how much this node increases the error; 0 if the error that arrives is already infinite."""
+        """The increase of the error by this node; 0 if the error of its inputs is already infinite."""
         return 0.0 if math.isinf(self.input_error) else self.error - self.input_error
 
 
@@ -127,7 +127,7 @@ def compare_nodes(
         model: the graph whose nodes are compared; both models know its tensors by name.
         reference, candidate: the two models.
         feeds: one batch by input name.
-        chunk_bytes: size of the tensors that are fetched at once.
+        chunk_bytes: size of the tensors that are fetched together.
     """
     rows: list[NodeError] = []
     errors: dict[str, float] = {}
@@ -172,12 +172,12 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def rank_layers(recipe: Recipe, base: Run, quantised: Run, windows: Sequence[np.ndarray]) -> list[str]:
-    """The layers that run in int8, the most harmful first, by how much each increases the error on some windows.
+    """Ranks the int8 layers by how much each increases the error on some windows, the most harmful first.
 
     Args:
-        recipe: of both runs.
-        base: a run with the graph.
-        quantised: a run with the int8 model.
+        recipe: the recipe of both runs.
+        base: the run with the float32 model.
+        quantised: the run with the int8 model.
         windows: batches (1, C, *window).
     """
     graph = base.path(FINAL)

@@ -114,7 +114,7 @@ class TestInterpreter:
         [
             ("echo going down; kill -9 $$", "failed: received signal 9; going down"),
             ("echo no licence >&2; exit 3", "failed: received exit code 3; no licence"),
-            ("echo all well", "wrote no answer: received all well"),
+            ("echo all well", "wrote no result: received all well"),
             ("sleep 60", "took longer than 0.5 s"),
         ],
     )

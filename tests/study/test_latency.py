@@ -66,6 +66,6 @@ def test_the_published_speeds_of_the_3d_unet_are_judged():
     assert not speeds[1].is_incorrect and speeds[1].note == ""
     for batch, derived in ((4, 15.839), (8, 17.073), (32, 17.431)):
         assert speeds[batch].is_incorrect and speeds[batch].derived_fps == pytest.approx(derived, abs=1e-3)
-        assert "batch left out" in speeds[batch].note
+        assert "without the batch size" in speeds[batch].note
     assert speeds[16].derived_fps is None and "batch-1 model" in speeds[16].note
     assert published_speeds("unet_carvana") == []

@@ -65,7 +65,7 @@ def build(job):
 
 
 def parse(mm, job):
-    """The network of the job's graph, with its inputs set to the job's dimensions."""
+    """Parses the job's graph and sets the dimensions of its inputs."""
     from magicmind.python.runtime.parser import Parser
 
     kinds = {"onnx": mm.ModelKind.kOnnx, "torchscript": mm.ModelKind.kPytorch}
@@ -99,7 +99,7 @@ def calibrate(mm, network, config, job):
 
 
 def calibration_data(mm, windows, dimensions):
-    """The windows as MagicMind reads them: in batches of the network's input dimensions."""
+    """Wraps the windows for MagicMind's calibrator, which reads them in batches of the network's input dimensions."""
     from magicmind.python.common.types import get_datatype_by_numpy
 
     size = dimensions[0]
@@ -144,7 +144,7 @@ def describe(names, dimensions, types):
 
 
 def require(status, what):
-    """Raises a Refusal unless a status is good."""
+    """Raises a Refusal unless a status reports success."""
     if status is not None and not status.ok():
         raise Refusal(f"{what}: {status}")
 

@@ -1,4 +1,4 @@
-"""InstanceNormalization with its means taken axis by axis, so that float32 sums keep their precision."""
+"""Rewrites InstanceNormalization with means that are taken axis by axis, which preserves precision in float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 from helpers.graph.read import opset_of
 from helpers.graph.surgery.base import GraphView, Replacement, Rewrite, SubgraphBuilder
 
-# With fewer values a plain float32 sum is accurate enough.
+# A plain float32 sum of fewer values is accurate enough.
 _MINIMUM_VALUES = 4096
 _DEFAULT_EPSILON = 1e-5
 
@@ -19,17 +19,17 @@ _DEFAULT_EPSILON = 1e-5
 class AxiswiseInstanceNorm(Rewrite):
     """Replaces a large InstanceNormalization with explicit means that are reduced one axis at a time.
 
-    It computes what the op computes, (x - mean) / sqrt(variance + epsilon) * scale + bias per sample and channel,
-    but a mean over (D, H, W) becomes a mean over W, then a sum over H, then a mean over D, and a constant factor.
+    The formula is that of the op, (x - mean) / sqrt(variance + epsilon) * scale + bias per sample and channel, but
+    the mean over (D, H, W) becomes a mean over W, a sum over H, a mean over D, and a constant factor.
 
     ONNX Runtime and OpenVINO add up all values of a channel in one float32 accumulator. In a window that is mostly
-    constant air, every addition rounds in the same direction and the error grows with the number of voxels: on a real
-    brain window the scores were off by up to 2e-3 of their range. Axis by axis every sum is short, and the error was
-    8e-7, at about 25 % more CPU time. Means and sums alternate because runtimes fuse equal neighbours back into one
-    long reduction.
+    constant air, every addition rounds in the same direction, and the error grows with the number of voxels: on a
+    real brain window the scores were off by up to 2e-3 of their range. Axis by axis all sums are short, and the error
+    was 8e-7, for about 25 % more CPU time. Means and sums alternate because runtimes fuse two equal reductions in a
+    row back into one long reduction.
 
-    The rewrite is used in f32 only. In bf16 and int8, runtimes run a whole InstanceNormalization in float32 but
-    round its parts when they are separate nodes (three times the error in bf16, twice in int8, at half the speed).
+    The rewrite is used only with float32 arithmetic. In bf16 and int8, runtimes compute an InstanceNormalization in
+    float32 but round the results of separate nodes (three times the error in bf16, twice in int8, at half the speed).
     """
 
     name = "axiswise_instance_norm"
@@ -38,7 +38,7 @@ class AxiswiseInstanceNorm(Rewrite):
     precisions = frozenset({"f32", "f16_weights"})
 
     def replace(self, node: onnx.NodeProto, view: GraphView) -> Replacement | None:
-        """The reductions that replace an InstanceNormalization of known, large spatial size; else None."""
+        """The nodes that replace an InstanceNormalization of known, large spatial size; else None."""
         if node.op_type != "InstanceNormalization":
             return None
         shape = view.shapes.get(node.input[0])

@@ -1,4 +1,4 @@
-"""A 5-D nearest Resize as two 4-D ones, for compilers without a 5-D kernel."""
+"""Rewrites a 5-D nearest Resize as two 4-D ones, for compilers without a 5-D kernel."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _KEPT_ATTRIBUTES = ("mode", "nearest_mode", "coordinate_transformation_mode")
 class Resize5DTo4D(Rewrite):
     """Splits a nearest Resize of (N, C, D, H, W) into one over (H, W) and one over D.
 
-    Nearest neighbour picks an index on each axis independently, so the two steps pick the same voxels. Between them
-    the tensor is viewed with four axes. Reshape's 0 copies the batch axis, which may therefore stay dynamic:
+    Nearest-neighbour interpolation picks an index on each axis independently, so two steps pick the same voxels.
+    Reshapes give the tensor four axes; their 0 copies the batch axis, which may therefore stay dynamic:
 
         (N, C, D, H, W) -> (N, C*D, H, W) -> (N, C*D, sH, sW) -> (N, C, D, sH*sW) -> (N, C, sD, sH*sW)
                         -> (N, C, sD, sH, sW)
@@ -79,7 +79,7 @@ def _integer_scales(node: onnx.NodeProto, axes: list[int], view: GraphView) -> t
     Args:
         node: the Resize.
         axes: the known sizes of the axes after the batch.
-        view: holds the constants.
+        view: the graph with its constants.
 
     Returns:
         None if an axis is dynamic or the scales are not constant integers.

@@ -19,6 +19,7 @@ from helpers.graph.spec import GraphSpec
 from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleModel, save_array
 from helpers.interop.ports import ports_of_graph
 from helpers.params.model import RunParams
+from helpers.params.renamed import rename_parameters
 from helpers.params.resolve import check_limits
 from helpers.params.targets import load_target
 from helpers.params.yaml_file import explain_validation_error
@@ -84,7 +85,8 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
     Raises:
         CompileError: the compiler rejects the graph, or is not on this machine; its command is in the message.
     """
-    shared = {name: value for name, value in bundle.params.items() if name in RunParams.model_fields}
+    packed = rename_parameters(bundle.params, RunParams.model_fields)
+    shared = {name: value for name, value in packed.items() if name in RunParams.model_fields}
     if "target" in given:
         shared |= load_target(str(given["target"])).defaults
     run = Run(_check(RunParams, {**shared, "cases": []}, given))
@@ -211,8 +213,9 @@ def _not_in_bundle(what: str) -> CompileError:
 
 
 def _check(model: type[P], content: Mapping[str, object], given: Mapping[str, object]) -> P:
+    known = model.model_fields
     try:
-        params = model.model_validate({**content, **given})
+        params = model.model_validate(rename_parameters(content, known) | rename_parameters(given, known))
     except ValidationError as error:
         raise explain_validation_error(error, model, where="bundle.json", places=dict.fromkeys(given)) from None
     check_limits(params, load_target(params.target))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from helpers.errors import CompileError, DataError, DeviceError, ParameterError
 from helpers.inference import as_predictor
 from helpers.interop.bundle import read_bundle
 from helpers.interop.bundle_infer import answer_from_exchange, infer_bundle, open_bundle_exchange, write_exchange
+from helpers.run import read_record
 from helpers.stages.data import selected_cases
 from helpers.stages.handover import BundleAnswers, compile_bundle, open_bundle_run, pack_bundle
 
@@ -166,6 +168,15 @@ class TestRefused:
         stages.prepare_data(recipe, run)
         with pytest.raises(DataError, match="the bundle has no output for case_1"):
             stages.infer_cases(recipe, run, BundleAnswers(packed[0], recipe, run))
+
+
+def test_a_bundle_of_an_earlier_version_has_the_old_names_of_parameters(packed, outputs, tmp_path):
+    bundle = replace(packed[0], params={**packed[0].params, "step": 0.25, "keep_precise": ["head"]})
+    bundle, result = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path)})
+    assert read_record(Path(result.folder))["params"]["fp32_layers"] == ["head"]
+    _, run = open_bundle_run(bundle, {"target": "cpu", "outputs": str(tmp_path), "tile_step_size": 0.75})
+    run.record.end("passed")
+    assert run.params.tile_step_size == 0.75 and run.params.fp32_layers == ["head"]
 
 
 def test_arrays_hold_no_pickles(packed, outputs):

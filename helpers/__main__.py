@@ -1,4 +1,4 @@
-"""`python -m helpers`: the command `cookbook` where the package is not installed."""
+"""`python -m helpers`: the command `cookbook` without an installation."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The commands and their groups, and those for runs, data and this machine.
+"""The commands by group, and the implementation of those for runs, data and this machine.
 
 A command imports what it needs when it runs, so that listing the commands costs nothing.
 """
@@ -103,7 +103,8 @@ def _verify(options: argparse.Namespace) -> int:
     from helpers.fetch import verify
     from helpers.params.paths import find_input
 
-    root = find_input(options.root or f"data/{options.recipe}", parameter="FOLDER")
+    remedy = "Check the path." if options.root else f"Run `cookbook fetch {options.recipe}` first, or name a folder."
+    root = find_input(options.root or f"data/{options.recipe}", parameter="FOLDER", remedy=remedy)
     report = verify(options.recipe, root)
     sys.stdout.write(f"{report}\n")
     return 0 if report.ok else 1
@@ -143,7 +144,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Start here": {
         "run": Command("Run a recipe's notebook without a browser.", _run, _add_run_arguments),
         "doctor": Command("Show what this machine has and what runs on it.", _doctor, _add_doctor_arguments),
-        "params": Command("List a recipe's parameters with type, demo value, meaning.", _params, add_recipe_argument),
+        "params": Command("List a recipe's parameters with type, value and meaning.", _params, add_recipe_argument),
     },
     "Weights and data": {
         "fetch": Command("Download a recipe's official weights and data.", _fetch, _add_fetch_arguments),

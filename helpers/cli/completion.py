@@ -44,4 +44,4 @@ def _print_completion(options: argparse.Namespace) -> int:
     return 0
 
 
-COMPLETION = Command("Print a script for completion in your shell.", _print_completion, _add_completion_arguments)
+COMPLETION = Command("Print a completion script for your shell.", _print_completion, _add_completion_arguments)

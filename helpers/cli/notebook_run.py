@@ -18,8 +18,8 @@ from helpers.run.run import run_folder
 # `run all` executes these before and after the recipes' notebooks.
 FIRST_NOTEBOOKS = ("00_start_here",)
 LAST_NOTEBOOKS = ("06_compare_runs", "07_visual_qa")
-# The kernel's log only warns of a transport that never leaves this machine and reports the interrupt that ends it;
-# the errors of cells are reported by papermill.
+# The kernel's log holds only a warning about its local transport and the interrupt that ends it; errors of cells are
+# reported by papermill.
 _KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -37,7 +37,7 @@ def notebook_of(recipe_name: str) -> Path:
 
 
 def run_shared_notebook(name: str, outputs: str) -> Path:
-    """Executes a notebook that is not a recipe's, into `<outputs>/<name without its number>/notebook.ipynb`.
+    """Executes a notebook that belongs to no recipe, into `<outputs>/<name without its number>/notebook.ipynb`.
 
     Raises:
         NotebookFailedError: a cell failed or the kernel died.

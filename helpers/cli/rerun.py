@@ -1,4 +1,4 @@
-"""Repeats a run from its record in an empty folder and reports which of its files are equal to the byte."""
+"""Repeats a run from its record in an empty folder and reports which of its files are byte-identical."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Rerun:
 
     Attributes:
         folder: the folder of the new run.
-        equal: files that are the same to the byte.
+        equal: files that are byte-identical.
         different: files that differ, or that only one of the two runs has.
-        changes: what has changed in the environment: versions, source, machine.
+        changes: differences in the environment: versions, source, machine.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Rerun:
     changes: list[str]
 
     def __str__(self) -> str:
-        lines = [f"equal to the byte: {len(self.equal)} of {len(self.equal) + len(self.different)} files"]
+        lines = [f"byte-identical: {len(self.equal)} of {len(self.equal) + len(self.different)} files"]
         lines += [f"different: {name}" for name in self.different]
         lines += [f"changed since: {change}" for change in self.changes]
         return "\n".join([*lines, f"new run: {self.folder}"])

@@ -1,4 +1,4 @@
-"""An opened compiled model: checked feeds, padded batches, calls in flight, a second try, orderly closing."""
+"""An opened compiled model: checks its feeds, pads batches, keeps calls in flight and retries failed ones."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class DeviceFault(DeviceError):
     """An error of a device whose consequence for the next call is known.
 
     Attributes:
-        kind: "failed" (this call; the same one may succeed next time), "memory" (the device's is too small) or "lost"
-            (the device cannot be used any more).
+        kind: "failed" (this call; the same one may succeed next time), "memory" (the device has too little) or "lost"
+            (the device can no longer be used).
     """
 
     def __init__(self, problem: str, kind: FaultKind, **facts: Any):
@@ -83,7 +83,7 @@ class CallTiming:
         samples: passed by the caller; a partial batch was padded beyond them.
         batch: size that ran.
         call_s: seconds from feeds to outputs in this process, including waiting for a free slot on the device,
-            copies, a worker's messages and a second try.
+            copies, a worker's messages and a retry.
         h2d_s, execute_s, d2h_s: copy to the device, execution, copy back, by the host's clock; None if the runtime
             does not report them separately.
         device: the device's number in a pool, else 0.
@@ -120,14 +120,14 @@ class Device(ABC):
     """An opened compiled model, used as a context manager.
 
     `infer(feeds)` maps arrays by name to arrays by name. `submit(feeds)` returns a Future and lets up to
-    `max_in_flight` calls run at once. A batch between two allowed sizes is padded with zeros and the outputs are cut,
-    so a partial last batch needs no care. A call that fails on a working device is run once more.
+    `max_in_flight` calls run concurrently. A batch between two allowed sizes is padded with zeros and its outputs are
+    cut, so a partial last batch needs no care. A call that fails on a working device is run once more.
 
     Attributes:
         name: for messages.
         inputs, outputs: tensor specs; batch axis first unless `output_batch_axis` says otherwise.
         batches: allowed batch sizes, ascending, or None for any.
-        max_in_flight: calls that may run at once.
+        max_in_flight: calls that may run concurrently.
         output_batch_axis: axis of the outputs that counts samples.
         simulated: whether the runtime is a double, whose times mean nothing.
         torch_network: (module, torch's device, autocast dtype) of a network on a GPU, else None.
@@ -177,7 +177,7 @@ class Device(ABC):
         return self._threads.submit(self._run_batch, dict(feeds))
 
     def recovered_errors(self) -> list[str]:
-        """Errors since the last call of this method that were recovered from; each was logged as a warning."""
+        """Recovered errors since the last call of this method; each was logged as a warning."""
         return _take_all(self._recovered)
 
     def timings(self) -> list[CallTiming]:
@@ -201,11 +201,11 @@ class Device(ABC):
             self._close()
 
     def abandon(self) -> None:  # noqa: B027 (most devices cannot)
-        """Ends a device that does not answer, so that `close` need not wait for it; if that is possible."""
+        """Kills an unresponsive device, if possible, so that `close` does not wait for it."""
 
     @abstractmethod
     def _run_batch(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs one checked batch; called from `max_in_flight` threads at once."""
+        """Runs one checked batch; called from up to `max_in_flight` threads concurrently."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -255,7 +255,7 @@ class SessionDevice(Device):
         return {name: array[kept] for name, array in outputs.items()}
 
     def _run_again(self, feeds: Arrays, error: Exception) -> tuple[dict[str, np.ndarray], Mapping[str, float]]:
-        fault = _explained(error)
+        fault = _as_device_error(error)
         if not isinstance(fault, DeviceFault) or fault.kind != "failed":
             raise fault
         try:
@@ -263,7 +263,7 @@ class SessionDevice(Device):
         except CookbookError:
             raise
         except Exception as again:
-            raise _explained(again) from again
+            raise _as_device_error(again) from again
         self._note(f"a batch failed and was run again ({fault.received})")
         return result
 
@@ -271,7 +271,7 @@ class SessionDevice(Device):
         self._session.close()
 
 
-def _explained(error: Exception) -> CookbookError:
+def _as_device_error(error: Exception) -> CookbookError:
     """An error of ours as it is; a runtime's exception as a DeviceError."""
     if isinstance(error, CookbookError):
         return error

@@ -17,10 +17,12 @@ from helpers.errors import DeviceError
 if TYPE_CHECKING:
     from helpers.params.targets import Target
 
+VENDOR_MODULES = {"ascend": "acl", "magicmind": "magicmind"}
+
 
 @dataclass(frozen=True)
 class RuntimeTarget:
-    """The fields of a target that opening a device needs; they also come with a bundle, without the target's file.
+    """The fields of a target that are needed to open a device; a bundle carries them without the target's file.
 
     Args:
         name, runtime, device, needs: as in the target's file.
@@ -32,9 +34,6 @@ class RuntimeTarget:
     device: str
     needs: str = ""
     python: str | None = None
-
-
-VENDOR_MODULES = {"ascend": "acl", "magicmind": "magicmind"}
 
 
 def open_device(
@@ -89,9 +88,9 @@ def session_file(runtime: str) -> Path:
 
 
 def vendor_environment(runtime: str) -> dict[str, str]:
-    """PYTHONPATH with those folders of this process's own that hold the runtime's module.
+    """The entries of this process's PYTHONPATH that hold the runtime's module, as PYTHONPATH.
 
-    CANN's set_env.sh puts `acl` on PYTHONPATH; the other entries belong to this interpreter.
+    CANN's set_env.sh puts `acl` on PYTHONPATH; other entries are meant for this interpreter only.
     """
     module = VENDOR_MODULES.get(runtime)
     folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
@@ -127,7 +126,7 @@ def _choose_devices(target: RuntimeTarget, devices: str | list[int] | None) -> l
         )
     if not isinstance(devices, str):
         return list(devices)
-    count = count_devices(_python(target), session_file(target.runtime), vendor_environment(target.runtime))
+    count = count_devices(_interpreter_of(target), session_file(target.runtime), vendor_environment(target.runtime))
     if not count:
         raise DeviceError(f"target {target.name} finds no device", received="devices: all", remedy=target.needs)
     return list(range(count))
@@ -136,10 +135,10 @@ def _choose_devices(target: RuntimeTarget, devices: str | list[int] | None) -> l
 def _open_worker(target: RuntimeTarget, path: Path, options: dict[str, Any], output_batch_axis: int) -> WorkerDevice:
     environment = vendor_environment(target.runtime)
     session = session_file(target.runtime)
-    return WorkerDevice(_python(target), session, path, options, output_batch_axis, environment, target.name)
+    return WorkerDevice(_interpreter_of(target), session, path, options, output_batch_axis, environment, target.name)
 
 
-def _python(target: RuntimeTarget) -> str:
+def _interpreter_of(target: RuntimeTarget) -> str:
     return target.python or sys.executable
 
 

@@ -17,16 +17,16 @@ from helpers.errors import DeviceError
 
 _MAX_FAILURES = 3  # batches in a row before a device that still answers is left out
 _LATE_FACTOR = 5.0  # a call that takes this many times the median is run on another device too
-_PATIENCE_S = 5.0  # and never before this
+_PATIENCE_S = 5.0  # but not before this time
 _POLL_S = 0.5
 
 
 class DevicePool(Device):
     """Devices behind one `submit`: batches are distributed as they come, and futures keep the outputs apart.
 
-    A batch that fails on one device is run on the others; a device that is lost, or fails again and again, is left
-    out; a batch that a device does not answer is run on another one too, and the first answer counts. Each of these
-    is a recovered error. The pool fails when no device is left, or when a batch fails on all of them.
+    A batch that fails on one device is run on the others. A device that is lost, or keeps failing, is left out. A
+    batch that a device is slow to answer is also run on another one, and the first answer counts. Each of these is a
+    recovered error. The pool fails when no device is left, or when a batch fails on all of them.
 
     Args:
         open_one: opens one device by its number, given as `device_id`.
@@ -136,7 +136,7 @@ class DevicePool(Device):
         return max(self._patience_s, _LATE_FACTOR * statistics.median(seconds)) if seconds else None
 
     def _take(self, tried: Sequence[_Member], may_wait: bool) -> _Member | None:
-        """A free slot on a working device that has not tried this batch; None if there is none (or none now)."""
+        """A free slot on a working device that has not tried this batch; None if there is none, or none free yet."""
         with self._changed:
             while True:
                 if self._stopping:

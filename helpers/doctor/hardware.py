@@ -12,7 +12,7 @@ import psutil
 
 from helpers.compile.cann import find_cann, release_of
 from helpers.compile.npu_smi import list_npu_devices
-from helpers.doctor.software import cann_module_is_here
+from helpers.doctor.software import has_cann_module
 from helpers.run.environment import processor_name
 
 # Instruction sets that determine what a CPU runtime gains from lower precision.
@@ -40,8 +40,8 @@ def _describe_cann() -> str:
 
 
 def _describe_module() -> str:
-    if cann_module_is_here():
-        return "here"
+    if has_cann_module():
+        return "found"
     spec = importlib.util.find_spec("acl")
     if spec is None:
         return "not on PYTHONPATH: comes with CANN (set_env.sh), not from pip"

@@ -9,10 +9,10 @@ from pathlib import Path
 from helpers import recipes
 from helpers.doctor.hardware import describe_accelerators, describe_cpu, describe_memory
 from helpers.doctor.software import (
-    cann_module_is_here,
     describe_packages,
     describe_torch_build,
-    module_is_here,
+    has_cann_module,
+    has_module,
 )
 from helpers.params.paths import PROJECT_ROOT
 from helpers.params.targets import Target, load_target, target_names
@@ -55,8 +55,8 @@ class DoctorReport:
 
     def _repr_html_(self) -> str:
         machine = {**self.sections["Machine"], **self.sections["Accelerators"], **self.sections["Notes"]}
-        wrong = {name: value for name, value in self.sections["Packages"].items() if "pinned" in value}
-        packages = list(wrong.items()) or [("packages", "all as pinned")]
+        differing = {name: value for name, value in self.sections["Packages"].items() if "pinned" in value}
+        packages = list(differing.items()) or [("packages", "all as pinned")]
         return (
             html_table(("machine", ""), [*machine.items(), *packages])
             + "<br>"
@@ -80,7 +80,7 @@ def examine() -> DoctorReport:
             "Notes": {
                 "torch build": describe_torch_build(),
                 "netron": describe_netron(),
-                "3-D viewer": "ipyniivue" if module_is_here("ipyniivue") else "static pictures only",
+                "3-D viewer": "ipyniivue" if has_module("ipyniivue") else "static pictures only",
             },
         },
         abilities=[header, *rows],
@@ -92,12 +92,12 @@ def _can_run(target: Target) -> bool:
     if target.python:
         return Path(target.python).exists()
     if target.runtime == "ascend":
-        return cann_module_is_here()
+        return has_cann_module()
     if target.runtime == "magicmind":
-        return module_is_here("magicmind")
+        return has_module("magicmind")
     if target.device == "CANN":
-        return package_version("onnxruntime-cann") is not None and cann_module_is_here()
+        return package_version("onnxruntime-cann") is not None and has_cann_module()
     if target.device == "CUDA":
         device = next(Path("/dev").glob("nvidia[0-9]*"), None)  # a container may have another one than nvidia0
-        return module_is_here("torch") and "CUDA build" in describe_torch_build() and device is not None
-    return module_is_here(target.runtime)
+        return has_module("torch") and "CUDA build" in describe_torch_build() and device is not None
+    return has_module(target.runtime)

@@ -54,12 +54,12 @@ def describe_torch_build() -> str:
     return f"{version}: {'CUDA build' if cuda else 'no CUDA packages installed, so a CPU build'}"
 
 
-def module_is_here(name: str) -> bool:
+def has_module(name: str) -> bool:
     """Whether a module could be imported, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
-def cann_module_is_here() -> bool:
+def has_cann_module() -> bool:
     """Whether CANN's `acl` could be imported: a compiled module, unlike the packages of that name from pip."""
     spec = importlib.util.find_spec("acl")
     return spec is not None and (spec.origin or "").endswith(".so")

@@ -1,4 +1,4 @@
-"""Inference over whole volumes by windows, as a stream: no patch is written, and memory does not grow with depth."""
+"""Streaming sliding-window inference: no window is written to disk, and memory does not grow with depth."""
 
 from helpers.inference.job import InferenceJob, infer_job, infer_scores
 from helpers.inference.predictor import Predictor, as_predictor

@@ -1,4 +1,4 @@
-"""The weighted sum of overlapping windows, kept only where a later window still reaches."""
+"""The weighted sum of overlapping windows, held only for the planes and rows that later windows still reach."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OrderedWorkers:
     Numpy and the compiled loops release the interpreter's lock while they work on large arrays.
 
     Args:
-        count: threads; one per usable core, at most 8, when None. With 0 the caller runs the tasks at once.
+        count: threads; one per usable core, at most 8, when None. With 0, tasks run immediately in the caller.
     """
 
     def __init__(self, count: int | None = None):
@@ -105,7 +105,7 @@ class WindowAccumulator:
         self._depth, (_, height, width) = grid.window[0], grid.shape
         bands, columns = -(-height // BAND_ROWS), _block_columns(width)
         chunk = (classes, width // columns, min(BAND_ROWS, height), columns)
-        # Memory that is never written is never taken from the machine.
+        # The system provides memory when it is first written to, so an unused chunk costs nothing.
         self._store = np.empty((self._depth * bands, *chunk), np.float32)
         self._table = np.full((self._depth, bands), -1, np.int32)
         self._free = list(range(len(self._store)))[::-1]
@@ -122,7 +122,7 @@ class WindowAccumulator:
         self._workers.close()
 
     def add(self, number: int, scores: np.ndarray) -> None:
-        """Adds the scores (classes, *window) of window `number` of the grid, perhaps later.
+        """Queues the scores (classes, *window) of window `number` of the grid to be added.
 
         The scores must not change until two more windows have been added or some rows have been finished.
         """

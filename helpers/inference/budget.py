@@ -1,4 +1,4 @@
-"""Memory of an inference, known from shapes before it starts; too much is refused with the numbers."""
+"""Estimates the memory of an inference from shapes before it starts, and refuses one that does not fit."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def estimate_memory(shape: Sequence[int], plan: WindowPlan, max_in_flight: int =
     batch, mirrors = min(plan.batch_size, windows), 2 ** len(plan.mirror_axes)
     volume = math.prod(source) + (math.prod(padded) if padded != source else 0)
     window = math.prod(plan.box)
-    # Read ahead, current, and in flight, unless a lone window is a view of the volume. Of scores also those that wait
-    # to be added, and a sum of mirrors.
+    # Windows: read ahead, current and in flight, unless a lone window is a view of the volume. Scores: also those
+    # that wait to be added, and the sum over mirrors.
     copied = batch > 1 or max_in_flight or mirrors > 1
     batches = 2 + max_in_flight * mirrors if copied else 0
     answers = 1 + MAX_PENDING + max_in_flight * mirrors + (2 if mirrors > 1 else 0)
@@ -84,7 +84,7 @@ def estimate_memory(shape: Sequence[int], plan: WindowPlan, max_in_flight: int =
 def fit_to_memory(
     image: np.ndarray, plan: WindowPlan, max_in_flight: int = 0, limit_bytes: int | None = None
 ) -> WindowPlan:
-    """The plan, with a smaller batch when that makes it fit; the estimate is logged, a reduction is warned of.
+    """The plan, with a smaller batch if only that fits; logs the estimate and warns of a reduction.
 
     Args:
         image: (C, Z, Y, X), already in memory.
@@ -93,7 +93,7 @@ def fit_to_memory(
         limit_bytes: memory that may be used in addition to the image; what the machine has available when None.
 
     Raises:
-        ResourceError: too much even with a batch of one; names the numbers and what to change.
+        ResourceError: it does not fit even with a batch of one; the message gives both sizes and a remedy.
     """
     limit = image.nbytes + (available_ram_bytes() if limit_bytes is None else limit_bytes)
     fitting, need = plan, estimate_memory(image.shape, plan, max_in_flight)
@@ -116,7 +116,7 @@ def fit_to_memory(
 
 
 def available_ram_bytes() -> int:
-    """Memory that this process can still get: the machine's, or its container's when that is less.
+    """Memory still available to this process: the machine's, or its container's if that is less.
 
     Without /proc and psutil it counts as unlimited.
     """

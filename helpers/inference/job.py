@@ -48,7 +48,7 @@ def infer_job(image: np.ndarray, predictor: Predictor, plan: WindowPlan | None) 
     cache = ConstantWindowCache(predictor) if plan.reuse_constant else None
     labels = _label(image, cache or predictor, plan)
     if cache:
-        _LOG.info("%d constant windows were answered from memory", cache.reused)
+        _LOG.info("the output for %d constant windows was reused", cache.reused)
     return labels
 
 

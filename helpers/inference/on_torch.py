@@ -96,7 +96,7 @@ class TorchWindows:
                     place = sums[:, :, y : y + grid.window[1], x : x + grid.window[2]]
                     place.addcmul_(scores.float(), self._weights)
             yield start, stop, self._mean(sums[:, : stop - start], start, stop)
-            for part in sums:  # one class at a time, to hold little twice
+            for part in sums:  # one class at a time, to keep the copy small
                 part[: depth - (stop - start)] = part[stop - start :].clone()
                 part[depth - (stop - start) :] = 0
 
@@ -118,7 +118,7 @@ class TorchWindows:
         torch, autocast = self._torch, self._network.autocast
         kind = torch.device(self._network.device).type
         batch = batch[:, :, 0] if self._plan.is_flat else batch
-        if kind == "cuda":  # tensor cores take channels last
+        if kind == "cuda":  # tensor cores prefer channels last
             last = torch.channels_last if self._plan.is_flat else torch.channels_last_3d
             batch = batch.contiguous(memory_format=last)
         with torch.autocast(kind, dtype=autocast) if autocast is not None else contextlib.nullcontext():

@@ -52,9 +52,9 @@ class Predictor(Protocol):
 
 
 class LazyAnswer:
-    """An answer that is computed when it is asked for, in the thread that asks.
+    """An answer that is computed on demand, in the thread that calls `result()`.
 
-    Nothing is kept: a caller that asks for one answer after the other holds the scores of one at a time.
+    Nothing is cached, so a caller that reads answers one after another holds the scores of one at a time.
     """
 
     def __init__(self, compute: Callable[..., np.ndarray], *arguments: object):
@@ -232,7 +232,7 @@ class MirroredPredictor(_Wrapper):
 
 
 class ConstantWindowCache(_Wrapper):
-    """Runs a predictor once on each batch of identical constant windows, and answers repetitions from memory.
+    """Runs a predictor once on each batch of identical constant windows, and reuses its output for repetitions.
 
     Attributes:
         reused: windows that were not sent to the network.

@@ -1,4 +1,4 @@
-"""Resamples class scores to a case's own grid and takes labels in one stream, slab by slab.
+"""Resamples class scores to the case's own grid and turns them into labels, slab by slab.
 
 The interpolation is nnU-Net's (half-pixel centres, edges repeated, order 1; order 0 along the coarse axis of
 anisotropic cases) in float64 with the result rounded to float32, as MIC-DKFZ/nnUNet computes it in

@@ -1,4 +1,4 @@
-"""Class scores: activations, labels, and the refusal of invalid ones."""
+"""Class scores: activations, labels, margins, and errors for invalid scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sliding-window inference in a stream: finished planes leave at once, and memory does not grow with the depth."""
+"""Streaming sliding-window inference: a plane is released as soon as it is finished, so depth costs no memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sliding_window(
     """Labels (Z, Y, X) uint8 of a volume (C, Z, Y, X) float32.
 
     Args:
-        volume: smaller axes than the window's are padded with zeros, centred.
+        volume: axes shorter than the window are padded with zeros on both sides.
         infer: maps (N, C, *window) float32 to (N, classes, *window); a `Predictor` keeps calls in flight. The batch
             may be a view of the volume and must not be changed.
         window: (Z, Y, X), or (Y, X) for slices of axis Z.

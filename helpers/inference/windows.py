@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 Position = tuple[int, int, int]  # (z, y, x)
+_JSON_NAMES = {"tile_step_size": "step"}  # names in stored plans
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,6 @@ class WindowPlan:
         values: dict[str, Any] = {names.get(name, name): value for name, value in content.items()}
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**values | lists)
-
-
-_JSON_NAMES = {"tile_step_size": "step"}
 
 
 def compute_steps(size: int, window: int, tile_step_size: float) -> list[int]:
@@ -193,7 +191,7 @@ class WindowGrid:
         """(z, y, x) that the windows before this one reach along each axis; 0 for the first.
 
         Args:
-            number: index into `positions`. Positions repeat where a step is shorter than a voxel.
+            number: index into `positions`. Positions repeat if a step is shorter than a voxel.
         """
         places = np.unravel_index(number, [len(starts) for starts in self.starts])
         axes = zip(self.starts, self.window, places, strict=True)

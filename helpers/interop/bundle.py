@@ -33,9 +33,9 @@ class BundleCase:
     """One prepared case.
 
     Args:
-        id: the case's own.
-        image: the prepared array's file in the bundle.
-        plan: windows over it; None: it is a single sample.
+        id: of the case.
+        image: file of the prepared array in the bundle.
+        plan: windows over it; None if it is a single sample.
         source_digest: digest of the files it was prepared from.
     """
 
@@ -46,7 +46,7 @@ class BundleCase:
 
     @property
     def answer(self) -> str:
-        """The answer's file in the bundle."""
+        """The file of the case's output in the bundle."""
         return f"answers/{PurePosixPath(self.image).name}"
 
     def to_json(self) -> dict:
@@ -60,8 +60,8 @@ class BundleModel:
 
     Args:
         target: as JSON.
-        precision: that it runs in.
-        batches: batch sizes that it was compiled for, or None for any.
+        precision: in which it runs.
+        batches: batch sizes for which it was compiled, or None for any.
         files: in the bundle; the device opens the first.
     """
 
@@ -84,7 +84,7 @@ class Bundle:
         cases: in order.
         files: digest by relative path of everything in the bundle.
         model: output of `compile`, or None.
-        notes: by the answer's file: its image, its model and its seconds.
+        notes: by output file: the digests of its image and model, and its seconds.
     """
 
     folder: Path

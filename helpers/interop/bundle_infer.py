@@ -33,7 +33,7 @@ def infer_bundle(bundle: Bundle, *, devices: str | list[int] | None = None, pyth
         python: another interpreter that has the vendor's module (Python 3.8 or newer, numpy).
 
     Raises:
-        DeviceError: the bundle holds no compiled model, or the device failed. Finished answers are kept.
+        DeviceError: the bundle holds no compiled model, or the device failed. Finished outputs are kept.
     """
     model = _compiled(bundle)
     source = {name: bundle.files[name] for name in model.files}

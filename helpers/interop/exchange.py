@@ -59,7 +59,7 @@ def check_room(need: ExchangeBytes, folder: Path) -> None:
     """Refuses an exchange that does not fit on the disk, before anything is written.
 
     Raises:
-        ResourceError: with the bytes of both.
+        ResourceError: the disk is too small; the message gives both sizes.
     """
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(place).free
@@ -73,7 +73,7 @@ def check_room(need: ExchangeBytes, folder: Path) -> None:
 
 
 class Exchange:
-    """The exchange in one folder; `is_written` tells whether its inputs are complete.
+    """The exchange in one folder; `is_written` is true if its inputs are complete.
 
     Args:
         folder: holds `exchange.json`, `input/`, and the tool's outputs.

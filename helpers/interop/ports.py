@@ -21,7 +21,7 @@ _DTYPES = {True: {8: "<i8", 4: "<i4", 1: "u1"}, False: {4: "<f4", 2: "<f2"}}
 
 @dataclass(frozen=True)
 class ModelPorts:
-    """The input and the one output used of a model compiled for one batch size.
+    """The input, and the output that is used, of a model compiled for one batch size.
 
     Args:
         input_name, output_name: of the tensors.

@@ -14,10 +14,10 @@ from helpers.run.atomic import atomic_path
 
 
 class SampleWriter:
-    """Writes samples to `<stem>.bin` files of one or several.
+    """Writes samples to `<stem>.bin` files, one or several per file.
 
-    A stem holds the number of the first sample and a checksum of the file, so that an output of other inputs, left
-    from an earlier run, is never mistaken for one of these.
+    A stem holds the number of the first sample and a checksum of the file, so that an output left from an
+    earlier run on other inputs is never mistaken for one of these.
 
     Args:
         folder: the files' folder.

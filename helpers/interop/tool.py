@@ -84,7 +84,7 @@ class Tool(ABC):
 
 
 def most_complete(folders: Iterable[Path], names: Mapping[str, str]) -> dict[str, Path]:
-    """The files `names` (by stem) of the folder that has most of them; among equals the one written last.
+    """The files `names` (by stem) in the folder that has the most of them; of equal folders, the one written last.
 
     A tool that was run twice leaves two folders, whose names do not sort by time if days are not padded with zeros.
     """
@@ -204,7 +204,7 @@ class Msame(Tool):
     name = "msame"
 
     def samples_per_file(self, ports: ModelPorts) -> int:
-        """A whole batch."""
+        """A complete batch."""
         return ports.batch_size
 
     def commands(self, model: str, ports: ModelPorts, chips: int = 1) -> list[list[str]]:

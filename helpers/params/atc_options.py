@@ -63,7 +63,7 @@ class AtcOptions(BaseModel):
 
     @field_validator("soc_version")
     @classmethod
-    def _is_a_chip(cls, value: str | None) -> str | None:
+    def _is_a_soc(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"Ascend\w+(-\d)?", value):
             raise ValueError("a name such as Ascend310P3")
         return value

@@ -117,7 +117,7 @@ class RunParams(BaseModel):
     cache: bool = True
     """Whether finished stages are reused."""
     interactive: bool | None = None
-    """Whether a person watches the notebook; null: detected."""
+    """Whether a user is at the notebook; null: detected."""
     viewer: Literal["auto", "niivue", "slices", "static", "itkwidgets"] = "auto"
     """Viewer for volumes; auto: the best one that works here."""
     grey_window: str | None = None

@@ -29,10 +29,10 @@ NOTEBOOKS_FOLDER = (_SHIPPED if IS_INSTALLED else SOURCE_ROOT) / "notebooks"
 WEIGHTS_FOLDER = PACKAGE_FOLDER / "weights"
 
 
-def find_input(path: str, *, parameter: str) -> Path:
+def find_input(path: str, *, parameter: str, remedy: str = "Check the path.") -> Path:
     """Returns an existing file or folder, relative to the working folder or to the project's root.
 
-    A notebook's working folder is its own in JupyterLab and the caller's under papermill.
+    In JupyterLab a notebook's working folder is its own; under papermill it is the caller's.
 
     Raises:
         ParameterError: the file is in neither place.
@@ -41,12 +41,9 @@ def find_input(path: str, *, parameter: str) -> Path:
     for candidate in (given, PROJECT_ROOT / given):
         if candidate.exists():
             return candidate.resolve()
-    problem = f"no file or folder {path} (parameter {parameter})"
-    places = dict.fromkeys((str(Path.cwd()), str(PROJECT_ROOT)))
-    if given.is_absolute():
-        raise ParameterError(problem, remedy=f"Give an absolute path or one from {' or '.join(places)}.")
-    searched = f", looked for in {' and '.join(places)}"
-    raise ParameterError(problem + searched, remedy="Give an absolute path, or one relative to these folders.")
+    places = [] if given.is_absolute() else list(dict.fromkeys((str(Path.cwd()), str(PROJECT_ROOT))))
+    searched = f" in {' or '.join(places)}" if places else ""
+    raise ParameterError(f"no file or folder {path} (parameter {parameter}){searched}", remedy=remedy)
 
 
 def place_output(path: str) -> Path:

@@ -27,7 +27,7 @@ def load_profile(recipe: str, profile: str, params_folder: Path | None = None) -
     folder = (params_folder or PARAMS_FOLDER) / recipe
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if profile not in known:
-        raise unknown_name_error(f"profile of {recipe}", profile, known)
+        raise unknown_name_error("profile", profile, known, where=f"of {recipe}")
     content = read_yaml_mapping(folder / f"{profile}.yaml")
     if content.get("profile", profile) != profile:
         raise ParameterError(f"{profile}.yaml names another profile", received=content["profile"], expected=profile)

@@ -20,8 +20,16 @@ _SWITCHES = {"on": True, "off": False, "true": True, "false": False}
 # YAML 1.1 recognises a float only by its point and the sign of its exponent: 1e-3 and 1.0e3 are text.
 _NUMBER_READ_AS_TEXT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
 
-# What YAML and papermill make of text that looks like it.
+# The types that YAML and papermill turn some text into.
 _READ_FROM_TEXT = (int, float, bool, datetime.date)
+
+# Kinds of pydantic's findings -> the expectation in plain words, from the finding's context.
+_EXPECTATIONS = {
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} items",
+    "too_long": "at most {max_length} items",
+}
 
 
 def read_yaml_mapping(path: Path) -> dict:
@@ -33,16 +41,16 @@ def read_yaml_mapping(path: Path) -> dict:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ParameterError(f"cannot read {path}", received=error.strerror) from None
+        raise ParameterError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ParameterError(f"{path.name} is not a text file", expected="YAML in UTF-8") from None
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}" if mark else "unknown line"
+        place = f", line {mark.line + 1}" if mark else ""
         cause = getattr(error, "problem", None) or str(error)
-        raise ParameterError(f"{path.name} is not valid YAML", received=f"{cause} at {place}") from None
+        raise ParameterError(f"{path.name} is not valid YAML{place}: {cause}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -71,8 +79,14 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> ParameterError:
+def unknown_name_error(kind: str, name: str, known: Iterable[str], where: str = "") -> ParameterError:
     """Builds the error for an unknown name, with the nearest known one, or all of them if none is similar.
+
+    Args:
+        kind: what is named, such as a target.
+        name: the unknown name.
+        known: the names to choose from.
+        where: the place of the name, such as "of unet3d_brats".
 
     >>> print(unknown_name_error("target", "cpuu", ["cpu", "cuda"]))
     unknown target 'cpuu'. Did you mean 'cpu'?
@@ -80,7 +94,7 @@ def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> ParameterE
     known = sorted(known)
     near = nearest_name(name, known)
     remedy = f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
-    return ParameterError(f"unknown {kind} {name!r}", remedy=remedy)
+    return ParameterError(f"unknown {kind} {name!r} {where}".rstrip(), remedy=remedy)
 
 
 def takes_text(kind: object) -> bool:
@@ -178,17 +192,22 @@ def explain_validation_error(
     remedy = _remedy_of_reading(value, name, model) or _remedy_of_word(first) or remedy
     if len(findings) > 1:
         remedy += f" ({_count(len(findings) - 1, 'more error')}.)"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return ParameterError(
         f"invalid value of {name}",
         received=f"{value!r} ({type(value).__name__})",
-        expected=message,
+        expected=_expectation(first),
         remedy=remedy,
     )
 
 
+def _expectation(finding: Mapping) -> str:
+    if plain := _EXPECTATIONS.get(finding["type"]):
+        return plain.format(**finding["ctx"])
+    return finding["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+
+
 def _remedy_of_reading(value: object, name: str, model: type[BaseModel]) -> str | None:
-    """What to write if YAML or papermill read something other than intended."""
+    """The remedy if YAML or papermill read text as something else."""
     if isinstance(value, str) and (number := _NUMBER_READ_AS_TEXT.fullmatch(value)):
         whole, fraction, sign, exponent = number.groups()
         return f"YAML reads {value} as text: write {whole}{fraction or '.0'}e{sign or '+'}{exponent}."
@@ -201,7 +220,7 @@ def _remedy_of_reading(value: object, name: str, model: type[BaseModel]) -> str 
 
 
 def _remedy_of_word(finding: Mapping) -> str | None:
-    """The word that is most similar to a mistyped one."""
+    """The remedy for a mistyped choice: the most similar one."""
     value = finding.get("input")
     if finding["type"] != "literal_error" or not isinstance(value, str):
         return None

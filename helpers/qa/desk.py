@@ -25,7 +25,7 @@ _NO_OTHER_RUN = "no other run"
 
 
 class Desk(ipywidgets.VBox):
-    """Reviews the cases of a run one after the other; a verdict is on the disk once "saved" appears.
+    """Reviews the cases of a run one after the other; a verdict is on the disk when "saved" appears.
 
     Args:
         review: the initial review; the run and the one it is compared with can be changed on the desk.

@@ -1,4 +1,4 @@
-"""Flags that need no ground truth: what makes a mask unlike the others of its run, or unlike another run's."""
+"""Flags that need no ground truth: how a mask differs from the others of its run, or from another run's."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _flag_class(measures: Mapping[str, MaskMeasures], index: int, name: str) -> 
         reason = f"no {name}, which {len(present)} of {len(measures)} cases have"
         yield from ((case, Flag("missing label", reason)) for case in measures if case not in present)
     for case, own in present.items():
-        # What a photograph shows often extends beyond its frame; what a scan shows should be inside.
+        # An object in a photograph often extends beyond the frame; a structure in a scan should be inside.
         if own.unit == "ml" and own.at_border[index - 1]:
             yield case, Flag("border", f"{name} touches the border of the scan")
     if len(present) >= _FEWEST_CASES:

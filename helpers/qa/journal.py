@@ -1,4 +1,4 @@
-"""Verdicts in append-only journals, one per reader, and their export: a confirmed verdict is on the disk."""
+"""Verdicts in append-only journals, one per reader, and their export; a confirmed verdict is on the disk."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Verdict:
             )
 
     def subject(self) -> tuple[str, str, str, str]:
-        """What was judged: recipe, run, case and mask."""
+        """The mask that was judged: recipe, run, case and hash."""
         return self.recipe, self.run_hash, self.case, self.mask_hash
 
     def to_line(self) -> bytes:

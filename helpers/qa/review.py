@@ -110,7 +110,7 @@ def open_review(
     other: FinishedRun | None = None,
     interactive: bool | None = None,
 ) -> Review:
-    """Measures a run's masks, flags what stands out and sorts the worst cases first.
+    """Measures a run's masks, flags unusual ones and sorts the worst cases first.
 
     Cases with scores are sorted by their mean score, those without by their number of flags.
     """

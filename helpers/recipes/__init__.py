@@ -1,4 +1,4 @@
-"""Recipes: what is particular to one model and nothing else."""
+"""Recipes: everything that is specific to one model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.params.yaml_file import unknown_name_error
 if TYPE_CHECKING:
     from helpers.recipes.base import Recipe
 
-# Name -> location and folder of profiles; a recipe is imported when it is loaded, so that listing them costs nothing.
+# Name -> location and folder of profiles. A recipe is imported when it is loaded, so listing the names costs nothing.
 _RECIPES = {
     name: (f"helpers.recipes.{name}:RECIPE", PARAMS_FOLDER)
     for name in ("unet3d_brats", "unet_carvana", "fcn_voc2012", "unetpp3d_liver", "nnunet_heart")

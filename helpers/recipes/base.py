@@ -122,18 +122,18 @@ class LoadedModel(ABC):
         """The output of the exported graph for a batch (N, C, ...)."""
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
-        """Class scores (N, classes, ...): the output itself, or what is before the ArgMax that ends the graph."""
+        """Class scores (N, classes, ...): the output itself, or the input of a final ArgMax."""
         return self.output(batch)
 
 
 class Part(ABC, Generic[P]):
-    """What the four parts of a recipe have in common."""
+    """The base class of a recipe's four parts."""
 
     def check_params(self, params: P) -> None:
         """Refuses parameters that this part cannot serve, before any work starts.
 
         Raises:
-            CookbookError: in one line, what to change.
+            CookbookError: a parameter cannot be served; the message names the remedy.
         """
 
 
@@ -175,7 +175,7 @@ class ModelSource(Part[P]):
         )
 
     def cache_key_extras(self, params: P) -> dict[str, object]:
-        """JSON values that decide a result and are neither in the weights nor in the parameters (a plan file)."""
+        """JSON values that affect a result but are in neither weights nor parameters, such as a plan."""
         return {}
 
 
@@ -207,7 +207,7 @@ class CaseSource(Part[P]):
         """Writes the demo cases that are missing, in the data set's own layout, and returns their ids."""
 
     def mask_suffix(self, params: P) -> str:
-        """Of the mask files."""
+        """The suffix of the mask files."""
         return ".nii.gz"
 
     def data_folder(self, params: P) -> Path:
@@ -215,7 +215,7 @@ class CaseSource(Part[P]):
         return find_input(params.data_root, parameter="data_root")
 
     def held_out(self, root: Path, params: P) -> list[str] | None:
-        """Ids below a data root that the model was not trained on, which alone count in means; None: all count."""
+        """Ids below a data root that the model was not trained on; only they count in means. None: all count."""
         return None
 
     def picture_settings(self, params: P) -> PictureSettings:
@@ -244,7 +244,7 @@ class Preparation(Part[P]):
         return False
 
     def segment_and_save(self, case: Case, predictor: Predictor, params: P, path: Path) -> np.ndarray:
-        """As `segment`; what the run keeps next to the mask at `path` (probabilities) is written as well."""
+        """As `segment`; also writes what the run keeps next to the mask at `path`, such as probabilities."""
         return self.segment(case, predictor, params)
 
 
@@ -304,7 +304,7 @@ class Scoring(Part[P]):
 
 @dataclass(frozen=True)
 class Recipe(Generic[P]):
-    """One model: its four parts, its parameters, and what to offer for its graph.
+    """One model: its four parts, its parameters, and how its graph is rewritten and linted.
 
     Attributes:
         name: also the name of its folder in `params/`.
@@ -352,6 +352,6 @@ class Recipe(Generic[P]):
         return self.scoring.score_names(params)
 
     def picture_settings(self, params: P) -> PictureSettings:
-        """How a run's cases are shown behind their masks: as its parameters say, else as the recipe does."""
+        """How a run's cases are shown behind their masks: by its parameters, else by the recipe."""
         settings = self.cases.picture_settings(params)
         return replace(settings, grey_window=params.grey_window) if params.grey_window else settings

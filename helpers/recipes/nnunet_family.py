@@ -1,4 +1,4 @@
-"""The parts of every nnU-Net recipe: a model folder's plan decides how a case is prepared and restored."""
+"""The parts of every nnU-Net recipe: a model folder's plan determines how a case is prepared and restored."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _open(folder: Path, folds: tuple[int | str, ...] | None, stamp: tuple) -> Mo
 
 
 class NnunetParams(RunParams):
-    """The family's parameters; what is not set comes from the plan."""
+    """The family's parameters; those that are not set come from the plan."""
 
     NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset({"split", "ref_folder", "source_cases"})
 
@@ -231,12 +231,12 @@ class NnunetModel(TorchModel[N]):
         return self.folder(params).plan
 
     def activation(self, params: N) -> str | None:
-        """What is left to apply to the graph's output: nothing if it is the folds' mean already."""
+        """The activation still to be applied to the graph's output; None if the graph averages several folds."""
         model = self.folder(params)
         return model.plan.activation if len(model.checkpoints) == 1 else None
 
     def cache_key_extras(self, params: N) -> dict[str, object]:
-        """What the model folder says in addition to its weights."""
+        """The plan, mirror axes and postprocessing of the model folder."""
         model = self.folder(params)
         rules = [dataclasses.asdict(rule) for rule in model.postprocessing]
         return {"plan": dataclasses.asdict(model.plan), "mirrors": model.mirror_axes, "postprocessing": rules}
@@ -275,7 +275,7 @@ class NnunetCases(VolumeCases[N]):
     """Cases in the layout of the Decathlon or of nnU-Net.
 
     Attributes:
-        model: whose fold says which cases were held out.
+        model: whose fold determines the held-out cases.
         task: the data set's folder as the Decathlon names it; None: any.
         write_demo: writes the demo cases of some seeds; None if the recipe ships none.
         grey_window: of `params/windows.yaml`.
@@ -287,7 +287,7 @@ class NnunetCases(VolumeCases[N]):
     grey_window: str = "mr"
 
     def check_params(self, params: N) -> None:
-        """Refuses a `split` without a training set, or of folds that held no case out."""
+        """Refuses a `split` without a training set, or with folds that have no held-out case in common."""
         if params.split is None:
             return
         if params.checkpoint == "demo" or params.data_root == "demo":
@@ -334,7 +334,7 @@ class NnunetCases(VolumeCases[N]):
 
 @dataclass(frozen=True)
 class NnunetPreparation(Preparation[N]):
-    """Preparation and restoration as the model's plan says."""
+    """Preparation and restoration as specified by the model's plan."""
 
     model: NnunetModel[N]
 
@@ -343,7 +343,7 @@ class NnunetPreparation(Preparation[N]):
         return self._job_of(self.prepare(case, params), case, params)
 
     def prepare(self, case: Case, params: N) -> Prepared:
-        """The case cropped, resampled and normalised as the plan says."""
+        """The case cropped, resampled and normalised as specified by the plan."""
         return prepare_case(case.image, case.require_geometry().spacing_mm_zyx, self.model.plan(params))
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
@@ -411,7 +411,7 @@ class NnunetScoring(Scoring[N]):
         title: of the recipe, for `summary.json`.
         task: likewise.
         class_names: of a model folder that names none, the background first.
-        renamed_scores: label name, in lower case, to the name of its score, if that is another.
+        renamed_scores: label name, in lower case, to the name of its score, if they differ.
     """
 
     has_nnunet_metrics = True

@@ -60,7 +60,7 @@ class HeartModel(NnunetModel[HeartParams]):
         return "3d_fullres" if params.variant == "3d" else "2d"
 
     def check_params(self, params: HeartParams) -> None:
-        """Refuses a variant that the model is not."""
+        """Refuses a variant other than the model's."""
         form = self.form(params)
         if params.variant not in (None, form):
             raise ParameterError(
@@ -76,12 +76,12 @@ class HeartModel(NnunetModel[HeartParams]):
 
 @dataclass(frozen=True)
 class HeartPreparation(NnunetPreparation[HeartParams]):
-    """As the plan says, or with the mirrored passes of one of the source's programs."""
+    """As specified by the plan, or with the mirrored passes of one of the source's programs."""
 
     model: HeartModel
 
     def check_params(self, params: HeartParams) -> None:
-        """Refuses passes that the model cannot make."""
+        """Refuses passes that the model cannot run."""
         form = self.model.form(params)
         if params.passes != "right" and (form == "3d" or params.save_softmax):
             raise ParameterError(

@@ -49,7 +49,7 @@ class TorchModel(ModelSource[P]):
         return dict(state)
 
     def wrap_for_export(self, network: torch.nn.Module, params: P) -> torch.nn.Module:
-        """What is exported: the network itself, or with layers that the source keeps in its graph (an ArgMax)."""
+        """The network as it is exported: unchanged, or with layers that the source keeps in its graph (an ArgMax)."""
         return network
 
     def checkpoint_paths(self, params: P) -> tuple[Path, ...]:
@@ -171,7 +171,7 @@ class PhotographCases(CaseSource[P]):
     """Photographs, whose masks are PNG files of the same size."""
 
     def mask_suffix(self, params: P) -> str:
-        """Of the mask files."""
+        """PNG."""
         return ".png"
 
     @abstractmethod

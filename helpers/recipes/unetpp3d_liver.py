@@ -1,7 +1,7 @@
 """3D UNet++ on MSD Task03: an abdominal CT to liver and lesions.
 
-The source exports five outputs of which four are thrown away; here the deep-supervision outputs are cut, and windows
-stream from memory where the source writes 20 GB in and 320 GB out per case.
+The source exports five outputs and discards four; here the deep-supervision outputs are cut. Windows stream from
+memory, whereas the source writes 20 GB of input and 320 GB of output per case.
 """
 
 from __future__ import annotations

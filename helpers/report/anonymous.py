@@ -29,7 +29,7 @@ _DICOM_UID = re.compile(r"\b[0-2](?:\.\d+){5,}\b")
 
 
 class Redaction(Protocol):
-    """What a report shows of names, texts and pictures."""
+    """How a report shows names, texts and pictures."""
 
     def case(self, case: str) -> str:
         """The name of a case."""

@@ -21,6 +21,37 @@ _NOT_RECORDED = "not recorded"
 _MARKS = {"made": "✓", "reused": "✓", "not run here": "–", "failed": "✗"}
 
 
+def write_report(folder: Path, *, anonymise: bool | None = None, to: Path | None = None) -> Path:
+    """Writes the report of a run as one HTML file without scripts or links to other files.
+
+    Args:
+        folder: the run folder; only `run.json` and the pictures that it names are read.
+        anonymise: whether to remove case names, paths, dates, DICOM names, user and host; None follows the
+            parameters of the run.
+        to: the file to write; None writes `report.html` into the run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: there is no run in the folder, or its record is damaged.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    run = RunFolder.read(folder)
+    if anonymise is None:
+        anonymise = bool(run.record["params"].get("anonymise", False))
+    templates = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("page.html.j2").render(build_page(run, anonymise))
+    path = to or folder / "report.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
 def build_page(run: RunFolder, anonymise: bool) -> dict[str, object]:
     """Builds the values of the template, which escapes them."""
     cases = run.worst_first()
@@ -205,34 +236,3 @@ def _minute(timestamp: float | None) -> str:
     if timestamp is None:
         return ""
     return datetime.datetime.fromtimestamp(timestamp).astimezone().strftime("%Y-%m-%d %H:%M %Z")
-
-
-def write_report(folder: Path, *, anonymise: bool | None = None, to: Path | None = None) -> Path:
-    """Writes the report of a run as one HTML file without scripts or links to other files.
-
-    Args:
-        folder: the run folder; only `run.json` and the pictures that it names are read.
-        anonymise: whether to remove case names, paths, dates, DICOM names, user and host; None follows the
-            parameters of the run.
-        to: the file to write; None writes `report.html` into the run folder.
-
-    Returns:
-        The file.
-
-    Raises:
-        DataError: there is no run in the folder, or its record is damaged.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    run = RunFolder.read(folder)
-    if anonymise is None:
-        anonymise = bool(run.record["params"].get("anonymise", False))
-    templates = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("page.html.j2").render(build_page(run, anonymise))
-    path = to or folder / "report.html"
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return path

@@ -33,7 +33,7 @@ from helpers.run.source import Import, SourceModule, names_in
 PASSIVE = {
     "cli": "reads command lines; what it sets are parameters",
     "doctor": "describes the machine",
-    "errors": "words messages",
+    "errors": "formats messages",
     "fetch": "downloads files, whose digests are inputs",
     "params": "reads parameters, whose values are inputs",
     "qa": "shows masks and records verdicts",
@@ -93,7 +93,7 @@ class CodeIndex:
     ):
         self._folder, self._package, self._dynamic = folder, package, dynamic or {}
         self._passive = frozenset(passive)
-        self._wider: dict[frozenset[str], CodeIndex] = {}  # by what is passive in them
+        self._wider: dict[frozenset[str], CodeIndex] = {}  # by their passive parts
         self._folders: dict[str, Path | None] = {package: folder}  # of each top-level package or module
         self._modules: dict[str, SourceModule | None] = {}
         self._references: dict[Node, frozenset[Node]] = {}
@@ -148,7 +148,7 @@ class CodeIndex:
         return frozenset(nodes)
 
     def named_in(self, text: str) -> frozenset[Node]:
-        """Returns what a string such as `package.module` or `package.module:name` refers to."""
+        """Returns the definitions that a string such as `package.module` or `package.module:name` refers to."""
         match = self._dotted.fullmatch(text)
         if match is None or self.module(match[1]) is None:
             return frozenset()

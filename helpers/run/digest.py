@@ -1,4 +1,4 @@
-"""Content hashes of files and values, and files whose content is elsewhere."""
+"""Content hashes of files and values, and the recognition of Git LFS pointers."""
 
 from __future__ import annotations
 

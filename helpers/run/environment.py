@@ -1,4 +1,4 @@
-"""Versions and machine of a run, and the environment for programs of another Python."""
+"""Versions and machine of a run, and the environment for programs that run another Python."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def _git_commit() -> str | None:
 
 
 def scrubbed_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the environment variables for a program of another Python.
+    """Returns the environment variables for a program that runs another Python.
 
     A vendor's set_env.sh puts packages on PYTHONPATH and programs on PATH, and its compiler starts the first
-    `python3` that it finds. Entries of this project and its virtual environment are removed, all others stay.
+    `python3` that it finds. Entries of this project and its virtual environment are removed; all others stay.
     """
     result = {name: value for name, value in (environment or os.environ).items() if name not in _OWN_VARIABLES}
     for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH"):

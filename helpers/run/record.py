@@ -1,4 +1,4 @@
-"""The record of a run: `run.json`, whose heartbeat tells a running run from a dead one, and `run.log`."""
+"""The record of a run: `run.json`, whose heartbeat distinguishes a live run from a dead one, and `run.log`."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def mark_failed(path: Path, reason: str) -> None:
 
 
 def attach_log_file(path: Path) -> None:
-    """Sends the log of the whole cookbook to a file, and closes the previous run's."""
+    """Sends the cookbook's log to a file, and closes the previous run's."""
     logger = logging.getLogger("cookbook")
     logger.setLevel(logging.INFO)
     for handler in list(logger.handlers):

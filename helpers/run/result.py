@@ -43,7 +43,7 @@ class Check:
 
 @dataclass(frozen=True)
 class StageOutput:
-    """What the body of a stage returns; the run adds status, seconds and bytes.
+    """The return value of a stage's `make`; the run adds status, seconds and bytes.
 
     Args:
         checks: conditions that must hold; one that failed fails the run.
@@ -53,7 +53,7 @@ class StageOutput:
         next_step: the line that ends the table.
         status: "not run here" if the tool for the stage is not on this machine.
         timings: seconds and megabytes, as measured.
-        simulated: a double of a vendor's runtime was timed.
+        simulated: whether a double of a vendor's runtime was timed.
         pictures: the pictures among the stage's files in the order to show them, with their captions (may be empty).
     """
 
@@ -74,7 +74,7 @@ class StageResult:
     Args:
         own_pictures: the pictures among `files`, with their captions.
         illustrate: draws further pictures, as a stage of their own. Called when the result is first displayed, so
-            they cost nothing elsewhere.
+            they cost nothing otherwise.
     """
 
     stage: str
@@ -197,7 +197,7 @@ def _draw(illustrate: Callable[[], StageResult] | None) -> dict[str, str]:
 
 
 def _display(result: StageResult | StageResults, draw: Callable[[], Mapping[str, str]], folder: str) -> None:
-    """Shows the table at once, then the pictures; without a picture that cannot be drawn, the figures still stand."""
+    """Shows the table immediately, then the pictures; one that cannot be drawn is replaced by a line of text."""
     from IPython.display import Image, display
 
     display({"text/html": result._repr_html_(), "text/plain": str(result)}, raw=True)

@@ -91,9 +91,9 @@ class Run:
             inputs: JSON values and file digests that determine the result.
             make: writes files into the given folder and returns the output. The files are copied into the run
                 folder after all checks have passed.
-            code: objects that `make` calls without naming their class or function: parts of a recipe, a source of
-                masks. What the function that defines `make` refers to is found without being listed.
-            essential: whether a failure fails the run, too; that of a picture does not.
+            code: objects that `make` calls without naming their class or function, such as parts of a recipe. The
+                definitions that the function around `make` refers to are found without being listed.
+            essential: whether a failure also fails the run; that of a picture does not.
 
         Raises:
             GateError: a check failed; its figure is in the message. Nothing of the stage is kept.
@@ -116,7 +116,7 @@ class Run:
         """Ends the run as passed, in its last step.
 
         Args:
-            reason: a remark for the record although every gate held.
+            reason: a remark for the record of a run that passed.
 
         Raises:
             GateError: a stage failed and has not been performed again.
@@ -193,7 +193,7 @@ class Run:
         return result
 
     def _withdraw(self, stage: str, key: str) -> None:
-        """Removes the files that a failed stage made from other inputs, which must not be taken for its output."""
+        """Removes the files that a failed stage made from other inputs, which must not be mistaken for its output."""
         record = self._stage_record(stage)
         if record.exists():
             before = json.loads(record.read_text(encoding="utf-8"))

@@ -122,6 +122,7 @@ class _Strip(ast.NodeTransformer):
 
 
 def names_in(node: ast.AST) -> set[str]:
+    """The names that a node refers to or binds."""
     return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
 
 

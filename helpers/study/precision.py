@@ -67,7 +67,7 @@ def list_cells(run: Run) -> list[Cell]:
     supported = {name: load_target(name).precisions for name in targets}
     for precision in params.study_precisions:
         if not any(precision in precisions for precisions in supported.values()):
-            expected = sorted({name for precisions in supported.values() for name in precisions})
+            expected = " or ".join(sorted({name for precisions in supported.values() for name in precisions}))
             problem = "no target of the study supports this precision"
             raise ParameterError(problem, received=precision, expected=expected)
     chosen = params.study_precisions

@@ -41,7 +41,7 @@ def describe_netron(today: datetime.date | None = None) -> str:
 
 
 def offer_netron(model: Path, interactive: bool | None = None) -> ipywidgets.VBox | RichText:
-    """Offers a button that opens a graph in netron; in a headless run, a line that explains its absence.
+    """Offers a button that opens a graph in netron, or explains in one line why a headless run has none.
 
     netron's page asks for consent once, and a build stops opening files 180 days after its date. The static picture
     of the graph needs neither.
@@ -67,10 +67,10 @@ def offer_netron(model: Path, interactive: bool | None = None) -> ipywidgets.VBo
 
 
 def frame_address(host: str, port: int) -> str:
-    """The address at which the user's browser finds a server of this machine.
+    """The address of a server on this machine, as the user's browser reaches it.
 
-    With jupyter-server-proxy it goes through JupyterLab's own address, which works from another machine too; without,
-    it is on loopback.
+    With jupyter-server-proxy it is below JupyterLab's own address, which also works from another machine; without it,
+    the address is on loopback.
     """
     prefix = _proxy_prefix()
     return f"http://{host}:{port}" if prefix is None else f"{quote(prefix)}proxy/{port}/"

@@ -1,4 +1,4 @@
-"""One palette that is safe for colour-blind readers, for labels, errors and charts in every picture of the project.
+"""One colour-blind-safe palette for the labels, errors and charts in every picture of the project.
 
 Hues are those of Okabe and Ito, "Color Universal Design" (2008).
 """

@@ -1,4 +1,4 @@
-"""A display proxy: a smaller version of a volume that a browser can hold, with fewer voxels in the same place."""
+"""A display proxy: a version of a volume that a browser can hold, with fewer voxels over the same space."""
 
 from __future__ import annotations
 

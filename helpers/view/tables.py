@@ -68,7 +68,7 @@ def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def show_score(value: float | None) -> str:
-    """A score for a table; None, where a case has nothing to score, is a dash."""
+    """Formats a score for a table; None, a case with nothing to score, becomes a dash."""
     return "–" if value is None else f"{value:.3f}"
 
 
@@ -77,7 +77,7 @@ def show_case_table(
 ) -> RichText:
     """Shows one row per case: seconds of each step, peak memory, scores.
 
-    The seconds of a reused mask are those of when it was made; those of a device's double are called simulated.
+    The seconds of a reused mask are those measured when it was made; times of a double are marked as simulated.
 
     Args:
         inferred: the results of `infer_cases`.

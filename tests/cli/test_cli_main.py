@@ -88,7 +88,7 @@ class TestRun:
 
     def test_a_missing_parameter_file_is_refused(self, notebooks, capsys):
         assert cli.main(["run", "unet3d_brats", "-f", "no/such.yaml"]) == 2
-        assert "no file or folder no/such.yaml (parameter --file), looked for in " in _error_line(capsys)
+        assert "no file or folder no/such.yaml (parameter --file) in " in _error_line(capsys)
 
 
 class TestRefusals:

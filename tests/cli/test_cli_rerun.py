@@ -57,7 +57,7 @@ def test_equal_files_exit_with_0_and_the_cache_is_off(finished, runs, tmp_path, 
         "outputs": str(tmp_path / "again"),
         "cache": False,
     }
-    assert "equal to the byte: 4 of 4 files" in out
+    assert "byte-identical: 4 of 4 files" in out
     assert "changed since: packages numpy 0.1 →" in out and "changed since: python 3.0 →" in out
 
 

@@ -97,7 +97,7 @@ class TestCann:
             "find_spec",
             lambda name: importlib.util.spec_from_file_location(name, tmp_path / file),
         )
-        assert software.cann_module_is_here() is here
+        assert software.has_cann_module() is here
 
     def test_a_package_of_that_name_from_pip_does_not_end_the_doctor(self, tmp_path, monkeypatch):
         (tmp_path / "acl.py").write_text("raise RuntimeError('must not be imported')")

@@ -26,16 +26,13 @@ def test_inputs_are_found_from_any_working_folder(tmp_path, monkeypatch):
 def test_a_missing_relative_path_names_the_searched_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _refusal("no/such") == (
-        f"no file or folder no/such (parameter data_root), looked for in {tmp_path} and {PROJECT_ROOT}. "
-        "Give an absolute path, or one relative to these folders."
+        f"no file or folder no/such (parameter data_root) in {tmp_path} or {PROJECT_ROOT}. Check the path."
     )
 
 
 def test_a_missing_absolute_path_is_searched_nowhere_else(monkeypatch):
     monkeypatch.chdir(PROJECT_ROOT)
-    assert _refusal("/no/such") == (
-        f"no file or folder /no/such (parameter data_root). Give an absolute path or one from {PROJECT_ROOT}."
-    )
+    assert _refusal("/no/such") == ("no file or folder /no/such (parameter data_root). Check the path.")
 
 
 def test_outputs_are_below_the_project_unless_absolute(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("params_folder")
 
 class TestNames:
     def test_an_unknown_profile_names_the_nearest(self):
-        with pytest.raises(ParameterError, match=r"unknown profile of lamp 'dmeo'\. Did you mean 'demo'\?"):
+        with pytest.raises(ParameterError, match=r"unknown profile 'dmeo' of lamp\. Did you mean 'demo'\?"):
             load_profile("lamp", "dmeo")
 
     def test_an_unknown_target_names_the_nearest(self):

@@ -61,7 +61,7 @@ class TestRefusals:
             ({"batch_size": "four"}, "received 'four' (str)"),
             ({"batch_size": 1.5}, "received 1.5 (float)"),
             ({"batch_size": True}, "received True (bool)"),
-            ({"batch_size": 0}, "greater than or equal to 1"),
+            ({"batch_size": 0}, "at least 1"),
             ({"precision": "fp32"}, "'f32'"),
             ({"checkpoint": 3}, "received 3 (int)"),
             ({"window": [8, 8]}, "at least 3"),

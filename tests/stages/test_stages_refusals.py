@@ -53,7 +53,7 @@ class TestGates:
         assert done.run.path("masks/case_7.nii.gz").is_file()
 
     def test_an_unknown_score_is_refused_with_the_nearest(self, walk, outputs, first):
-        with pytest.raises(ParameterError, match=r"unknown score in minimum_scores 'cubes'.*'cube'"):
+        with pytest.raises(ParameterError, match=r"unknown score 'cubes' in minimum_scores.*'cube'"):
             walk(outputs, minimum_scores={"cubes": 0.5}, **QUICK)
 
 

@@ -4,9 +4,9 @@ A session module offers `open_session(path, **options)`. The session it returns 
 
 * `inputs`, `outputs`: lists of (name, dtype name, shape), with None for an open axis;
 * `batches`: list of allowed batch sizes, or None for any;
-* `max_in_flight`: calls of `run` that may be made at once, from different threads;
+* `max_in_flight`: calls of `run` that may be made concurrently, from different threads;
 * `simulated`: whether its runtime is a double (a module with `__double__ = True`), whose times mean nothing;
-* `notes`: sentences on where it had to depart from the options (too little memory, so fewer calls in flight);
+* `notes`: sentences about departures from the options (too little memory, so fewer calls in flight);
 * `torch_network`: (module, torch's device, autocast dtype) of a network on a GPU, so that windows are summed there;
   else None;
 * `run(feeds, allocate=numpy.empty)`: arrays by name in; (arrays by name, seconds of the steps "h2d", "execute" and
@@ -15,8 +15,8 @@ A session module offers `open_session(path, **options)`. The session it returns 
   another copy. Others ignore it;
 * `close()`.
 
-An error may carry a `kind`: "failed" (this call; the same one may succeed next time), "memory" (the device's is too
-small) or "lost" (the device cannot be used any more).
+An error may carry a `kind`: "failed" (this call; the same one may succeed next time), "memory" (the device has too
+little) or "lost" (the device can no longer be used).
 
 If the runtime numbers its devices, the module also offers `count_devices()`, and `open_session` takes `device_id`.
 

@@ -24,7 +24,7 @@ class AscendSession:
         path: the .om.
         device_id: number of the device.
         max_in_flight: slots; fewer, with a line in `notes`, if the device's memory is too small.
-        timeout_s: when a task that does not end counts as lost.
+        timeout_s: seconds until a task that does not end counts as lost.
         device, precision: of the target; the .om has both already.
 
     Raises:

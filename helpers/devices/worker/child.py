@@ -1,7 +1,7 @@
 """The worker's program: standard library and numpy only, Python 3.8 or newer; never imports `helpers`.
 
 Started as `python child.py`. Reads one JSON request per line from standard input and writes one JSON answer per line
-to the original standard output; whatever the runtime prints goes to standard error. Arrays are in a file that both
+to the original standard output; anything the runtime prints goes to standard error. Arrays are in a file that both
 processes map.
 
 Requests: {"open": {...}} once, then {"run": slot, "feeds": [...]} and {"close": true}; or {"count": file} alone.

@@ -1,4 +1,4 @@
-"""The parent's side of a worker: feeds it over shared memory and turns its crash into an error here."""
+"""The parent's side of a worker: feeds it through shared memory and turns a crash into an error."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class WorkerSession:
         return np.frombuffer(self._memory, dtype, count, at).reshape(shape)
 
     def _read_answers(self) -> None:
-        # However the conversation ends, every waiting call must get an error and never wait on.
+        # However the exchange ends, every waiting call must get an error instead of waiting forever.
         with contextlib.suppress(KeyError):
             for answer in self.process.answers():
                 future = self._waiting.pop(answer.get("done", answer.get("failed", _MAP)))

@@ -1,4 +1,4 @@
-"""The worker's process: starts with a clean environment, talks in lines of JSON, ends in order."""
+"""The worker's process: starts in a clean environment, exchanges lines of JSON, shuts down in order."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class WorkerProcess:
         return DeviceFault("the worker died", "lost", received=received, remedy="Open the device again.")
 
     def kill(self) -> None:
-        """Ends the worker at once."""
+        """Kills the worker immediately."""
         self._process.kill()
 
     def end(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-MASKS = ("truth", "prediction")  # what the masks of a picture are called, unless they are those of two runs
+MASKS = ("truth", "prediction")  # titles of the two masks, unless two runs are compared
 _OPACITY = 0.55
 _MONTAGE_COLUMN_IN, _GALLERY_COLUMN_IN, _PREVIEW_COLUMN_IN = 2.3, 2.5, 2.3
 _GALLERY_PIXELS, _PREVIEW_PIXELS = 400, 360  # a notebook shows fewer pixels than a camera has

@@ -136,7 +136,7 @@ def draw_errors(rows: Mapping[str, Mapping[str, float]], limits: Mapping[str, fl
 
     Args:
         rows: form of the model to its `largest`, `p999` and `mean` error, as fractions of the output's range.
-        limits: form to the error from which on the run fails.
+        limits: form to the error above which the run fails.
     """
     figure = new_figure(7.2, 0.5 * len(rows) + 1.3)
     axis = figure.subplots()

@@ -22,7 +22,7 @@ _VIEWS = (("y", 1, False), ("x", 2, False), ("z", 0, True))
 _SIDES = {"A": "the front", "P": "the back", "R": "the right", "L": "the left", "S": "above", "I": "below"}
 _LIGHT = np.array([0.45, -0.5, 0.74])  # direction to the light: rows, columns, towards the viewer
 _BODY_COLOUR, _BODY_OPACITY = np.array([0.62, 0.66, 0.72]), 0.28
-# Labels in front let deeper ones show through a little, so that a core inside an oedema is seen.
+# Labels in front are slightly transparent, so that a core inside an oedema remains visible.
 _LABEL_OPACITY = 0.75
 _WIDTH_IN, _TALLEST_IN = 8.4, 9.0
 _MARGIN_MM = 12.0

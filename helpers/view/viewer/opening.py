@@ -72,12 +72,12 @@ def volume(
 
 
 def headless_note() -> RichText:
-    """Replaces a viewer in a headless notebook."""
+    """The line that replaces a viewer in a headless notebook."""
     return note(_HEADLESS)
 
 
 def no_volume_note() -> RichText:
-    """Replaces a viewer if the case is a photograph."""
+    """The line that replaces a viewer if the case is a photograph."""
     return note(_PHOTOGRAPH)
 
 

@@ -1,4 +1,4 @@
-"""What a viewer shows of one case, its image and masks and what follows from them, and the state of the view."""
+"""The scene of an interactive view (a case's image, masks and comparisons), and the state of the view."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Position = tuple[int, int, int]
 class VolumeScene:
     """One case in the interactive viewers. All arrays are views in LPS order (X to the left, Y to the back, Z up).
 
-    A mode is what is laid over the image: a mask by its name, or "errors" or "difference", which compare the
-    prediction with the truth or with another run.
+    A mode names the overlay: a mask, or "errors" or "difference", which compare the prediction with the truth or
+    with another run.
 
     Attributes:
         case_id: for captions.
@@ -79,7 +79,7 @@ class VolumeScene:
         return shrink_labels(lambda where: self.labels(mode, where), self.image.shape, self.blocks)
 
     def start_position(self) -> Position:
-        """The centre of what is marked in the worst slice, or in the one with the most foreground if none differs."""
+        """The centre of the errors in the worst slice, or of the foreground in the fullest one if nothing differs."""
         index = self.worst_slice()
         if index is None:
             index = comparison.fullest_slice(self.masks["prediction"])
@@ -149,7 +149,7 @@ def make_scene(
 
 
 class ViewState(traitlets.HasTraits):
-    """What the user chooses: position (z, y, x), mode, grey window, opacities, hidden labels and convention."""
+    """The user's choices: position (z, y, x), mode, grey window, opacities, hidden labels and convention."""
 
     position = traitlets.Tuple(traitlets.Int(), traitlets.Int(), traitlets.Int())
     mode = traitlets.Unicode()

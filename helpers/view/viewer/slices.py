@@ -24,7 +24,7 @@ class SlicePanel:
     Args:
         scene: the case.
         state: shared with the controls.
-        active: whether to draw at once; an inactive panel costs nothing until `set_active`.
+        active: whether to draw immediately; an inactive panel costs nothing until `set_active`.
     """
 
     def __init__(self, scene: VolumeScene, state: ViewState, active: bool = True):

@@ -82,7 +82,7 @@ class Model:
         self.outputs = []  # their shapes are known once each gear has been set: see `read_outputs`
 
     def read_outputs(self, dataset):
-        """Reads the outputs' shapes, gear by gear, with an input dataset that has its buffers."""
+        """Reads the outputs' shapes, gear by gear, with an input dataset that already has its buffers."""
         count = self._calls.module.mdl.get_num_outputs(self.desc)
         by_gear = []
         for gear in range(len(self.gears)):
@@ -108,7 +108,7 @@ class Model:
         """The gear whose inputs have these shapes.
 
         Raises:
-            ValueError: no gear has them; the message lists those there are.
+            ValueError: no gear has them; the message lists those that exist.
         """
         for gear in range(len(self.gears)):
             if all(tuple(t.shapes[gear]) == tuple(shapes[t.name]) for t in self.inputs):

@@ -18,7 +18,7 @@ class Slot:
         device: the `AclDevice` of `process`.
         model: a loaded model.
         gears: indices of the gears that the buffers must hold.
-        timeout_s: when a task that does not end counts as lost.
+        timeout_s: seconds until a task that does not end counts as lost.
         stack: a contextlib.ExitStack that frees everything, in reverse order.
     """
 

@@ -133,7 +133,7 @@ def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:
 
 
 def _write_bins(drawn: CalibrationSet, folder: Path) -> None:
-    """One raw float32 file per window; AMCT reads no other format."""
+    """Writes one raw float32 file per window; AMCT reads no other format."""
     folder.mkdir()
     for index, window in enumerate(drawn.windows):
         window.tofile(folder / f"{index:04d}.bin")

@@ -73,7 +73,7 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
         return {name: limit for name, limit in minimum.items() if name in known}
     for name in minimum:
         if name not in known:
-            raise unknown_name_error("score in minimum_scores", name, known)
+            raise unknown_name_error("score", name, known, where="in minimum_scores")
     return minimum
 
 
@@ -82,17 +82,17 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
 
     def make(folder: Path) -> StageOutput:
-        with open_predictor(recipe, run) as call:
+        with open_predictor(recipe, run) as predictor:
             read = CasesOnDemand(recipe, run, cases)
-            result = recipe.scoring.score_as_source(read, call, run.params)
+            result = recipe.scoring.score_as_source(read, predictor, run.params)
         if result is None:
-            return StageOutput((), {"source's score": "none for these cases"}, {}, simulated=call.simulated)
+            return StageOutput((), {"source's score": "none for these cases"}, {}, simulated=predictor.simulated)
         facts = {
             row: ", ".join(f"{name} {_show(value)}" for name, value in values.items())
             for row, values in result.rows.items()
         }
         return StageOutput(
-            (), {**facts, "why": result.explanation}, {"rows": dict(result.rows)}, simulated=call.simulated
+            (), {**facts, "why": result.explanation}, {"rows": dict(result.rows)}, simulated=predictor.simulated
         )
 
     inputs = {

@@ -1,1 +1,1 @@
-"""Reading cases of each data set's own layout, and making demo cases of the same layout."""
+"""Reads cases in the layout of each data set, prepares their images, and writes masks."""

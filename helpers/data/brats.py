@@ -1,4 +1,4 @@
-"""BraTS cases: found in any of the challenge's layouts, checked, and prepared as in MedicalZooPytorch."""
+"""Lists and reads BraTS cases in every layout of the challenge, and prepares them as MedicalZooPytorch does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.geometry import refuse_other_grid
+from helpers.data.geometry import check_same_grid
 from helpers.data.regions import Box, bounding_box
 from helpers.data.volume import Volume, read_volume
 from helpers.errors import DataError
@@ -25,7 +25,6 @@ _FILE = re.compile(r"(?P<case>.+)[-_](?P<role>t1ce|t1n|t1c|t1|t2w|t2f|t2|flair|s
 # Enhancing tumour is label 4 up to 2021 and label 3 from 2023 on.
 _ENHANCING = {"2018": 4, "2023": 3}
 
-# Of the preparation alone: nothing that reads a case depends on it.
 _CLIP_PERCENTILES = (0.1, 99.8)
 
 
@@ -33,11 +32,11 @@ def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
     """Lists every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
 
     Args:
-        root: searched at every depth; hidden files are ignored.
-        only: ids that will be used; other cases may then be incomplete and are left out.
+        root: folder to search at every depth; hidden files are ignored.
+        only: ids of the cases that will be used; incomplete cases with other ids are then left out.
 
     Raises:
-        DataError: there is no case, one lacks a modality, or two have the same id.
+        DataError: there are no cases, a case lacks a modality, or two cases have the same id.
     """
     found: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in sorted(root.rglob("*.nii*")):
@@ -49,7 +48,7 @@ def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
         raise DataError(
             f"no BraTS cases below {root}",
             expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
-            remedy="Set data_root to the folder that holds the cases.",
+            remedy="Set data_root to the folder that contains the cases.",
         )
     cases: dict[str, CaseFiles] = {}
     for (folder, name), roles in found.items():
@@ -84,12 +83,12 @@ def read_brats_case(case: CaseFiles) -> Case:
     volumes = {role: read_volume(path) for role, path in case.files.items()}
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
-        refuse_other_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])
+        check_same_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])
     image = np.concatenate([volumes[role].array for role in MODALITIES]).astype(np.float32)
     truth, convention = None, _convention_of_names(case)
     if case.truth is not None:
         label = read_volume(case.truth)
-        refuse_other_grid(label.geometry, reference, f"case {case.id}: seg", MODALITIES[0])
+        check_same_grid(label.geometry, reference, f"case {case.id}: seg", MODALITIES[0])
         truth, convention = _to_classes(case.truth, label.array[0], convention)
     return Case(case.id, image, truth, reference, {"convention": convention})
 
@@ -118,30 +117,30 @@ def prepare_brats(image: np.ndarray) -> np.ndarray:
 
 
 def brain_box(image: np.ndarray) -> Box:
-    """The smallest box (Z, Y, X) around the voxels that are not zero in some modality; everything if all are zero.
+    """The smallest box (Z, Y, X) around the non-zero voxels of all modalities; the entire grid if there are none.
 
-    Interpolated images have negative intensities inside the brain, so the test is "not zero" and not "positive".
+    Interpolated images have negative intensities inside the brain, so the test is "non-zero" and not "positive".
     """
     return bounding_box((image != 0).any(axis=0)) or tuple(slice(0, size) for size in image.shape[1:])
 
 
 def classes_to_brats(classes: np.ndarray, convention: str) -> np.ndarray:
-    """Class indices 0 to 3 as the labels of a BraTS year: enhancing tumour is 4 ("2018") or 3 ("2023")."""
+    """Converts class indices 0 to 3 to the labels of a BraTS year: enhancing tumour is 4 ("2018") or 3 ("2023")."""
     return np.where(classes == 3, np.uint8(_ENHANCING[convention]), classes).astype(np.uint8)
 
 
 def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
-    """Labels of a BraTS year as class indices 0 to 3."""
+    """Converts the labels of a BraTS year to class indices 0 to 3."""
     return np.where(labels == _ENHANCING[convention], np.uint8(3), labels).astype(np.uint8)
 
 
 def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:
-    """A mask of class indices as a volume, in the label convention and on the grid of its case."""
+    """Converts a mask of class indices to a volume with the label convention and the grid of its case."""
     return Volume(classes_to_brats(classes, str(case.notes["convention"]))[None], case.require_geometry())
 
 
 def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarray:
-    """Does the same as `brats_to_classes` for a mask file that may have been edited by hand.
+    """As `brats_to_classes`, but checks the values, because the mask file may have been edited by hand.
 
     Raises:
         DataError: a value is not a label of that year.
@@ -149,7 +148,7 @@ def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarr
     known = (0, 1, 2, _ENHANCING[convention])
     if not (fits := np.isin(labels, known)).all():
         raise DataError(
-            f"{path.name} holds labels that BraTS {convention} does not have",
+            f"{path.name} has labels that BraTS {convention} does not define",
             received=np.unique(labels[~fits])[:8].tolist(),
             expected=", ".join(map(str, known)),
         )
@@ -162,16 +161,16 @@ def draw_crops(
     """Draws the source's evaluation crops, each with at least one tumour voxel.
 
     Args:
-        tumours: boolean (Z, Y, X) per case, true where a voxel is labelled; accessed one at a time.
-        count: crops to draw; the source draws 128.
-        size: side of the cube; a crop starts at 0 along shorter axes.
-        seed: 1777777 in the source.
+        tumours: one boolean (Z, Y, X) mask of the labelled voxels per case; accessed one at a time.
+        count: number of crops; the source draws 128.
+        size: side of the cube; on axes shorter than this a crop starts at 0.
+        seed: random seed; 1777777 in the source.
 
     Returns:
-        Pairs of the case's index and the crop's start (Z, Y, X).
+        (index of the case, start (Z, Y, X) of the crop) for each crop.
 
     Raises:
-        DataError: no case holds a tumour voxel.
+        DataError: no case has a tumour voxel.
     """
     if not any(tumour.any() for tumour in tumours):
         raise DataError("cannot draw a crop with a tumour", received="labels without any tumour voxel")
@@ -187,7 +186,7 @@ def draw_crops(
 
 
 class PackedMasks:
-    """Boolean volumes at one bit per voxel, so that the tumours of a whole data set fit in memory."""
+    """Boolean volumes stored with one bit per voxel, so that the masks of an entire data set fit in memory."""
 
     def __init__(self) -> None:
         self._packed: list[tuple[np.ndarray, tuple[int, ...]]] = []
@@ -216,7 +215,7 @@ def _to_classes(path: Path, labels: np.ndarray, convention: str) -> tuple[np.nda
         raise DataError(
             f"{path} stores labels as {labels.dtype}",
             expected="an integer type",
-            remedy="Check that all values are whole, then resave it as uint8 (SimpleITK: Cast to sitkUInt8).",
+            remedy="Check that all values are integers, then save it as uint8 (SimpleITK: Cast to sitkUInt8).",
         )
     values = set(np.unique(labels).tolist())
     if values <= {0, 1, 2}:
@@ -225,7 +224,7 @@ def _to_classes(path: Path, labels: np.ndarray, convention: str) -> tuple[np.nda
         if values <= {0, 1, 2, enhancing}:
             return brats_to_classes(labels, year), year
     raise DataError(
-        f"{path} holds labels that BraTS does not have",
+        f"{path} has labels that BraTS does not define",
         received=sorted(values),
         expected="0, 1, 2, 4 (2018 to 2021) or 0, 1, 2, 3 (2023)",
         remedy="Convert the labels, or leave the case out with `cases`.",

@@ -1,6 +1,6 @@
-"""Cases in the layout of Kaggle's Carvana: found, read, prepared for the network, and their masks written.
+"""Lists, reads and prepares cases in the layout of Kaggle's Carvana data set, and writes their masks.
 
-Data set: Carvana Image Masking Challenge (Kaggle, 2017). Preparation as the Ascend recipe for UNet on it
+Data set: Carvana Image Masking Challenge (Kaggle, 2017). The preparation is that of the Ascend recipe for UNet
 (ascend/ModelZoo-PyTorch, contrib/cv/segmentation/UNet, preprocess_unet_pth.py).
 """
 
@@ -19,7 +19,7 @@ from helpers.errors import DataError
 IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
 SIZE = 572
 
-_log = logging.getLogger("cookbook")
+_LOG = logging.getLogger("cookbook")
 
 
 def list_carvana_cases(
@@ -43,7 +43,7 @@ def list_carvana_cases(
             raise DataError(
                 f"{root} has no folder {folder}",
                 expected=f"{images}/<id>.jpg" + (f" and {masks}/<id>{MASK_SUFFIX}" if masks else ""),
-                remedy="Point data_root at the folder that holds them.",
+                remedy="Set data_root to the folder that contains them.",
             )
     photographs = [path for path in (root / images).glob("*.jpg") if not path.name.startswith(".")]
     if not photographs:
@@ -64,7 +64,7 @@ def read_carvana_case(case: CaseFiles) -> Case:
         The image (3, H, W) uint8 RGB and the truth (H, W) uint8, 0 or 1, or None.
 
     Raises:
-        DataError: a file cannot be used, or the two differ in size.
+        DataError: a file cannot be used, or image and mask differ in size.
     """
     image = read_image(case.files["image"])
     truth = None if case.truth is None else read_mask(case.truth)
@@ -97,7 +97,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     with open_picture(path) as image:
         pixels, mode = np.array(image), image.mode
         if mode == "P" and not pixels.any() and min((image.getpalette() or [0])[:3]) > 127:
-            pixels += 1  # writers of GIF drop unused colours: the only one left here is white
+            pixels += 1  # GIF writers drop unused colours, so in an all-white mask white is colour 0
     if mode not in ("P", "L", "1"):
         raise DataError(
             f"{path} is not a mask",
@@ -108,10 +108,10 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     values = set(np.unique(pixels).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):
         raise DataError(
-            f"{path} has more values than background and car",
+            f"{path} has values other than background and car",
             received=f"values {sorted(values)[:8]}",
             expected="0 and 1, or 0 and 255",
-            remedy="Use the original: a mask that was resized or stored as JPEG has lost its two values.",
+            remedy="Use the original mask; resizing and JPEG compression add intermediate values.",
         )
     return (pixels != 0).astype(np.uint8)
 
@@ -122,14 +122,14 @@ def write_mask(path: str | os.PathLike, mask: np.ndarray) -> Path:
 
 
 def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Prepares an image for the network: bicubic, to a square without keeping the aspect, divided by 255.
+    """Resizes an image to a square (bicubic, without keeping the aspect ratio) and divides it by 255.
 
     Args:
         image: (3, H, W) uint8 RGB.
         size: side of the square in pixels.
 
     Returns:
-        (3, size, size) float32 in 0..1, C-contiguous: bit for bit the source's input.
+        (3, size, size) float32 in 0..1, C-contiguous; identical to the source's input, bit for bit.
 
     Raises:
         DataError: the array is not a (3, H, W) uint8 image.
@@ -146,19 +146,18 @@ def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
 
 
 def prepare_mask(mask: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Scales a mask (H, W) uint8 to (size, size) by the nearest pixel, as the source does to score."""
+    """Resizes a mask (H, W) uint8 to (size, size) with nearest neighbour, as the source does for scoring."""
     from PIL import Image
 
     return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
 
 
 def restore_mask(probability: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Brings a prediction back to the photograph's grid: bilinear on the probabilities, then a threshold of 0.5.
+    """Resizes the probabilities to the photograph's grid (bilinear) and applies a threshold of 0.5.
 
     Args:
-        probability: (S, S) float32, of the foreground.
-        height: of the photograph, in pixels.
-        width: of the photograph, in pixels.
+        probability: (S, S) float32, probability of the foreground.
+        height, width: size of the photograph in pixels.
 
     Returns:
         (height, width) uint8, 0 or 1.
@@ -180,4 +179,4 @@ def _check_masks(masks: list[Path], folder: Path) -> None:
         )
     orphans = {path.name for path in folder.glob(f"*{MASK_SUFFIX}")} - {path.name for path in masks}
     if orphans:
-        _log.warning("%d masks in %s have no photograph, the first is %s", len(orphans), folder, min(orphans))
+        _LOG.warning("%d masks in %s have no photograph; the first is %s", len(orphans), folder, min(orphans))

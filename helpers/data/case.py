@@ -1,4 +1,4 @@
-"""A case: its files, and its arrays once it is read."""
+"""A case of a data set: its files, and the arrays read from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Case:
         image: (C, Z, Y, X) or (C, H, W), as stored.
         truth: class indices of the same spatial shape, uint8, or None.
         geometry: the grid of a volume; None for a picture.
-        notes: facts that a recipe needs to write the mask back, such as a label convention.
+        notes: facts that are needed to write a mask, such as the label convention.
     """
 
     id: str
@@ -43,10 +43,10 @@ class Case:
     notes: Mapping[str, object] = field(default_factory=dict)
 
     def require_truth(self) -> np.ndarray:
-        """The truth of a case that has one.
+        """The truth.
 
         Raises:
-            DataError: it has none.
+            DataError: the case has none.
         """
         if self.truth is None:
             raise DataError(f"case {self.id} has no truth")

@@ -1,4 +1,4 @@
-"""The grid of a volume in the patient: size, spacing, origin and direction."""
+"""The grid of a volume in patient space: size, spacing, origin and direction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Geometry:
     def identity(
         cls, size_zyx: tuple[int, int, int], spacing_mm_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
     ) -> Geometry:
-        """A grid at the origin of the patient space, its axes along those of the space."""
+        """A grid whose origin and axes are those of the patient space."""
         return cls(size_zyx, spacing_mm_zyx, (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 
     def affine_lps(self) -> np.ndarray:
@@ -50,7 +50,7 @@ class Geometry:
         return affine
 
     def differences_from(self, other: Geometry, tolerance_mm: float = 1e-3) -> list[str]:
-        """Names what differs from another grid, with both values; empty if the grids are the same.
+        """Lists the differences from another grid, with both values; empty if the grids are the same.
 
         `tolerance_mm` covers float32 headers: NIfTI stores the affine in single precision.
 
@@ -71,7 +71,7 @@ class Geometry:
         return lines
 
 
-def refuse_other_grid(geometry: Geometry, reference: Geometry, name: str, reference_name: str) -> None:
+def check_same_grid(geometry: Geometry, reference: Geometry, name: str, reference_name: str) -> None:
     """Raises a DataError that names every difference between the grids of two files of a case."""
     differences = geometry.differences_from(reference)
     if differences:

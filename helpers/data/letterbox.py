@@ -1,7 +1,7 @@
-"""Letterboxing: scales an RGB image into a square with padding, and brings a class map back to its grid.
+"""Letterboxing: scales an RGB image into a padded square, and restores a class map to the image's grid.
 
 The steps and their order follow the Ascend recipe for FCN on VOC2012 (ascend/ModelZoo-PyTorch,
-contrib/cv/segmentation/FCN-8s): scale, normalise, then pad with zeros, the odd pixel right and below.
+contrib/cv/segmentation/FCN-8s): scale, normalise, then pad with zeros; an odd pixel goes to the right or bottom.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def letterbox(image: np.ndarray, size: int = 500) -> Letterboxed:
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        size: side of the square; the scale is min(size / W, size / H), the new sides are rounded down.
+        size: side of the square; the scale is min(size / W, size / H), and the scaled sides are rounded down.
 
     Raises:
-        DataError: the array is not an (H, W, 3) uint8 image, or so thin that a side vanishes.
+        DataError: the array is not an (H, W, 3) uint8 image, or is so thin that a side is rounded to 0.
 
     >>> prepared = letterbox(np.zeros((300, 400, 3), np.uint8), size=500)
     >>> prepared.image.shape, (prepared.top, prepared.left), (prepared.height, prepared.width)
@@ -88,19 +88,19 @@ def _check_rgb(image: np.ndarray) -> None:
 
 
 def restore_exact(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
-    """Crops the picture's rectangle and scales it to the original size by the nearest pixel.
+    """Crops the picture's rectangle and scales it to the original size with nearest neighbour.
 
     Args:
         class_map: (S, S) integer classes over the square.
-        prepared: from `letterbox`.
+        prepared: the result of `letterbox`.
 
     Returns:
-        (H, W) uint8 classes on the original grid, only classes that the map holds.
+        (H, W) uint8 classes on the original grid, with no class that is not in the map.
 
     Raises:
         DataError: the map does not have the size of the square.
     """
-    _refuse_other_size(class_map, prepared)
+    _check_size(class_map, prepared)
     box = class_map[prepared.top :, prepared.left :][: prepared.height, : prepared.width]
     rows = _nearest(prepared.original_height, prepared.height)
     columns = _nearest(prepared.original_width, prepared.width)
@@ -110,11 +110,11 @@ def restore_exact(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
 def restore_as_source(class_map: np.ndarray, prepared: Letterboxed) -> np.ndarray:
     """Repeats the published post-processing, defects included, to reproduce its figures.
 
-    It crops the same margin from both sides, so that an odd margin leaves a row or column of padding, and then
-    interpolates class numbers bilinearly and truncates them: between classes 0 and 15 a boundary pixel may become 7.
-    Arguments and errors are those of `restore_exact`; returns (H, W) uint8.
+    It crops the same margin from both sides, which leaves a row or column of padding if the margin is odd. Then it
+    interpolates class numbers bilinearly and truncates them, so a boundary pixel between classes 0 and 15 may get
+    class 7. Arguments and errors are those of `restore_exact`; returns (H, W) uint8.
     """
-    _refuse_other_size(class_map, prepared)
+    _check_size(class_map, prepared)
     height, width, size = prepared.original_height, prepared.original_width, prepared.size
     scale = _scale_of(height, width, size)
     top, left = int((size - height * scale) // 2), int((size - width * scale) // 2)
@@ -154,7 +154,7 @@ def _scale_of(height: int, width: int, size: int) -> float:
     return min(size / width, size / height)
 
 
-def _refuse_other_size(class_map: np.ndarray, prepared: Letterboxed) -> None:
+def _check_size(class_map: np.ndarray, prepared: Letterboxed) -> None:
     expected = (prepared.size, prepared.size)
     if class_map.shape != expected:
-        raise DataError("the class map has another size", received=class_map.shape, expected=expected)
+        raise DataError("the class map has the wrong size", received=class_map.shape, expected=expected)

@@ -1,4 +1,4 @@
-"""Picture files: opened with one clear error for every kind of unusable file, and written atomically."""
+"""Opens picture files with one clear error for every kind of unusable file, and writes PNG files atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """Opens a picture; damage that shows only when its pixels are decoded is reported too.
+    """Opens a picture and decodes its pixels, so that any damage is reported here.
 
     Raises:
         DataError: the file is missing, empty, truncated or not an image.

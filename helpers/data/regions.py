@@ -14,7 +14,7 @@ def bounding_box(mask: np.ndarray, margin: Sequence[int] | int = 0) -> Box | Non
 
     Args:
         mask: boolean, of any number of axes.
-        margin: voxels to add on every side, one number for all axes or one per axis; the box stays inside the mask.
+        margin: voxels to add on every side, as one number or one per axis; the box stays within the array.
 
     Returns:
         One slice per axis, or None if the mask is empty.
@@ -41,11 +41,11 @@ def label_components(mask: np.ndarray, *, corners: bool) -> tuple[np.ndarray, np
 
     Args:
         mask: boolean (H, W) or (Z, Y, X).
-        corners: whether voxels are connected by edges and corners too, and not by faces alone.
+        corners: whether shared edges and corners connect voxels, in addition to faces.
 
     Returns:
-        The number of each voxel's component: 1, 2, ... in the order in which C order meets them, 0 outside the mask.
-        And the voxels in each component, indexed by its number (0 for number 0).
+        The component number of each voxel, counted from 1 in C order, 0 outside the mask; and the number of voxels in
+        each component, indexed by its number (0 at index 0).
 
     >>> components, sizes = label_components(np.array([[1, 0, 0], [0, 1, 1], [1, 0, 0]], bool), corners=False)
     >>> components.tolist(), sizes.tolist()
@@ -53,7 +53,7 @@ def label_components(mask: np.ndarray, *, corners: bool) -> tuple[np.ndarray, np
     """
     import cc3d
 
-    # Not as booleans: for those cc3d 4.1.1 joins pixels that do not touch (2-D, corners) and fails on single rows.
+    # Not boolean: with booleans, cc3d 4.1.1 joins pixels that do not touch (2-D, corners) and fails on single rows.
     values = np.ascontiguousarray(mask, bool).view(np.uint8)
     components: np.ndarray
     if mask.ndim == 2:

@@ -1,4 +1,4 @@
-"""Cases in the layout of VOCdevkit: JPEG images, palette PNG labels and the splits of image ids.
+"""Lists and reads cases in the layout of VOCdevkit (JPEG images, palette PNG labels, splits), and writes labels.
 
 Data set: Everingham et al., the PASCAL Visual Object Classes Challenge 2012 (VOC2012), segmentation task.
 """
@@ -45,7 +45,7 @@ _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def palette() -> np.ndarray:
-    """The colours of VOC's label files: (256, 3) uint8; each three bits of the class go to R, G and B in turn.
+    """The colours of VOC's label files, (256, 3) uint8: the bits of the class number alternate between R, G and B.
 
     >>> palette()[[0, 1, 15, 255]].tolist()
     [[0, 0, 0], [128, 0, 0], [192, 128, 128], [224, 224, 192]]
@@ -60,19 +60,19 @@ def palette() -> np.ndarray:
 
 
 def find_voc_folder(data_root: str | os.PathLike) -> Path:
-    """Finds the folder that holds `JPEGImages`: the root itself, or `VOCdevkit/VOC2012` below it.
+    """Finds the folder that contains `JPEGImages`: the root itself, or `VOC2012` or `VOCdevkit/VOC2012` below it.
 
     Raises:
-        DataError: neither holds it.
+        DataError: none of them contains it.
     """
     root = Path(data_root)
     for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         if (folder / IMAGES).is_dir():
             return folder
     raise DataError(
-        f"{root} does not hold a VOC data set",
+        f"{root} does not contain a VOC data set",
         expected=f"VOCdevkit/VOC2012/{IMAGES} in it",
-        remedy="Point data_root at the folder that holds VOCdevkit.",
+        remedy="Set data_root to the folder that contains VOCdevkit.",
     )
 
 
@@ -80,7 +80,7 @@ def list_voc_cases(data_root: str | os.PathLike, split: str = "val") -> list[Cas
     """Lists one split in the order of its file, or with `split="labelled"` every case with a label, sorted by id.
 
     Raises:
-        DataError: there is no such split, it is empty, or one of its lines is not an image id.
+        DataError: the split does not exist or is empty, or one of its lines is not an image id.
     """
     folder = find_voc_folder(data_root)
     if split == "labelled":
@@ -101,8 +101,8 @@ def read_voc_case(case: CaseFiles) -> Case:
         The image (3, H, W) uint8 RGB and the truth (H, W) uint8 with classes 0 to 20 and 255 = ignore, or None.
 
     Raises:
-        DataError: a file is missing or unreadable, the label holds colours or unknown classes instead of
-            class numbers, or the two differ in size.
+        DataError: a file is missing or unreadable, the label does not have class numbers of VOC, or image and label
+            differ in size.
     """
     image = read_image(case.files["image"])
     label = None if case.truth is None else read_label(case.truth)
@@ -129,20 +129,20 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
     """Reads a label PNG as (H, W) uint8: classes 0 to 20, 255 = ignore.
 
     Raises:
-        DataError: the file is missing, damaged, neither of palette nor of grey type, or has other values.
+        DataError: the file is missing or damaged, is not a palette or grey image, or has other values.
     """
     with open_picture(path) as image:
         label, mode = np.array(image), image.mode
     if mode not in ("P", "L"):
         raise DataError(
-            f"{path} does not hold class numbers",
+            f"{path} does not contain class numbers",
             received=f"image mode {mode}",
             expected="a palette (P) or 8-bit grey (L) PNG",
             remedy="Convert its colours to class numbers first.",
         )
     unknown = [int(v) for v in np.unique(label) if v >= len(CLASSES) and v != IGNORE_INDEX]
     if unknown:
-        raise DataError(f"{path} holds classes that VOC does not have", received=unknown, expected="0 to 20 and 255")
+        raise DataError(f"{path} has classes that VOC does not define", received=unknown, expected="0 to 20 and 255")
     return label
 
 
@@ -165,7 +165,7 @@ def _read_split(folder: Path, split: str) -> list[str]:
 
 
 def _checked_id(name: str) -> str:
-    # Ids become file names: a path in one could lead out of the data set.
+    # Ids become file names, so a path in an id could lead out of the data set.
     if not _CASE_ID.fullmatch(name) or ".." in name:
         raise DataError("this is not a VOC id", received=repr(name), expected="a name such as 2007_000033")
     return name

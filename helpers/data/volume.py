@@ -1,7 +1,7 @@
-"""The one reader and the one writer of volumes: NIfTI, NRRD, MetaImage and DICOM folders, through SimpleITK.
+"""Reads and writes volumes through SimpleITK: NIfTI, NRRD, MetaImage and folders of DICOM files.
 
-Files are checked around ITK, which fills missing voxels with whatever is in memory, turns NaN and infinity into 0,
-and stretches a DICOM series over missing slices.
+Files are checked before and after ITK reads them: ITK leaves missing voxels uninitialised, turns NaN and infinity
+into 0, and stretches a DICOM series over missing slices.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_TWO_FILES = (".nhdr", ".mhd")  # a header that names a second file cannot be replaced in one step
+_TWO_FILES = (".nhdr", ".mhd")  # a header and its second file cannot be replaced atomically
 _POSITION = "0020|0032"  # DICOM's Image Position (Patient)
 _CHUNK_BYTES = 1 << 22
 
@@ -57,7 +57,7 @@ def read_volume(path: str | os.PathLike) -> Volume:
     if path.is_dir():
         image = _read_dicom_series(path)
     else:
-        refuse_unreadable(path)
+        check_volume_file(path)
         image = _read_file(path)
     image = _drop_single_axes(image, path)
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
@@ -69,7 +69,7 @@ def read_volume(path: str | os.PathLike) -> Volume:
         )
     array = np.ascontiguousarray(sitk.GetArrayFromImage(image))[None]
     if array.dtype.kind == "f":
-        _refuse_non_finite(path, int(np.count_nonzero(~np.isfinite(array))))
+        _check_finite(path, int(np.count_nonzero(~np.isfinite(array))))
     return Volume(array, _geometry_of(image))
 
 
@@ -77,12 +77,12 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
     """Writes one volume atomically, with its geometry, in the format of the suffix.
 
     Args:
-        path: the target, not a header with its voxels in a second file (.nhdr, .mhd); the folder must exist.
+        path: the file to write, in an existing folder; not a header with its voxels in a second file (.nhdr, .mhd).
         volume: voxels (1, Z, Y, X) or (Z, Y, X).
 
     Raises:
-        DataError: the array has several channels, a shape that is not that of its geometry, or a dtype that the
-            formats do not have (bool, float16).
+        DataError: the array has several channels, a shape that differs from its geometry's, or a dtype that the
+            formats do not support (bool, float16).
     """
     import SimpleITK as sitk
 
@@ -110,7 +110,7 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
 
 
 def _write_atomically(image: sitk.Image, path: Path, suffix: str) -> None:
-    """Writes next to the target and renames, so that a full disk or a kill does not leave half a mask."""
+    """Writes to a temporary file and renames it, so that a full disk or a killed process leaves no partial file."""
     import SimpleITK as sitk
 
     handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
@@ -125,8 +125,12 @@ def _write_atomically(image: sitk.Image, path: Path, suffix: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def refuse_unreadable(path: Path) -> None:
-    """Raises a DataError that says why a file cannot hold a volume, before any library opens it."""
+def check_volume_file(path: Path) -> None:
+    """Checks that a file can contain a volume, before any library opens it.
+
+    Raises:
+        DataError: the file is missing, empty, a Git LFS pointer or damaged.
+    """
     if not path.exists():
         raise DataError(f"{path} does not exist", remedy="Check data_root and the file names of the case.")
     size_bytes = path.stat().st_size
@@ -143,20 +147,20 @@ def refuse_unreadable(path: Path) -> None:
     if path.name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
         raise DataError(f"{path} is not gzip", received=f"first bytes {head[:4].hex()}", expected="1f8b")
     if path.name.endswith((".nii", ".nii.gz")):
-        refuse_damaged_nifti(path)
+        check_nifti_file(path)
 
 
-def refuse_damaged_nifti(path: Path) -> None:
-    """Reads a `.nii` or `.nii.gz` once, to its end, and raises a DataError if it is not intact.
+def check_nifti_file(path: Path) -> None:
+    """Checks that a `.nii` or `.nii.gz` file is intact by reading it to its end.
 
     Raises:
-        DataError: the gzip stream is truncated or damaged, voxels are missing, some are not finite, or it is NIfTI-2.
+        DataError: the gzip stream is truncated or damaged, voxels are missing or not finite, or the file is NIfTI-2.
     """
     try:
         with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as opened:
             stream = cast(BinaryIO, opened)
             bad = _count_non_finite(path, stream, _read_layout(path, stream))
-            while stream.read(_CHUNK_BYTES):  # gzip's checksum comes last, and damage explains NaN
+            while stream.read(_CHUNK_BYTES):  # to gzip's checksum at the end: damage is reported before NaN
                 pass
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
@@ -165,12 +169,12 @@ def refuse_damaged_nifti(path: Path) -> None:
             expected="a complete gzip stream",
             remedy="Copy or download it again.",
         ) from None
-    _refuse_non_finite(path, bad)
+    _check_finite(path, bad)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the voxels are in a NIfTI file, and their dtype if they are real floating-point numbers."""
+    """The position of the voxels in a NIfTI file, and their dtype if it is a real floating-point type."""
 
     first_byte: int
     n_bytes: int
@@ -178,10 +182,10 @@ class _Layout:
 
 
 def _read_layout(path: Path, stream: BinaryIO) -> _Layout | None:
-    """Reads a NIfTI-1 header in either byte order; None for anything else, which is left to ITK.
+    """Reads a NIfTI-1 header in either byte order; returns None for other formats, which ITK checks.
 
     Raises:
-        DataError: it is NIfTI-2.
+        DataError: the file is NIfTI-2.
     """
     from nibabel.analyze import AnalyzeHeader
     from nibabel.nifti1 import Nifti1Header
@@ -209,7 +213,7 @@ def _read_layout(path: Path, stream: BinaryIO) -> _Layout | None:
 
 
 def _count_non_finite(path: Path, stream: BinaryIO, layout: _Layout | None) -> int:
-    """Reads every voxel that the header promises and counts those that are NaN or infinite."""
+    """Reads every voxel that the header declares and counts those that are NaN or infinite."""
     if layout is None:
         return 0
     stream.seek(layout.first_byte)
@@ -229,7 +233,7 @@ def _count_non_finite(path: Path, stream: BinaryIO, layout: _Layout | None) -> i
     return bad
 
 
-def _refuse_non_finite(path: Path, count: int) -> None:
+def _check_finite(path: Path, count: int) -> None:
     if count:
         raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
 
@@ -243,7 +247,7 @@ def _read_file(path: Path) -> sitk.Image:
         cause = last_line(error)
         remedy = "Resave it as NIfTI with another tool."
         if "orthonormal" in str(error):
-            remedy = "Its grid is sheared (a tilted gantry): resample it to a straight grid first."
+            remedy = "Its grid is sheared (by a tilted gantry): resample it to an orthogonal grid first."
         raise DataError(f"{path} cannot be read", received=cause, remedy=remedy) from None
 
 
@@ -254,10 +258,10 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
     series = reader.GetGDCMSeriesIDs(str(folder))
     if len(series) != 1:
         raise DataError(
-            f"{folder} does not hold one DICOM series",
+            f"{folder} does not contain exactly one DICOM series",
             received=f"{len(series)} series",
             expected="1",
-            remedy="Point at a folder with the files of one series.",
+            remedy="Name a folder with the files of one series.",
         )
     names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
     reader.SetFileNames(names)
@@ -266,12 +270,12 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
         image = reader.Execute()
     except RuntimeError as error:
         raise DataError(f"{folder} cannot be read as DICOM", received=last_line(error)) from None
-    _refuse_missing_slices(folder, reader, image, len(names))
+    _check_slice_positions(folder, reader, image, len(names))
     return image
 
 
-def _refuse_missing_slices(folder: Path, reader: sitk.ImageSeriesReader, image: sitk.Image, count: int) -> None:
-    # ITK stretches the remaining slices over the gap, and only prints a warning.
+def _check_slice_positions(folder: Path, reader: sitk.ImageSeriesReader, image: sitk.Image, count: int) -> None:
+    # ITK only prints a warning and stretches the remaining slices over the gap.
     if not all(reader.HasMetaDataKey(index, _POSITION) for index in range(count)):
         return
     positions = [
@@ -282,9 +286,9 @@ def _refuse_missing_slices(folder: Path, reader: sitk.ImageSeriesReader, image: 
     if len(steps) and steps.max() > 1.5 * np.median(steps):
         raise DataError(
             f"{folder} lacks slices",
-            received=f"neighbours {steps.max():.3g} mm apart",
-            expected=f"{np.median(steps):.3g} mm between all of the {count} slices",
-            remedy="Copy the whole series again.",
+            received=f"adjacent slices {steps.max():.3g} mm apart",
+            expected=f"{np.median(steps):.3g} mm between all {count} slices",
+            remedy="Copy the complete series again.",
         )
 
 

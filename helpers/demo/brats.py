@@ -46,7 +46,7 @@ _SPREAD = 0.055
 _NOISE = (0.035, 0.035, 0.040, 0.040)
 _MARGIN_MM = 26
 _WHOLE = (slice(None), slice(None), slice(None))
-_logger = logging.getLogger("cookbook")
+_LOG = logging.getLogger("cookbook")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
         names.append(name)
         if not _is_complete(folder / name):
             _write_case(folder / name, generate_case(seed))
-            _logger.info("wrote demo case %s", name)
+            _LOG.info("wrote demo case %s", name)
     return names
 
 

@@ -17,7 +17,7 @@ from helpers.data.geometry import Geometry
 from helpers.data.volume import Volume, write_volume
 from helpers.run.atomic import atomic_path
 
-_logger = logging.getLogger("cookbook")
+_LOG = logging.getLogger("cookbook")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def write_cases(
         geometry = _place(case)
         for path, array in zip(paths, (case.labels, case.image), strict=True):
             write_volume(path, Volume(array, geometry))
-        _logger.info("wrote demo case %s", case_id)
+        _LOG.info("wrote demo case %s", case_id)
     _write_index(folder, task)
     return ids
 

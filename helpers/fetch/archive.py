@@ -1,4 +1,4 @@
-"""Unpacks untrusted zip and tar archives: nothing is written outside the folder, and it is complete or absent."""
+"""Unpacks untrusted zip and tar archives safely: into one folder, and either completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from typing import IO
 import psutil
 
 from helpers.errors import DataError, ResourceError
-from helpers.fetch.download import explain_full_disk, refuse_small_disk
+from helpers.fetch.download import check_disk_space, explain_full_disk
 
 _BLOCK = 1 << 20
-_MOST_MEMBERS = 2_000_000
-# Compressed volumes and images hardly shrink; text does, by a factor of a hundred at most.
-_MOST_EXPANSION = 200
+_MAX_MEMBERS = 2_000_000
+# Compressed volumes and images hardly shrink any further; text shrinks by a factor of 100 at most.
+_MAX_EXPANSION = 200
 _ALWAYS_ALLOWED_BYTES = 1 << 30
 _DAMAGE = (
     tarfile.TarError,
@@ -45,7 +45,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A finished unpacking."""
+    """The result of unpacking an archive."""
 
     folder: Path
     n_files: int
@@ -61,17 +61,17 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path) -> Unpacked:
-    """Unpacks an archive so that `folder` appears complete or not at all.
+    """Unpacks an archive into `folder`, completely or not at all.
 
-    A single top folder in the archive that has the target's name is not repeated below it. The archive's file modes
-    and owners are dropped.
+    If the archive has a single top folder with the name of `folder`, that level is dropped. File modes and owners are
+    dropped too.
 
     Args:
         archive: a zip, tar, tar.gz, tar.bz2 or tar.xz file.
-        folder: must not exist yet.
+        folder: the folder to create; it must not exist.
 
     Raises:
-        DataError: a name leads outside, a member is a link or a device, the archive is damaged or encrypted, or
+        DataError: a path leads outside, a member is a link or a device, the archive is damaged or encrypted, or
             `folder` exists.
         ResourceError: the archive expands implausibly, or the disk is too small.
     """
@@ -80,8 +80,8 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     with _explain_damage(archive), _open_members(archive) as members:
-        n_bytes = _refuse_bomb(archive, members)
-        refuse_small_disk(folder.parent, n_bytes, f"the contents of {archive.name}")
+        n_bytes = _check_expansion(archive, members)
+        check_disk_space(folder.parent, n_bytes, f"the contents of {archive.name}")
         prefix = f".{folder.name}.unpack-{os.getpid()}-"
         temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
@@ -128,7 +128,7 @@ def _tar_members(opened: tarfile.TarFile, archive: Path) -> list[_Member]:
         if not (info.isfile() or info.isdir()):
             raise _refused(archive, info.name, "a link or a device")
         total += info.size
-        _refuse_size(archive, total, len(members))  # while listing: that already decompresses the whole tar
+        _check_expanded_size(archive, total, len(members))  # here, because listing decompresses the entire tar
         path = _safe_path(archive, info.name)
         members.append(_Member(path, info.isdir(), info.size, partial(_open_tar_member, opened, info)))
     return members
@@ -136,7 +136,7 @@ def _tar_members(opened: tarfile.TarFile, archive: Path) -> list[_Member]:
 
 def _open_tar_member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     stream = opened.extractfile(info)
-    if stream is None:  # only for links and devices, which are refused
+    if stream is None:  # only for links and devices, which are rejected
         raise tarfile.ReadError(f"{info.name} has no content")
     return stream
 
@@ -155,24 +155,24 @@ def _safe_path(archive: Path, name: str) -> PurePosixPath:
 
 def _refused(archive: Path, name: str, what: str) -> DataError:
     return DataError(
-        f"{archive.name} is refused, nothing was unpacked",
+        f"{archive.name} is rejected, nothing was unpacked",
         received=f"{name!r}, {what}",
         expected="plain files and folders below one folder",
         remedy="Do not use this archive; get it from its official address.",
     )
 
 
-def _refuse_bomb(archive: Path, members: list[_Member]) -> int:
+def _check_expansion(archive: Path, members: list[_Member]) -> int:
     total = sum(member.n_bytes for member in members)
-    _refuse_size(archive, total, len(members))
+    _check_expanded_size(archive, total, len(members))
     return total
 
 
-def _refuse_size(archive: Path, total_bytes: int, n_members: int) -> None:
-    most = max(_ALWAYS_ALLOWED_BYTES, archive.stat().st_size * _MOST_EXPANSION)
-    if total_bytes > most or n_members > _MOST_MEMBERS:
+def _check_expanded_size(archive: Path, total_bytes: int, n_members: int) -> None:
+    most = max(_ALWAYS_ALLOWED_BYTES, archive.stat().st_size * _MAX_EXPANSION)
+    if total_bytes > most or n_members > _MAX_MEMBERS:
         raise ResourceError(
-            f"{archive.name} is refused, it expands implausibly",
+            f"{archive.name} is rejected because it expands to an implausible size",
             received=f"{total_bytes / 1e9:.1f} GB in {n_members} files from {archive.stat().st_size / 1e6:.1f} MB",
             expected=f"at most {most / 1e9:.1f} GB",
             remedy="Do not use this archive; get it from its official address.",
@@ -202,7 +202,7 @@ def _content_of(temporary: Path, name: str) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    # A killed process cannot tidy up; the number in the name is its process id.
+    # A killed process leaves its temporary folder, whose name contains the process id.
     for leftover in folder.parent.glob(f".{folder.name}.unpack-*"):
         owner = leftover.name.removeprefix(f".{folder.name}.unpack-").split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
@@ -218,7 +218,7 @@ def _explain_damage(archive: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refused(archive, str(error.filename), "one name for a file and for a folder") from None
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # those two: broken data in gzip and bz2, a broken offset
+        if error.errno not in (None, errno.EINVAL):  # None: invalid gzip or bz2 data; EINVAL: an invalid offset
             raise
         raise _damaged(archive, error) from None
 

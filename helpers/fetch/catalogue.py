@@ -25,7 +25,7 @@ class _Entry(BaseModel):
 
 
 class Item(_Entry):
-    """One file: its address or the manual steps to get it, its digests, and the folder it is unpacked to."""
+    """One file: its address (or manual steps to get it), its digests, and the folder to unpack it to."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     kind: Literal["weights", "data"]
@@ -66,7 +66,7 @@ class Item(_Entry):
         return value
 
     @model_validator(mode="after")
-    def _can_be_had(self) -> Item:
+    def _has_source_and_digest(self) -> Item:
         if (self.url is None) != bool(self.manual):
             raise ValueError(f"{self.name} needs either a url or manual steps")
         if self.md5 is None and self.sha256 is None and "not published" not in self.digest_note:
@@ -75,7 +75,7 @@ class Item(_Entry):
 
 
 class Disk(_Entry):
-    """Disk in GB (1e9 bytes) for a recipe's official weights and data, here and in the source's own pipeline."""
+    """Disk space in GB (1e9 bytes) for a recipe's official weights and data, here and in the source's pipeline."""
 
     download_gb: float = Field(gt=0)
     unpacked_gb: float = Field(gt=0)
@@ -85,7 +85,7 @@ class Disk(_Entry):
 
 
 class Sources(_Entry):
-    """The files and the disk that one recipe needs."""
+    """The files and the disk space that one recipe needs."""
 
     disk: Disk
     items: list[Item] = Field(min_length=1)
@@ -109,7 +109,7 @@ def load_catalogue(path: str | Path = DEFAULT_CATALOGUE) -> Catalogue:
     """Reads and checks a catalogue.
 
     Raises:
-        ParameterError: it is missing or not valid YAML, or an entry is incomplete or contradicts itself.
+        ParameterError: the file is missing or not valid YAML, or an entry is incomplete or inconsistent.
     """
     path = Path(path)
     try:
@@ -122,7 +122,7 @@ def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
     """The sources of one recipe.
 
     Raises:
-        ParameterError: the recipe is not in the catalogue; the message has the nearest name.
+        ParameterError: the recipe is not in the catalogue; the message suggests the nearest name.
     """
     if recipe not in catalogue.recipes:
         raise unknown_name_error("recipe", recipe, catalogue.recipes)
@@ -130,7 +130,7 @@ def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
 
 
 def pick_items(sources: Sources, only: Iterable[str] = ()) -> list[Item]:
-    """The selected items: all, or those of the given kinds (`weights`, `data`) and names.
+    """Selects all items, or those with the given kinds (`weights`, `data`) and names.
 
     Raises:
         ParameterError: a name is neither a kind nor an item.

@@ -1,7 +1,7 @@
-"""Downloads one file: resumed where it stopped, checked while it streams, complete or absent.
+"""Downloads a file and checks its digests; an interrupted download is resumed, and the target is complete or absent.
 
-Bytes go to `<target>.part`; `<target>.part.json` records the server's file that they belong to, so that a later call
-continues and never joins two different files.
+The bytes are written to `<target>.part`. `<target>.part.json` records which version of the server's file they belong
+to, so that a resumed download never joins two different files.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _NETWORK_BLOCK = 1 << 18
 _DISK_BLOCK = 1 << 20
 _SECONDS_BETWEEN_LINES = 5.0
 _AGENT = "segmentation-cookbook"
-_WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
+_RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 _FULL_DISK = "Free space or choose a destination on another disk, then fetch again."
 _NOT_KEPT = "It was not kept. Fetch it again; if that repeats, the file at the address has changed."
 _LOG = logging.getLogger("cookbook")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The expected digests by name (`md5`, `sha256`) and size of a file, as far as they are known."""
+class ExpectedFile:
+    """The digests by name (`md5`, `sha256`) and the size that a file must have, as far as they are known."""
 
     digests: Mapping[str, str]
     size_bytes: int | None = None
@@ -47,7 +47,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Download:
-    """A finished download: the bytes transferred by this call, the offset it resumed from, the digests."""
+    """A finished download: the bytes that this call transferred, the offset that it resumed from, and the digests."""
 
     path: Path
     transferred_bytes: int
@@ -56,8 +56,8 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """The time-out of a response, the attempts without progress before giving up, and the pause between them."""
+class RetryPolicy:
+    """The time-out of a response, the number of attempts without progress, and the initial pause between them."""
 
     timeout_s: float = 30.0
     attempts: int = 5
@@ -65,24 +65,24 @@ class Patience:
 
 
 class RetryableError(Exception):
-    """A fault that may be temporary: a dropped connection, a time-out, a busy server."""
+    """An error that may be temporary: a dropped connection, a time-out, a busy server."""
 
 
 class StaleRangeError(RetryableError):
-    """The server does not offer the requested range: the download has to start over."""
+    """The server does not have the requested range, so the download must start over."""
 
 
-def download(url: str, target: Path, wanted: Wanted, patience: Patience | None = None) -> Download:
-    """Downloads to `target` by way of `<target>.part`, which a later call resumes.
+def download(url: str, target: Path, expected: ExpectedFile, retry: RetryPolicy | None = None) -> Download:
+    """Downloads a file to `target`, resuming an earlier download.
 
     Raises:
         DataError: the address cannot be downloaded, or the file is not the expected one and was not kept.
         ResourceError: the disk is too small; the bytes so far are kept.
     """
-    refuse_other_schemes(url)
-    patience = patience or Patience()
+    check_web_address(url)
+    retry = retry or RetryPolicy()
     target.parent.mkdir(parents=True, exist_ok=True)
-    session = _Session(url, target, wanted, patience)
+    session = _Session(url, target, expected, retry)
     failures, furthest = 0, session.partial.size()
     while True:
         try:
@@ -91,38 +91,34 @@ def download(url: str, target: Path, wanted: Wanted, patience: Patience | None =
         except RetryableError as error:
             failures = 0 if session.partial.size() > furthest else failures + 1
             furthest = max(furthest, session.partial.size())
-            if failures >= patience.attempts:
+            if failures >= retry.attempts:
                 raise DataError(
                     f"cannot download {url}",
-                    received=f"{error}, without progress in {patience.attempts} attempts",
+                    received=f"{error}, without progress in {retry.attempts} attempts",
                     remedy=f"Fetch again later: {session.partial.size()} bytes are kept and will be resumed.",
                 ) from None
             _LOG.warning("%s: %s; trying again", target.name, error)
-            time.sleep(patience.pause_s * 2 ** max(failures - 1, 0))
+            time.sleep(retry.pause_s * 2 ** max(failures - 1, 0))
 
 
-def check_file(path: Path, wanted: Wanted) -> dict[str, str]:
-    """Compares a file with the expected digests and size, and returns its digests; the file is left alone.
+def check_file(path: Path, expected: ExpectedFile) -> dict[str, str]:
+    """Compares a file with the expected digests and size, and returns its digests.
 
     Raises:
         DataError: size or digest differ.
     """
     found = hash_file(path)
-    _refuse_wrong(path, path.stat().st_size, found, wanted, "Move it away and fetch it again.")
+    _check_expected(path, path.stat().st_size, found, expected, "Move it away and fetch it again.")
     return found
 
 
 def hash_file(path: Path) -> dict[str, str]:
     """MD5 and SHA-256 of a file, read once."""
-    hashes = Hashes()
-    with open(path, "rb") as stream:
-        while block := stream.read(_DISK_BLOCK):
-            hashes.update(block)
-    return hashes.values()
+    return Hashes.of_file(path).values()
 
 
-def refuse_small_disk(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raises a ResourceError if the disk of a folder has no room for the bytes about to be written."""
+def check_disk_space(folder: Path, needed_bytes: int, what: str) -> None:
+    """Raises a ResourceError if the disk of a folder is too small for the bytes to be written."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes + _RESERVE_BYTES:
         raise ResourceError(
@@ -134,15 +130,15 @@ def refuse_small_disk(folder: Path, needed_bytes: int, what: str) -> None:
 
 
 def explain_full_disk(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Turns "no space left" into a ResourceError that names the place."""
+    """Turns "no space left" into a ResourceError that names the path."""
     return atomic.explain_full_disk(path, _FULL_DISK)
 
 
 class _Session:
     """One call of `download`: its partial file, and the digests of the bytes that it has seen."""
 
-    def __init__(self, url: str, target: Path, wanted: Wanted, patience: Patience):
-        self.url, self.target, self.wanted, self.patience = url, target, wanted, patience
+    def __init__(self, url: str, target: Path, expected: ExpectedFile, retry: RetryPolicy):
+        self.url, self.target, self.expected, self.retry = url, target, expected, retry
         self.partial = Partial(target)
         self.transferred = 0
         self._resumed_from = 0
@@ -159,7 +155,7 @@ class _Session:
             if validator := known.validator():
                 headers["If-Range"] = validator
         try:
-            with open_url(self.url, headers, self.patience.timeout_s) as response:
+            with open_url(self.url, headers, self.retry.timeout_s) as response:
                 offered, hashes = self._position(response, known, start)
                 self._receive(response, offered, hashes)
         except StaleRangeError:
@@ -169,12 +165,12 @@ class _Session:
     def _position(
         self, response: http.client.HTTPResponse, known: ServerFile | None, start: int
     ) -> tuple[ServerFile, Hashes]:
-        """The file that the response is about, and the hashes of the bytes before it."""
+        """The server's file that a response belongs to, and the hashes of the bytes before the response."""
         offered = _describe(self.url, response)
         if response.status == 200:
             if start:
                 _LOG.warning("%s: starting over: the file has changed, or the server cannot resume", self.target.name)
-            refuse_web_page(response, self.url)
+            reject_web_page(response, self.url)
             self.partial.begin(offered)
             self._resumed_from, hashes = 0, Hashes()
         elif _continues(response, start) and offered == known:
@@ -186,18 +182,18 @@ class _Session:
         return offered, hashes
 
     def _may_resume(self, known: ServerFile) -> bool:
-        # Without a validator only a digest can detect a mixture of two files.
-        return known.url == self.url and bool(known.validator() or self.wanted.digests)
+        # Without a validator, only a digest can detect that two versions of a file were joined.
+        return known.url == self.url and bool(known.validator() or self.expected.digests)
 
     def _receive(self, response: http.client.HTTPResponse, offered: ServerFile, hashes: Hashes) -> None:
         total = offered.size_bytes
-        if total and self.wanted.size_bytes and total != self.wanted.size_bytes:
+        if total and self.expected.size_bytes and total != self.expected.size_bytes:
             self.partial.remove()
-            raise _wrong(self.target, f"{total} bytes", f"{self.wanted.size_bytes} bytes", _NOT_KEPT)
+            raise _wrong(self.target, f"{total} bytes", f"{self.expected.size_bytes} bytes", _NOT_KEPT)
         have = self.partial.size()
-        most = total or self.wanted.size_bytes
+        most = total or self.expected.size_bytes
         if most:
-            refuse_small_disk(self.target.parent, most - have, self.target.name)
+            check_disk_space(self.target.parent, most - have, self.target.name)
         progress = _Progress(self.target.name, have, most)
         with explain_full_disk(self.partial.path), open(self.partial.path, "ab") as stream:
             while block := _read(response):
@@ -214,7 +210,7 @@ class _Session:
     def finish(self) -> Download:
         found = (self._hashes or self.partial.hashes()).values()
         try:
-            _refuse_wrong(self.target, self.partial.size(), found, self.wanted, _NOT_KEPT)
+            _check_expected(self.target, self.partial.size(), found, self.expected, _NOT_KEPT)
         except DataError:
             self.partial.remove()
             raise
@@ -240,7 +236,7 @@ class _Progress:
 
 @dataclass(frozen=True)
 class ServerFile:
-    """A server's description of its file; a later response that differs is about another file."""
+    """A server's description of its file; if a later description differs, the file has changed."""
 
     url: str
     size_bytes: int | None
@@ -248,7 +244,7 @@ class ServerFile:
     last_modified: str | None
 
     def validator(self) -> str | None:
-        """The value of an If-Range header: a strong ETag, else the date, else None."""
+        """The value for an If-Range header: a strong ETag, else the date, else None."""
         if self.etag and not self.etag.startswith("W/"):
             return self.etag
         return self.last_modified
@@ -262,7 +258,7 @@ class Partial:
         self._record = target.with_name(target.name + ".part.json")
 
     def server_file(self) -> ServerFile | None:
-        """The file that the bytes belong to, or None if there are none or it is unknown."""
+        """The file that the bytes belong to; None if it is unknown or there are no bytes."""
         try:
             return ServerFile(**json.loads(self._record.read_text(encoding="utf-8"))) if self.size() else None
         except (OSError, ValueError, TypeError):
@@ -273,18 +269,13 @@ class Partial:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def begin(self, server_file: ServerFile) -> None:
-        """Drops the bytes so far and records the file that the next ones belong to."""
+        """Drops all bytes and records the file that the next ones belong to."""
         self._record.write_text(json.dumps(asdict(server_file)), encoding="utf-8")
         self.path.write_bytes(b"")
 
     def hashes(self) -> Hashes:
         """MD5 and SHA-256 of the bytes so far, ready for more."""
-        hashes = Hashes()
-        if self.path.exists():
-            with open(self.path, "rb") as stream:
-                while block := stream.read(_DISK_BLOCK):
-                    hashes.update(block)
-        return hashes
+        return Hashes.of_file(self.path) if self.path.exists() else Hashes()
 
     def remove(self) -> None:
         """Removes the bytes and the record."""
@@ -292,7 +283,7 @@ class Partial:
         self._record.unlink(missing_ok=True)
 
     def become(self, target: Path) -> None:
-        """Renames the bytes to the target, in one step."""
+        """Renames the partial file to the target and removes the record."""
         self.path.replace(target)
         self._record.unlink(missing_ok=True)
 
@@ -304,6 +295,15 @@ class Hashes:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
 
+    @classmethod
+    def of_file(cls, path: Path) -> Hashes:
+        """The hashes of a file's bytes, ready for more."""
+        hashes = cls()
+        with open(path, "rb") as stream:
+            while block := stream.read(_DISK_BLOCK):
+                hashes.update(block)
+        return hashes
+
     def update(self, block: bytes) -> None:
         """Adds the next bytes."""
         self._md5.update(block)
@@ -314,8 +314,8 @@ class Hashes:
         return {"md5": self._md5.hexdigest(), "sha256": self._sha256.hexdigest()}
 
 
-def refuse_other_schemes(url: str) -> None:
-    """Raises a DataError for any address but http and https (file, ftp, data)."""
+def check_web_address(url: str) -> None:
+    """Raises a DataError unless an address is http or https."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise DataError(f"cannot download {url}", expected="an http or https address")
@@ -326,15 +326,15 @@ def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client
 
     Raises:
         RetryableError: the connection or the server failed in a way that may be temporary.
-        DataError: the server refused, or redirects to another kind of address.
+        DataError: the server rejects the request, or redirects to an address that is not allowed.
     """
-    refuse_other_schemes(url)
+    check_web_address(url)
     request = urllib.request.Request(url, headers={"User-Agent": _AGENT, **headers})  # noqa: S310 - checked
     try:
         return _opener().open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code in _WORTH_RETRYING:
+            if error.code in _RETRYABLE_STATUSES:
                 raise RetryableError(f"the server answered {error.code} {error.reason}") from None
             if error.code == 416:
                 raise StaleRangeError("the server no longer has the rest of the file") from None
@@ -351,8 +351,8 @@ def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client
         raise RetryableError(f"no connection ({error or type(error).__name__})") from None
 
 
-def refuse_web_page(response: http.client.HTTPResponse, url: str) -> None:
-    """Raises a DataError if a web page came instead of a file: a login, a notice, a virus warning."""
+def reject_web_page(response: http.client.HTTPResponse, url: str) -> None:
+    """Raises a DataError if the response is a web page (a login, a notice, a virus warning) instead of a file."""
     if response.headers.get_content_type() == "text/html":
         raise DataError(
             f"{url} returned a web page instead of the file",
@@ -372,7 +372,7 @@ class _WebRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         new_url: str,
     ) -> urllib.request.Request | None:
-        refuse_other_schemes(new_url)
+        check_web_address(new_url)
         if urlsplit(request.full_url).scheme == "https" and urlsplit(new_url).scheme == "http":
             raise DataError(
                 f"{request.full_url} redirects to an unencrypted address", received=new_url, expected="https"
@@ -429,10 +429,10 @@ def _continues(response: http.client.HTTPResponse, start: int) -> bool:
     return response.status == 206 and start > 0 and content_range.startswith(f"bytes {start}-")
 
 
-def _refuse_wrong(path: Path, size: int, found: Mapping[str, str], wanted: Wanted, remedy: str) -> None:
-    if wanted.size_bytes and size != wanted.size_bytes:
-        raise _wrong(path, f"{size} bytes", f"{wanted.size_bytes} bytes", remedy)
-    for name, value in wanted.digests.items():
+def _check_expected(path: Path, size: int, found: Mapping[str, str], expected: ExpectedFile, remedy: str) -> None:
+    if expected.size_bytes and size != expected.size_bytes:
+        raise _wrong(path, f"{size} bytes", f"{expected.size_bytes} bytes", remedy)
+    for name, value in expected.digests.items():
         if found[name] != value:
             raise _wrong(path, f"{name} {found[name]}", value, remedy)
 

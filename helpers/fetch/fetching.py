@@ -1,4 +1,4 @@
-"""Fetches a recipe's official weights and data: present files are checked, missing ones downloaded or explained."""
+"""Fetches a recipe's official weights and data: checks files that exist, and downloads or explains the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from helpers.errors import CookbookError
 from helpers.fetch.archive import unpack
 from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Disk, Item, find_sources, load_catalogue, pick_items
-from helpers.fetch.download import Patience, Wanted, check_file, download, refuse_small_disk
+from helpers.fetch.download import ExpectedFile, Partial, RetryPolicy, check_disk_space, check_file, download
 
 _LOG = logging.getLogger("cookbook")
 
@@ -20,7 +20,7 @@ State = Literal["downloaded", "already present", "manual download", "failed"]
 
 @dataclass(frozen=True)
 class FetchedItem:
-    """The outcome for one item; `path` is where it is, or where it has to be put."""
+    """The outcome for one item; `path` is its place, even if it is still missing."""
 
     name: str
     state: State
@@ -40,7 +40,7 @@ class FetchedItem:
 
 @dataclass(frozen=True)
 class FetchReport:
-    """The outcome for all items of a recipe, and the disk they take."""
+    """The outcome for all items of a recipe, and the disk space that they need."""
 
     recipe: str
     destination: Path
@@ -53,12 +53,12 @@ class FetchReport:
         return all(item.ok for item in self.items)
 
     def __str__(self) -> str:
-        there = sum(item.ok for item in self.items)
+        present = sum(item.ok for item in self.items)
         disk = (
             f"  disk: {self.disk.download_gb:g} GB to download, {self.disk.unpacked_gb:g} GB unpacked, "
             f"{self.disk.our_run_gb:g} GB for a run; the source's own pipeline: {self.disk.source_pipeline}"
         )
-        head = f"{self.recipe} in {self.destination}: {there} of {len(self.items)} present"
+        head = f"{self.recipe} in {self.destination}: {present} of {len(self.items)} present"
         return "\n".join([head, disk, *(f"  {item}" for item in self.items)])
 
 
@@ -69,22 +69,22 @@ def fetch(
     catalogue: Path = DEFAULT_CATALOGUE,
     only: Iterable[str] = (),
     keep_archives: bool = False,
-    patience: Patience | None = None,
+    retry: RetryPolicy | None = None,
 ) -> FetchReport:
-    """Downloads a recipe's weights and data into a folder, checks and unpacks them.
+    """Downloads, checks and unpacks a recipe's weights and data.
 
-    A failed item does not stop the others; the report has its reason. A second call resumes where the first stopped.
+    If an item fails, the report has the reason and the others are still fetched. A second call resumes downloads.
 
     Args:
         recipe: name of the recipe.
-        destination: the recipe's own folder; the files and folders of the catalogue appear directly in it.
+        destination: the recipe's own folder; files and folders of the catalogue are written directly to it.
         catalogue: a file like `params/sources.yaml`.
         only: `weights`, `data` or names of items; empty for all.
-        keep_archives: keep downloaded archives after unpacking; one that was put there by hand is always kept.
-        patience: time-out, attempts and pause of a download.
+        keep_archives: keep downloaded archives after unpacking; archives that were put there by hand are always kept.
+        retry: time-out, attempts and pause of a download.
 
     Raises:
-        ParameterError: the recipe or an item is not in the catalogue, or the catalogue is wrong.
+        ParameterError: the recipe or an item is not in the catalogue, or the catalogue is not valid.
     """
     sources = find_sources(load_catalogue(catalogue), recipe)
     items = pick_items(sources, only)
@@ -93,7 +93,7 @@ def fetch(
     fetched = []
     for item in items:
         try:
-            result = _fetch_item(item, destination, keep_archives, patience)
+            result = _fetch_item(item, destination, keep_archives, retry)
         except CookbookError as error:
             result = FetchedItem(item.name, "failed", destination / item.file, error.line())
         _LOG.info("%s", result)
@@ -101,27 +101,26 @@ def fetch(
     return FetchReport(recipe, destination, sources.disk, tuple(fetched))
 
 
-def wanted_of(item: Item) -> Wanted:
-    """The digests and the size of an item, as far as the catalogue has them."""
+def expected_file(item: Item) -> ExpectedFile:
+    """The digests and the size of an item, as far as the catalogue states them."""
     digests = {name: value for name in ("md5", "sha256") if (value := getattr(item, name))}
-    return Wanted(digests, item.size_bytes)
+    return ExpectedFile(digests, item.size_bytes)
 
 
-def _fetch_item(item: Item, destination: Path, keep: bool, patience: Patience | None) -> FetchedItem:
+def _fetch_item(item: Item, destination: Path, keep: bool, retry: RetryPolicy | None) -> FetchedItem:
     file = destination / item.file
     folder = destination / item.folder if item.folder else None
     if folder and folder.exists():
         return FetchedItem(item.name, "already present", folder, f"unpacked in {folder}")
     if file.exists():
-        digests = check_file(file, wanted_of(item))
+        digests = check_file(file, expected_file(item))
         return _finish(item, file, folder, "already present", 0, digests)
     if item.url is None:
         return FetchedItem(item.name, "manual download", file, _steps(item, file))
     if folder and item.size_bytes:
-        part_bytes = file.with_name(file.name + ".part")
-        had = part_bytes.stat().st_size if part_bytes.exists() else 0
-        refuse_small_disk(destination, 2 * item.size_bytes - had, f"{item.file} and its contents")
-    got = download(item.url, file, wanted_of(item), patience)
+        had = Partial(file).size()
+        check_disk_space(destination, 2 * item.size_bytes - had, f"{item.file} and its contents")
+    got = download(item.url, file, expected_file(item), retry)
     result = _finish(item, file, folder, "downloaded", got.transferred_bytes, got.digests)
     if folder and not keep:
         file.unlink()
@@ -131,7 +130,7 @@ def _fetch_item(item: Item, destination: Path, keep: bool, patience: Patience | 
 def _finish(
     item: Item, file: Path, folder: Path | None, state: State, transferred: int, digests: Mapping[str, str]
 ) -> FetchedItem:
-    checked = " and ".join(wanted_of(item).digests) or "no digest is published to compare with"
+    checked = " and ".join(expected_file(item).digests) or "no digest is published to compare with"
     figure = f"{file.stat().st_size / 1e6:.1f} MB, {checked}, sha256 {digests['sha256']}"
     if folder:
         made = unpack(file, folder)
@@ -140,5 +139,5 @@ def _finish(
 
 
 def _steps(item: Item, file: Path) -> str:
-    steps = [*item.manual, f"Put it at {file} and fetch again: it is then checked and unpacked."]
+    steps = [*item.manual, f"Save it as {file} and fetch again to check and unpack it."]
     return " ".join(f"({number}) {step}" for number, step in enumerate(steps, 1))

@@ -1,4 +1,4 @@
-"""Checks a recipe's data set, and the weights next to it, before any work is spent on them."""
+"""Checks a recipe's data set and weights before they are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.data.volume import Volume, read_volume
 from helpers.errors import CookbookError, DataError, ParameterError
 from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Item, find_sources, load_catalogue
 from helpers.fetch.download import check_file
-from helpers.fetch.fetching import wanted_of
+from helpers.fetch.fetching import expected_file
 from helpers.run.result import Check
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -26,7 +26,7 @@ _LOG = logging.getLogger("cookbook")
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The checks of a data set, and every problem found, one line each."""
+    """The checks of a data set, and one line per problem."""
 
     recipe: str
     root: Path
@@ -47,7 +47,7 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """A case and its problems, one line each."""
+    """A case, and one line per problem."""
 
     name: str
     problems: tuple[str, ...]
@@ -56,7 +56,7 @@ class CheckedCase:
 def verify(recipe: str, root: Path, *, catalogue: Path = DEFAULT_CATALOGUE) -> VerifyReport:
     """Checks a data set in its publisher's layout, and the weights files next to it.
 
-    Every file is read to its end, so that a truncated one is found here and not hours into a run.
+    Every file is read to its end, so that a truncated file is found here and not hours into a run.
 
     Args:
         recipe: name of the recipe.
@@ -107,7 +107,7 @@ def _check_weights(item: Item, path: Path) -> tuple[Check, str | None]:
     from helpers.networks.checkpoint import load_state_dict
 
     try:
-        digests = check_file(path, wanted_of(item))
+        digests = check_file(path, expected_file(item))
         figure = f"sha256 {digests['sha256']}"
         if item.folder is None:
             figure = f"{len(load_state_dict(path)[0])} tensors, {figure}"
@@ -117,7 +117,7 @@ def _check_weights(item: Item, path: Path) -> tuple[Check, str | None]:
 
 
 def check_brats(root: Path) -> Iterator[CheckedCase]:
-    """BraTS: four modalities and, outside a validation set, a seg; all readable and on one grid.
+    """Checks that every BraTS case has four modalities and (unless in a validation set) a seg, all on one grid.
 
     Raises:
         DataError: there is no case below `root`.
@@ -142,7 +142,7 @@ def check_brats(root: Path) -> Iterator[CheckedCase]:
 
 
 def check_carvana(root: Path) -> Iterator[CheckedCase]:
-    """Carvana: each photograph has a mask of its size, each mask a photograph, all readable.
+    """Checks that every Carvana photograph has a mask of its size, and every mask a photograph, all readable.
 
     Raises:
         DataError: there are no photographs below `root`.
@@ -164,7 +164,7 @@ def check_carvana(root: Path) -> Iterator[CheckedCase]:
 
 
 def check_voc(root: Path) -> Iterator[CheckedCase]:
-    """VOC: each id of ImageSets/Segmentation/val.txt has a photograph and a label of its size, all readable.
+    """Checks that every id in ImageSets/Segmentation/val.txt has a photograph and a label of its size, both readable.
 
     Raises:
         DataError: there is no VOC data set below `root`, or its val.txt is missing or empty.
@@ -179,14 +179,14 @@ def check_voc(root: Path) -> Iterator[CheckedCase]:
 
 
 def check_task(root: Path, task: str) -> Iterator[CheckedCase]:
-    """One Decathlon task: every file in dataset.json is present, readable, on one grid, with declared labels only.
+    """Checks a Decathlon task: all files in dataset.json exist, are readable, on one grid, with declared labels only.
 
     Args:
         root: the task's folder, or the one above it.
         task: name of the task's folder, such as Task02_Heart.
 
     Raises:
-        DataError: dataset.json is missing, or not in the form of the Decathlon.
+        DataError: dataset.json is missing or does not have the Decathlon's format.
     """
     root = root / task if (root / task).is_dir() else root
     description = _read_description(root / "dataset.json")
@@ -222,7 +222,7 @@ def read_together(paths: Iterable[Path]) -> tuple[list[str], dict[Path, Volume]]
     """Reads the volumes of one case.
 
     Returns:
-        A line for every file that cannot be read or is on another grid than the first, and the volumes that can.
+        One line per file that cannot be read or is on another grid than the first, and the volumes that were read.
     """
     problems: list[str] = []
     volumes: dict[Path, Volume] = {}
@@ -244,7 +244,7 @@ def _problems_of(paths: Iterable[Path]) -> list[str]:
 
 
 def _first_or_all(read: Callable[[], object], list_all: Callable[[], list[str]]) -> list[str]:
-    # Reading stops at the first fault of a case; only then is every file read by itself.
+    # Reading a case stops at its first problem; in that case every file is read separately.
     try:
         read()
     except DataError as error:
@@ -264,7 +264,7 @@ def _lines_of(readers: Iterable[Callable[[], object]]) -> list[str]:
 
 def _read_description(path: Path) -> dict:
     if not path.is_file():
-        raise DataError(f"{path} does not exist", remedy="Give the folder that holds dataset.json, or the one above.")
+        raise DataError(f"{path} does not exist", remedy="Name the folder that contains dataset.json, or its parent.")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         complete = all({"image", "label"} <= pair.keys() for pair in description["training"])
@@ -299,7 +299,7 @@ def _check_values(path: Path, volume: Volume, classes: set[int] | None) -> list[
         return []
     strange = sorted(set(np.unique(volume.array).tolist()) - classes)
     if strange:
-        return [f"{path} holds labels that dataset.json does not declare: {strange[:5]}"]
+        return [f"{path} has labels that dataset.json does not declare: {strange[:5]}"]
     return []
 
 
@@ -307,7 +307,7 @@ def _check_unnamed(root: Path, named: list[str]) -> Iterator[CheckedCase]:
     known = {(root / name).resolve() for name in named}
     for folder in ("imagesTr", "labelsTr"):
         for path in sorted((root / folder).glob("*.nii*")):
-            # The official archives hold hidden twins (._la_003.nii.gz) left by a file manager.
+            # The official archives contain hidden files that macOS adds (._la_003.nii.gz).
             if path.resolve() not in known and not path.name.startswith("."):
                 yield CheckedCase(path.name, (f"{path} is not listed in dataset.json",))
 

@@ -97,7 +97,7 @@ def read_torch_pickle(path: str | Path) -> Any:
             plain values, and numpy's scalars, dtypes and arrays.
     """
     path = Path(path)
-    _refuse_other_formats(path)
+    _check_format(path)
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (replacement, name) for name, replacement in _REPLACEMENTS.items()
     ]
@@ -133,7 +133,7 @@ def read_plain_pickle(path: str | Path) -> Any:
 
 
 class _PlainUnpickler(pickle._Unpickler):
-    # The unpickler in C sets the state of any object; only the one in Python lets a subclass prevent it.
+    # pickle's C implementation sets the state of any object; only the Python one lets a subclass prevent that.
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
 
@@ -163,7 +163,7 @@ def _latin1_bytes(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-def _refuse_other_formats(path: Path) -> None:
+def _check_format(path: Path) -> None:
     with open(path, "rb") as stream:
         head = stream.read(262)
     if head.startswith(_ZIP):

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals over cases, the same on every machine: resamples are drawn from a fixed seed."""
+"""Bootstrap confidence intervals over cases; the fixed seed makes them the same on every machine."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 RESAMPLES = 10_000
-_VALUES_AT_ONCE = 2_000_000  # of resamples held in memory
+_VALUES_IN_MEMORY = 2_000_000  # limits how many resamples are drawn together
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:
     """The confidence interval of a mean over cases.
 
-    Bias-corrected and accelerated, which suits scores better than plain percentiles do: they are skewed, crowding
-    below 1. The interval of a handful of cases is still too narrow.
+    The bias-corrected and accelerated (BCa) bootstrap suits scores better than plain percentiles: scores are skewed,
+    with most values just below 1. For a handful of cases the interval is still too narrow.
 
     Args:
-        values: (N,), one per case; for a paired comparison the differences.
-        confidence: coverage that is aimed at.
+        values: (N,), one per case; the differences for a paired comparison.
+        confidence: nominal coverage.
 
     Returns:
-        (low, high), or None if there is a single value or all values are equal: they do not show any spread.
+        (low, high), or None if there is a single value or all values are equal, which gives no estimate of spread.
 
     Raises:
-        ValueError: there is no value, or the array has several axes.
+        ValueError: there are no values, or the array has several axes.
 
     Source: Efron, "Better bootstrap confidence intervals", Journal of the American Statistical Association 82 (1987).
 
@@ -50,7 +50,7 @@ def _bca_interval(values: np.ndarray, confidence: float) -> tuple[float, float] 
             (values,),
             np.mean,
             n_resamples=RESAMPLES,
-            batch=max(1, _VALUES_AT_ONCE // values.size),
+            batch=max(1, _VALUES_IN_MEMORY // values.size),
             confidence_level=confidence,
             method="BCa",
             rng=np.random.default_rng(0),
@@ -65,16 +65,17 @@ def paired_interval(
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> tuple[float, float] | None:
-    """The confidence interval of a difference of two scores that are not means over cases, such as a mean IoU.
+    """The confidence interval of the difference of two scores that are not means over cases, such as a mean IoU.
 
-    By percentiles (Efron, "Bootstrap methods", 1979). SciPy's bootstrap cannot leave out a resample without a score.
+    Uses the percentile bootstrap (Efron, "Bootstrap methods", 1979), written out here because SciPy's cannot skip a
+    resample without a score.
 
     Args:
-        count: cases, at least one.
-        difference: maps case indices, some repeated, to the difference over these cases; None if there is nothing to
-            score among them.
-        resamples: how many to draw.
-        confidence: coverage that is aimed at.
+        count: number of cases, at least one.
+        difference: maps case indices (some repeated) to the difference of the scores over these cases; None if they
+            contain nothing to score.
+        resamples: number of resamples.
+        confidence: nominal coverage.
 
     Returns:
         (low, high), or None if no resample could be scored.

@@ -1,7 +1,7 @@
-"""A streaming confusion matrix, and the IoU and accuracies that mmsegmentation reports from it.
+"""A confusion matrix that accumulates images, and the IoU and accuracies that mmsegmentation reports from it.
 
-Definitions as open-mmlab/mmsegmentation, mmseg/core/evaluation/metrics.py: sums over all pixels of all
-images first, ratios afterwards.
+The definitions are those of open-mmlab/mmsegmentation, mmseg/core/evaluation/metrics.py: sums over the pixels of all
+images first, then ratios.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class SegmentationScores:
     """Scores in [0, 1], or NaN if there is nothing to divide by.
 
     Attributes:
-        iou: intersection over union per class; NaN for a class neither labelled nor predicted.
+        iou: intersection over union per class; NaN for a class that is neither labelled nor predicted.
         acc: recall per class; NaN for a class that is not labelled.
-        miou, macc: their means without NaN.
-        aacc: the share of correct pixels.
-        miou_present: the mean IoU over labelled classes. A class that is only predicted lowers the IoU of the classes
-            it replaced, but does not count itself.
+        miou, macc: means of `iou` and `acc` without NaN.
+        aacc: fraction of correct pixels.
+        miou_present: mean IoU over labelled classes. A class that is only predicted lowers the IoU of the classes
+            that it replaces, but is not counted itself.
     """
 
     iou: tuple[float, ...]
@@ -58,7 +58,7 @@ class ConfusionMatrix:
             label: integer classes of the same shape.
 
         Raises:
-            DataError: the shapes differ, or a counted pixel holds a class out of range.
+            DataError: the shapes differ, or a counted pixel has a class out of range.
         """
         if prediction.shape != label.shape:
             raise DataError("prediction and label differ in shape", received=prediction.shape, expected=label.shape)
@@ -68,7 +68,7 @@ class ConfusionMatrix:
         for name, classes in (("prediction", predicted), ("label", labelled)):
             if classes.size and (classes.min() < 0 or classes.max() >= self.num_classes):
                 raise DataError(
-                    f"the {name} holds classes out of range",
+                    f"the {name} has classes out of range",
                     received=f"{classes.min()} to {classes.max()}",
                     expected=f"0 to {self.num_classes - 1}, or {self.ignore_index} to ignore in a label",
                 )

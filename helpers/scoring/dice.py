@@ -10,7 +10,7 @@ import numpy as np
 def dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:
     """2 TP / (2 TP + FP + FN) of two boolean arrays; None if both are empty.
 
-    None is left out of means, as NaN is by nnU-Net, but counted in tables.
+    Means leave None out, as nnU-Net leaves NaN out.
 
     >>> dice(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
     0.5
@@ -29,7 +29,7 @@ def dice_of_regions(
 
     Args:
         prediction, truth: integer labels of one shape.
-        regions: the labels of each region by name, such as {"WT": (1, 2, 3)}.
+        regions: labels of each region by its name, such as {"WT": (1, 2, 3)}.
 
     >>> dice_of_regions(np.array([1, 2, 3]), np.array([1, 3, 3]), {"WT": (1, 2, 3), "ET": (3,)})
     {'WT': 1.0, 'ET': 0.6666666666666666}
@@ -44,10 +44,10 @@ def mean_of_known(values: Sequence[float | None]) -> float | None:
 
 
 def soft_dice_of_source(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The "DSC" of the published 3D U-Net, to reproduce its 0.2543 and 0.2560; it does not measure quality.
+    """The "DSC" of the published 3D U-Net, to reproduce its 0.2543 and 0.2560; it says nothing about quality.
 
-    Sigmoid of every channel, background included, no threshold: 2 sum(p t) / (sum(p^2) + sum(t^2)) per channel
-    over the whole batch, then the mean over channels. An untrained network scores about as high.
+    A sigmoid of every channel, background included, without a threshold: 2 sum(p t) / (sum(p^2) + sum(t^2)) per
+    channel over the entire batch, then the mean over channels. An untrained network scores about as high.
 
     Args:
         logits: (N, classes, Z, Y, X).

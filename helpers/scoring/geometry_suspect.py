@@ -1,7 +1,7 @@
-"""Finds the flip or axis order that explains a mask of the right size in the wrong place.
+"""Finds the flip or the axis order that explains why a mask of the correct size is in the wrong place.
 
-Mirroring that is not undone, or swapped axes, leave the volumes of prediction and truth equal and their overlap
-small. Trying all flips and orders takes a moment and names the defect.
+If mirroring is not undone, or axes are swapped, prediction and truth have equal volumes but overlap little. Trying
+all flips and axis orders is fast and identifies the error.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from helpers.scoring.dice import dice
 
 AXIS_NAMES = ("z", "y", "x")
-LOW_DICE = 0.8  # below it a change is searched: organs are symmetric enough to keep half of their overlap
-UNEXPLAINED_DICE = 0.5  # below it a mask is reported even if no change explains it
-VOLUME_RATIO = 0.7  # smaller over larger volume, from which on volumes agree
-MINIMUM_GAIN = 0.15  # in Dice, before a change counts as the cause
-_CLOSE = 0.02  # in Dice; symmetric organs fit several changes almost equally, and the simplest one is chosen
+LOW_DICE = 0.8  # changes are only tried below this Dice; a flipped organ may keep half of its overlap
+UNEXPLAINED_DICE = 0.5  # below this Dice a mask is reported even if no change explains it
+VOLUME_RATIO = 0.7  # volumes agree if smaller / larger is at least this
+MINIMUM_GAIN = 0.15  # gain in Dice from which a change counts as the cause
+_CLOSE = 0.02  # several changes may fit a symmetric organ; of those within this Dice, the simplest is chosen
 _SAMPLES = 96  # per axis
 
-Change = tuple[tuple[int, ...], tuple[int, ...]]  # order of axes, then axes to flip
+Change = tuple[tuple[int, ...], tuple[int, ...]]  # order of axes, and axes to flip
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """The suspected defect, as a phrase for an error, and Dice as it is and with the defect undone."""
+    """A suspected geometry error: a phrase for it, the Dice as is, and the Dice with the error undone."""
 
     what: str
     dice: float
@@ -45,12 +45,12 @@ def suspect_geometry(prediction: np.ndarray, truth: np.ndarray) -> Suspicion | N
     """Names the flip or the axis order that explains a low Dice between volumes of the same size.
 
     Args:
-        prediction, truth: labels or booleans, (Z, Y, X) or (H, W); everything but zero is foreground. The sides of
-            the prediction may be those of the truth in another order.
+        prediction, truth: labels or booleans, (Z, Y, X) or (H, W); every non-zero value is foreground. The axes of
+            the prediction may be in another order than those of the truth.
 
     Returns:
-        None if Dice is high enough or the volumes differ. "not a flip (shifted)" if a shift explains it and no flip
-        does, "not a flip" if nothing does.
+        None if the Dice is high enough or the volumes differ. "not a flip (shifted)" if only a shift explains the low
+        Dice, "not a flip" if nothing does.
 
     >>> truth = np.zeros((8, 8), int)
     >>> truth[:3, :2] = 1
@@ -107,13 +107,13 @@ def _dice(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _sampled(mask: np.ndarray) -> np.ndarray:
-    # Symmetrically, so that the flipped sample is a sample of the flipped volume.
+    # The sample is symmetric, so flipping the sample equals sampling the flipped mask.
     indices = [np.rint(np.linspace(0, side - 1, min(side, _SAMPLES))).astype(int) for side in mask.shape]
     return mask[np.ix_(*indices)]
 
 
 def _best_moved_dice(ours: np.ndarray, theirs: np.ndarray) -> float:
-    # Circular correlation: the largest overlap of all shifts, wrapped ones included.
+    # The maximum of the circular correlation is the largest overlap over all shifts, wrapped ones included.
     spectrum = np.fft.rfftn(theirs.astype(np.float32)) * np.conj(np.fft.rfftn(ours.astype(np.float32)))
     overlap = np.fft.irfftn(spectrum, s=theirs.shape, axes=range(theirs.ndim)).max()
     total = np.count_nonzero(ours) + np.count_nonzero(theirs)

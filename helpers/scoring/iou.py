@@ -1,7 +1,7 @@
-"""Intersection over union of a foreground, image by image, and its means.
+"""Intersection over union of the foreground per image, and its mean.
 
-The functions named `source_…` repeat postprocess_unet_pth.py (ascend/ModelZoo-PyTorch,
-contrib/cv/segmentation/UNet), defects included, to reproduce its figures.
+The functions named `source_…` reproduce the figures of postprocess_unet_pth.py (ascend/ModelZoo-PyTorch,
+contrib/cv/segmentation/UNet), errors included.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def mean_iou(ious: Sequence[float]) -> float:
 
 
 def source_mean_iou(masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]) -> tuple[float, int]:
-    """The published mean, which leaves out images with an empty prediction or an IoU below 0.5.
+    """The source's mean, which leaves out images with an empty prediction or an IoU below 0.5.
 
-    It is almost always higher than the mean over all images; a correct empty prediction is left out too.
+    It is almost always higher than the mean over all images. Correct empty predictions are left out too.
 
     Args:
         masks: predictions, as in `foreground_iou`.
@@ -66,11 +66,11 @@ def source_mean_iou(masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]) -
 
 
 def source_eval_value(mask: np.ndarray, truth: np.ndarray) -> float:
-    """The "eval value" that the source prints: the mean Dice of the rows, which is not the image's Dice.
+    """The "eval value" that the source prints: the mean Dice of the rows of pixels, which is not the image's Dice.
 
-    The source passes one image to milesial/Pytorch-UNet's `dice_coeff` (dice_loss.py), which takes the first
-    axis for the batch and so scores each row separately. A row without foreground in both counts 1.0, and a single
-    stray pixel turns that into 0.0: the empty rows above and below the car weigh as much as the car.
+    The source passes a single image to milesial/Pytorch-UNet's `dice_coeff` (dice_loss.py), which takes the first
+    axis for the batch and so scores each row separately. A row that is empty in both masks counts as 1.0, or as 0.0
+    with a single stray pixel, so the empty rows above and below the car matter as much as the car.
 
     Args:
         mask: (H, W), as in `foreground_iou`.

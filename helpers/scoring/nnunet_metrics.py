@@ -1,4 +1,4 @@
-"""nnU-Net's metrics of a label, with its rules for empty masks, and its summary.json.
+"""nnU-Net's metrics per label, with its rules for empty masks, and the content of its summary.json.
 
 Source: MIC-DKFZ/nnUNet v1.7.1, evaluation/metrics.py and evaluation/evaluator.py.
 """
@@ -32,10 +32,10 @@ METRICS = (
 
 
 def metrics_of_label(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """The metrics of two boolean masks of one shape, by `METRICS`.
+    """The metrics of two boolean masks of the same shape, by the names in `METRICS`.
 
-    A ratio whose denominator is zero is NaN: Dice and Jaccard if both masks are empty, precision if nothing is
-    predicted, recall if there is nothing to find, and so on. The two totals are counts of voxels.
+    A ratio is NaN if its denominator is zero: Dice and Jaccard if both masks are empty, precision if nothing is
+    predicted, recall if there is nothing to find, and so on. The two totals are voxel counts.
 
     Raises:
         DataError: the shapes differ.
@@ -74,14 +74,14 @@ def metrics_of_label(prediction: np.ndarray, truth: np.ndarray) -> dict[str, flo
 def metrics_of_case(
     prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, int | Sequence[int]]
 ) -> dict[str, dict[str, float]]:
-    """The metrics of each label, or of each group of labels taken as one."""
+    """The metrics of each label; several labels under one name are merged."""
     return {
         name: metrics_of_label(np.isin(prediction, label), np.isin(truth, label)) for name, label in labels.items()
     }
 
 
 def mean_metrics(cases: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """The mean of each metric over the cases where it is a number; NaN if it never is."""
+    """The mean of each metric without NaN; NaN if it is NaN in every case."""
     names = list(cases[0]) if cases else []
     return {name: {metric: _mean([case[name][metric] for case in cases]) for metric in METRICS} for name in names}
 
@@ -89,11 +89,11 @@ def mean_metrics(cases: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str
 def summary_of_cases(
     cases: Mapping[str, Mapping[str, Mapping[str, float]]], *, name: str, task: str, author: str, timestamp: str
 ) -> dict:
-    """The content of nnU-Net v1's summary.json: every case, then the means; labels are keyed by their numbers.
+    """The content of nnU-Net v1's summary.json: every case and the means; labels are keyed by their numbers.
 
     Args:
         cases: metrics by case id, from `metrics_of_case`.
-        name, task, author, timestamp: the header.
+        name, task, author, timestamp: fields of the file's header.
     """
     rows = [{**metrics, "test": case, "reference": case} for case, metrics in cases.items()]
     results = {"all": rows, "mean": mean_metrics(list(cases.values()))}

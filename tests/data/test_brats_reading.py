@@ -82,7 +82,7 @@ def test_without_labels_file_names_decide_the_convention(tmp_path):
         (labels_of(1, 2, 4).astype(np.float64), "stores labels as float64"),
         (labels_of(1, 2, 5), r"received \[0, 1, 2, 5\]"),
         (labels_of(1, 2, 3, 4), r"received \[0, 1, 2, 3, 4\]"),
-        (labels_of(1, 2).astype(np.int16) * -1, "BraTS does not have"),
+        (labels_of(1, 2).astype(np.int16) * -1, "BraTS does not define"),
     ],
     ids=["float64", "unknown", "both years", "negative"],
 )

@@ -72,7 +72,7 @@ def test_there_are_21_classes_in_vocs_order():
 def test_the_folder_is_found_from_above_and_from_itself(root):
     for start in (root, root / "VOCdevkit", folder_of(root)):
         assert find_voc_folder(start) == folder_of(root)
-    with pytest.raises(DataError, match="does not hold a VOC data set"):
+    with pytest.raises(DataError, match="does not contain a VOC data set"):
         find_voc_folder(root / "elsewhere")
 
 

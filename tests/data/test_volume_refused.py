@@ -41,7 +41,7 @@ def test_a_complete_series_is_read_and_one_with_a_gap_is_refused(tmp_path):
     assert volume.geometry.spacing_mm_zyx == pytest.approx((2.5, 0.8, 0.8))
     np.testing.assert_array_equal(volume.array[0, :, 0, 0], [0, 10, 20, 30, 40, 50])
     (folder / "03.dcm").unlink()
-    with pytest.raises(DataError, match=r"lacks slices: received neighbours 5 mm apart, expected 2\.5 mm"):
+    with pytest.raises(DataError, match=r"lacks slices: received adjacent slices 5 mm apart, expected 2\.5 mm"):
         read_volume(folder)
 
 

@@ -78,7 +78,7 @@ def test_labels_of_no_brats_year_are_a_problem(tmp_path):
     root = make_brats(tmp_path)
     seg = root / "MICCAI_BraTS_2018_Data_Training/HGG/a/a_seg.nii.gz"
     write_array(seg, label_array(1, 3, 4))
-    assert "holds labels that BraTS does not have" in only_problem(verify("unet3d_brats", root))
+    assert "has labels that BraTS does not define" in only_problem(verify("unet3d_brats", root))
 
 
 def make_carvana(root: Path) -> Path:
@@ -129,7 +129,7 @@ def test_voc_names_ids_without_photograph_or_label(tmp_path):
     assert len(problems) == 3
     assert "2007_000001.jpg does not exist" in problems[0]
     assert "2007_000001.png is empty" in problems[1]
-    assert "2007_000003.png does not hold class numbers" in problems[2]
+    assert "2007_000003.png does not contain class numbers" in problems[2]
 
 
 def make_heart(root: Path, **change) -> Path:

@@ -113,8 +113,8 @@ def test_nothing_counted_gives_nan_without_a_warning():
     ("prediction", "label", "message"),
     [
         (np.zeros((2, 3), int), np.zeros((3, 2), int), "shape"),
-        (np.full((2, 2), CLASSES), np.zeros((2, 2), int), "prediction holds classes out of range"),
-        (np.zeros((2, 2), int), np.full((2, 2), 77), "label holds classes out of range"),
+        (np.full((2, 2), CLASSES), np.zeros((2, 2), int), "prediction has classes out of range"),
+        (np.zeros((2, 2), int), np.full((2, 2), 77), "label has classes out of range"),
         (np.full((2, 2), -1), np.zeros((2, 2), int), "-1"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.geometry import refuse_other_grid
+from helpers.data.geometry import check_same_grid
 from helpers.data.volume import VOLUME_SUFFIXES, read_volume
 from helpers.errors import DataError
 
@@ -87,12 +87,12 @@ def read_case(case: CaseFiles) -> Case:
     volumes = {role: read_volume(path) for role, path in case.files.items()}
     reference = next(iter(volumes.values())).geometry
     for role, volume in volumes.items():
-        refuse_other_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
+        check_same_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
     image = np.concatenate([volume.array for volume in volumes.values()]).astype(np.float32)
     truth = None
     if case.truth is not None:
         label = read_volume(case.truth)
-        refuse_other_grid(label.geometry, reference, f"case {case.id}: the label", "the image")
+        check_same_grid(label.geometry, reference, f"case {case.id}: the label", "the image")
         truth = _whole_numbers(case.truth, label.array[0])
     return Case(case.id, image, truth, reference)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -328,6 +328,15 @@ class Recipe(Generic[P]):
     targets_to_lint: tuple[str, ...] = ("ascend310", "ascend310p3")
     params_folder: Path = PARAMS_FOLDER
 
+    def __post_init__(self) -> None:
+        for part in self._parts():
+            if vars(part) and not is_dataclass(part):
+                names = ", ".join(vars(part))
+                raise TypeError(
+                    f"{type(part).__name__} of the recipe {self.name} holds values ({names}): make it a frozen"
+                    " dataclass, whose fields count in cache keys"
+                )
+
     def network(self, variant: str | None = None) -> torch.nn.Module:
         """The official-size network in eval mode, weights untrained."""
         return self.model.build(variant)
@@ -339,7 +348,7 @@ class Recipe(Generic[P]):
             CookbookError: a parameter is unknown, invalid, or cannot be served.
         """
         params = resolve_params(self.params_model, self.name, self.defaults, given, self.params_folder)
-        for part in (self.model, self.cases, self.preparation, self.scoring):
+        for part in self._parts():
             part.check_params(params)
         return params
 
@@ -355,3 +364,6 @@ class Recipe(Generic[P]):
         """How a run's cases are shown behind their masks: by its parameters, else by the recipe."""
         settings = self.cases.picture_settings(params)
         return replace(settings, grey_window=params.grey_window) if params.grey_window else settings
+
+    def _parts(self) -> tuple[Part[P], ...]:
+        return self.model, self.cases, self.preparation, self.scoring

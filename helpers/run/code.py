@@ -57,6 +57,9 @@ DYNAMIC = {
 # Folders of installed packages, also of another environment that this one adds to its path.
 _INSTALLED = {"site-packages", "dist-packages"}
 
+_PLAIN = (bool, int, float, str, Path, np.ndarray)
+_COLLECTIONS = (Mapping, list, tuple, set, frozenset)
+
 Node = tuple[str, str]  # (module, top-level name); "" names the statements of a module that define nothing
 
 
@@ -338,6 +341,8 @@ class _Roots:
         for content in (content for cell in cells for content in _content(cell)):
             if not isinstance(content, (FunctionType, partial)):
                 self._add_node(type(content))
+                if place and isinstance(content, (*_PLAIN, *_COLLECTIONS)):  # a stage's own values are its inputs
+                    self.add(content, f"{place}.closure ")
             elif id(content) not in self._seen:
                 self._seen.add(id(content))
                 self.add(content, place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from helpers import recipes
@@ -54,3 +56,12 @@ def test_a_model_source_without_a_network_says_so():
         FileOnly().build()
     with pytest.raises(ParameterError, match="not a PyTorch network"):
         FileOnly().load_for_export(None)
+
+
+def test_a_part_with_values_that_no_cache_key_would_hold_is_refused():
+    class Thresholded(type(recipes.load("unet3d_brats").cases)):
+        def __init__(self, threshold: float) -> None:
+            self.threshold = threshold
+
+    with pytest.raises(TypeError, match=r"Thresholded of the recipe unet3d_brats holds values \(threshold\)"):
+        replace(recipes.load("unet3d_brats"), cases=Thresholded(0.5))

@@ -346,6 +346,12 @@ class TestRoots:
         assert "till:close" in shop.names(one)
         assert shop.digest(one) != shop.digest(two)
 
+    def test_a_function_in_a_field_counts_with_the_values_that_it_closes_over(self, shop, till):
+        ware = importlib.import_module("shop.wares").Ware
+        red, same, blue = (ware(till.wrap_gift(paper)) for paper in ("red", "red", "blue"))
+        assert shop.digest(red) == shop.digest(same) != shop.digest(blue)
+        assert shop.digest(till.wrap_gift("red")) == shop.digest(till.wrap_gift("blue"))
+
     def test_a_dataclass_contributes_the_values_of_its_fields(self, shop, till):
         lamp, fan = (importlib.import_module("shop.wares").Ware(name) for name in ("lamp", "fan"))
         same = importlib.import_module("shop.wares").Ware("lamp")

@@ -75,20 +75,6 @@ class ConfusionMatrix:
         cells = np.bincount(labelled * self.num_classes + predicted, minlength=self.num_classes**2)
         self.counts += cells.reshape(self.counts.shape)
 
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Adds another matrix's counts.
-
-        Raises:
-            DataError: the numbers of classes differ.
-        """
-        if other.num_classes != self.num_classes:
-            raise DataError(
-                "cannot add matrices with different numbers of classes",
-                received=other.num_classes,
-                expected=self.num_classes,
-            )
-        self.counts += other.counts
-
     def scores(self) -> SegmentationScores:
         """The scores over all images so far; NaN throughout if nothing was counted."""
         correct = np.diag(self.counts).astype(np.float64)

@@ -34,7 +34,6 @@ def test_v1_opens_with_every_fold_and_loads_strictly(tmp_path):
     folder = open_model_folder(write_v1(tmp_path, v1_state(), folds=2))
     assert (folder.plan.version, folder.folds, folder.trainer) == (1, ("0", "1"), "nnUNetTrainerV2")
     assert folder.mirror_axes == (0, 1, 2)
-    assert not folder.is_unetpp
     network = GenericUNet(**folder.plan.network_arguments())
     assert load_checkpoint(network, folder.checkpoints[1], rename_v2_keys).n_tensors == len(v1_state())
 
@@ -61,7 +60,7 @@ def test_a_unetpp_model_is_recognised_by_its_trainer(tmp_path):
     root = write_v1(tmp_path, state)
     (root / "fold_0" / "model_final_checkpoint.model.pkl").unlink()
     folder = open_model_folder(root.rename(root.with_name("nnUNetPlusPlusTrainerV2__nnUNetPlansv2.1")))
-    assert folder.is_unetpp
+    assert folder.trainer == "nnUNetPlusPlusTrainerV2"
     network = GenericUNetPlusPlus(**folder.plan.network_arguments())
     assert load_checkpoint(network, folder.checkpoints[0], rename_v2_keys).n_tensors == len(state)
 

@@ -44,11 +44,6 @@ class ModelFolder:
     mirror_axes: tuple[int, ...]
     postprocessing: tuple[KeepLargest, ...]
 
-    @property
-    def is_unetpp(self) -> bool:
-        """Whether the trainer is one for UNet++ (nnUNetPlusPlusTrainerV2); its plan looks the same."""
-        return "plusplus" in self.trainer.lower()
-
 
 def is_model_folder(path: Path) -> bool:
     """Whether a path is a model folder or one of its folds."""

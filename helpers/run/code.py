@@ -109,7 +109,7 @@ class CodeIndex:
         Args:
             roots: functions, classes, modules, and instances. A function includes the functions in its closure and
                 the classes of other objects there. An instance counts by its class; a dataclass also by the values of
-                its fields.
+                its fields, and an object in one of them also by its attributes.
         """
         roots = tuple(roots)
         passive = self._passive - {name.split(".")[1] for name in map(_module_of, roots) if self.is_passive(name)}
@@ -355,10 +355,14 @@ class _Roots:
 
     def _add_instance(self, root: object, place: str) -> None:
         self._add_definition(type(root), place)
-        if dataclasses.is_dataclass(root) and id(root) not in self._seen:
-            self._seen.add(id(root))
+        if id(root) in self._seen:
+            return
+        self._seen.add(id(root))
+        if dataclasses.is_dataclass(root):
             names = [field.name for field in dataclasses.fields(root)]
-            self._add_all({name: getattr(root, name) for name in names}, f"{place}{type(root).__qualname__}.")
+        else:  # outside of a field it may hold what changes in a run: a source of masks holds the opened device
+            names = sorted(getattr(root, "__dict__", ())) if place else []
+        self._add_all({name: getattr(root, name) for name in names}, f"{place}{type(root).__qualname__}.")
 
     def _add_value(self, value: object, place: str) -> None:
         if isinstance(value, Mapping):

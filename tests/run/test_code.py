@@ -359,6 +359,17 @@ class TestRoots:
         holding = [importlib.import_module("shop.wares").Ware(part) for part in (till.Scale(), till.close)]
         assert "till:Scale" in shop.names(holding[0]) and "till:close" in shop.names(holding[1])
 
+    def test_an_object_in_a_field_counts_with_its_attributes(self, shop, till):
+        ware = importlib.import_module("shop.wares").Ware
+        held = []
+        for limit in (1, 1, 2):
+            scale = till.Scale()
+            scale.limit = limit
+            held.append(ware(scale))
+        one, same, two = held
+        assert shop.digest(one) == shop.digest(same) != shop.digest(two)
+        assert shop.digest(one.name) == shop.digest(two.name)
+
     @pytest.mark.parametrize(
         ("one", "two"),
         [(1, 2), ("a", "b"), ((1, 2), (2, 1)), ({"a": 1}, {"a": 2}), ({1, 2}, {1, 3}), (np.zeros(9), np.ones(9))],

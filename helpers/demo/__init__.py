@@ -1,1 +1,1 @@
-"""Demo cases with known truth, in the data sets' own layouts."""
+"""Generates demo cases with a known truth, in the layouts of the data sets."""

@@ -33,7 +33,7 @@ _near = partial(near_point, jitter_mm=5.0)
 
 @dataclass(frozen=True)
 class Finding:
-    """A rough ball: its level (Z, Y, X), and its value and that of its core in HU relative to the liver."""
+    """A rough ball: its level (Z, Y, X), and the contrast of ball and core in HU relative to the liver."""
 
     level: np.ndarray
     contrast_hu: float
@@ -41,7 +41,7 @@ class Finding:
 
 
 def generate_case(seed: int) -> DemoCase:
-    """Generates the case of a seed; the same seed gives the same bytes.
+    """Generates one case; the same seed gives the same bytes.
 
     The image is (Z, 128, 128) int16 in Hounsfield units, at 2.6 to 3.0 mm in plane and 3 to 5 mm between
     slices; labels are 1 liver (its vessels included) and 2 lesion.
@@ -77,7 +77,7 @@ def draw_organs(
 ) -> Levels:
     """Draws the level (Z, Y, X) float32 of each organ; the same state of `rng` gives the same bytes.
 
-    The liver yields to its neighbours (gallbladder, right kidney, stomach, caval vein), lungs and heart to the liver.
+    Gallbladder, right kidney, stomach and caval vein indent the liver; the liver displaces lungs and heart.
     """
     points = make_points(size_zyx, spacing_mm)
     frame = bend_points(points, rng, [(4.0, 26.0)])
@@ -100,7 +100,7 @@ def draw_organs(
 
 
 def _draw_wall(points: np.ndarray, rng: np.random.Generator) -> Levels:
-    """Skin, muscle under the fat, the cavity under the muscle, ribs, and the couch behind the back."""
+    """Draws the skin, the muscle under the fat, the cavity inside it, the ribs, and the couch behind the back."""
     depth, width = rng.uniform(102, 120), rng.uniform(145, 166)
     skin = ellipsoid_level(points, (0, 0, 0), (_INF, depth, width))
     muscle = skin - np.float32(rng.uniform(7, 22)) - 4 * smooth_field(rng, skin.shape, 20.0)
@@ -175,7 +175,7 @@ def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> Levels:
 
 
 def _draw_liver(points: np.ndarray, levels: Levels, rng: np.random.Generator) -> np.ndarray:
-    """Two lobes of random size, joined, with the impressions of the neighbours."""
+    """Draws two joined lobes of random size, indented by their neighbours."""
     centre, radii = _near(rng, 2, 0, -78), rng.uniform(0.88, 1.12, 3) * (78, 76, 60)
     right = ellipsoid_level(points, centre, radii, rng.uniform(-0.15, 0.15, 3))
     centre, radii = _near(rng, 32, -36, -8), rng.uniform(0.8, 1.15, 3) * (36, 36, 72)
@@ -188,13 +188,13 @@ def _draw_liver(points: np.ndarray, levels: Levels, rng: np.random.Generator) ->
 
 
 def _lung_floor(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Height of the diaphragm in mm above each point: two domes that fall towards the wall."""
+    """The height of the diaphragm in mm at each point: two domes that slope down towards the wall."""
     top = rng.uniform(74, 90)
     return top - 0.011 * ((np.abs(points[2]) - 62) ** 2 + (points[1] + 15) ** 2)
 
 
 def scatter_bowel(points: np.ndarray, levels: Levels, rng: np.random.Generator) -> list[np.ndarray]:
-    """Loops of bowel below the stomach and the liver, one level each."""
+    """Draws loops of bowel below the stomach and the liver; returns one level per loop."""
     gaps_mm = {"liver": 4, "stomach": 3, "spine": 8, "right_kidney": 4, "left_kidney": 4}
     apart = [-levels[name] - np.float32(gap) for name, gap in gaps_mm.items()]
     free = np.minimum.reduce([levels["inner"] - 6, *apart])
@@ -210,7 +210,7 @@ def scatter_bowel(points: np.ndarray, levels: Levels, rng: np.random.Generator) 
 
 
 def grow_lesions(points: np.ndarray, liver: np.ndarray, rng: np.random.Generator) -> list[Finding]:
-    """Two to six lesions inside the liver, at least one of them large; most are darker than the liver."""
+    """Draws two to six lesions in the liver, at least one of them large; most are darker than the liver."""
     radii = [rng.uniform(16, 27), *rng.uniform(7, 20, int(rng.integers(1, 6)))]
     lesions, taken = [], np.full(liver.shape, np.float32(_FAR_MM))
     for radius in radii:
@@ -228,7 +228,7 @@ def grow_lesions(points: np.ndarray, liver: np.ndarray, rng: np.random.Generator
 
 
 def scatter_lookalikes(points: np.ndarray, levels: Levels, rng: np.random.Generator) -> list[Finding]:
-    """Cysts and masses of kidneys and spleen, nodes in fat, muscle and lung, spots in vertebrae."""
+    """Draws cysts and masses in kidneys and spleen, nodes in fat, muscle and lung, and spots in vertebrae."""
     kidneys = np.maximum(levels["right_kidney"], levels["left_kidney"])
     fat = np.minimum(levels["inner"], -levels["liver"] - 8)
     findings = []
@@ -251,7 +251,7 @@ def scatter_lookalikes(points: np.ndarray, levels: Levels, rng: np.random.Genera
 
 def _ball(points: np.ndarray, candidates: np.ndarray, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
     centre = points[(slice(None), *candidates[rng.integers(len(candidates))])]
-    # Only a box around the ball is computed; elsewhere it is far away.
+    # The level is computed in a box around the ball only; elsewhere it is a constant far outside.
     reach = 1.5 * radius_mm + 8
     near = [np.abs(points[axis] - centre[axis]) < reach for axis in range(3)]
     spans = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis, mask in enumerate(near)]
@@ -264,7 +264,7 @@ def _ball(points: np.ndarray, candidates: np.ndarray, radius_mm: float, rng: np.
 
 
 def _paint(points: np.ndarray, levels: Levels, lesions: list[Finding], rng: np.random.Generator) -> np.ndarray:
-    """Hounsfield units (Z, Y, X) float32 before noise; spleen, gut and muscle are close to the liver's value."""
+    """Paints Hounsfield units (Z, Y, X) float32 without noise; spleen, gut and muscle are close to the liver."""
     size = points.shape[1:]
     liver, muscle = rng.uniform(78, 112), rng.uniform(58, 72)
     texture = smooth_field(rng, size, 4.0)
@@ -322,7 +322,7 @@ def _paint_hollow(
     liver: float,
     rng: np.random.Generator,
 ) -> None:
-    """Stomach or bowel: a wall, contents from water to the liver's value or contrast, sometimes gas on top."""
+    """Paints stomach or bowel: a wall, contents (water, soft tissue or contrast agent), and sometimes gas on top."""
     blend(image, level, muscle + rng.uniform(0, 25), _WIDTH_MM)
     kind = rng.random()
     contents = rng.uniform(5, 30) if kind < 0.2 else liver + rng.uniform(-40, -16) if kind < 0.85 else 260.0

@@ -1,7 +1,7 @@
-"""Anatomy of the demo brains: the MNI ICBM 152 template, deformed at random.
+"""The anatomy of the demo brains: the MNI ICBM 152 template under random deformations.
 
 Source: Fonov et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 54 (2011),
-symmetric version 2009a. `anatomy/README.md` says what the files hold and `anatomy/LICENSE` under which terms.
+symmetric version 2009a. The files are described in `anatomy/README.md`, their licence is `anatomy/LICENSE`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Anatomy:
     """One brain on a 1 mm grid in LPS order (z up, y to posterior, x to the left); every array is (Z, Y, X).
 
     Attributes:
-        t1: the picture of the template, white matter near 1.
+        t1: T1 intensity of the template; white matter is near 1.
         gm, wm, csf: float32 fractions, with a sum of 1 in the brain and 0 outside.
         depth_mm: distance to the surface of the brain.
         ventricle_mm: distance to the ventricles.
@@ -42,7 +42,7 @@ class Anatomy:
 
 
 def bend_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Warps the template by a random flip, affine map and two smooth displacement fields.
+    """Deforms the template by a random flip, an affine map and two smooth displacement fields.
 
     Args:
         rng: the only source of randomness; the same state gives the same bytes.
@@ -62,7 +62,7 @@ def bend_anatomy(rng: np.random.Generator) -> Anatomy:
     brain = depth_mm > 0.5
     sharpness = rng.uniform(1.4, 2.0)
     csf = np.clip(1 - gm - wm, 0, 1)
-    # The template is blurred, being an average of 152 people; the power restores the sharp edges of one person.
+    # As an average of 152 people the template is blurred; the power sharpens the edges to those of one person.
     fractions = [np.where(brain, np.power(fraction, sharpness), 0) for fraction in (gm, wm, csf)]
     total = np.maximum(fractions[0] + fractions[1] + fractions[2], 1e-6)
     gm, wm, csf = (np.divide(fraction, total, dtype=np.float32) for fraction in fractions)

@@ -1,7 +1,7 @@
 """Demo cases in the layout of BraTS 2018 with known truth: four MRI contrasts of a brain with a planted glioma.
 
-The anatomy is an average of healthy volunteers; the contrasts, the tumours and the findings that only look like
-tumours are synthetic. Nothing in a case comes from a patient.
+The anatomy is an average of healthy volunteers; the contrasts, the tumours and the look-alikes are synthetic. Nothing
+in a case comes from a patient.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPACING_MM_ZYX = (1.0, 1.0, 1.0)
 _ORIGIN_MM_XYZ = (0.0, -239.0, 0.0)
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 NECROSIS, OEDEMA, ENHANCING = 1, 2, 4
-# Brightness in the order of MODALITIES: that of clinical sequences, with white matter in T1 as 1.
+# Brightness in the order of MODALITIES, as in clinical sequences, relative to white matter in T1.
 TISSUES = {
     "wm": (1.00, 1.00, 0.44, 0.52),
     "gm": (0.74, 0.77, 0.62, 0.66),
@@ -45,7 +45,7 @@ TISSUES = {
 _SPREAD = 0.055
 _NOISE = (0.035, 0.035, 0.040, 0.040)
 _MARGIN_MM = 26
-_WHOLE = (slice(None), slice(None), slice(None))
+_EVERYWHERE = (slice(None), slice(None), slice(None))
 _LOG = logging.getLogger("cookbook")
 
 
@@ -80,7 +80,7 @@ class Tumour:
 
 
 def generate_case(seed: int) -> DemoCase:
-    """Generates the case of a seed; the same seed gives the same bytes.
+    """Generates one case; the same seed gives the same bytes.
 
     Raises:
         DataError: a file of the anatomy is missing or damaged.
@@ -97,7 +97,7 @@ def generate_case(seed: int) -> DemoCase:
 def write_demo_cases(root: Path, seeds: Sequence[int]) -> list[str]:
     """Writes cases in the layout of BraTS 2018: GROUP/Demo_<seed>/Demo_<seed>_{t1,t1ce,t2,flair,seg}.nii.gz.
 
-    A case appears under its name once all its files are written; a complete case is left alone.
+    A case's folder appears when all its files are written; complete cases are kept.
 
     Args:
         root: the data set's root, created if missing.
@@ -131,7 +131,7 @@ def _is_complete(case_folder: Path) -> bool:
 
 def _write_case(case_folder: Path, case: DemoCase) -> None:
     geometry = Geometry(SIZE_ZYX, case.spacing_mm, _ORIGIN_MM_XYZ, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    # Not in the folder of cases, so that a killed process never leaves half a case there.
+    # Outside the folder of cases, so that a killed process never leaves an incomplete case there.
     unfinished = Path(tempfile.mkdtemp(prefix=".part-", dir=case_folder.parents[2]))
     try:
         for file, array in zip(_file_names(case_folder.name), (*case.images, case.labels), strict=True):
@@ -145,11 +145,11 @@ def _write_case(case_folder: Path, case: DemoCase) -> None:
 
 
 def render_healthy(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    """Brightness (4, Z, Y, X) float32 of the brain before lesions, bias field, gain and noise."""
+    """Renders the brain without lesions, bias field, gain and noise: brightness (4, Z, Y, X) float32."""
     layers = np.zeros((len(MODALITIES), *anatomy.brain.shape), np.float32)
     for layer, white, grey, fluid in zip(layers, TISSUES["wm"], TISSUES["gm"], TISSUES["csf"], strict=True):
         layer += white * anatomy.wm + grey * anatomy.gm + fluid * anatomy.csf
-    # Half of T1 is the template itself: it has the deep nuclei, which two tissue fractions lack.
+    # T1 is half the template itself, which shows the deep nuclei; the tissue fractions do not.
     for layer in layers[:2]:
         layer *= 0.5
         layer += 0.5 * 1.04 * anatomy.t1
@@ -159,7 +159,7 @@ def render_healthy(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(layers: np.ndarray, blob: Blob, rng: np.random.Generator) -> None:
-    """Blends one blob into (4, Z, Y, X) layers in place; each modality varies independently inside it."""
+    """Blends a blob into layers (4, Z, Y, X) in place; its brightness varies independently in each modality."""
     sizes = blob.alpha.shape
     for layer, mean in zip(layers, TISSUES[blob.tissue], strict=True):
         level = mean * (1 + 0.04 * rng.standard_normal() + _SPREAD * smooth_field(rng, sizes, 6.0))
@@ -191,7 +191,7 @@ def acquire(layers: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> 
 
 
 def grow_tumour(anatomy: Anatomy, rng: np.random.Generator) -> Tumour:
-    """Places one focus, and with a probability of 0.3 a second, smaller one, in the white matter of the cerebrum."""
+    """Places one focus, and with a probability of 0.3 a smaller second one, in the white matter of the cerebrum."""
     labels = np.zeros(anatomy.brain.shape, np.uint8)
     radii_mm = [rng.uniform(14, 20)]
     if rng.random() < 0.3:
@@ -253,7 +253,7 @@ def _grow_focus(
 
 
 def _oedema_level(anatomy: Anatomy, box: Box, distance_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Millimetres by which oedema extends past a voxel: it follows white matter and spares cortex and fluid."""
+    """Millimetres by which oedema extends beyond a voxel; it follows white matter and spares cortex and fluid."""
     from scipy import ndimage
 
     reach_mm = rng.uniform(9, 19) * (1 + 0.30 * smooth_field(rng, distance_mm.shape, 13.0))
@@ -278,12 +278,12 @@ def _soft(mask: np.ndarray, level_mm: np.ndarray) -> np.ndarray:
 
 
 def place_lookalikes(anatomy: Anatomy, tumour: Tumour, rng: np.random.Generator) -> list[Blob]:
-    """All unlabelled findings of one case in painting order, before the tumour.
+    """Places all unlabelled findings of a case, in painting order; they are painted before the tumour.
 
-    Each looks like a glioma in one modality, so that no threshold finds the tumour: white-matter hyperintensities and
-    caps (bright in FLAIR and T2, no core), fluid cysts and old infarcts (like necrosis, no enhancing rim), meninges,
-    vessels, choroid plexus and small extra-axial masses (bright in T1ce), bleedings (bright in T1) and flow artefacts
-    (bright in FLAIR alone).
+    Each looks like a glioma in some modality, so that no threshold finds the tumour: white-matter hyperintensities
+    and caps (bright in FLAIR and T2, no core), fluid cysts and old infarcts (like necrosis, no enhancing rim),
+    meninges, vessels, choroid plexus and small extra-axial masses (bright in T1ce), bleedings (bright in T1) and flow
+    artefacts (bright in FLAIR alone).
     """
     blobs = [_caps(anatomy, rng), _artefact(anatomy, rng), _meninges(anatomy, rng), _choroid(anatomy, rng)]
     white = (anatomy.wm > 0.7) & (anatomy.depth_mm > 6)
@@ -308,7 +308,7 @@ def _pick_centres(region: np.ndarray, tumour: Tumour, count: int, rng: np.random
     candidates = np.argwhere(region)
     picked = candidates[rng.integers(len(candidates), size=6 * count)]
     for centre, radius_mm in tumour.cores:
-        # Outside the core and most of its oedema, where they would only blur the edge of the label.
+        # Not in the core or most of its oedema, where they would only blur the edge of the label.
         picked = picked[np.linalg.norm(picked - centre, axis=1) > 1.3 * radius_mm + 18]
     return picked[:count]
 
@@ -319,7 +319,6 @@ def _lump(
     radius_mm: float,
     tissue: str,
     rng: np.random.Generator,
-    roughness: float = 0.2,
 ) -> Blob:
     box = box_around(centre, int(1.7 * radius_mm) + 3, anatomy.brain.shape)
     level_mm = radius_mm * (1 - ellipsoid(box, centre, radius_mm, rng, 0.2))
@@ -327,7 +326,7 @@ def _lump(
 
 
 def _infarct(anatomy: Anatomy, centre: np.ndarray, radius_mm: float, rng: np.random.Generator) -> list[Blob]:
-    """An old infarct: a cavity of fluid in a bright FLAIR seam, like a tumour whose rim does not enhance."""
+    """An old infarct: a fluid cavity with a bright FLAIR border, like a tumour whose rim does not enhance."""
     box = box_around(centre, int(1.7 * radius_mm) + 6, anatomy.brain.shape)
     level_mm = radius_mm * (1 - ellipsoid(box, centre, radius_mm, rng, 0.2))
     seam_mm = rng.uniform(2, 4)
@@ -339,24 +338,24 @@ def _caps(anatomy: Anatomy, rng: np.random.Generator) -> Blob:
     thickness_mm = rng.uniform(2.0, 5.0) * (1 + 0.6 * smooth_field(rng, anatomy.brain.shape, 17.0))
     alpha = _edge(thickness_mm - anatomy.ventricle_mm, 2.0) * anatomy.wm
     alpha[: int(0.4 * len(alpha))] = 0
-    return Blob(_WHOLE, alpha, "gliosis")
+    return Blob(_EVERYWHERE, alpha, "gliosis")
 
 
 def _artefact(anatomy: Anatomy, rng: np.random.Generator) -> Blob:
     patches = smooth_field(rng, anatomy.brain.shape, 16.0)
     alpha = _edge(patches - rng.uniform(1.1, 1.5), 0.4) * anatomy.gm * _edge(12 - anatomy.depth_mm, 4.0)
-    return Blob(_WHOLE, alpha, "artefact")
+    return Blob(_EVERYWHERE, alpha, "artefact")
 
 
 def _meninges(anatomy: Anatomy, rng: np.random.Generator) -> Blob:
     thickness_mm = rng.uniform(1.0, 1.4) + 1.0 * smooth_field(rng, anatomy.brain.shape, 20.0)
-    return Blob(_WHOLE, _edge(thickness_mm - anatomy.depth_mm + 0.5, 1.0) * anatomy.brain, "extra-axial")
+    return Blob(_EVERYWHERE, _edge(thickness_mm - anatomy.depth_mm + 0.5, 1.0) * anatomy.brain, "extra-axial")
 
 
 def _choroid(anatomy: Anatomy, rng: np.random.Generator) -> Blob:
     patches = smooth_field(rng, anatomy.brain.shape, 7.0)
     inside = (anatomy.ventricle_mm < 1) & anatomy.brain
-    return Blob(_WHOLE, _edge(patches - rng.uniform(0.6, 1.1), 0.4) * inside, "extra-axial")
+    return Blob(_EVERYWHERE, _edge(patches - rng.uniform(0.6, 1.1), 0.4) * inside, "extra-axial")
 
 
 def _vessel(anatomy: Anatomy, start: np.ndarray, rng: np.random.Generator) -> Blob:
@@ -383,7 +382,7 @@ def _edge(level: np.ndarray, width: float) -> np.ndarray:
 
 
 def box_around(centre: np.ndarray, reach: int, size_zyx: tuple[int, ...]) -> Box:
-    """The cube of side 2 `reach` + 1 around a voxel, cut at the volume's edges."""
+    """The cube of side 2 `reach` + 1 around a voxel, cropped at the volume's edges."""
     return tuple(slice(max(0, c - reach), min(s, c + reach + 1)) for c, s in zip(centre, size_zyx, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""A car as shaded polygons: a side profile swept across its width, and the glass, lamps, wheels and seams on it.
+"""A car made of shaded polygons: a side profile swept across the width, with glass, lamps, wheels and seams.
 
 The car's frame is x forward, y to the left, z up, in metres; the ground is z = 0 and the car's middle x = 0.
 """
@@ -55,7 +55,7 @@ class Face:
 
 
 class CarBody:
-    """A car's dimensions in metres, its outline and its paint, all drawn from a random generator."""
+    """The dimensions (in metres), the outline and the paint of a random car."""
 
     def __init__(self, random: np.random.Generator) -> None:
         name = str(random.choice(list(_KINDS)))
@@ -102,7 +102,7 @@ class CarBody:
         return self.shade(quads, self.paint, eye, self.gloss)
 
     def shade(self, quads: np.ndarray, colour: np.ndarray, eye: np.ndarray, gloss: float) -> list[Face]:
-        """Lights quads (K, 4, 3) of the skin, drops those facing away and sorts the others, farthest first."""
+        """Lights quads (K, 4, 3) of the skin, drops those that face away and sorts the others, the farthest first."""
         normal = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1])
         area = np.linalg.norm(normal, axis=1)
         quads, normal = quads[area > 1e-9], normal[area > 1e-9] / area[area > 1e-9, None]
@@ -124,7 +124,7 @@ def light_up(colour: np.ndarray, normal: np.ndarray, to_eye: np.ndarray, gloss: 
         colour: (3,) in 0..1.
         normal: (K, 3) of unit length.
         to_eye: (K, 3) of unit length.
-        gloss: how strongly a surface reflects its surroundings, 0..1.
+        gloss: strength of the reflections, 0..1.
     """
     lamp = np.array([0.35, 0.25, 0.9]) / np.linalg.norm([0.35, 0.25, 0.9])
     facing = np.clip(normal @ lamp, 0, 1)

@@ -1,7 +1,7 @@
 """Demo cases in the layout of Carvana with exact masks: pictures of drawn cars.
 
-Every picture is a function of its seed alone: a car (body, paint, wheels, one of sixteen views), a showroom
-with clutter, a shadow, a reflection and a lens. Nothing in it comes from a photograph.
+A seed determines everything in a picture: the car (body, paint, wheels, one of sixteen views), a cluttered showroom,
+shadow, reflection and lens. Nothing comes from a photograph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def generate_image(seed: int, dark_share: float = 0.0) -> tuple[np.ndarray, np.n
 
     Args:
         seed: at least 0; seed and `dark_share` determine the picture.
-        dark_share: how often a wall or a floor is dark, 0..1; dark rooms are harder, and useful for training.
+        dark_share: probability of a dark wall or floor, 0..1; dark rooms are harder, which is useful for training.
 
     Returns:
         The picture (3, 640, 959) uint8 RGB and the car's mask (640, 959) uint8, 0 or 1 (without its shadow).
@@ -119,7 +119,7 @@ def _outlines(camera: Camera, faces: list[Face], flip: float = 1.0, scale: float
 
 
 def _mirror_in_floor(canvas: Image.Image, camera: Camera, faces: list[Face], strength: float) -> Image.Image:
-    # At half the size, since it is blurred anyway.
+    # At half the size, because the reflection is blurred anyway.
     layer = canvas.reduce(2)
     cover = Image.new("L", layer.size)
     pen, cover_pen = ImageDraw.Draw(layer), ImageDraw.Draw(cover)

@@ -43,9 +43,9 @@ class DemoCase:
 def write_cases(
     root: Path, task: DecathlonTask, seeds: Sequence[int], generate: Callable[[int], DemoCase]
 ) -> list[str]:
-    """Writes one case per seed below root/<task folder>; an existing case is left alone.
+    """Writes one case per seed to root/<task folder>; existing cases are kept.
 
-    The label is written first, so that a case with an image is complete; dataset.json lists the complete cases.
+    The label is written before the image, so a case with an image is complete; dataset.json lists complete cases.
 
     Returns:
         The ids of the cases, in the order of the seeds.
@@ -71,7 +71,7 @@ def write_cases(
 
 
 def _place(case: DemoCase) -> Geometry:
-    # The middle of the grid is the origin of the patient space; axes run to the left, to the back and upwards (LPS).
+    # The centre of the grid is the origin of the patient space; the axes point left, back and up (LPS).
     extent = [(n - 1) * s for n, s in zip(case.image.shape, case.spacing_mm, strict=True)]
     z, y, x = (-0.5 * length for length in extent)
     depth, height, width = case.image.shape

@@ -35,7 +35,7 @@ _near = partial(near_point, jitter_mm=3.0)
 class Chest:
     """The level (Z, Y, X) float32 of each structure; `atrium` is the labelled left atrium.
 
-    The atrium holds the body of the chamber, its appendage and the first centimetre of each pulmonary vein.
+    The atrium consists of the chamber, its appendage and the first centimetre of each pulmonary vein.
     """
 
     levels: dict[str, np.ndarray]
@@ -43,7 +43,7 @@ class Chest:
 
 
 def generate_case(seed: int) -> DemoCase:
-    """Generates the case of a seed; the same seed gives the same bytes.
+    """Generates one case; the same seed gives the same bytes.
 
     The image is (Z, Y, X) int16, at 1.25 mm in plane and 1.4 to 2.7 mm between slices; label 1 is the left
     atrium with its appendage and the first centimetre of each pulmonary vein.
@@ -92,7 +92,7 @@ def build_chest(
 
 
 def _draw_frame(points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Skin, chest wall, spine with discs, descending aorta, gullet, liver under its dome and a sternum."""
+    """Draws skin, chest wall, spine with discs, descending aorta, gullet, the dome of the liver, and the sternum."""
     skin = ellipsoid_level(points, (0, 25, 0), (_INF, rng.uniform(108, 122), rng.uniform(150, 180)))
     spine_y = rng.uniform(68, 78)
     spine = ellipsoid_level(points, (0, spine_y, rng.uniform(-6, 2)), (_INF, 16, 19))
@@ -134,7 +134,7 @@ def _draw_left_ventricle(points: np.ndarray, rng: np.random.Generator) -> dict[s
 
 
 def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Ascending aorta and arch, pulmonary trunk with both arteries, and the two caval veins."""
+    """Draws the ascending aorta and the arch, the pulmonary trunk and arteries, and both caval veins."""
     root = _near(rng, 2, -14, 2)
     aorta: list[ArrayLike] = [root, (26, -18, -10), (58, -8, -8), (70, 10, 6), (64, 34, 20), (45, 46, 22)]
     trunk: list[ArrayLike] = [_near(rng, 14, -38, 12), (30, -22, 18), (38, -4, 14)]
@@ -151,7 +151,7 @@ def _draw_vessels(points: np.ndarray, rng: np.random.Generator) -> dict[str, np.
 
 
 def _draw_atrium(points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The labelled atrium and the whole pulmonary veins; beyond the stubs only the veins continue."""
+    """Draws the labelled atrium, which has the first part of each pulmonary vein, and the complete veins."""
     radii = rng.uniform(0.85, 1.18, 3) * (23, 19, 31)
     body = ellipsoid_level(points, _near(rng, 6, 24, 3), radii, rng.uniform(-0.15, 0.15, 3))
     roof = ellipsoid_level(points, _near(rng, 16, 22, 6), rng.uniform(0.85, 1.15, 3) * (14, 15, 24))
@@ -172,7 +172,7 @@ def _draw_atrium(points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def _paint(chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """Brightness (Z, Y, X) float32; blood is near 0.8, healthy muscle is nulled, scar brighter than blood."""
+    """Paints brightness (Z, Y, X) float32: blood near 0.8, healthy muscle nulled, scar brighter than blood."""
     levels, size = chest.levels, chest.atrium.shape
     blood, muscle, fat = rng.uniform(0.68, 0.88), rng.uniform(0.14, 0.24), rng.uniform(0.45, 0.95)
     soft = rng.uniform(0.26, 0.4)
@@ -198,7 +198,7 @@ def _paint(chest: Chest, rng: np.random.Generator) -> np.ndarray:
 
 
 def _paint_atrium(picture: np.ndarray, atrium: np.ndarray, blood: float, rng: np.random.Generator) -> None:
-    """A thin wall with patches of scar, then the cavity; veins leave through the wall."""
+    """Paints a thin wall with patches of scar, then the cavity; veins pass through the wall."""
     scar = soft_edge(smooth_field(rng, atrium.shape, 8.0) - rng.uniform(0.5, 1.1), 0.5)
     thickness_mm = rng.uniform(1.6, 2.6) * (1 + 0.25 * smooth_field(rng, atrium.shape, 9.0))
     wall = np.minimum(atrium + thickness_mm, thickness_mm)

@@ -1,4 +1,4 @@
-"""Smooth random fields and soft shapes in millimetres, which the phantoms are made of.
+"""Smooth random fields and soft shapes in millimetres, from which the generated cases are made.
 
 A shape is given by its level: millimetres (Z, Y, X) that are positive inside and negative outside.
 """
@@ -49,7 +49,7 @@ def make_points(size_zyx: Sequence[int], spacing_mm: Sequence[float]) -> np.ndar
 def bend_points(
     points: np.ndarray, rng: np.random.Generator, strengths_mm: Sequence[tuple[float, float]]
 ) -> np.ndarray:
-    """Points moved by smooth random displacements, so that no shape drawn on them is a plain ellipsoid.
+    """Displaces points smoothly at random, so that shapes drawn on them are not plain ellipsoids.
 
     Args:
         points: (3, Z, Y, X) in mm.
@@ -63,7 +63,7 @@ def bend_points(
 
 
 def rotate_points(points: np.ndarray, angles: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Points (3, ...) rotated about the axes z, y and x, in this order; angles in radians."""
+    """Rotates points (3, ...) about the axes z, y and x, in this order; angles in radians."""
     turned = points.copy()
     for axis, angle in enumerate(angles):
         first, second = (other for other in range(3) if other != axis)
@@ -74,7 +74,7 @@ def rotate_points(points: np.ndarray, angles: Sequence[float] | np.ndarray) -> n
 
 
 def near_point(rng: np.random.Generator, *point_mm: float, jitter_mm: float) -> np.ndarray:
-    """A point (3,) moved by up to `jitter_mm` along each axis."""
+    """Moves a point (3,) at random by up to `jitter_mm` along each axis."""
     return np.array(point_mm) + rng.uniform(-jitter_mm, jitter_mm, 3)
 
 
@@ -108,7 +108,7 @@ def tube_level(points: np.ndarray, path_mm: Sequence[ArrayLike], radii_mm: Seque
 
 
 def soft_edge(level_mm: np.ndarray, width_mm: float) -> np.ndarray:
-    """The share of tissue (0..1) at a level: a linear edge, like the partial volume effect.
+    """The fraction of tissue (0..1) at a level: a linear edge, like the partial volume effect.
 
     >>> soft_edge(np.array([-2.0, 0.0, 0.5, 2.0]), width_mm=2.0).tolist()
     [0.0, 0.5, 0.75, 1.0]

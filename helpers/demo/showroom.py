@@ -1,4 +1,4 @@
-"""Drawn showrooms: a wall, a floor and clutter that shares the cars' colours and boxy shapes.
+"""Draws showrooms: a wall, a floor, and clutter with the colours and boxy shapes of cars.
 
 The world's frame is x to the right, y away from the eye, z up, in metres, with the car at the origin.
 """
@@ -21,7 +21,7 @@ class Camera:
 
     Attributes:
         eye: (3,) metres.
-        pitch_rad: how far it looks down.
+        pitch_rad: downward tilt.
         focal_px: focal length in pixels.
         centre_px: (u, v) where the axis meets the picture.
     """
@@ -61,7 +61,7 @@ def draw_showroom(
         random: the source of every choice.
         camera: the view of the room.
         size_px: (width, height).
-        dark_share: how often a wall or a floor is dark, 0..1.
+        dark_share: probability of a dark wall or floor, 0..1.
     """
     wall_y = random.uniform(3.6, 6.5)
     image = _draw_surfaces(random, camera, size_px, wall_y, dark_share)
@@ -88,7 +88,7 @@ def _muted(random: np.random.Generator, dark_share: float) -> np.ndarray:
 def _grain(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     total = np.zeros(shape)
     for sigma, share in ((1.2, 0.4), (6, 0.7), (40, 1.2)):
-        # Coarse grain is drawn small and enlarged: a wide blur of the full picture takes too long.
+        # Coarse grain is drawn small and enlarged, because a wide blur of the full picture is slow.
         small = [max(2, int(np.ceil(length / max(1.0, sigma / 2)))) for length in shape]
         noise = ndimage.gaussian_filter(random.standard_normal(small), 2 if sigma > 2 else sigma, mode="wrap")
         zoom = np.array(shape) / small
@@ -197,7 +197,7 @@ def _draw_lookalike(
     camera: Camera,
     depth: float,
 ) -> None:
-    # A box in a car's paint, sometimes with a dark band and two discs: a threshold would take it for a car.
+    # A box in a car's paint, sometimes with a dark band and two discs: a threshold would mistake it for a car.
     x = random.uniform(1.2, 5.5) * random.choice([-1, 1]) + random.normal(0, 0.6)
     half = np.array([random.uniform(0.25, 1.1), random.uniform(0.2, 0.6)])
     high, turn = random.uniform(0.4, 1.5), random.uniform(0, np.pi / 2)

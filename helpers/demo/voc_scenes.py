@@ -1,7 +1,7 @@
 """Demo cases in VOC's layout with known masks: photograph-like scenes with objects of seven classes.
 
-Objects differ from what surrounds them by outline and parts alone: every colour and texture is drawn from the
-same ranges for all classes, for the background and for unlabelled look-alikes.
+Objects differ from their surroundings only in outline and parts: colours and textures come from the same ranges for
+all classes, the background and unlabelled look-alikes.
 
 An object is a list of parts, painted in order. A part is a polygon, points (K, 2) as x to the right and y down
 within about -1 to 1, and the name of its paint: `body`, `shade` (a darker body), `glass`, `dark` or `accent`.
@@ -37,7 +37,7 @@ class Scene:
 
 
 def generate_scene(seed: int) -> Scene:
-    """Draws one scene; it depends on the seed alone."""
+    """Draws one scene; the same seed gives the same scene."""
     rng = np.random.default_rng(seed)
     width, height = SIZES[rng.integers(len(SIZES))]
     canvas = _background(rng, height, width)
@@ -101,7 +101,7 @@ def _add(
     light: float,
     boxes: list[tuple[float, float, float]],
 ) -> None:
-    """Paints a shape at a free place, and its class into the label; does nothing if there is no room."""
+    """Paints a shape at a free place and its class into the label; skips it if there is no room."""
     height, width = label.shape
     for _ in range(30):
         radius = rng.uniform(*_RADIUS)
@@ -163,7 +163,7 @@ def _mark(label: np.ndarray, silhouette: np.ndarray, number: int) -> None:
 def _paints(rng: np.random.Generator, canvas: np.ndarray, centre: np.ndarray) -> dict[str, np.ndarray]:
     behind = canvas[int(centre[1]), int(centre[0])]
     body = _colour(rng)
-    for _ in range(6):  # an object in the colour of its background would be invisible
+    for _ in range(6):  # an object with the colour of its background would be invisible
         if np.abs(body - behind).max() > 0.25:
             break
         body = _colour(rng)
@@ -388,7 +388,7 @@ def tvmonitor(rng: np.random.Generator) -> Shape:
 
 
 def lookalike(rng: np.random.Generator) -> Shape:
-    """An object of no class with paint, size and outline like those of the classes: crates, bushes, tents, walls."""
+    """An unlabelled object with paint, size and outline like those of the classes: crates, bushes, tents, walls."""
     kind = int(rng.integers(0, 6))
     wide, high = rng.uniform(0.4, 1.0), rng.uniform(0.4, 0.9)
     if kind == 0:
@@ -412,7 +412,7 @@ def lookalike(rng: np.random.Generator) -> Shape:
     return [(box(-0.12, -1, 0.12, 1, 0.05), "body"), (box(-0.12, -0.3, 0.12, 0.0), "dark")]
 
 
-#: VOC class number, outline, largest tilt in degrees.
+#: VOC class number, outline, maximum tilt in degrees.
 OBJECTS: tuple[tuple[int, Callable[[np.random.Generator], Shape], float], ...] = (
     (1, aeroplane, 180.0),
     (4, boat, 10.0),

@@ -42,7 +42,7 @@ def test_names_with_and_without_a_channel_are_found(tmp_path, suffix):
 def test_requested_cases_are_selected_and_missing_ones_named(tmp_path):
     decathlon(tmp_path)
     assert [case.id for case in list_cases(tmp_path, ["liver_2"])] == ["liver_2"]
-    with pytest.raises(DataError, match=r"does not hold liver_3.*liver_10, liver_2"):
+    with pytest.raises(DataError, match=r"does not contain liver_3.*liver_10, liver_2"):
         list_cases(tmp_path, ["liver_3"])
 
 

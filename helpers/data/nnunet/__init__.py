@@ -1,1 +1,1 @@
-"""nnU-Net compatibility: plans, model folders, case names, preparing a case and restoring its mask."""
+"""Compatibility with nnU-Net: plans, model folders, cases, preprocessing, postprocessing and saved probabilities."""

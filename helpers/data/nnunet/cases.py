@@ -28,13 +28,13 @@ def list_cases(
     """Lists the cases of a data set, sorted by id; the roles of the files are the channels "0000", "0001", ...
 
     Args:
-        root: the task's folder, the one above it, or a folder of images as `nnUNet_predict` expects it.
+        root: the task's folder, its parent, or a folder of images as `nnUNet_predict` expects it.
         only: ids to list, such as `liver_11`; empty for all.
-        task: name of the task's folder, such as Task03_Liver, if `root` may be the one above it.
-        ref_folder: of the labels; by default `labelsTr` next to the images.
+        task: name of the task's folder, such as Task03_Liver, if `root` may be its parent.
+        ref_folder: folder of the labels; by default `labelsTr` next to the images.
 
     Raises:
-        DataError: there is no case, one of `only` is missing, or one lacks a channel that others have.
+        DataError: there are no cases, one of `only` is missing, or a case lacks a channel that others have.
     """
     folder = _task_folder(root, task)
     images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
@@ -49,24 +49,24 @@ def list_cases(
     stems = {_stem(path) for path in _volumes(images)}
     for path in _volumes(images):
         match = _CHANNEL.fullmatch(_stem(path))
-        # An id may itself end in four digits: they are a channel only if there is a channel 0000.
+        # An id may itself end in four digits, which are a channel only if there is also a channel 0000.
         case, channel = _stem(path), "0000"
         if match is not None and f"{match['case']}_0000" in stems:
             case, channel = match["case"], match["channel"]
         channels.setdefault(case, {})[channel] = path
     missing = sorted(set(only) - channels.keys())
     if missing:
-        raise DataError(f"{images} does not hold {', '.join(missing)}", expected=f"one of {_some(channels)}")
+        raise DataError(f"{images} does not contain {', '.join(missing)}", expected=f"one of {_some(channels)}")
     _refuse_missing_channels(images, {case: channels[case] for case in only or channels})
     truths = {} if labels == images or not labels.is_dir() else {_stem(path): path for path in _volumes(labels)}
     return [CaseFiles(case, channels[case], truths.get(case)) for case in sorted(only or channels)]
 
 
 def training_ids(root: Path, *, task: str | None = None) -> list[str]:
-    """The ids of the whole training set, which is cut into folds: those in dataset.json, or all cases with a label.
+    """The ids of the training set before it is split into folds: those in dataset.json, or all cases with a label.
 
     Raises:
-        DataError: there is no case.
+        DataError: there are no cases.
     """
     index = _task_folder(root, task) / "dataset.json"
     try:
@@ -82,7 +82,7 @@ def read_case(case: CaseFiles) -> Case:
     """Reads and checks one case: image (C, Z, Y, X) float32, truth uint8, one grid for all.
 
     Raises:
-        DataError: a file is unreadable, grids differ, or a label is not a whole number from 0 to 255.
+        DataError: a file is unreadable, grids differ, or a label is not an integer from 0 to 255.
     """
     volumes = {role: read_volume(path) for role, path in case.files.items()}
     reference = next(iter(volumes.values())).geometry
@@ -102,7 +102,7 @@ def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Pa
 
     Args:
         dataset: name or number: Dataset003_Liver, Task003_Liver, 3.
-        environment: variables; by default those of the process.
+        environment: environment variables; by default those of the process.
 
     Returns:
         The folder, or None if neither variable is set.
@@ -130,7 +130,7 @@ def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Pa
 
 
 def numbered_folders(root: Path, dataset: str) -> list[Path]:
-    """The folders of a data set below a root: those of its name, or Dataset and Task folders of its number."""
+    """The folders of a data set below a root: those with its name, or Dataset and Task folders with its number."""
     digits = re.search(r"\d+", dataset)
     folders = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
     named = [path for path in folders if path.name == dataset]
@@ -145,11 +145,11 @@ def split_fold(
 ) -> tuple[list[str], list[str]]:
     """The training and the held-out ids of one fold, each sorted.
 
-    Equals scikit-learn's `KFold(5, shuffle=True, random_state=12345)` over the sorted ids, as in both versions of
-    nnU-Net: a shuffle by numpy's legacy generator, cut into five runs whose sizes differ by at most one.
+    The split is that of scikit-learn's `KFold(5, shuffle=True, random_state=12345)` over the sorted ids, as in both
+    versions of nnU-Net: a shuffle by numpy's legacy generator, cut into five parts whose sizes differ by at most one.
 
     Args:
-        ids: of all training cases of the data set; a subset of them gives another split.
+        ids: ids of all training cases; a subset gives a different split.
         fold: 0 to `n_folds` - 1.
 
     Raises:
@@ -201,7 +201,7 @@ def _whole_numbers(path: Path, labels: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{path} holds values that are not class indices",
             received=f"{labels.dtype} from {labels.min()} to {labels.max()}",
-            expected="whole numbers from 0 to 255",
+            expected="integers from 0 to 255",
         )
     return whole
 

@@ -1,7 +1,7 @@
-"""The folder of a trained model of either nnU-Net version: plan, folds, mirror axes and postprocessing.
+"""Reads the folder of a trained nnU-Net model of either version: plan, folds, mirror axes and postprocessing.
 
 v1: `plans.pkl` and `fold_0/model_final_checkpoint.model` with its `.model.pkl`. v2: `plans.json`,
-`dataset.json` and `fold_0/checkpoint_final.pth`. Pickles go through the restricted readers only.
+`dataset.json` and `fold_0/checkpoint_final.pth`. Pickles are read by the restricted unpicklers only.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class ModelFolder:
     """A trained model.
 
     Attributes:
-        checkpoints: one file per fold; several form an ensemble whose scores are averaged.
-        folds: their names, "0" to "4" or "all".
-        trainer: name of the trainer class; in v1 it says whether the network is UNet++.
+        checkpoints: one file per fold; the scores of several folds are averaged.
+        folds: names of the folds, "0" to "4" or "all".
+        trainer: name of the trainer class, which in v1 distinguishes UNet++ from the plain U-Net.
         mirror_axes: spatial axes of the window that the model may be mirrored along.
         postprocessing: rules of postprocessing.json, which v2 leaves to the user to apply.
     """
@@ -55,18 +55,18 @@ def open_model_folder(path: Path, folds: Sequence[int | str] | None = None) -> M
 
     Args:
         path: the folder with the plan, or one of its folds.
-        folds: the ones to use; by default every fold in the folder, and "all" only if there is no other.
+        folds: folds to use; by default every fold in the folder, and "all" only if there is no other.
 
     Raises:
         DataError: the plan, a fold or a checkpoint is missing; the message has the expected names.
-        CheckpointError: a pickle holds more than plain values.
+        CheckpointError: a pickle contains more than plain values.
     """
     root = _root_of(path)
     if root is None:
         raise DataError(
             f"{path} is not an nnU-Net model folder",
             expected="plans.pkl (v1), or plans.json and dataset.json (v2), with fold_0, fold_1, …",
-            remedy="Give the folder of the trained model, such as nnUNetTrainer__nnUNetPlans__3d_fullres.",
+            remedy="Name the folder of the trained model, such as nnUNetTrainer__nnUNetPlans__3d_fullres.",
         )
     version = 1 if (root / "plans.pkl").is_file() else 2
     wanted = [path.name.removeprefix("fold_")] if folds is None and path.resolve() != root.resolve() else folds
@@ -83,7 +83,7 @@ def results_folder(dataset: str, configuration: str, environment: Mapping[str, s
 
     Args:
         dataset: name or number: Dataset003_Liver, 3.
-        configuration: such as 3d_fullres.
+        configuration: name of the configuration, such as 3d_fullres.
         environment: variables; by default those of the process.
     """
     environment = os.environ if environment is None else environment
@@ -126,7 +126,7 @@ def _checkpoint(fold: Path, version: int) -> Path:
     names = _CHECKPOINTS[version]
     found = next((fold / name for name in names if (fold / name).is_file()), None)
     if found is None:
-        raise DataError(f"{fold} does not hold a checkpoint", expected=" or ".join(names))
+        raise DataError(f"{fold} does not contain a checkpoint", expected=" or ".join(names))
     return found
 
 

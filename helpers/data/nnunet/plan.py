@@ -1,4 +1,4 @@
-"""A plan of nnU-Net, the same for both versions, and how it is read from the files of either.
+"""A plan of nnU-Net in one form for both versions, read from the files of either.
 
 Sources: MIC-DKFZ/nnUNet v1.7.1 (experiment_planning, `plans.pkl`) and v2 (`plans.json` with `dataset.json`).
 """
@@ -29,8 +29,8 @@ class ChannelNorm:
     Attributes:
         scheme: "ct" (clip, then mean and sd of the training set's foreground), "ct2" (clip, then those of the case),
             "zscore", "none", "rescale_to_01", "rgb_to_01".
-        use_mask: only voxels inside the nonzero region count, and the others become zero.
-        mean, sd, low, high: of the training set's foreground; None if the scheme does not use them.
+        use_mask: whether only voxels in the non-zero region are used, and all others set to zero.
+        mean, sd, low, high: statistics of the training set's foreground; None if the scheme does not use them.
     """
 
     scheme: str
@@ -46,19 +46,19 @@ class Plan:
     """A plan of nnU-Net.
 
     Attributes:
-        version: 1 or 2; it decides the order of normalising and resampling, and what is averaged over windows.
+        version: 1 or 2; determines the order of normalisation and resampling, and what is averaged over windows.
         configuration: "2d", "3d_fullres", "3d_lowres".
         patch_size: window in voxels, (Z, Y, X), or (Y, X) for slices of the first axis.
         spacing_mm: target spacing of the window's axes, after the transposition.
-        transpose_forward, transpose_backward: order of the spatial axes on the way in and out.
+        transpose_forward, transpose_backward: order of the spatial axes for preparing and for restoring.
         channels: normalisation of each channel.
         class_names: the background first; "1", "2", ... if the plan has no names.
         pools: stride of each step down.
         kernels: kernel size of each stage.
-        n_convolutions: of each stage.
+        n_convolutions: number of convolutions in each stage.
         base_features: channels of the first stage.
         largest_width: channels of the widest stage.
-        interpolation_order, interpolation_order_z: of the image; scores are resampled with order 1 and 0.
+        interpolation_order, interpolation_order_z: orders for the image; scores are resampled with order 1 and 0.
     """
 
     version: int
@@ -107,12 +107,12 @@ def plan_from_v1(content: Mapping, stage: int | None = None, configuration: str 
     """Reads the plan from the content of v1's `plans.pkl`.
 
     Args:
-        content: as unpickled.
-        stage: of a cascade; by default the last one, which is the full resolution.
+        content: the unpickled content.
+        stage: stage of a cascade; by default the last one, at full resolution.
         configuration: its name; by default "2d", "3d_lowres" or "3d_fullres", from the patch and the stage.
 
     Raises:
-        DataError: an entry is missing (it is named) or the stage does not exist.
+        DataError: an entry is missing (the message names it), or the stage does not exist.
     """
     try:
         stages = content["plans_per_stage"]

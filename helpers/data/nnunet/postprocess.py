@@ -1,4 +1,4 @@
-"""nnU-Net's postprocessing of masks: all but the largest component of some classes removed, as its file says.
+"""nnU-Net's postprocessing of masks: removes all but the largest component of some classes.
 
 Sources: MIC-DKFZ/nnUNet v1.7.1 (postprocessing/connected_components.py: connected by faces) and v2
 (postprocessing/remove_connected_components.py: by edges and corners too).
@@ -20,9 +20,9 @@ from helpers.errors import DataError
 
 @dataclass(frozen=True)
 class KeepLargest:
-    """One rule: of these classes taken as one only the largest component stays.
+    """A rule: of these classes, merged into one, only the largest component is kept.
 
-    In v1 every component as large as the largest stays, and so do those of at least `minimum_mm3`, if that is given.
+    In v1 every component of the largest size is kept, and also those of at least `minimum_mm3`, if given.
     """
 
     classes: tuple[int, ...]
@@ -31,7 +31,7 @@ class KeepLargest:
 
 
 def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
-    """Reads the rules of a postprocessing.json of either version, in order; none if training found none helpful.
+    """Reads the rules of a postprocessing.json of either version, in order; empty if none improved the scores.
 
     Raises:
         DataError: the file is not a postprocessing.json of nnU-Net.
@@ -51,7 +51,7 @@ def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
 def apply_postprocessing(
     labels: np.ndarray, rules: Sequence[KeepLargest], spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> np.ndarray:
-    """A copy of labels (Z, Y, X) without the components that the rules remove.
+    """Returns a copy of labels (Z, Y, X) without the components that the rules remove.
 
     >>> labels = np.array([[[1, 1, 0, 1, 0, 2]]], np.uint8)
     >>> apply_postprocessing(labels, [KeepLargest((1,))]).tolist()

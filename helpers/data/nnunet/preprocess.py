@@ -1,7 +1,7 @@
-"""Prepares a case by its plan and brings a mask back: crop, transpose, resample, normalise, and the reverse.
+"""Prepares a case as its plan specifies (crop, transpose, resample, normalise), and restores a mask to its grid.
 
 Sources: MIC-DKFZ/nnUNet v1.7.1 (preprocessing/cropping.py and preprocessing.py) and v2
-(preprocessors/default_preprocessor.py). v1 resamples and then normalises, v2 the other way round.
+(preprocessors/default_preprocessor.py). v1 resamples first and then normalises; v2 does the reverse.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _EPSILON = 1e-8
 
 
 def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.ndarray, version: int) -> np.ndarray:
-    """A normalised copy of an image (C, Z, Y, X), float32.
+    """Normalises an image (C, Z, Y, X); returns a float32 copy.
 
     Args:
         image: intensities.
         channels: one scheme per channel.
         inside: the nonzero region (Z, Y, X), for channels with `use_mask`.
-        version: of nnU-Net.
+        version: version of nnU-Net.
 
     Raises:
         DataError: image and plan have different numbers of channels.
@@ -85,15 +85,15 @@ def _normalise_to_01(values: np.ndarray, scheme: str) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared case, and the facts needed to bring a mask back.
+    """A prepared case, and everything that is needed to restore its mask.
 
     Attributes:
         image: (C, Z, Y, X) float32 in the plan's axes, spacing and intensities.
-        box: the nonzero region of the original, before the transposition.
+        box: the non-zero region of the original image, before the transposition.
         original_shape: (Z, Y, X) of the case.
-        cropped_shape: of the box in the plan's axes; scores are resampled to it.
+        cropped_shape: shape of the box in the plan's axes, which scores are resampled to.
         back_axis: the plan's axis along which scores are resampled by the nearest slice (order 0), or None.
-        transpose_backward: from the plan's axes to the case's.
+        transpose_backward: order of axes that leads from the plan's axes to the case's.
     """
 
     image: np.ndarray
@@ -110,7 +110,7 @@ def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> 
     Args:
         image: (C, Z, Y, X).
         spacing_mm: (Z, Y, X).
-        plan: of the model; a 2-D plan keeps the spacing between slices.
+        plan: the model's plan; a 2-D plan keeps the spacing between slices.
 
     Raises:
         DataError: the image is zero everywhere, or does not have the plan's channels.
@@ -140,10 +140,10 @@ def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> 
 
 
 def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """Puts labels (Z, Y, X) of the cropped grid, in the plan's axes, back into the case's grid; zero around them.
+    """Restores labels (Z, Y, X) on the cropped grid, in the plan's axes, to the case's grid, with zeros around them.
 
     Raises:
-        DataError: the labels have another shape than `prepared.cropped_shape`.
+        DataError: the shape of the labels differs from `prepared.cropped_shape`.
     """
     if labels.shape != tuple(prepared.cropped_shape):
         raise DataError("labels are not on the cropped grid", received=labels.shape, expected=prepared.cropped_shape)

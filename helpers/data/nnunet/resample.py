@@ -1,4 +1,4 @@
-"""nnU-Net's resampling of images, with one matrix per axis: the same numbers in a fraction of the time.
+"""nnU-Net's resampling of images, with one matrix per axis: the same values in a fraction of the time.
 
 nnU-Net (nnunetv2/preprocessing/resampling/default_resampling.py) calls scikit-image's `resize` with edge mode,
 which is SciPy's spline interpolation between voxel centres. Splines are separable and linear, so every axis is a
@@ -27,7 +27,7 @@ def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm
 def separate_axis(first_mm: Sequence[float], second_mm: Sequence[float]) -> int | None:
     """The axis that is resampled separately because it is far coarser than the others, or None.
 
-    The first spacing decides if it is anisotropic, else the second. If two axes are equally coarse there is none.
+    The first spacing is used if it is anisotropic, else the second. There is no such axis if two are equally coarse.
 
     >>> separate_axis((5.0, 0.8, 0.8), (1.0, 1.0, 1.0)), separate_axis((1.5, 0.8, 0.8), (1.0, 1.0, 1.0))
     (0, None)
@@ -45,12 +45,12 @@ def resample_image(
     """Resamples an image (C, Z, Y, X) to another size; float32.
 
     Args:
-        image: of any real dtype.
+        image: array of any real dtype.
         shape: new (Z, Y, X).
         axis: the axis to resample separately with `order_z`, or None. Values are clipped to the range of the channel,
             or of the slice across that axis.
-        order: of the spline, 0 to 5.
-        order_z: 0 takes the nearest slice.
+        order: order of the spline, 0 to 5.
+        order_z: order along the separate axis; 0 takes the nearest slice.
 
     >>> image = np.array([0, 4, 8], np.float32).reshape(1, 1, 1, 3)
     >>> resample_image(image, (2, 1, 6), axis=0, order=1)[0].tolist()
@@ -69,7 +69,7 @@ def _resample_channel(
     across = None if axis is None else tuple(free)
     low, high = channel.min(axis=across, keepdims=True), channel.max(axis=across, keepdims=True)
     result = channel
-    # The axes that shrink most go first and leave less work for the others.
+    # The axes that shrink most are resampled first, which leaves less work for the others.
     for other in sorted(free, key=lambda index: shape[index] / channel.shape[index]):
         result = _along(result, other, shape[other], order)
     result = np.clip(result, low, high)

@@ -1,9 +1,9 @@
-"""Probabilities saved next to a mask, in the form that each version of nnU-Net writes and its ensembling reads.
+"""Saves probabilities next to a mask, in the format that each nnU-Net version writes and its ensembling reads.
 
 v1 (nnunet/inference/segmentation_export.py): `<case>.npz` with `softmax` float16 (C, Z, Y, X) on the cropped grid.
 v2 (nnunetv2/inference/export_prediction.py): `<case>.npz` with `probabilities` float32 on the full grid of the case,
-where voxels outside the crop are background. Both come with a `<case>.pkl` of plain values, which has the position
-of the crop; v2's reader takes the grid from it.
+where voxels outside the crop are background. Both come with a `<case>.pkl` of plain values that contains the
+position of the crop; v2 reads the grid from it too.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def write_softmax(
     """Writes `<stem>.npz` and `<stem>.pkl`.
 
     Args:
-        stem: of the two files.
+        stem: path of the two files without suffix.
         planes: probabilities (C, Y, X) of the cropped grid in the plan's axes, first plane to last.
-        classes: C.
-        prepared: has the position of the crop.
-        geometry: of the case.
+        classes: number of classes, C.
+        prepared: the prepared case, with the position of the crop.
+        geometry: grid of the case.
         version: 1 or 2.
     """
     dtype = np.float16 if version == 1 else np.float32

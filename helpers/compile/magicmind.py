@@ -32,6 +32,28 @@ _TIMED_ITERATIONS = 20
 _THROUGHPUT = re.compile(r"^Throughput \(qps\):\s*([0-9.eE+-]+)\s*$", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class MagicMindInstallation:
+    """The MagicMind of an interpreter: its version, the number of MLUs, and whether it is a double."""
+
+    version: str
+    devices: int
+    is_double: bool
+
+
+@dataclass(frozen=True)
+class CalibrationFile:
+    """Calibration windows (N, C, *window) float32.
+
+    Attributes:
+        windows: an `.npz` file with the array `windows`.
+        algorithm: MagicMind's `LINEAR_ALGORITHM` or `EQNM_ALGORITHM`.
+    """
+
+    windows: Path
+    algorithm: str = "LINEAR_ALGORITHM"
+
+
 class MagicMindCompiler(Compiler):
     """MagicMind's parser, calibrator and builder."""
 
@@ -154,28 +176,6 @@ def _time_model(model: Path, job: CompileJob, config: Mapping, simulated: bool) 
         return {"throughput by mm_run": error.line()}
     rate = f"{throughput:.4g} samples/s{mark_simulated(simulated)}"
     return {"throughput by mm_run": f"{rate}, {_TIMED_ITERATIONS} iterations at batch {job.spec.batch_size}"}
-
-
-@dataclass(frozen=True)
-class MagicMindInstallation:
-    """The MagicMind of an interpreter: its version, the number of MLUs, and whether it is a double."""
-
-    version: str
-    devices: int
-    is_double: bool
-
-
-@dataclass(frozen=True)
-class CalibrationFile:
-    """Calibration windows (N, C, *window) float32.
-
-    Attributes:
-        windows: an `.npz` file with the array `windows`.
-        algorithm: MagicMind's `LINEAR_ALGORITHM` or `EQNM_ALGORITHM`.
-    """
-
-    windows: Path
-    algorithm: str = "LINEAR_ALGORITHM"
 
 
 @functools.lru_cache(maxsize=8)

@@ -56,6 +56,116 @@ class Cell:
         return f"{self.target} {self.precision}"
 
 
+@dataclass(frozen=True)
+class PrecisionRow:
+    """The result of one cell.
+
+    Attributes:
+        cell: target and precision.
+        status: `made`, or `not run here` if the compiler is not on this machine.
+        size_bytes: size of the compiled files.
+        error: maximum difference of the scores from torch's on example windows, as a fraction of their range.
+        window_flips, window_positions: labels that differ from torch's on these windows, and their total number.
+        scores: the recipe's scores over all cases.
+        headline, change, interval: the mean of the headline scores, its change from the base, and the paired
+            bootstrap interval (95 %) of the change.
+        changed_labels, labels: voxels or pixels of all masks that differ from the base's, and their total number.
+        degenerate: cases whose mask has a single label although the truth has several.
+        put_back: layers that the search restored to float32, in addition to those always kept in it.
+        attempts: (number of restored layers, change) for each attempt of the search.
+        metrics: nnU-Net's metrics by label.
+    """
+
+    cell: Cell
+    status: str
+    size_bytes: int = 0
+    error: float = math.nan
+    window_flips: int = 0
+    window_positions: int = 0
+    scores: dict[str, float | None] = field(default_factory=dict)
+    headline: float | None = None
+    change: float | None = None
+    interval: tuple[float, float] | None = None
+    changed_labels: int = 0
+    labels: int = 0
+    degenerate: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
+    attempts: tuple[tuple[int, float | None], ...] = ()
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the precision may be used; None if nothing was run or nothing could be scored."""
+        if self.status != "made":
+            return None
+        if self.degenerate or not math.isfinite(self.error):
+            return False
+        return None if self.change is None else abs(self.change) <= limit_of(self.cell.precision)
+
+    def to_json(self) -> dict:
+        """As JSON; numbers are rounded to the digits that every machine agrees on."""
+        content = asdict(self) | {"limit": limit_of(self.cell.precision), "passed": self.passed}
+        return {name: _rounded(value) for name, value in content.items()}
+
+    def cells(self) -> dict[str, str]:
+        """The row as texts by column, for a table."""
+        if self.status != "made":
+            return {"target": self.cell.target, "precision": self.cell.precision, "gate": self.status}
+        low, high = self.interval or (math.nan, math.nan)
+        mark = {True: "✓", False: "✗", None: "–"}[self.passed]
+        return {
+            "target": self.cell.target,
+            "precision": self.cell.precision,
+            "size MB": f"{self.size_bytes / 1e6:.2f}",
+            "maximum error": f"{self.error:.1e}",
+            "changed labels": f"{self.changed_labels:,} of {self.labels:,}",
+            "score": "–" if self.headline is None else f"{self.headline:.4f}",
+            "change": "–" if self.change is None else f"{self.change:+.5f}",
+            "95 % interval": "–" if self.interval is None else f"{low:+.5f} to {high:+.5f}",
+            "masks": f"single label in {len(self.degenerate)}" if self.degenerate else "✓",
+            "restored layers": str(len(self.put_back)) if self.put_back else "",
+            "gate": f"{mark} {limit_of(self.cell.precision):g}",
+        }
+
+
+@dataclass
+class CellMasks:
+    """The masks of one cell, compared with the truth and with the base's masks over the cases that have a truth.
+
+    Attributes:
+        scores, tallies: one entry per case, as the recipe computes them.
+        metrics: nnU-Net's metrics by label, one entry per case; empty for recipes without them.
+        changed_labels, labels: voxels or pixels that differ from the base's masks, and their total number.
+        degenerate: cases whose mask has a single label although the truth has several.
+    """
+
+    scores: list[Mapping[str, float | None]] = field(default_factory=list)
+    tallies: list[np.ndarray | None] = field(default_factory=list)
+    metrics: list[Mapping[str, Mapping[str, float]]] = field(default_factory=list)
+    changed_labels: int = 0
+    labels: int = 0
+    degenerate: list[str] = field(default_factory=list)
+
+
+def limit_of(precision: str) -> float:
+    """The maximum change of the headline score that is accepted for a precision.
+
+    >>> limit_of("bf16"), limit_of("int8")
+    (0.002, 0.006)
+    """
+    return _LIMITS.get(precision, _QUANTISED_LIMIT)
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(part) for part in value]
+    return value
+
+
 def list_cells(run: Run) -> list[Cell]:
     """Every precision of every target in the study. The base comes first: f32 on the run's own target, or on the CPU.
 
@@ -277,25 +387,6 @@ def time_cell(recipe: Recipe, cell_run: Run, sample: np.ndarray, folder: Path) -
         path.unlink()
 
 
-@dataclass
-class CellMasks:
-    """The masks of one cell, compared with the truth and with the base's masks over the cases that have a truth.
-
-    Attributes:
-        scores, tallies: one entry per case, as the recipe computes them.
-        metrics: nnU-Net's metrics by label, one entry per case; empty for recipes without them.
-        changed_labels, labels: voxels or pixels that differ from the base's masks, and their total number.
-        degenerate: cases whose mask has a single label although the truth has several.
-    """
-
-    scores: list[Mapping[str, float | None]] = field(default_factory=list)
-    tallies: list[np.ndarray | None] = field(default_factory=list)
-    metrics: list[Mapping[str, Mapping[str, float]]] = field(default_factory=list)
-    changed_labels: int = 0
-    labels: int = 0
-    degenerate: list[str] = field(default_factory=list)
-
-
 def compare_masks(recipe: Recipe, run: Run, cells: Mapping[str, Run], base: str) -> dict[str, CellMasks]:
     """Reads every case once and compares each cell's mask with the truth and with the base's mask."""
     found = {name: CellMasks() for name in cells}
@@ -341,15 +432,6 @@ def score_change(
     return change(None), paired_interval(len(masks.scores), change)
 
 
-def limit_of(precision: str) -> float:
-    """The maximum change of the headline score that is accepted for a precision.
-
-    >>> limit_of("bf16"), limit_of("int8")
-    (0.002, 0.006)
-    """
-    return _LIMITS.get(precision, _QUANTISED_LIMIT)
-
-
 @dataclass(frozen=True)
 class Attempt:
     """One int8 model of a search: the layers restored to float32, and the signed change of the score."""
@@ -389,88 +471,6 @@ def search_fp32_layers(
 def _growing_counts(available: int) -> list[int]:
     counts = [2**power - 1 for power in range(available.bit_length() + 1)]
     return [*(count for count in counts if count < available), available]
-
-
-@dataclass(frozen=True)
-class PrecisionRow:
-    """The result of one cell.
-
-    Attributes:
-        cell: target and precision.
-        status: `made`, or `not run here` if the compiler is not on this machine.
-        size_bytes: size of the compiled files.
-        error: maximum difference of the scores from torch's on example windows, as a fraction of their range.
-        window_flips, window_positions: labels that differ from torch's on these windows, and their total number.
-        scores: the recipe's scores over all cases.
-        headline, change, interval: the mean of the headline scores, its change from the base, and the paired
-            bootstrap interval (95 %) of the change.
-        changed_labels, labels: voxels or pixels of all masks that differ from the base's, and their total number.
-        degenerate: cases whose mask has a single label although the truth has several.
-        put_back: layers that the search restored to float32, in addition to those always kept in it.
-        attempts: (number of restored layers, change) for each attempt of the search.
-        metrics: nnU-Net's metrics by label.
-    """
-
-    cell: Cell
-    status: str
-    size_bytes: int = 0
-    error: float = math.nan
-    window_flips: int = 0
-    window_positions: int = 0
-    scores: dict[str, float | None] = field(default_factory=dict)
-    headline: float | None = None
-    change: float | None = None
-    interval: tuple[float, float] | None = None
-    changed_labels: int = 0
-    labels: int = 0
-    degenerate: tuple[str, ...] = ()
-    put_back: tuple[str, ...] = ()
-    attempts: tuple[tuple[int, float | None], ...] = ()
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool | None:
-        """Whether the precision may be used; None if nothing was run or nothing could be scored."""
-        if self.status != "made":
-            return None
-        if self.degenerate or not math.isfinite(self.error):
-            return False
-        return None if self.change is None else abs(self.change) <= limit_of(self.cell.precision)
-
-    def to_json(self) -> dict:
-        """As JSON; numbers are rounded to the digits that every machine agrees on."""
-        content = asdict(self) | {"limit": limit_of(self.cell.precision), "passed": self.passed}
-        return {name: _rounded(value) for name, value in content.items()}
-
-    def cells(self) -> dict[str, str]:
-        """The row as texts by column, for a table."""
-        if self.status != "made":
-            return {"target": self.cell.target, "precision": self.cell.precision, "gate": self.status}
-        low, high = self.interval or (math.nan, math.nan)
-        mark = {True: "✓", False: "✗", None: "–"}[self.passed]
-        return {
-            "target": self.cell.target,
-            "precision": self.cell.precision,
-            "size MB": f"{self.size_bytes / 1e6:.2f}",
-            "maximum error": f"{self.error:.1e}",
-            "changed labels": f"{self.changed_labels:,} of {self.labels:,}",
-            "score": "–" if self.headline is None else f"{self.headline:.4f}",
-            "change": "–" if self.change is None else f"{self.change:+.5f}",
-            "95 % interval": "–" if self.interval is None else f"{low:+.5f} to {high:+.5f}",
-            "masks": f"single label in {len(self.degenerate)}" if self.degenerate else "✓",
-            "restored layers": str(len(self.put_back)) if self.put_back else "",
-            "gate": f"{mark} {limit_of(self.cell.precision):g}",
-        }
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(part) for part in value]
-    return value
 
 
 def _report(recipe: Recipe, rows: list[PrecisionRow], speeds: dict[str, list[Speed]], folder: Path) -> StageOutput:

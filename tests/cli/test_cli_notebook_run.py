@@ -1,4 +1,4 @@
-"""Notebooks run from the command line: the exit code and run.json never claim more than was done."""
+"""Notebooks run from the command line: the exit code and run.json never claim success for a run that failed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def gears_om(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def on_double(tmp_path):
-    """Runs a program on the double of acl and returns what it said, with the reports."""
+    """Runs a program on the double of acl and returns its output, with the reports."""
     return partial(run_on_double, folder=tmp_path)
 
 
@@ -40,7 +40,7 @@ def fake_session_file(tmp_path) -> Path:
 
 @pytest.fixture
 def open_worker(fake_session_file):
-    """Opens workers, closes them at the end, and looks for what they leave behind."""
+    """Opens workers, closes them at the end, and checks that they leave nothing behind."""
     before, devices = shared_files(), []
 
     def open_one(model="model", environment=None, **options):

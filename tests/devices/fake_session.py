@@ -1,4 +1,4 @@
-"""A session in numpy, to build devices on that behave as a test needs."""
+"""A session in numpy, for devices that behave as a test needs."""
 
 from __future__ import annotations
 

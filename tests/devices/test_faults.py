@@ -1,4 +1,4 @@
-"""A return code of pyACL in an error is explained in the same line, also for a worker."""
+"""A return code of pyACL in an error is explained in the same line, for a worker as well."""
 
 from __future__ import annotations
 

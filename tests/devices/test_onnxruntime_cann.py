@@ -33,7 +33,7 @@ def model(tmp_path):
 
 
 class FakeRuntime(SimpleNamespace):
-    """onnxruntime-cann as it behaves: lists its provider always, and gives the one it could load."""
+    """Behaves like onnxruntime-cann: always lists its provider, and gives the one it could load."""
 
     def __init__(self, loads: str):
         super().__init__(SessionOptions=SimpleNamespace, asked=[])

@@ -19,7 +19,7 @@ from tests.devices.fake_worker import batch, check
 
 
 def within(seconds: float, call):
-    """The exception of a call, which must come in time."""
+    """The exception of a call, which must be raised in time."""
     caught = []
 
     def guarded():

@@ -42,7 +42,7 @@ def activated(scores: np.ndarray, activation: str | None) -> np.ndarray:
 
 
 def dense_reference(volume, infer, window, *, step=0.5, gaussian=True, mirror_axes=(), activation=None):
-    """Scores (classes, Z, Y, X) float64 by the plain recipe: pad, cut, mirror, average, weight, add, divide."""
+    """Scores (classes, Z, Y, X) float64, computed plainly: pad, cut, mirror, average, weight, add, divide."""
     flat = len(window) == 2
     box = (1, *window) if flat else tuple(window)
     missing = [max(0, length - size) for size, length in zip(volume.shape[1:], box, strict=True)]
@@ -79,7 +79,7 @@ def random_volume(shape, seed=0, channels=2) -> np.ndarray:
 
 
 def check(volume, window, infer=lopsided, **options) -> None:
-    """Scores within 1e-5 of the reference's range, labels equal wherever the first class leads by 1e-5."""
+    """Checks scores within 1e-5 of the reference's range, and labels wherever the best class leads by 1e-5."""
     reference_options = {name: value for name, value in options.items() if name != "batch_size"}
     expected = dense_reference(volume, getattr(infer, "plain", infer), window, **reference_options)
     slabs = list(slabs_of(volume, infer, window, **options))

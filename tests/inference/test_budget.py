@@ -1,4 +1,4 @@
-"""The estimate follows the measured peak, impossible requests are refused at once, smaller batches are chosen."""
+"""The estimate follows the measured peak; impossible requests are refused immediately; smaller batches are chosen."""
 
 from __future__ import annotations
 

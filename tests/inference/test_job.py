@@ -89,7 +89,7 @@ def test_more_classes_than_a_byte_holds_are_refused(target):
 
 
 def written_bytes() -> int:
-    """Bytes of every write call of this process, to whatever it went."""
+    """Bytes of every write call of this process, whatever the file."""
     return int(IO.read_text(encoding="utf-8").partition("wchar:")[2].split()[0])
 
 

@@ -1,4 +1,4 @@
-"""The compiled loops and those in numpy give the same bits, and both the weighted mean of the windows."""
+"""The compiled loops and those in numpy give the same bits: the weighted mean of the windows."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from helpers.inference import (
 
 
 def cubic_or_linear(values: np.ndarray, shape, order: int) -> np.ndarray:
-    """What skimage.transform.resize(order, mode="edge", anti_aliasing=False) computes, with its clipping."""
+    """The result of skimage.transform.resize(order, mode="edge", anti_aliasing=False), with its clipping."""
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
     resized = zoom(values, factors, order=order, mode="nearest", grid_mode=True)
     return np.clip(resized, values.min(), values.max())

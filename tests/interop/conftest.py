@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def write_graph(path: Path, window: tuple[int, ...], *, classes: int = 2, outputs: int = 1, class_map: bool = False):
-    """An ONNX file: one convolution a output; or a class map (1, N, ...) of int64 with its batch on axis 1."""
+    """An ONNX file: one convolution per output, or a class map (1, N, ...) of int64 with its batch on axis 1."""
     random = np.random.default_rng(5)
     rank = len(window)
     nodes, values, weights = [], [], []
@@ -61,7 +61,7 @@ def compile_om(tmp_path, cann_doubles):
 
 @pytest.fixture
 def run_shown(cann_doubles):
-    """Runs command lines as they are shown, in a folder, with the doubles; the pyACL double must be content."""
+    """Runs command lines as they are shown, in a folder, with the doubles; pyACL's must report no violation."""
 
     def run(lines: list[str], folder: Path, **settings: str) -> None:
         for line in lines:

@@ -1,4 +1,4 @@
-"""The tools' output files, written by hand after their documentation, and files that must not pass for an output."""
+"""The tools' output files, written by hand from their documentation, and files that must not count as outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def exchange(tmp_path):
 
 
 def answer(exchange: Exchange, folder: str = "output/run") -> None:
-    """What a right tool would leave."""
+    """The output that a correct tool would leave."""
     place = exchange.folder / folder
     place.mkdir(parents=True, exist_ok=True)
     for path in (exchange.folder / "input").iterdir():

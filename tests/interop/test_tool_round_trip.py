@@ -25,7 +25,7 @@ def volumes() -> list[tuple[str, np.ndarray, WindowPlan]]:
 
 
 def run_graph(path):
-    """The graph in this process, without a device of ours between."""
+    """The graph in this process, without a device in between."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda batch: session.run(["class"], {"image": batch})[0]
 

@@ -1,4 +1,4 @@
-"""A renamed parameter is read under its old name, from every source, with one line that says the new one."""
+"""A renamed parameter is read under its old name, from every source, with one line that gives the new one."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _STEPS = (
 
 
 @pytest.fixture(scope="module")
-def walk(tiny):
+def run_pipeline(tiny):
     """Runs the tiny recipe on six cases, as far as its masks and scores."""
 
     def go(outputs: Path, **given: object) -> None:
@@ -41,14 +41,14 @@ def walk(tiny):
 
 
 @pytest.fixture(scope="module")
-def outputs(tiny, walk, tmp_path_factory):
+def outputs(tiny, run_pipeline, tmp_path_factory):
     """Two runs of six cases: with trained weights, and with weights that find about half of the foreground."""
     from safetensors.torch import save_file
 
     save_file(tiny.module.trained_state(threshold=1.0), tiny.folder / "half.safetensors")
     folder = tmp_path_factory.mktemp("outputs")
-    walk(folder)
-    walk(folder, checkpoint=str(tiny.folder / "half.safetensors"), minimum_scores={})
+    run_pipeline(folder)
+    run_pipeline(folder, checkpoint=str(tiny.folder / "half.safetensors"), minimum_scores={})
     return folder
 
 

@@ -51,12 +51,12 @@ def test_disagreement_with_another_run_is_flagged(outputs, run, other):
     assert not [flag for case in again.cases for flag in case.flags if flag.name == "disagreement"]
 
 
-def test_a_verdict_is_seen_by_the_next_reader_and_after_a_rerun(outputs, run, walk):
+def test_a_verdict_is_seen_by_the_next_reader_and_after_a_rerun(outputs, run, run_pipeline):
     review = open_review(run, "ann", outputs)
     worst = review.cases[0].id
     review.judge(worst, "reject", "too small")
     assert review.progress() == (1, 6)
-    walk(outputs, cache=False)
+    run_pipeline(outputs, cache=False)
     again = open_review(find_run(outputs, "tiny", run.name), "bob", outputs)
     assert again.latest_verdicts(worst)["ann"].note == "too small" and again.own_verdict(worst) is None
     assert again.progress() == (0, 6)

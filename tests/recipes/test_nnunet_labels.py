@@ -15,11 +15,11 @@ from helpers.qa.review import open_review
 from helpers.report import write_report
 from helpers.scoring.dice import dice
 from tests.recipes.nnunet_models import tiny, write_task
-from tests.recipes.nnunet_walk import walk
+from tests.recipes.nnunet_pipeline import run_pipeline
 
 
 class NotDrawnError(Exception):
-    """Stands for the picture, whose arguments are all that counts."""
+    """Raised instead of drawing; only the arguments matter."""
 
 
 SWAPPED = ("background", "tumour", "liver")  # the data set says {"tumour": 1, "liver": 2}
@@ -53,7 +53,7 @@ def finished(tmp_path_factory):
         truth = read_volume(path)
         truth.array[0, 4:] *= 2
         write_volume(path, Volume(truth.array, truth.geometry))
-    run = walk(
+    run = run_pipeline(
         model.recipe,
         root / "outputs",
         checkpoint=str(folder),

@@ -25,7 +25,7 @@ def answer_of(folder, task):
 
 
 class TorchWithoutHalf:
-    """torch to one module, with float32 in the place of float16."""
+    """torch as one module sees it, with float32 in place of float16."""
 
     half = torch.float32
 

@@ -1,4 +1,4 @@
-"""Each part of a recipe stands for its own code, so that a change of one part keeps what the others made."""
+"""Each part of a recipe counts for its own code only: a change of one part keeps the results of the others."""
 
 from __future__ import annotations
 

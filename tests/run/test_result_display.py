@@ -1,4 +1,4 @@
-"""A stage's result in a notebook: its table at once, then its pictures, drawn on demand."""
+"""A stage's result in a notebook: its table immediately, then its pictures, drawn on demand."""
 
 from __future__ import annotations
 

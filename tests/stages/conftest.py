@@ -1,4 +1,4 @@
-"""A tiny recipe with its own params folder and checkpoint, and a walk through the stages."""
+"""A tiny recipe with its own params folder and checkpoint, and a fixture that runs the stages."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _steps_of(recipe, run) -> dict:
 
 
 @pytest.fixture(scope="module")
-def walk(tiny):
-    """Walks the stages: `walk(outputs, pictures=False, **given)` gives recipe, run and what each stage returned.
+def run_pipeline(tiny):
+    """Runs the stages: `run_pipeline(outputs, pictures=False, **given)` gives recipe, run and each stage's result.
 
     With `pictures`, those of every result are drawn, as a notebook does.
     """

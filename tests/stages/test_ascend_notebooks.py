@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.timeout(900)]
 # Windows side by side: the outputs of the device are compared, not how windows are averaged.
 LIGHT_3D = {"tile_step_size": 1.0, "mirror_axes": []}
 # recipe, profile, and the machine: chip, layout of npu-smi, CANN, what ATC adds to its file's name; parameters.
-WALKS = [
+NOTEBOOK_RUNS = [
     ("unet3d_brats", "ascend310", ("Ascend310", "310p", "5", ""), {**LIGHT_3D, "source_crops": 1}),
     ("unet_carvana", "ascend310b1", ("Ascend310B1", "duo", "7", "_linux_aarch64"), {"batch_gears": [1, 2, 4]}),
     ("fcn_voc2012", "ascend310p3", ("Ascend310P3", "a3", "6", "_linux_x86_64"), {}),
@@ -43,7 +43,7 @@ WALKS = [
 
 
 @dataclass
-class Walked:
+class FinishedNotebook:
     """A notebook's run."""
 
     folder: Path
@@ -55,8 +55,8 @@ class Walked:
         return json.loads((self.folder / "run.json").read_text("utf-8"))
 
 
-@pytest.fixture(params=WALKS, ids=lambda walk: f"{walk[0]} on {walk[1]}")
-def walked(request, tmp_path):
+@pytest.fixture(params=NOTEBOOK_RUNS, ids=lambda case: f"{case[0]} on {case[1]}")
+def finished(request, tmp_path):
     recipe, profile, (soc, smi, cann, suffix), given = request.param
     switches = {"SOC": soc, "SMI": smi, "CANN": cann, "OM_SUFFIX": suffix, "FP16": "1", "PYTHON": sys.executable}
     switches["REPORT"] = f"{tmp_path}/acl-%p.json"
@@ -71,16 +71,16 @@ def walked(request, tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (folder,) = (tmp_path / recipe).iterdir()
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("acl-*.json")]
-    return recipe, Walked(folder, reports, ran.stdout + ran.stderr)
+    return recipe, FinishedNotebook(folder, reports, ran.stdout + ran.stderr)
 
 
 def _cut_of(record: dict) -> dict:
-    """What a run's parameters say of how its windows are cut."""
+    """The parameters that determine how a run's windows are cut."""
     return {key: record["params"][key] for key in ("tile_step_size", "mirror_axes") if key in record["params"]}
 
 
-def test_masks_equal_those_of_f32_except_at_near_ties_and_the_device_is_used_correctly(walked):
-    name, run = walked
+def test_masks_equal_those_of_f32_except_at_near_ties_and_the_device_is_used_correctly(finished):
+    name, run = finished
     assert run.record["status"] == "passed" and not run.record["reason"]
     assert run.record["stages"]["compile"]["status"] == "made"
     assert run.reports and all(report["ok"] for report in run.reports)

@@ -16,8 +16,8 @@ def recorder(monkeypatch):
     return made
 
 
-def test_of_a_run_with_pictures(walk, recorder, tmp_path):
-    walk(tmp_path, pictures=True)
+def test_of_a_run_with_pictures(run_pipeline, recorder, tmp_path):
+    run_pipeline(tmp_path, pictures=True)
     assert {"data", "export", "surgery", "compile", "parity", "infer/case_1", "score"} <= set(recorder.executed)
     assert ("helpers.inference.job", "infer_job") in recorder.executed["infer/case_1"]
     assert recorder.missing() == {}
@@ -33,14 +33,14 @@ def test_of_a_run_with_pictures(walk, recorder, tmp_path):
     ],
     ids=str,
 )
-def test_of_other_targets(walk, recorder, tmp_path, given):
-    walk(tmp_path, cases=["case_1"], **given)
+def test_of_other_targets(run_pipeline, recorder, tmp_path, given):
+    run_pipeline(tmp_path, cases=["case_1"], **given)
     assert recorder.missing() == {}
 
 
 @pytest.mark.slow
-def test_of_the_studies(walk, recorder, tmp_path):
-    done = walk(tmp_path, until="compile", cases=["case_1"])
+def test_of_the_studies(run_pipeline, recorder, tmp_path):
+    done = run_pipeline(tmp_path, until="compile", cases=["case_1"])
     study.study_precisions(done.recipe, done.run, always=True)
     study.bisect_device(done.recipe, done.run)
     assert {"precision", "bisect"} <= set(recorder.executed)

@@ -59,15 +59,15 @@ def test_a_deleted_case_is_written_again(tiny, tmp_path):
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before
 
 
-def test_a_stage_of_a_finished_run_works_alone(walk, tmp_path):
-    walk(tmp_path, until="finish", **QUICK)
+def test_a_stage_of_a_finished_run_works_alone(run_pipeline, tmp_path):
+    run_pipeline(tmp_path, until="finish", **QUICK)
     recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path), **QUICK})
     assert stages.score_cases(recipe, run).status == "reused"
     run.record.end("passed")
 
 
-def test_a_review_restores_the_demo_cases_that_were_deleted(walk, tmp_path):
-    done = walk(tmp_path, until="finish", **QUICK)
+def test_a_review_restores_the_demo_cases_that_were_deleted(run_pipeline, tmp_path):
+    done = run_pipeline(tmp_path, until="finish", **QUICK)
     shutil.rmtree(tmp_path / ".demo")
     review = open_review(find_run(tmp_path, "tiny", done.run.folder.name), "ann", tmp_path, interactive=False)
     assert [case.id for case in review.cases] == ["case_1"]

@@ -33,7 +33,7 @@ def run_by_hand(done, doubles) -> None:
 
 
 def expected_masks(done, folder: Path) -> dict[str, bytes]:
-    """Masks of the same graph in this process, batch by batch, without a device of ours."""
+    """Masks of the same graph in this process, batch by batch, without a device."""
     session = onnxruntime.InferenceSession(str(done.run.path("model.onnx")), providers=["CPUExecutionProvider"])
     masks = {}
     for files in selected_cases(done.recipe, done.run):
@@ -46,19 +46,19 @@ def expected_masks(done, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("tool", "batch_size", "chips"), [("msame", 3, 1), ("benchmark", 1, 4), ("ais_bench", 3, 1)])
-def test_masks_equal_those_of_this_process(tool, batch_size, chips, walk, outputs, tmp_path, cann_doubles):
+def test_masks_equal_those_of_this_process(tool, batch_size, chips, run_pipeline, outputs, tmp_path, cann_doubles):
     given = {**BY_HAND, "device_tool": tool, "batch_size": batch_size, "device_tool_chips": chips}
-    first = walk(outputs, **given)
+    first = run_pipeline(outputs, **given)
     stage = first.made["device_tool"]
     assert stage.status == "not run here" and "16 samples, 0.2 MiB to write" in stage.facts["on disk"]
     assert sum(name.startswith("command") for name in stage.facts) == chips
     assert not Path(shlex.split(stage.facts["command 1"])[-1]).is_absolute()
-    waiting = walk(outputs, until="infer", **given)
+    waiting = run_pipeline(outputs, until="infer", **given)
     assert waiting.made["device_tool"].status == "not run here"
     assert {mask.status for mask in waiting.made["infer"]} == {"reused"}
 
     run_by_hand(first, cann_doubles)
-    again = walk(outputs, **given)
+    again = run_pipeline(outputs, **given)
     assert again.run.folder == first.run.folder
     assert again.made["device_tool"].status == "made"
     assert "samples/s on one device" in again.made["device_tool"].facts["measured by the tool"]
@@ -67,7 +67,7 @@ def test_masks_equal_those_of_this_process(tool, batch_size, chips, walk, output
         assert again.run.path(f"masks/{name}.nii.gz").read_bytes() == expected
     assert again.made["score"].values["mean"]["cube"] > 0.9
     assert f"The masks come from {tool}'s outputs." in str(again.made["finish"])
-    assert {mask.status for mask in walk(outputs, until="infer", **given).made["infer"]} == {"reused"}
+    assert {mask.status for mask in run_pipeline(outputs, until="infer", **given).made["infer"]} == {"reused"}
 
 
 @pytest.fixture
@@ -83,23 +83,23 @@ def cann(tiny, monkeypatch, cann_doubles):
 
 
 @pytest.mark.parametrize("tool", ["benchmark", *(pytest.param(name, marks=SLOW) for name in ("msame", "ais_bench"))])
-def test_masks_equal_those_of_pyacl_on_the_same_model(tool, walk, outputs, tmp_path, cann):
+def test_masks_equal_those_of_pyacl_on_the_same_model(tool, run_pipeline, outputs, tmp_path, cann):
     given = {"target": "ascend_here", "cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001}
-    device = walk(outputs, until="infer", **given)
-    by_hand = walk(outputs, until="infer", device_tool=tool, **given)
+    device = run_pipeline(outputs, until="infer", **given)
+    by_hand = run_pipeline(outputs, until="infer", device_tool=tool, **given)
     assert by_hand.made["compile"].status == "reused"
     executed = sum(model["executes"] for report in cann.read_reports() for model in report["models"])
     facts = by_hand.made["device_tool"].facts
     for line in (facts[name] for name in facts if name.startswith("command")):
         cann.run(line, by_hand.run.path(facts["run in"].partition(" ")[0]))
-    again = walk(outputs, until="infer", device_tool=tool, **given)
+    again = run_pipeline(outputs, until="infer", device_tool=tool, **given)
     for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
         assert again.run.path(name).read_bytes() == device.run.path(name).read_bytes()
     assert {mask.status for mask in again.made["infer"]} == {"made"} and executed > 0
     cann.assert_clean(at_least=2)
 
 
-def test_the_target_ais_bench_gives_the_same_masks_as_pyacl(walk, outputs, tmp_path, tiny, cann):
+def test_the_target_ais_bench_gives_the_same_masks_as_pyacl(run_pipeline, outputs, tmp_path, tiny, cann):
     given = {"cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001, "until": "infer"}
     python = tmp_path / "python-with-ais-bench"
     path = f"{DOUBLES / 'python'}:{DOUBLES / 'cann' / 'python'}"
@@ -108,23 +108,25 @@ def test_the_target_ais_bench_gives_the_same_masks_as_pyacl(walk, outputs, tmp_p
     folder = tiny.folder / "params" / "targets"
     text = (folder / "ais_bench.yaml").read_text(encoding="utf-8")
     (folder / "ais_bench.yaml").write_text(f"{text}python: {python}\n")
-    ours = walk(outputs, target="ais_bench", **given)
+    ours = run_pipeline(outputs, target="ais_bench", **given)
     (folder / "ais_bench.yaml").write_text(text)
-    device = walk(outputs, target="ascend_here", **given)
+    device = run_pipeline(outputs, target="ascend_here", **given)
     for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
         assert ours.run.path(name).read_bytes() == device.run.path(name).read_bytes()
     cann.assert_clean(at_least=2)
 
 
-def test_outputs_of_another_model_give_other_masks_and_a_broken_one_gives_none(walk, outputs, tmp_path, cann_doubles):
+def test_outputs_of_another_model_give_other_masks_and_a_broken_one_gives_none(
+    run_pipeline, outputs, tmp_path, cann_doubles
+):
     given = {**BY_HAND, "device_tool": "ais_bench", "cases": ["case_1"]}
-    first = walk(outputs, until="device_tool", **given)
+    first = run_pipeline(outputs, until="device_tool", **given)
     run_by_hand(first, cann_doubles)
-    walk(outputs, until="infer", **given)
+    run_pipeline(outputs, until="infer", **given)
     folder = first.run.path(first.made["device_tool"].facts["run in"].partition(" ")[0])
     for path in (folder / "output" / "run").iterdir():
         (-np.fromfile(path, np.float32)).tofile(path)
-    turned = walk(outputs, until="infer", **given)
+    turned = run_pipeline(outputs, until="infer", **given)
     assert {mask.status for mask in turned.made["infer"]} == {"made"}
     mask = turned.recipe.cases.read_mask(
         turned.run.path("masks/case_1.nii.gz"),
@@ -133,26 +135,26 @@ def test_outputs_of_another_model_give_other_masks_and_a_broken_one_gives_none(w
     assert mask.mean() > 0.5
     path.write_bytes(b"short")
     with pytest.raises(DeviceError, match="truncated or from another model"):
-        walk(outputs, until="infer", **given)
+        run_pipeline(outputs, until="infer", **given)
 
 
-def test_a_removed_exchange_is_written_again(walk, outputs, tmp_path):
+def test_a_removed_exchange_is_written_again(run_pipeline, outputs, tmp_path):
     given = {**BY_HAND, "device_tool": "msame", "cases": ["case_2"]}
-    first = walk(outputs, until="device_tool", **given)
+    first = run_pipeline(outputs, until="device_tool", **given)
     shutil.rmtree(first.run.path("device_tool"))
-    again = walk(outputs, until="device_tool", **given)
+    again = run_pipeline(outputs, until="device_tool", **given)
     assert any(again.run.path("device_tool").rglob("*.bin"))
 
 
-def test_without_enough_disk_space_nothing_is_written(walk, outputs, tmp_path, monkeypatch):
+def test_without_enough_disk_space_nothing_is_written(run_pipeline, outputs, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 10))
     with pytest.raises(ResourceError, match="8 samples"):
-        walk(outputs, until="device_tool", **{**BY_HAND, "cases": ["case_3"]}, device_tool="msame")
-    assert not walk.last.run.path("device_tool").exists()
+        run_pipeline(outputs, until="device_tool", **{**BY_HAND, "cases": ["case_3"]}, device_tool="msame")
+    assert not run_pipeline.last.run.path("device_tool").exists()
 
 
-def test_without_a_tool_nothing_is_written(walk, outputs, tmp_path):
-    done = walk(outputs, until="device_tool", cases=["case_1"], simplify_timeout_s=0.001)
+def test_without_a_tool_nothing_is_written(run_pipeline, outputs, tmp_path):
+    done = run_pipeline(outputs, until="device_tool", cases=["case_1"], simplify_timeout_s=0.001)
     assert "not set" in done.made["device_tool"].facts["device tool"]
     assert not done.run.path("device_tool").exists()
 

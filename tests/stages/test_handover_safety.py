@@ -1,4 +1,4 @@
-"""A bundle replaces no other files, and its outputs are restored by the plan that they were made with only."""
+"""A bundle replaces no other files, and its outputs are restored only by the plan that they were made with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from helpers.interop.bundle_infer import infer_bundle
 from helpers.stages.handover import BundleAnswers, compile_bundle, open_bundle_run, pack_bundle
 
 
-def test_export_replaces_nothing_but_a_bundle(walk, tmp_path):
-    done = walk(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
+def test_export_replaces_nothing_but_a_bundle(run_pipeline, tmp_path):
+    done = run_pipeline(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
     mine = tmp_path / "project" / "cases" / "patient.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
@@ -26,8 +26,8 @@ def test_export_replaces_nothing_but_a_bundle(walk, tmp_path):
     pack_bundle(done.recipe, done.run, tmp_path / "bundle")
 
 
-def test_outputs_are_not_restored_by_another_plan(walk, tmp_path, monkeypatch):
-    done = walk(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
+def test_outputs_are_not_restored_by_another_plan(run_pipeline, tmp_path, monkeypatch):
+    done = run_pipeline(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
     bundle = pack_bundle(done.recipe, done.run, tmp_path / "bundle")
     bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "out")})
     bundle = infer_bundle(bundle)
@@ -39,8 +39,8 @@ def test_outputs_are_not_restored_by_another_plan(walk, tmp_path, monkeypatch):
         stages.infer_cases(recipe, run, BundleAnswers(bundle, recipe, run))
 
 
-def test_an_interpreter_that_a_bundle_names_is_not_started(walk, tmp_path):
-    done = walk(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
+def test_an_interpreter_that_a_bundle_names_is_not_started(run_pipeline, tmp_path):
+    done = run_pipeline(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
     bundle = pack_bundle(done.recipe, done.run, tmp_path / "bundle")
     bundle, _ = compile_bundle(bundle, {"target": "onnxruntime", "outputs": str(tmp_path / "out")})
     started = tmp_path / "started"

@@ -1,4 +1,4 @@
-"""The hand-over bundle: relative paths, a digest of every file, and a walk over four places that moves in between."""
+"""The hand-over bundle: relative paths, a digest of every file, and four steps in four places."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ GIVEN = {"target": "ascend310p3", "cases": ["case_1", "case_3"], "batch_size": 3
 
 
 @pytest.fixture
-def packed(walk, outputs, tmp_path):
+def packed(run_pipeline, outputs, tmp_path):
     """A bundle of two tiny cases, and the run that it was packed in."""
-    done = walk(outputs, until="surgery", **GIVEN)
+    done = run_pipeline(outputs, until="surgery", **GIVEN)
     bundle = pack_bundle(done.recipe, done.run, tmp_path / "first" / "bundle")
     return bundle, done
 

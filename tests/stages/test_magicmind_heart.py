@@ -41,7 +41,7 @@ def mlu(tmp_path_factory):
             del sys.modules[name]
 
 
-def _walk(root, **given):
+def _run_pipeline(root, **given):
     recipe, run = stages.start_run("nnunet_heart", {"outputs": str(root / "outputs"), **CASE, **given})
     for step in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
         step(recipe, run)
@@ -54,7 +54,7 @@ def _walk(root, **given):
 
 @pytest.fixture(scope="module")
 def cpu_mask(mlu):
-    return _walk(mlu, profile="cpu")
+    return _run_pipeline(mlu, profile="cpu")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def cpu_mask(mlu):
     ],
 )
 def test_the_mask_equals_the_cpus_within_the_tolerance(profile, precision, shape_mutable, batch_size, mlu, cpu_mask):
-    mask = _walk(mlu, profile=profile, shape_mutable=shape_mutable, batch_size=batch_size)
+    mask = _run_pipeline(mlu, profile=profile, shape_mutable=shape_mutable, batch_size=batch_size)
     differ = np.count_nonzero(mask != cpu_mask)
     assert differ <= TOLERANCES[precision] * np.count_nonzero(cpu_mask)
     assert sys.modules["magicmind.python._core"].R.violations == []

@@ -65,8 +65,8 @@ def file_recipe(tiny, tmp_path, monkeypatch):
     return path
 
 
-def test_every_stage_takes_a_model_file(file_recipe, walk, tmp_path):
-    done = walk(
+def test_every_stage_takes_a_model_file(file_recipe, run_pipeline, tmp_path):
+    done = run_pipeline(
         tmp_path / "out", until="score", checkpoint=str(file_recipe), cases=["case_1"], simplify_timeout_s=0.001
     )
     assert [check.name for check in done.made["export"].checks][-1].startswith("ONNX Runtime against the file")

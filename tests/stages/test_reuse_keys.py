@@ -25,8 +25,8 @@ def test_a_calibration_set_of_scored_cases_says_so_also_if_it_is_reused(tiny, tm
         assert stages.prepare_calibration(recipe, run).values["also_scored"] == flattered
 
 
-def test_a_precision_study_is_remade_for_another_plan_or_compiler(walk, tmp_path, monkeypatch):
-    done = walk(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
+def test_a_precision_study_is_remade_for_another_plan_or_compiler(run_pipeline, tmp_path, monkeypatch):
+    done = run_pipeline(tmp_path / "out", until="surgery", cases=["case_1"], simplify_timeout_s=0.001)
     keys = []
     monkeypatch.setattr(done.run, "perform", lambda *_, inputs, **__: keys.append(inputs))
     study.study_precisions(done.recipe, done.run, always=True)

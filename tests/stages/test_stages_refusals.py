@@ -9,52 +9,54 @@ import pytest
 from helpers import stages
 from helpers.errors import CheckpointError, DataError, GateError, ParameterError
 from helpers.run import read_run_status
-from tests.stages.walked import QUICK
+from tests.stages.pipeline import QUICK
 
 
 @pytest.fixture(scope="module")
-def first(walk, outputs):
-    """A walk up to the scores."""
-    return walk(outputs, until="score", **QUICK)
+def first(run_pipeline, outputs):
+    """A run up to the scores."""
+    return run_pipeline(outputs, until="score", **QUICK)
 
 
 class TestGates:
-    def test_untrained_weights_fail_the_gate(self, walk, tmp_path, tiny):
+    def test_untrained_weights_fail_the_gate(self, run_pipeline, tmp_path, tiny):
         with pytest.raises(GateError, match=r"cube over 3 cases: 0\.\d+, at least 0\.9"):
-            walk(tmp_path, checkpoint=str(tiny.folder / "untrained.safetensors"), **QUICK)
-        run = walk.last.run
+            run_pipeline(tmp_path, checkpoint=str(tiny.folder / "untrained.safetensors"), **QUICK)
+        run = run_pipeline.last.run
         assert not run.path("metrics.json").exists()
         assert read_run_status(run.path("run.json"))[0] == "failed"
         with pytest.raises(GateError):
-            stages.finish_run(walk.last.recipe, run)
+            stages.finish_run(run_pipeline.last.recipe, run)
 
-    def test_a_tolerance_that_cannot_be_met_fails_export_with_the_number(self, walk, tmp_path):
+    def test_a_tolerance_that_cannot_be_met_fails_export_with_the_number(self, run_pipeline, tmp_path):
         with pytest.raises(GateError, match=r"ONNX Runtime against torch, batch 1: .* of range"):
-            walk(tmp_path, until="export", parity_tolerance=1e-30)
-        assert not walk.last.run.path("graph").exists()
+            run_pipeline(tmp_path, until="export", parity_tolerance=1e-30)
+        assert not run_pipeline.last.run.path("graph").exists()
 
-    def test_scores_on_the_users_data_are_reported_and_not_judged(self, walk, tmp_path, tiny):
+    def test_scores_on_the_users_data_are_reported_and_not_judged(self, run_pipeline, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
         tiny.module.RECIPE.cases.write_demo_cases(root, [7])
         weights = str(tiny.folder / "untrained.safetensors")
-        done = walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, **QUICK)
+        done = run_pipeline(tmp_path / "outputs", data_root=str(root), checkpoint=weights, **QUICK)
         assert "none" in done.made["score"].facts["gate"]
         with pytest.raises(GateError, match="cube over 1 case:"):
-            walk(tmp_path / "outputs", data_root=str(root), checkpoint=weights, minimum_scores={"cube": 0.9}, **QUICK)
+            run_pipeline(
+                tmp_path / "outputs", data_root=str(root), checkpoint=weights, minimum_scores={"cube": 0.9}, **QUICK
+            )
 
-    def test_cases_without_truth_get_masks_and_no_score(self, first, walk, outputs, tmp_path, tiny):
+    def test_cases_without_truth_get_masks_and_no_score(self, first, run_pipeline, outputs, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
         tiny.module.RECIPE.cases.write_demo_cases(root, [7])
         (root / "case_7_truth.nii.gz").unlink()
-        done = walk(outputs, data_root=str(root), until="score", **QUICK)
+        done = run_pipeline(outputs, data_root=str(root), until="score", **QUICK)
         assert done.made["score"].values["mean"] == {"cube": None}
         assert done.run.path("masks/case_7.nii.gz").is_file()
 
-    def test_an_unknown_score_is_refused_with_the_nearest(self, walk, outputs, first):
+    def test_an_unknown_score_is_refused_with_the_nearest(self, run_pipeline, outputs, first):
         with pytest.raises(ParameterError, match=r"unknown score 'cubes' in minimum_scores.*'cube'"):
-            walk(outputs, minimum_scores={"cubes": 0.5}, **QUICK)
+            run_pipeline(outputs, minimum_scores={"cubes": 0.5}, **QUICK)
 
 
 class TestBadInput:
@@ -62,7 +64,7 @@ class TestBadInput:
         line = error.value.line()
         assert "\n" not in line and all(part in line for part in parts), line
 
-    def test_a_checkpoint_of_another_network_fails_with_one_line(self, walk, tmp_path, tiny):
+    def test_a_checkpoint_of_another_network_fails_with_one_line(self, run_pipeline, tmp_path, tiny):
         import torch
         from safetensors.torch import save_file
 
@@ -71,32 +73,32 @@ class TestBadInput:
         state["down.bias"] = torch.zeros(5)
         save_file(state, tmp_path / "other.safetensors")
         with pytest.raises(CheckpointError) as caught:
-            walk(tmp_path / "outputs", checkpoint=str(tmp_path / "other.safetensors"))
+            run_pipeline(tmp_path / "outputs", checkpoint=str(tmp_path / "other.safetensors"))
         self._one_line(caught, "head.weight", "tail.weight", "down.bias is (5,) instead of (2,)")
-        run = walk.last.run
+        run = run_pipeline.last.run
         assert not run.path("graph").exists() and not run.path("model.onnx").exists()
 
-    def test_a_missing_checkpoint_fails_with_one_line(self, walk, tmp_path):
+    def test_a_missing_checkpoint_fails_with_one_line(self, run_pipeline, tmp_path):
         with pytest.raises(ParameterError, match=r"no file or folder no/such\.pth \(parameter checkpoint\)"):
-            walk(tmp_path, checkpoint="no/such.pth")
+            run_pipeline(tmp_path, checkpoint="no/such.pth")
 
-    def test_an_unknown_case_names_the_nearest(self, walk, outputs):
+    def test_an_unknown_case_names_the_nearest(self, run_pipeline, outputs):
         with pytest.raises(DataError) as caught:
-            walk(outputs, cases=["case_33"])
+            run_pipeline(outputs, cases=["case_33"])
         self._one_line(caught, "no case 'case_33'", "Did you mean 'case_3'?")
 
-    def test_a_truncated_file_ends_the_run_before_any_work(self, walk, tmp_path, tiny):
+    def test_a_truncated_file_ends_the_run_before_any_work(self, run_pipeline, tmp_path, tiny):
         root = tmp_path / "mine"
         root.mkdir()
         tiny.module.RECIPE.cases.write_demo_cases(root, [7, 8])
         path = root / "case_8_image.nii.gz"
         path.write_bytes(path.read_bytes()[:-200])
         with pytest.raises(DataError) as caught:
-            walk(tmp_path / "outputs", data_root=str(root))
+            run_pipeline(tmp_path / "outputs", data_root=str(root))
         self._one_line(caught, "case_8_image.nii.gz is truncated")
-        run = walk.last.run
+        run = run_pipeline.last.run
         assert (
-            list(walk.last.made) == []
+            list(run_pipeline.last.made) == []
             and "truncated" in json.loads(run.path("run.json").read_text(encoding="utf-8"))["reason"]
         )
 
@@ -126,7 +128,7 @@ class TestStart:
         run.record.end("passed")
 
     def test_in_an_interactive_session_the_cell_can_be_run_again_after_the_rest(
-        self, walk, first, outputs, monkeypatch
+        self, run_pipeline, first, outputs, monkeypatch
     ):
         monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
         namespace = {

@@ -19,13 +19,13 @@ from helpers.errors import CompileError, StepOrderError
         (stages.score_cases, "stages.infer_cases"),
     ],
 )
-def test_the_step_to_run_first_is_named(walk, tmp_path, step, needed):
-    done = walk(tmp_path, until="data")
+def test_the_step_to_run_first_is_named(run_pipeline, tmp_path, step, needed):
+    done = run_pipeline(tmp_path, until="data")
     with pytest.raises(StepOrderError, match=f"{needed} first"):
         step(done.recipe, done.run)
 
 
-def test_inference_without_a_compiled_model_names_the_compile_stage(walk, tmp_path):
-    done = walk(tmp_path, until="data")
+def test_inference_without_a_compiled_model_names_the_compile_stage(run_pipeline, tmp_path):
+    done = run_pipeline(tmp_path, until="data")
     with pytest.raises(CompileError, match="compile stage first"):
         stages.infer_cases(done.recipe, done.run)

@@ -25,8 +25,8 @@ def without_cann():
 
 
 @pytest.fixture(scope="module")
-def done(walk, tmp_path_factory, without_cann):
-    return walk(tmp_path_factory.mktemp("outputs"), target="ascend310p3", **QUICK)
+def done(run_pipeline, tmp_path_factory, without_cann):
+    return run_pipeline(tmp_path_factory.mktemp("outputs"), target="ascend310p3", **QUICK)
 
 
 def test_the_stage_shows_its_command_and_says_not_run_here(done):
@@ -58,26 +58,28 @@ def test_what_ran_is_the_cpu_in_f32_with_the_f32_limit(done):
     assert check.figure.endswith("limit 0.0001")
 
 
-def test_the_files_that_a_command_names_are_in_the_runs_folder(walk, tmp_path, without_cann):
-    done = walk(tmp_path, target="ascend310p3", atc={"keep_f32": ["OpType::Resize", "head"]}, until="vendor", **QUICK)
+def test_the_files_that_a_command_names_are_in_the_runs_folder(run_pipeline, tmp_path, without_cann):
+    done = run_pipeline(
+        tmp_path, target="ascend310p3", atc={"keep_f32": ["OpType::Resize", "head"]}, until="vendor", **QUICK
+    )
     for stage, line in (("compile", "atc"), ("vendor", "Huawei Ascend 310")):
         flags = dict(part.partition("=")[::2] for part in shlex.split(done.made[stage].facts[line]))
         assert done.run.path(flags["--keep_dtype"]).read_text(encoding="utf-8") == "OpType::Resize\nhead\n"
         assert done.run.path(flags["--model"]).is_file()
 
 
-def test_the_masks_are_those_of_the_cpu_target(done, walk, tmp_path):
-    cpu = walk(tmp_path, until="infer", **QUICK)
+def test_the_masks_are_those_of_the_cpu_target(done, run_pipeline, tmp_path):
+    cpu = run_pipeline(tmp_path, until="infer", **QUICK)
     ours, theirs = (read_volume(d.run.path("masks/case_1.nii.gz")).array for d in (done, cpu))
     assert np.array_equal(ours, theirs)
 
 
-def test_a_target_without_a_stand_in_ends_the_run(walk, tmp_path, without_cann, tiny):
+def test_a_target_without_a_stand_in_ends_the_run(run_pipeline, tmp_path, without_cann, tiny):
     targets = tiny.folder / "params" / "targets"
     text = (targets / "ascend310p3.yaml").read_text(encoding="utf-8")
     (targets / "lonely.yaml").write_text(text.replace("fallback: cpu\n", ""))
     with pytest.raises(CompileError):
-        walk(tmp_path, until="compile", target="lonely", **QUICK)
+        run_pipeline(tmp_path, until="compile", target="lonely", **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,6 @@ def test_a_target_without_a_stand_in_ends_the_run(walk, tmp_path, without_cann, 
         ({"target": "ascend310p3", "batch_gears": [1, 2], "batch_size": 4}, "exceeds the largest gear"),
     ],
 )
-def test_gears_that_no_compiler_takes_are_refused_before_anything(walk, tmp_path, given, problem):
+def test_gears_that_no_compiler_takes_are_refused_before_anything(run_pipeline, tmp_path, given, problem):
     with pytest.raises(ParameterError, match=problem):
-        walk(tmp_path, until="data", **given)
+        run_pipeline(tmp_path, until="data", **given)

@@ -1,4 +1,4 @@
-"""Figures as files: small whatever they show, repeatable, and with a record of where names are printed."""
+"""Figures as files: always small, reproducible, and with a record of where names are printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole walk through the stages with a model folder, as a notebook does it without its pictures."""
+"""Runs every stage with a model folder, as a notebook does, but without pictures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from helpers import stages
 from helpers.run import Run
 
 
-def walk(name: str, outputs: Path, **given: object) -> Run:
-    """Every stage from the data to the end; returns the finished run."""
+def run_pipeline(name: str, outputs: Path, **given: object) -> Run:
+    """Runs every stage from the data to the end, and returns the finished run."""
     recipe, run = stages.start_run(name, {"profile": "cpu", "outputs": str(outputs), "interactive": False, **given})
     try:
         for step in (

@@ -1,8 +1,8 @@
-"""What tests of walks share: the quick way past onnxsim, and the masks that a walk wrote."""
+"""Helpers for tests of the pipeline: parameters that skip onnxsim, and the masks of a run."""
 
 from __future__ import annotations
 
-# onnxsim takes seconds: here it runs out of time at once, and the unsimplified graph is used.
+# onnxsim takes seconds: here it times out immediately, and the unsimplified graph is used.
 QUICK = {"simplify_timeout_s": 0.001}
 
 

@@ -13,7 +13,7 @@ from helpers.data.volume import read_volume
 from helpers.errors import DataError, ParameterError
 from helpers.scoring.dice import dice
 from tests.recipes.nnunet_models import demo, mask_of, tiny, write_task
-from tests.recipes.nnunet_walk import walk
+from tests.recipes.nnunet_pipeline import run_pipeline
 
 QUICK = {"simplify_timeout_s": 0.01}
 
@@ -24,11 +24,13 @@ def no_variables(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_an_ensemble_walks_with_its_softmax_and_its_held_out_scores(tmp_path):
+def test_an_ensemble_passes_with_its_softmax_and_its_held_out_scores(tmp_path):
     model = tiny("heart_2d", folds=2)
     task, folder = write_task(tmp_path, model.recipe, count=5, suffix="_0000"), model.write(tmp_path / "model", 1)
     wanted = {"folds": "0,1", "cases": "case_1", "save_softmax": True}
-    run = walk(model.recipe, tmp_path / "outputs", checkpoint=str(folder), data_root=str(task), **wanted, **QUICK)
+    run = run_pipeline(
+        model.recipe, tmp_path / "outputs", checkpoint=str(folder), data_root=str(task), **wanted, **QUICK
+    )
     mask = read_volume(run.path("masks/case_1.nii.gz"))
     assert not mask.geometry.differences_from(read_volume(task / "imagesTr" / "case_1_0000.nii.gz").geometry)
     np.testing.assert_array_equal(mask.array[0], mask_of(folder, task, model.recipe, case=1, folds="all"))
@@ -45,7 +47,7 @@ def test_only_held_out_cases_count_and_the_others_are_reported(tmp_path):
     model = tiny("heart_2d", folds=2)
     task, folder = write_task(tmp_path, model.recipe, count=6), model.write(tmp_path / "model", 2)
     given = {"checkpoint": str(folder), "data_root": str(task), "fold": 1, **QUICK}
-    run = walk(model.recipe, tmp_path / "outputs", split="all", **given)
+    run = run_pipeline(model.recipe, tmp_path / "outputs", split="all", **given)
     metrics = json.loads(run.path("metrics.json").read_text(encoding="utf-8"))
     held_out = split_fold([f"case_{index}" for index in range(6)], 1)[1]
     assert metrics["held_out"] == held_out and len(metrics["cases"]) == 6
@@ -116,7 +118,7 @@ def test_the_demo_weights_as_folders_of_both_versions_give_the_same_masks(name, 
         folder = tmp_path / f"v{version}"
         folder = next(folder.glob("*"), None) or model.write(folder, version, recipe.model.demo.mirror_axes)
         given = {"checkpoint": str(folder), "data_root": str(tmp_path / "data"), "mirror_axes": [0], **QUICK}
-        run = walk(name, tmp_path / "outputs", as_version=rules, **given)
+        run = run_pipeline(name, tmp_path / "outputs", as_version=rules, **given)
         (path,) = run.path("masks").glob("*.nii.gz")
         masks[version, rules] = read_volume(path).array[0]
         assert (

@@ -19,8 +19,8 @@ QUICK = {"simplify_timeout_s": 0.001, "cases": ["case_1"]}
 
 
 @pytest.fixture
-def npu(tiny, walk, tmp_path, monkeypatch):
-    """Walks with CANN sourced, in an interpreter of its own: `npu(target, switches, **params)` with its reports."""
+def npu(tiny, run_pipeline, tmp_path, monkeypatch):
+    """Runs the pipeline in another interpreter with CANN: `npu(target, switches, **params)` and its reports."""
     python = tmp_path / "python-with-acl"
     python.write_text(f'#!/bin/sh\nexport PYTHONPATH="{DOUBLE / "python"}"\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
@@ -36,7 +36,7 @@ def npu(tiny, walk, tmp_path, monkeypatch):
         before = path.read_text(encoding="utf-8")
         path.write_text(f"{before}python: {python}\n")
         try:
-            done = walk(tmp_path / "outputs", target=target, **{**QUICK, **given})
+            done = run_pipeline(tmp_path / "outputs", target=target, **{**QUICK, **given})
         finally:
             path.write_text(before)
         return done, [json.loads(report.read_text(encoding="utf-8")) for report in tmp_path.glob("acl-*.json")]
@@ -45,9 +45,9 @@ def npu(tiny, walk, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cpu_mask(walk, tmp_path_factory) -> np.ndarray:
+def cpu_mask(run_pipeline, tmp_path_factory) -> np.ndarray:
     """Of the embedded default."""
-    return _mask(walk(tmp_path_factory.mktemp("cpu"), until="infer", **QUICK))
+    return _mask(run_pipeline(tmp_path_factory.mktemp("cpu"), until="infer", **QUICK))
 
 
 def _mask(done) -> np.ndarray:

@@ -11,18 +11,18 @@ import pytest
 from helpers import stages
 from helpers.data.volume import read_volume
 from helpers.run import read_run_status
-from tests.stages.walked import QUICK, masks_of
+from tests.stages.pipeline import QUICK, masks_of
 
 
 @pytest.fixture(scope="module")
-def first(walk, outputs):
-    """A whole walk with pictures, made from nothing."""
-    done = walk(outputs, pictures=True)
+def first(run_pipeline, outputs):
+    """A complete run with pictures, started from nothing."""
+    done = run_pipeline(outputs, pictures=True)
     done.statuses = {name: result.status for name, result in done.run.results.items()}
     return done
 
 
-class TestWalk:
+class TestPipeline:
     def test_every_stage_is_made_and_the_run_passes(self, first):
         assert set(first.statuses.values()) == {"made", "not run here"}
         assert [name for name, status in first.statuses.items() if status == "not run here"] == ["vendor"]
@@ -104,34 +104,34 @@ class TestWalk:
 
 
 class TestAgain:
-    def test_a_second_run_reuses_every_stage(self, first, walk, outputs):
+    def test_a_second_run_reuses_every_stage(self, first, run_pipeline, outputs):
         before = (masks_of(first), first.run.path("metrics.json").read_bytes())
-        again = walk(outputs, pictures=True)
+        again = run_pipeline(outputs, pictures=True)
         assert again.run.folder == first.run.folder
         assert {r.status for n, r in again.run.results.items() if n != "vendor"} == {"reused"}
         assert (masks_of(again), again.run.path("metrics.json").read_bytes()) == before
 
-    def test_a_second_run_opens_no_device(self, first, walk, outputs, monkeypatch):
+    def test_a_second_run_opens_no_device(self, first, run_pipeline, outputs, monkeypatch):
         monkeypatch.setattr("helpers.stages.infer.open_device", lambda *_, **__: pytest.fail("a device was opened"))
-        walk(outputs)
+        run_pipeline(outputs)
 
-    def test_one_deleted_mask_redoes_that_one(self, first, walk, outputs):
+    def test_one_deleted_mask_redoes_that_one(self, first, run_pipeline, outputs):
         before = masks_of(first)
         first.run.path("masks/case_2.nii.gz").unlink()
-        again = walk(outputs)
+        again = run_pipeline(outputs)
         assert [result.status for result in again.made["infer"]] == ["reused", "made", "reused"]
         assert again.made["score"].status == "reused"
         assert masks_of(again) == before
 
-    def test_only_named_cases_are_run_and_they_are_reused(self, first, walk, outputs):
-        again = walk(outputs, cases="case_3,case_1")
+    def test_only_named_cases_are_run_and_they_are_reused(self, first, run_pipeline, outputs):
+        again = run_pipeline(outputs, cases="case_3,case_1")
         assert [result.stage for result in again.made["infer"]] == ["infer/case_3", "infer/case_1"]
         assert {result.status for result in again.made["infer"]} == {"reused"}
         assert sorted(masks_of(again)) == ["case_1.nii.gz", "case_3.nii.gz"]
 
-    def test_another_checkpoint_of_the_same_shape_makes_other_masks(self, first, walk, outputs, tiny):
-        walk(outputs, until="infer", cases="case_1", cache=False, **QUICK)
-        other = walk(
+    def test_another_checkpoint_of_the_same_shape_makes_other_masks(self, first, run_pipeline, outputs, tiny):
+        run_pipeline(outputs, until="infer", cases="case_1", cache=False, **QUICK)
+        other = run_pipeline(
             outputs, until="infer", cases="case_1", checkpoint=str(tiny.folder / "higher.safetensors"), **QUICK
         )
         assert {result.status for result in other.made["infer"]} == {"made"}
@@ -140,34 +140,34 @@ class TestAgain:
         clear = np.abs(image - 0.8) > 0.05
         assert np.array_equal(mask[clear], (image > 0.8)[clear])
 
-    def test_a_checkpoint_that_changed_in_place_is_noticed(self, walk, tmp_path, tiny):
+    def test_a_checkpoint_that_changed_in_place_is_noticed(self, run_pipeline, tmp_path, tiny):
         path = tmp_path / "mine.safetensors"
         shutil.copyfile(tiny.folder / "trained.safetensors", path)
         given = {"checkpoint": str(path), "cases": ["case_1"], **QUICK}
-        before = walk(tmp_path / "outputs", **given)
+        before = run_pipeline(tmp_path / "outputs", **given)
         shutil.copyfile(tiny.folder / "higher.safetensors", path)
-        after = walk(tmp_path / "outputs", until="source", **given)
+        after = run_pipeline(tmp_path / "outputs", until="source", **given)
         assert after.run.folder == before.run.folder
         assert after.made["infer"][0].status == after.made["source"].status == "made"
 
-    def test_another_version_of_the_runtime_is_proven_again(self, first, walk, outputs, monkeypatch):
+    def test_another_version_of_the_runtime_is_proven_again(self, first, run_pipeline, outputs, monkeypatch):
         from helpers.run import environment
 
-        walk(outputs, until="infer", cases="case_1", cache=False, **QUICK)
+        run_pipeline(outputs, until="infer", cases="case_1", cache=False, **QUICK)
         real = environment.package_version
         for module in ("artifact", "graph"):
             monkeypatch.setattr(
                 f"helpers.stages.{module}.package_version",
                 lambda name: "0.0.1" if name == "openvino" else real(name),
             )
-        again = walk(outputs, until="infer", cases="case_1", **QUICK)
+        again = run_pipeline(outputs, until="infer", cases="case_1", **QUICK)
         assert again.made["export"].status == "reused"
         assert {again.made["parity"].status, again.made["infer"][0].status} == {"made"}
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "torch"])
-def test_another_runtime_agrees(first, walk, outputs, target):
-    done = walk(outputs, target=target)
+def test_another_runtime_agrees(first, run_pipeline, outputs, target):
+    done = run_pipeline(outputs, target=target)
     assert done.made["export"].status == "reused"
     assert done.made["parity"].status == "made"
     for seed in (1, 2, 3):
@@ -175,22 +175,22 @@ def test_another_runtime_agrees(first, walk, outputs, target):
         assert np.count_nonzero(ours != theirs) <= 1
 
 
-def test_in_two_empty_folders_without_cache_the_bytes_are_the_same(walk, tmp_path):
-    done = [walk(tmp_path / name, cache=False, until="score", **QUICK) for name in ("one", "two")]
+def test_in_two_empty_folders_without_cache_the_bytes_are_the_same(run_pipeline, tmp_path):
+    done = [run_pipeline(tmp_path / name, cache=False, until="score", **QUICK) for name in ("one", "two")]
     assert masks_of(done[0]) == masks_of(done[1]) != {}
     metrics = [d.run.path("metrics.json").read_bytes() for d in done]
     assert metrics[0] == metrics[1]
-    again = walk(tmp_path / "one", cache=False, until="surgery", **QUICK)
+    again = run_pipeline(tmp_path / "one", cache=False, until="surgery", **QUICK)
     assert {result.status for result in again.made.values()} == {"made"}
 
 
-def test_a_static_batch_goes_through_every_stage(walk, tmp_path):
-    done = walk(tmp_path, dynamic_batch=False, batch_size=2, cases=["case_1"], **QUICK)
+def test_a_static_batch_goes_through_every_stage(run_pipeline, tmp_path):
+    done = run_pipeline(tmp_path, dynamic_batch=False, batch_size=2, cases=["case_1"], **QUICK)
     assert json.loads(done.run.path("metrics.json").read_text(encoding="utf-8"))["mean"]["cube"] > 0.95
 
 
-def test_a_graph_that_onnxsim_cannot_simplify_goes_on_and_says_so(walk, tmp_path):
-    done = walk(tmp_path, until="surgery", **QUICK)
+def test_a_graph_that_onnxsim_cannot_simplify_goes_on_and_says_so(run_pipeline, tmp_path):
+    done = run_pipeline(tmp_path, until="surgery", **QUICK)
     assert "kept unsimplified: onnxsim took longer than 0.001 s" in done.made["simplify"].facts["outcome"]
     assert done.made["simplify"].values["simplified"] is False
     assert done.made["surgery"].values["rewritten"] == 1

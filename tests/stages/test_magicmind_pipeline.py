@@ -30,19 +30,19 @@ ERRORS = {
 
 
 @pytest.fixture
-def mlu(tiny, walk, tmp_path, magicmind_double):
-    """Walks on the double's interpreter, which the target names."""
+def mlu(tiny, run_pipeline, tmp_path, magicmind_double):
+    """Runs the pipeline on the double's interpreter, which the target names."""
     path = tiny.folder / "params" / "targets" / "mlu370.yaml"
     before = path.read_text(encoding="utf-8")
     path.write_text(f"{before}python: {magicmind_double.python}\n")
-    yield lambda **given: walk(tmp_path / "outputs", target="mlu370", **{**QUICK, **given})
+    yield lambda **given: run_pipeline(tmp_path / "outputs", target="mlu370", **{**QUICK, **given})
     path.write_text(before)
 
 
 @pytest.fixture(scope="module")
-def cpu_masks(walk, tmp_path_factory):
+def cpu_masks(run_pipeline, tmp_path_factory):
     """Of the embedded default."""
-    return _masks(walk(tmp_path_factory.mktemp("cpu"), until="infer", **QUICK))
+    return _masks(run_pipeline(tmp_path_factory.mktemp("cpu"), until="infer", **QUICK))
 
 
 def _masks(done) -> list[np.ndarray]:
@@ -124,9 +124,11 @@ def test_an_unsuitable_range_ends_the_run_before_the_vendors_compiler_starts(mlu
     assert not [report for report in magicmind_double.read_reports() if report["calls"].get("parse")]
 
 
-def test_without_magicmind_its_command_is_shown_and_that_command_builds_the_model(walk, tmp_path, magicmind_double):
+def test_without_magicmind_its_command_is_shown_and_that_command_builds_the_model(
+    run_pipeline, tmp_path, magicmind_double
+):
     options = {"precision": "qint8_mixed_float16", "batch_size": 2, "calibration_seeds": [11, 12]}
-    done = walk(tmp_path, target="mlu370", until="infer", **options, **QUICK)
+    done = run_pipeline(tmp_path, target="mlu370", until="infer", **options, **QUICK)
     shown = done.made["compile"]
     assert shown.status == "not run here" and read_manifest(done.run).target == "cpu"
     assert not list(done.run.folder.rglob("*.mm"))

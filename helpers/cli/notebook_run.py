@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers import recipes
 from helpers.errors import CookbookError
-from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, place_output
+from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, create_output, place_output
 from helpers.report import write_report
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
@@ -42,8 +42,7 @@ def run_shared_notebook(name: str, outputs: str) -> Path:
     Raises:
         NotebookFailedError: a cell failed or the kernel died.
     """
-    target = place_output(outputs) / name.partition("_")[2] / "notebook.ipynb"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = create_output(place_output(outputs) / name.partition("_")[2]) / "notebook.ipynb"
     reason = _execute(NOTEBOOKS_FOLDER / f"{name}.ipynb", target, {"outputs": outputs})
     if reason:
         raise NotebookFailedError(reason)
@@ -67,8 +66,7 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     recipe = recipes.load(recipe_name)
     params = recipe.prepare_params(**given)
     recipe.model.checkpoint_paths(params)
-    folder = run_folder(params)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = create_output(run_folder(params))
     record = folder / "run.json"
     record.unlink(missing_ok=True)
     reason = _execute(notebook_of(recipe_name), folder / "notebook.ipynb", given)

@@ -49,3 +49,17 @@ def find_input(path: str, *, parameter: str, remedy: str = "Check the path.") ->
 def place_output(path: str) -> Path:
     """Returns an output folder: absolute as given, relative below the project's root."""
     return (PROJECT_ROOT / Path(path).expanduser()).resolve()
+
+
+def create_output(folder: Path) -> Path:
+    """Creates a folder below the outputs, unless it exists, and returns it.
+
+    Raises:
+        ParameterError: the folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot create {folder}: {error.strerror}"
+        raise ParameterError(problem, remedy="Set `outputs` to a writable folder.") from None
+    return folder

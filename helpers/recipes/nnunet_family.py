@@ -64,7 +64,7 @@ def find_model(checkpoint: str, configuration: str, folds: Folds) -> ModelFolder
             "checkpoint is not a model folder of nnU-Net",
             received=path,
             expected="the folder with plans.pkl (v1) or plans.json (v2), or a file in one of its folds",
-            remedy="The plan says how a case is prepared; a checkpoint without it cannot be used.",
+            remedy="Name the complete model folder: its plan determines how a case is prepared.",
         )
     chosen = folds if folder == path and not _is_fold(path) else [folder.name.removeprefix("fold_")]
     model = _open(folder, None if chosen is None else tuple(chosen), _stamp(folder))

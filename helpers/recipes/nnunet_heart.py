@@ -64,9 +64,10 @@ class HeartModel(NnunetModel[HeartParams]):
         form = self.form(params)
         if params.variant not in (None, form):
             raise ParameterError(
-                "the model is the other variant",
-                received=f"variant {params.variant}, a model of {form}",
-                remedy="The demo weights are 2-D; set checkpoint to a model folder of the 3-D configuration.",
+                "variant does not match the model",
+                received=params.variant,
+                expected=form,
+                remedy=f"Omit variant, or set checkpoint to a model folder of the {params.variant} configuration.",
             )
 
     def form(self, params: HeartParams) -> str:

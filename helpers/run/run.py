@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers.errors import CookbookError, GateError, StepOrderError
 from helpers.params.model import RunParams
-from helpers.params.paths import place_output
+from helpers.params.paths import create_output, place_output
 from helpers.run.atomic import write_json
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
@@ -39,8 +39,7 @@ class Run:
 
     def __init__(self, params: RunParams):
         self.params = params
-        self.folder = run_folder(params)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = create_output(run_folder(params))
         self.store = Store(place_output(params.outputs) / ".store")
         self.results: dict[str, StageResult] = {}
         # Stage -> the function that draws its picture when its result is displayed.

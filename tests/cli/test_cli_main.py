@@ -117,6 +117,11 @@ class TestRefusals:
         assert expected in _error_line(capsys)
         assert list(tmp_path.iterdir()) == []
 
+    def test_an_outputs_folder_that_cannot_be_created(self, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        assert cli.main(["run", "unet3d_brats", "-p", "outputs", str(tmp_path / "file")]) == 2
+        assert "Set `outputs` to a writable folder." in _error_line(capsys)
+
 
 class TestHelp:
     def _help(self, capsys, *words: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from helpers import recipes, stages
@@ -82,7 +81,7 @@ def test_every_label_is_scored_and_counted_under_its_own_name(finished):
         found = run.results[f"infer/{case}"].values["found"]
         assert found == {"tumour": int((mask == 1).sum()), "liver": int((mask == 2).sum())}
         described = run.results["data"].facts[f"case {case}"]
-        assert f"tumour {np.count_nonzero(truth == 1):,}, liver {np.count_nonzero(truth == 2):,}" in described
+        assert f"tumour {(truth == 1).sum():,} voxels, liver {(truth == 2).sum():,} voxels" in described
     assert set(metrics["mean"]) == {"tumour", "liver"}
 
 

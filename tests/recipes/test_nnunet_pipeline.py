@@ -80,7 +80,7 @@ def test_a_data_set_s_name_is_found_below_nnunet_s_variables(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"variant": "3d"}, "other variant"),
+        ({"variant": "3d"}, "variant does not match the model: received 3d, expected 2d"),
         ({"split": "all"}, "training set"),
         ({"passes": "source_cpp", "save_softmax": True}, "save no probabilities"),
         ({"checkpoint": "no/such"}, "no file or folder no/such .parameter checkpoint"),

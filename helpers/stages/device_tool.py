@@ -63,7 +63,7 @@ def open_exchange(recipe: Recipe, run: Run) -> Exchange | None:
     params = run.params
     if params.device_tool is None:
         return None
-    ports = ports_of_graph(run.path(FINAL), recipe.model.graph_spec(params), params.batch_size)
+    ports = ports_of_graph(run.require_file(FINAL), recipe.model.graph_spec(params), params.batch_size)
     key = {
         "graph": digest_file(run.path(FINAL)),
         "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},

@@ -79,7 +79,7 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
     case = selected_cases(recipe, run)[0]
 
     def make(folder: Path) -> StageOutput:
-        model, manifest = load_graph(run.path(FINAL)), read_manifest(run)
+        model, manifest = load_graph(run.require_file(FINAL)), read_manifest(run)
         if manifest.runtime not in ("openvino", "onnxruntime"):
             marks = out_nodes_arguments(model)
             facts = {f"--out_nodes, model {index}": value for index, value in enumerate(marks, start=1)}
@@ -90,7 +90,7 @@ def bisect_device(recipe: Recipe, run: Run) -> StageResult:
         return _report(recipe, _bisect_run(run, model, feeds), folder)
 
     inputs = {
-        "graph": digest_file(run.path(FINAL)),
+        "graph": digest_file(run.require_file(FINAL)),
         "compiled": digest_compiled(run),
         "case": digest_case(case),
         "rules": recipe.model.cache_key_extras(run.params),

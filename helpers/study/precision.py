@@ -222,7 +222,7 @@ def study_precisions(recipe: Recipe, run: Run, *, always: bool = False) -> Stage
     if requested:
         write_calibration_cases(recipe, run)
         inputs |= {
-            "graph": digest_file(run.path(FINAL)),
+            "graph": digest_file(run.require_file(FINAL)),
             "cases": {case.id: digest_case(case) for case in selected_cases(recipe, run)},
             "calibration": calibration_inputs(recipe, run),
             "rules": recipe.model.cache_key_extras(run.params),

@@ -65,7 +65,7 @@ class AtcCompiler(Compiler):
         """
         cann = find_cann()
         if cann is None:
-            raise CompileError("ATC is not on this machine", remedy=job.target.needs)
+            raise CompileError("ATC is not on this machine", remedy=f"Needed: {job.target.needs}")
         check_opset(job.spec.opset, cann.version)
         command, log = _command_of_job(job, cann), output.with_suffix(".log")
         facts = _describe_host(command, cann)

@@ -128,7 +128,7 @@ def _choose_devices(target: RuntimeTarget, devices: str | list[int] | None) -> l
         return list(devices)
     count = count_devices(_interpreter_of(target), session_file(target.runtime), vendor_environment(target.runtime))
     if not count:
-        raise DeviceError(f"target {target.name} finds no device", received="devices: all", remedy=target.needs)
+        raise DeviceError(f"target {target.name} finds no device", received="devices: all", remedy=_needed(target))
     return list(range(count))
 
 
@@ -136,6 +136,10 @@ def _open_worker(target: RuntimeTarget, path: Path, options: dict[str, Any], out
     environment = vendor_environment(target.runtime)
     session = session_file(target.runtime)
     return WorkerDevice(_interpreter_of(target), session, path, options, output_batch_axis, environment, target.name)
+
+
+def _needed(target: RuntimeTarget) -> str | None:
+    return f"Needed: {target.needs}" if target.needs else None
 
 
 def _interpreter_of(target: RuntimeTarget) -> str:
@@ -151,11 +155,11 @@ def _open_session(target: RuntimeTarget, path: Path, options: dict[str, Any]) ->
         raise DeviceError(
             f"target {target.name} needs a module that is not installed",
             received=str(error),
-            remedy=target.needs,
+            remedy=_needed(target),
         ) from None
     except Exception as error:  # ONNX Runtime's errors derive from Exception alone
         lines = [line for line in str(error).splitlines() if line.strip()]
         text = lines[-1] if lines else type(error).__name__
         kind = fault_kind(error)
-        remedy = None if kind else target.needs or None  # the runtime is installed: its message names the cause
+        remedy = None if kind else _needed(target)  # the runtime is installed: its message names the cause
         raise device_error(f"target {target.name} cannot open {path.name}", text, kind, remedy) from error

@@ -96,7 +96,7 @@ def compile_bundle(bundle: Bundle, given: Mapping[str, object]) -> tuple[Bundle,
         error = CompileError(
             f"the compiler of {run.params.target} is not on this machine",
             expected=result.values["command"],
-            remedy=str(result.values["needs"]),
+            remedy=f"Needed: {result.values['needs']}",
         )
         run.fail(error)
         raise error

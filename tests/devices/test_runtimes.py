@@ -140,7 +140,7 @@ def test_onnxruntime_on_cuda_never_falls_back_to_the_cpu(compiled):
 def test_torch_without_cuda_names_the_package_to_install(compiled):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(DeviceError, match=r"no CUDA device.*Install the CUDA build"):
+    with pytest.raises(DeviceError, match=r"no CUDA device.*Needed: A CUDA device, and the CUDA build"):
         open_device(compiled["torch"], "cuda")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import json
 import logging
 import os
@@ -65,6 +66,11 @@ class RunRecord:
         """A copy of the current content."""
         with self._lock:
             return json.loads(json.dumps(self._content))
+
+    def field(self, name: str) -> Any:
+        """A copy of one top-level field, or None; unlike `content` it does not copy every stage."""
+        with self._lock:
+            return copy.deepcopy(self._content.get(name))
 
     def set_stage(self, name: str, result: dict[str, Any]) -> None:
         """Records a stage, as the last one if it was recorded before."""

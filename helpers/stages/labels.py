@@ -20,10 +20,10 @@ def open_run(recipe: Recipe, params: RunParams) -> Run:
 
 def run_labels(recipe: Recipe, run: Run) -> LabelSet:
     """The classes of a run's masks; the recipe's for a run that recorded none."""
-    recorded = run.record.content.get("labels")
+    recorded = run.record.field("labels")
     return LabelSet.from_json(recorded) if recorded else recipe.labels(run.params)
 
 
 def run_score_names(recipe: Recipe, run: Run) -> tuple[str, ...]:
     """The scores of a run in the order of tables; the recipe's for a run that recorded none."""
-    return tuple(run.record.content.get("score_names") or recipe.score_names(run.params))
+    return tuple(run.record.field("score_names") or recipe.score_names(run.params))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,9 @@ from helpers.view.windows import GreyWindow, load_window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Name of a picture's file, without folder and suffix -> the figure and its caption.
+Pictures = dict[str, tuple["Figure", str]]
 
 _CASES_SHOWN = 4
 _FORMS = {"exported": EXPORTED, "simplified": SIMPLIFIED, "after surgery": FINAL}
@@ -60,85 +63,56 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
     cases = selected_cases(recipe, run)[:_CASES_SHOWN]
     window = _grey_window(recipe, run)
 
-    def make(folder: Path) -> StageOutput:
+    def draw() -> Pictures:
         previews = [_preview(recipe, run, files, window) for files in cases]
-        figures.save_figure(figures.draw_previews(previews), folder / "figures/data.png")
-        return StageOutput(
-            pictures={"figures/data.png": "The first cases, each volume by its slice with the most labels."}
-        )
+        caption = "The first cases, each volume by its slice with the most labels."
+        return {"data": (figures.draw_previews(previews), caption)}
 
     inputs = {"cases": {case.id: digest_case(case) for case in cases}, "window": window.model_dump(mode="json")}
-    return run.perform(
-        "draw_data",
-        "Pictures of the cases",
-        inputs=inputs,
-        make=make,
-        code=(recipe.cases, figures.save_figure),
-        essential=False,
-    )
+    return _perform(run, "draw_data", "Pictures of the cases", inputs, draw, code=(recipe.cases,))
 
 
 def draw_exported(recipe: Recipe, run: Run) -> StageResult:
     """Draws the exported graph."""
 
-    def make(folder: Path) -> StageOutput:
+    def draw() -> Pictures:
         figure = figures.draw_graph(load_graph(run.path(EXPORTED)), f"{recipe.title}: as exported")
-        figures.save_figure(figure, folder / "figures/exported.png")
-        return StageOutput(pictures={"figures/exported.png": f"{_FLOW} Long connections are orange."})
+        return {"exported": (figure, f"{_FLOW} Long connections are orange.")}
 
     inputs = _digest_forms(run, "exported")
-    return run.perform(
-        "draw_exported",
-        "Picture of the exported graph",
-        inputs=inputs,
-        make=make,
-        code=(figures.save_figure,),
-        essential=False,
-    )
+    return _perform(run, "draw_exported", "Picture of the exported graph", inputs, draw)
 
 
 def draw_op_changes(run: Run, before: str, after: str) -> StageResult:
     """Draws the number of nodes per op in two forms of the graph: "exported", "simplified" or "after surgery"."""
     name = f"ops_{after.replace(' ', '_')}"
-    picture = f"figures/{name}.png"
 
-    def make(folder: Path) -> StageOutput:
-        counts = [
+    def draw() -> Pictures:
+        old, new = (
             Counter(node.op_type for node in load_graph(run.path(_FORMS[form])).graph.node)
             for form in (before, after)
-        ]
-        figure = figures.draw_op_changes(counts[0], counts[1], (before, after))
-        figures.save_figure(figure, folder / picture)
-        return StageOutput(pictures={picture: ""})
+        )
+        return {name: (figures.draw_op_changes(old, new, (before, after)), "")}
 
     inputs = _digest_forms(run, before, after)
-    return run.perform(
-        f"draw_{name}",
-        f"Ops, {before} and {after}",
-        inputs=inputs,
-        make=make,
-        code=(figures.save_figure,),
-        essential=False,
-    )
+    return _perform(run, f"draw_{name}", f"Ops, {before} and {after}", inputs, draw)
 
 
 def draw_graph(recipe: Recipe, run: Run) -> StageResult:
     """Draws the graph before and after surgery, with red rings around nodes that the first linted target rejects."""
     target = load_target(recipe.targets_to_lint[0])
 
-    def make(folder: Path) -> StageOutput:
-        for source, name, when in ((SIMPLIFIED, "graph_before", "before"), (FINAL, "graph_after", "after")):
+    def draw() -> Pictures:
+        pictures = {}
+        for source, when, caption in ((SIMPLIFIED, "before", _REJECTED), (FINAL, "after", "")):
             model = load_graph(run.path(source))
             rejected = {item.node for item in lint(model, target)}
             title = f"{recipe.title}: {when} surgery; rejected by {target.title}: {len(rejected)}"
-            figures.save_figure(figures.draw_graph(model, title, rejected), folder / f"figures/{name}.png")
-        return StageOutput(pictures={"figures/graph_before.png": _REJECTED, "figures/graph_after.png": ""})
+            pictures[f"graph_{when}"] = (figures.draw_graph(model, title, rejected), caption)
+        return pictures
 
     inputs = {name: digest_file(run.require_file(name)) for name in (SIMPLIFIED, FINAL)}
-    inputs["target"] = target.name
-    return run.perform(
-        "draw_graph", "Pictures of the graph", inputs=inputs, make=make, code=(figures.save_figure,), essential=False
-    )
+    return _perform(run, "draw_graph", "Pictures of the graph", inputs | {"target": target.name}, draw)
 
 
 def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
@@ -150,37 +124,21 @@ def draw_sizes(recipe: Recipe, run: Run) -> StageResult:
     parts = compiled.parent.glob(f"{compiled.stem}.*")
     sizes["compiled"] = sum(part.stat().st_size for part in parts if part.is_file())
 
-    def make(folder: Path) -> StageOutput:
-        figures.save_figure(figures.draw_sizes(sizes), folder / "figures/sizes.png")
-        return StageOutput(pictures={"figures/sizes.png": ""})
+    def draw() -> Pictures:
+        return {"sizes": (figures.draw_sizes(sizes), "")}
 
-    return run.perform(
-        "draw_sizes",
-        "Sizes of the model's files",
-        inputs=sizes,
-        make=make,
-        code=(figures.save_figure,),
-        essential=False,
-    )
+    return _perform(run, "draw_sizes", "Sizes of the model's files", sizes, draw)
 
 
 def draw_parity(run: Run) -> StageResult:
     """Draws the errors of every form of the model and the limits of the parity stage."""
     rows = run.results["parity"].values
 
-    def make(folder: Path) -> StageOutput:
+    def draw() -> Pictures:
         limits = {name: row["limit"] for name, row in rows.items()}
-        figures.save_figure(figures.draw_errors(rows, limits), folder / "figures/parity.png")
-        return StageOutput(pictures={"figures/parity.png": ""})
+        return {"parity": (figures.draw_errors(rows, limits), "")}
 
-    return run.perform(
-        "draw_parity",
-        "Errors and their limits",
-        inputs={"rows": rows},
-        make=make,
-        code=(figures.save_figure,),
-        essential=False,
-    )
+    return _perform(run, "draw_parity", "Errors and their limits", {"rows": rows}, draw)
 
 
 def draw_case_times(run: Run) -> StageResult:
@@ -193,18 +151,10 @@ def draw_case_times(run: Run) -> StageResult:
         for case, result in masks.items()
     }
 
-    def make(folder: Path) -> StageOutput:
-        figures.save_figure(figures.draw_case_times(seconds), folder / "figures/case_seconds.png")
-        return StageOutput(pictures={"figures/case_seconds.png": ""})
+    def draw() -> Pictures:
+        return {"case_seconds": (figures.draw_case_times(seconds), "")}
 
-    return run.perform(
-        "draw_case_times",
-        "Seconds of each case",
-        inputs=seconds,
-        make=make,
-        code=(figures.save_figure,),
-        essential=False,
-    )
+    return _perform(run, "draw_case_times", "Seconds of each case", seconds, draw)
 
 
 def draw_scores(run: Run) -> StageResult:
@@ -212,16 +162,11 @@ def draw_scores(run: Run) -> StageResult:
     scores = run.results["score"].values["cases"]
     limits = run.params.scores_to_reach()
 
-    def make(folder: Path) -> StageOutput:
-        if not scores:
-            return StageOutput(facts={"picture": "none: no case has a truth"})
-        figures.save_figure(figures.draw_scores(scores, limits), folder / "figures/scores.png")
-        return StageOutput(pictures={"figures/scores.png": ""})
+    def draw() -> Pictures:
+        return {"scores": (figures.draw_scores(scores, limits), "")} if scores else {}
 
     inputs = {"scores": scores, "limits": limits}
-    return run.perform(
-        "draw_scores", "Picture of the scores", inputs=inputs, make=make, code=(figures.save_figure,), essential=False
-    )
+    return _perform(run, "draw_scores", "Picture of the scores", inputs, draw, if_none="none: no case has a truth")
 
 
 def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageResult:
@@ -262,6 +207,29 @@ def draw_times(run: Run) -> Path:
         title = name_simulated(title, result.simulated)
         seconds[title] = seconds.get(title, 0.0) + result.seconds
     return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
+
+
+def _perform(
+    run: Run,
+    stage: str,
+    title: str,
+    inputs: Mapping[str, object],
+    draw: Callable[[], Pictures],
+    *,
+    code: Sequence[object] = (),
+    if_none: str = "",
+) -> StageResult:
+    """Performs a stage that only draws: it is cached like any other, and its failure does not fail the run."""
+
+    def make(folder: Path) -> StageOutput:
+        captions: dict[str, str] = {}
+        for name, (figure, caption) in draw().items():
+            figures.save_figure(figure, folder / f"figures/{name}.png")
+            captions[f"figures/{name}.png"] = caption
+        return StageOutput(facts={} if captions else {"picture": if_none}, pictures=captions)
+
+    used = (draw, figures.save_figure, *code)
+    return run.perform(stage, title, inputs=inputs, make=make, code=used, essential=False)
 
 
 def _grey_window(recipe: Recipe, run: Run) -> GreyWindow:

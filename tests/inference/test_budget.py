@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers.errors import ResourceError
-from helpers.inference import WindowPlan
+from helpers.inference import WindowPlan, as_predictor, budget, infer_job
 from helpers.inference.budget import estimate_memory, fit_to_memory
 
 MEASURE = """
@@ -93,6 +93,19 @@ def test_the_estimate_and_a_reduced_batch_reach_the_projects_log(caplog):
         f"estimated inference: {need}": "INFO",
         "batch size 16 does not fit in memory; using 4": "WARNING",
     }
+
+
+def test_too_little_memory_is_refused_before_the_network_runs(monkeypatch):
+    monkeypatch.setattr(budget, "available_ram_bytes", lambda: 1000)
+    batches: list[np.ndarray] = []
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        batches.append(batch)
+        return np.zeros((len(batch), 2, *batch.shape[2:]), np.float32)
+
+    with pytest.raises(ResourceError, match="not enough memory"):
+        infer_job(np.zeros((1, 16, 16, 16), np.float32), as_predictor(network), WindowPlan((8, 8, 8), 2))
+    assert batches == []
 
 
 def test_more_classes_batches_mirrors_calls_and_targets_never_need_less():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,34 +97,38 @@ def _key_figures(run: RunFolder, hide: Redaction) -> list[tuple[str, str]]:
 
 def _score_names(run: RunFolder) -> list[str]:
     found = dict.fromkeys(name for values in run.scores.values() for name in values)
-    order = run.record.get("score_names", [])
-    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    return _in_order(found, run.record.get("score_names", []))
+
+
+def _in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """The names in a recorded order, unknown ones last: the keys of a record's mappings are sorted by the alphabet."""
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _case_row(run: RunFolder, case: str, hide: Redaction) -> dict[str, object]:
     stage = run.record["stages"].get(f"infer/{case}", {})
     timings, values = stage.get("timings", {}), stage.get("values", {})
-    scores = run.scores.get(case, {})
+    scores, labels = run.scores.get(case, {}), run.record.get("labels", {}).get("names", [])
     return {
         "case": hide.case(case),
         "status": stage.get("status", "no mask"),
         "scores": [_show_score(scores.get(name)) if case in run.scores else "" for name in _score_names(run)],
         "seconds": f"{timings['infer']:.2f}{_mark(stage)}" if "infer" in timings else "",
         "memory": f"{timings['peak_rss_mb']:.0f}" if "peak_rss_mb" in timings else "",
-        "found": hide.text(_show_found(values.get("found"))) if stage else "",
+        "found": hide.text(_show_found(values.get("found"), labels)) if stage else "",
         "flag": hide.text(values.get("note", "")),
     }
 
 
-def _show_found(counts: Mapping[str, int] | None) -> str:
-    """The size of each label in a mask.
+def _show_found(counts: Mapping[str, int] | None, labels: Sequence[str]) -> str:
+    """The size of each label in a mask, in the order of the labels.
 
-    >>> _show_found({"liver": 1234, "tumour": 0})
-    'liver 1,234'
+    >>> _show_found({"cyst": 0, "lesion": 20, "liver": 1234}, ["background", "liver", "lesion", "cyst"])
+    'liver 1,234, lesion 20'
     """
     if counts is None:
         return _NOT_RECORDED
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
+    return ", ".join(f"{name} {counts[name]:,}" for name in _in_order(counts, labels) if counts[name]) or "nothing"
 
 
 def _pictures_of(case: str, pictures: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -101,7 +101,7 @@ def _score_names(run: RunFolder) -> list[str]:
 
 
 def _in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
-    """The names in a recorded order, unknown ones last: the keys of a record's mappings are sorted by the alphabet."""
+    """The names in a recorded order, unknown ones last; a record's mappings are sorted alphabetically."""
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -22,6 +23,16 @@ from helpers.stages.data import selected_cases, write_demo_cases
 from helpers.stages.infer import mask_name
 
 _LOG = logging.getLogger("cookbook")
+
+
+class HasId(Protocol):
+    """Anything that is identified as a case."""
+
+    @property
+    def id(self) -> str: ...
+
+
+C = TypeVar("C", bound=HasId)
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,7 @@ class FinishedRun:
         Raises:
             DataError: the run has no such case.
         """
-        for case in self.cases:
-            if case.id == case_id:
-                return case
-        raise DataError(f"the run has no case {case_id!r}", expected=", ".join(case.id for case in self.cases))
+        return find_case(self.cases, case_id)
 
     def path(self, name: str) -> Path:
         """A file of the run by its relative name."""
@@ -134,6 +142,18 @@ def find_run(outputs: Path, recipe_name: str | None, name: str | None) -> Finish
             remedy=f"Run `cookbook run {recipe_name or 'unet3d_brats'}` first.",
         )
     return chosen[0]
+
+
+def find_case(cases: Sequence[C], case_id: str) -> C:
+    """The case of a run with this id.
+
+    Raises:
+        DataError: the run has no such case.
+    """
+    for case in cases:
+        if case.id == case_id:
+            return case
+    raise DataError(f"the run has no case {case_id!r}", expected=", ".join(case.id for case in cases))
 
 
 def drop_none(value: object) -> object:

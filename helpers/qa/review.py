@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case
-from helpers.errors import DataError
-from helpers.qa.finished import FinishedRun
+from helpers.qa.finished import FinishedRun, find_case
 from helpers.qa.flags import Flag, MaskMeasures, flag_cases, load_measures, measure_mask, save_measures
 from helpers.qa.journal import JOURNALS, Journal, Verdict, Verdicts, read_verdicts
 from helpers.run.digest import digest_file, digest_value
@@ -71,10 +70,7 @@ class Review:
         Raises:
             DataError: the run has no such case.
         """
-        for case in self.cases:
-            if case.id == case_id:
-                return case
-        raise DataError(f"the run has no case {case_id!r}", expected=", ".join(case.id for case in self.cases))
+        return find_case(self.cases, case_id)
 
     def judge(self, case_id: str, verdict: str, note: str = "") -> Verdict:
         """Writes the reader's verdict on a case's mask; it is on the disk when this returns."""

@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: browser-deps check-platforms test-browser demo test test-slow test-official test-all lab doctor lint format clean-notebooks bench help
+.PHONY: browser-deps check-platforms test-browser demo fuzz test test-slow test-official test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -37,7 +37,7 @@ doctor: $(READY)  ## show what this machine has and which notebooks run on it
 
 test: $(READY_TEST)  ## run unit and notebook tests with the coverage gate
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -m "not slow" --cov=helpers --cov-report=term
+	$(BIN)/python -m pytest -m "not slow and not fuzz" --cov=helpers --cov-report=term
 
 browser-deps:  ## install Debian's Chromium for the browser tests (as root)
 	command -v chromium || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
@@ -46,14 +46,17 @@ test-browser: $(READY_TEST)  ## test JupyterLab and reports in Chromium, offline
 	$(BIN)/python -m pytest -m browser --timeout 900 -rs
 
 test-slow: $(READY_TEST)  ## run the slow suites: notebooks on the doubles, hand-over, browser, installed command
-	$(BIN)/python -m pytest -m "slow and not official" --timeout 1200
+	$(BIN)/python -m pytest -m "slow and not official and not fuzz" --timeout 1200
 
 test-official: $(READY_TEST)  ## run the slowest suites: graphs of official size on the double of ATC, nnU-Net model folders
 	$(BIN)/python -m pytest -m official --timeout 1200
 
+fuzz: $(READY_TEST)  ## mutate files of every kind for COOKBOOK_FUZZ_SECONDS (600); none may end raw or wrong
+	$(BIN)/python -m pytest -m fuzz --timeout 7200 -rs
+
 test-all: $(READY_TEST)  ## run every suite
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest --cov=helpers --cov-report=term
+	$(BIN)/python -m pytest -m "not fuzz" --cov=helpers --cov-report=term
 
 # Every pin must have a wheel for each Python and machine; nothing is installed. Some need glibc 2.34 or 2.35 on aarch64.
 GLIBC := 17 24 26 27 28 31 34 35

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class LabelSet:
     Attributes:
         names: of the class indices 0, 1, ...; the background first.
         values: the number that a mask file holds for each class.
+        regions: name and class indices of each region that is scored instead of the classes, such as those of a
+            network that separates overlapping regions; empty: each foreground class is scored.
+        ignore: the number that marks voxels of a truth that nobody decided; no score counts them. None without one.
 
     >>> labels = LabelSet(("background", "liver", "lesion"))
     >>> labels.values
@@ -51,6 +54,8 @@ class LabelSet:
 
     names: tuple[str, ...]
     values: tuple[int, ...] = ()
+    regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -64,14 +69,25 @@ class LabelSet:
         """Class index by name, without the background."""
         return {name: index for index, name in enumerate(self.names) if index}
 
-    def to_json(self) -> dict[str, list]:
-        """The labels as JSON values."""
-        return {"names": list(self.names), "values": list(self.values)}
+    @property
+    def scored(self) -> dict[str, tuple[int, ...]]:
+        """Class indices by the name of what is scored: the regions, or each foreground class."""
+        return dict(self.regions) or {name: (index,) for name, index in self.foreground.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The labels as JSON values; regions and the ignore label only where there are any."""
+        content: dict[str, Any] = {"names": list(self.names), "values": list(self.values)}
+        if self.regions:
+            content["regions"] = [[name, list(indices)] for name, indices in self.regions]
+        if self.ignore is not None:
+            content["ignore"] = self.ignore
+        return content
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Sequence]) -> LabelSet:
+    def from_json(cls, content: Mapping[str, Any]) -> LabelSet:
         """The labels from their JSON values."""
-        return cls(tuple(content["names"]), tuple(content["values"]))
+        regions = tuple((name, tuple(indices)) for name, indices in content.get("regions", ()))
+        return cls(tuple(content["names"]), tuple(content["values"]), regions, content.get("ignore"))
 
 
 @dataclass(frozen=True)

@@ -425,9 +425,11 @@ class NnunetScoring(Scoring[N]):
 
     def labels(self, params: N) -> LabelSet:
         """The folder's labels; a plan of v1 may number them only, and then the recipe's names are used."""
-        names = self.model.plan(params).class_names
+        plan = self.model.plan(params)
+        names = plan.class_names
         are_numbers = names[1:] == tuple(str(index) for index in range(1, len(names)))
-        return LabelSet(self.class_names if are_numbers and len(names) == len(self.class_names) else names)
+        names = self.class_names if are_numbers and len(names) == len(self.class_names) else names
+        return LabelSet(names, regions=plan.regions, ignore=plan.ignore_label)
 
     def score_names(self, params: N) -> tuple[str, ...]:
         """One score per foreground label."""
@@ -449,11 +451,11 @@ class NnunetScoring(Scoring[N]):
         return {"summary.json": summary_of_cases(figures, **header, timestamp=now)}
 
     def _labels_of_scores(self, params: N) -> dict[str, Sequence[int]]:
-        foreground = self.labels(params).foreground
-        names = [self.renamed_scores.get(name.lower(), name) for name in foreground]
+        scored = self.labels(params).scored
+        names = [self.renamed_scores.get(name.lower(), name) for name in scored]
         if len(set(names)) < len(names):  # two labels must not share a score: each keeps its own name
-            names = list(foreground)
-        return {name: (label,) for name, label in zip(names, foreground.values(), strict=True)}
+            names = list(scored)
+        return dict(zip(names, scored.values(), strict=True))
 
 
 def mean_rows(rows: Mapping[str, Sequence[Scores]]) -> dict[str, Scores]:

@@ -62,19 +62,68 @@ def test_v2_inherits_configurations():
         plan_from_v2(v2_plans(), v2_dataset(), "2d")
 
 
+def test_regions_and_the_ignore_label_are_those_of_the_data_set():
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+    plan = plan_from_v2(v2_plans(), v2_dataset() | {"labels": labels, "regions_class_order": [1, 2, 3]}, "3d_fullres")
+    assert plan.regions == (("whole", (1, 2, 3)), ("core", (2, 3)), ("enhancing", (3,)))
+    assert (plan.regions_class_order, plan.ignore_label) == ((1, 2, 3), 4)
+    assert plan.class_names == ("background", "rest of whole", "rest of core", "enhancing")
+    assert (plan.n_classes, plan.n_outputs, plan.probability) == (4, 3, "sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "message"),
+    [
+        ({"air": 0, "liver": 1}, None, "the background of dataset.json is not label 0: received none"),
+        ({"background": 1, "liver": 0}, None, r"the background of dataset.json is not label 0: received \(1,\)"),
+        ({"background": 0, "liver": 2}, None, "label values of dataset.json are not 0, 1, 2"),
+        ({"background": 0, "ignore": 1, "liver": 2}, None, "label values of dataset.json are not 0, 1, 2"),
+        ({"background": 0, **{f"l{i}": i for i in range(1, 257)}}, None, "received 257 values"),
+        ({"background": 0, "whole": [1, 2], "core": 2}, [1], "regions_class_order does not fit"),
+        ({"background": 0, "whole": [1, 2], "core": 2}, None, "regions_class_order does not fit"),
+        ({"background": 0, "liver": "1"}, None, "not a number: received liver: 1"),
+    ],
+)
+def test_labels_that_cannot_be_served_are_refused(labels, order, message):
+    dataset = v2_dataset() | {"labels": labels} | ({} if order is None else {"regions_class_order": order})
+    with pytest.raises(DataError, match=message):
+        plan_from_v2(v2_plans(), dataset, "3d_fullres")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network_class_name": "dynamic_network_architectures.architectures.primus.Primus"}, "received Primus"),
+        ({"norm_op": "torch.nn.modules.normalization.GroupNorm"}, "torch.nn.modules.normalization.GroupNorm"),
+        ({"nonlin": "os.system"}, "os.system"),
+        ({"conv_op": "torch.nn.Conv2d"}, "torch.nn.Conv2d for a window of 3 axes"),
+        ({"squeeze_excitation": True}, "PlainConvUNet with squeeze_excitation"),
+    ],
+)
+def test_unknown_networks_and_layers_are_refused_by_name(changes, message):
+    plans = v2_plans()
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["arch_kwargs"] |= {key: value for key, value in changes.items() if key != "network_class_name"}
+    architecture |= {key: value for key, value in changes.items() if key == "network_class_name"}
+    with pytest.raises(DataError, match=message):
+        plan_from_v2(plans, v2_dataset(), "3d_fullres")
+
+
 def test_unsupported_plans_are_refused_by_name():
-    regions = {**v2_dataset(), "labels": {"background": 0, "whole": [1, 2]}}
-    with pytest.raises(DataError, match="regions"):
-        plan_from_v2(v2_plans(), regions, "3d_fullres")
-    residual = v2_plans()
-    residual["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = "a.b.ResidualEncoderUNet"
-    residual["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["n_conv_per_stage"] = [1, 3, 4]
-    with pytest.raises(DataError, match="ResidualEncoderUNet"):
-        plan_from_v2(residual, v2_dataset(), "3d_fullres")
     torched = v2_plans()
     torched["configurations"]["3d_fullres"]["resampling_fn_data"] = "resample_torch_fornnunet"
     with pytest.raises(DataError, match="resample_torch_fornnunet"):
         plan_from_v2(torched, v2_dataset(), "3d_fullres")
+    for key, where in (("label_manager", v2_plans()), ("preprocessor_name", None)):
+        plans = where or v2_plans()
+        (plans if where else plans["configurations"]["3d_fullres"])[key] = "MyOwn"
+        with pytest.raises(DataError, match="MyOwn"):
+            plan_from_v2(plans, v2_dataset(), "3d_fullres")
+
+
+def test_a_data_set_with_another_number_of_channels_is_refused():
+    with pytest.raises(DataError, match="different channels"):
+        plan_from_v2(v2_plans(), v2_dataset() | {"channel_names": {"0": "T1", "1": "T2"}}, "3d_fullres")
 
 
 def test_a_missing_entry_is_named():

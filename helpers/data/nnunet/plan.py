@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from helpers.data.nnunet.labels import PlanLabels, labels_of_v2
+from helpers.data.nnunet.network_plan import NetworkPlan, network_of_v2
 from helpers.errors import DataError
 
 _V1_SCHEMES = {"CT": "ct", "CT2": "ct2", "noNorm": "none"}  # any other name is z-scored
@@ -19,7 +22,7 @@ _V2_SCHEMES = {
     "RGBTo01Normalization": "rgb_to_01",
 }
 _V1_LARGEST_WIDTH = {2: 480, 3: 320}
-_NETWORKS = ("PlainConvUNet", "GenericUNet", "GenericUNetPlusPlus")
+_RESAMPLING = "resample_data_or_seg_to_shape"
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,56 @@ class ChannelNorm:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """A resampling function by nnU-Net's own name, such as `resample_torch_fornnunet`, and its arguments."""
+
+    function: str = _RESAMPLING
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, settings: Mapping, key: str) -> Resampling:
+        """The function that a configuration names under `key`; nnU-Net's default if it names none."""
+        options = settings.get(f"{key}_kwargs") or {}
+        return cls(str(settings.get(key, _RESAMPLING)), tuple(sorted(options.items())))
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """One of the arguments."""
+        return dict(self.options).get(name, default)
+
+
+_SCORES_OF_V1 = Resampling(options=(("force_separate_z", None), ("is_seg", False), ("order", 1), ("order_z", 0)))
+_SEGMENTATION = Resampling(options=(("force_separate_z", None), ("is_seg", True), ("order", 1), ("order_z", 0)))
+
+
+@dataclass(frozen=True)
 class Plan:
     """A plan of nnU-Net.
 
     Attributes:
         version: 1 or 2; determines the order of normalisation and resampling, and what is averaged over windows.
-        configuration: "2d", "3d_fullres", "3d_lowres".
+        configuration: "2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres".
         patch_size: window in voxels, (Z, Y, X), or (Y, X) for slices of the first axis.
         spacing_mm: target spacing of the window's axes, after the transposition.
         transpose_forward, transpose_backward: order of the spatial axes for preparing and for restoring.
         channels: normalisation of each channel.
-        class_names: the background first; "1", "2", ... if the plan has no names.
+        class_names: of the label values 0, 1, ...; "1", "2", ... if the plan has no names.
         pools: stride of each step down.
         kernels: kernel size of each stage.
         n_convolutions: number of convolutions in each stage.
         base_features: channels of the first stage.
         largest_width: channels of the widest stage.
         interpolation_order, interpolation_order_z: orders for the image; scores are resampled with order 1 and 0.
+        regions: name and label values of each foreground region, in the order of the network's outputs; empty if the
+            network separates labels.
+        regions_class_order: the label that each region paints, in this order, over the earlier ones.
+        ignore_label: the label of a truth that nobody decided, which no metric counts; None without one.
+        channel_names: of the image, by number; empty if the plan has none.
+        reader: nnU-Net's class that reads the images, such as NibabelIOWithReorient.
+        file_ending: of the images, such as .nrrd.
+        resampling_data, resampling_seg, resampling_probabilities: how the image, an earlier stage's mask and the
+            scores are resampled.
+        previous_stage: configuration whose masks are further channels of the input, one per foreground label.
+        network: of v2, as it describes it; None: the network follows from the shapes of the weights.
     """
 
     version: int
@@ -76,22 +112,48 @@ class Plan:
     largest_width: int
     interpolation_order: int = 3
     interpolation_order_z: int = 0
+    regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    regions_class_order: tuple[int, ...] = ()
+    ignore_label: int | None = None
+    channel_names: tuple[str, ...] = ()
+    reader: str = "SimpleITKIO"
+    file_ending: str = ".nii.gz"
+    resampling_data: Resampling = Resampling()
+    resampling_seg: Resampling = _SEGMENTATION
+    resampling_probabilities: Resampling = _SCORES_OF_V1
+    previous_stage: str | None = None
+    network: NetworkPlan | None = None
 
     @property
     def n_classes(self) -> int:
-        """Classes of the network's output, background included."""
+        """Labels of a mask, background included."""
         return len(self.class_names)
 
     @property
+    def n_outputs(self) -> int:
+        """Channels of the network's output: one per label, or one per region."""
+        return len(self.regions) or self.n_classes
+
+    @property
+    def n_inputs(self) -> int:
+        """Channels of the network's input: those of the image, and one per foreground label of the previous stage."""
+        return len(self.channels) + (self.n_classes - 1 if self.previous_stage else 0)
+
+    @property
     def activation(self) -> str | None:
-        """Applied to each window before averaging: softmax in v1, nothing (logits) in v2."""
-        return "softmax" if self.version == 1 else None
+        """Applied to each window before averaging: in v1 softmax, or sigmoid for regions; in v2 nothing (logits)."""
+        return self.probability if self.version == 1 else None
+
+    @property
+    def probability(self) -> str:
+        """What turns the network's logits into probabilities."""
+        return "sigmoid" if self.regions else "softmax"
 
     def network_arguments(self) -> dict:
         """Arguments of `helpers.networks.nnunet.GenericUNet`."""
         arguments = {
-            "input_channels": len(self.channels),
-            "num_classes": self.n_classes,
+            "input_channels": self.n_inputs,
+            "num_classes": self.n_outputs,
             "pool_op_kernel_sizes": self.pools,
             "base_num_features": self.base_features,
             "conv_kernel_sizes": self.kernels,
@@ -151,6 +213,7 @@ def _plan_of_stage(content: Mapping, stage: Mapping, configuration: str | None) 
         n_convolutions=int(content.get("conv_per_stage") or 2),
         base_features=int(content["base_num_features"]),
         largest_width=_V1_LARGEST_WIDTH[dims],
+        channel_names=tuple(str(content["modalities"][index]) for index in range(len(channels))),
     )
 
 
@@ -158,21 +221,15 @@ def plan_from_v2(content: Mapping, dataset: Mapping, configuration: str) -> Plan
     """Reads the plan of one configuration from v2's `plans.json`, with the labels of `dataset.json`.
 
     Raises:
-        DataError: the configuration or an entry is missing, labels are regions, the network is not a plain U-Net, or
-            resampling is not nnU-Net's default. The message names it.
+        DataError: the configuration or an entry is missing, or the plan names something that is not supported: a
+            network, a layer, a label manager, a preprocessor. The message names it.
     """
     try:
         settings = _resolve(content["configurations"], configuration)
-        network = _v2_network(settings)
+        _refuse_other_classes(content, settings)
         _refuse_other_resampling(settings)
-        intensities = content["foreground_intensity_properties_per_channel"]
-        channels = [
-            _channel(_V2_SCHEMES.get(name, name), masked, intensities.get(str(index)), "std")
-            for index, (name, masked) in enumerate(
-                zip(settings["normalization_schemes"], settings["use_mask_for_norm"], strict=True)
-            )
-        ]
-        options = settings.get("resampling_fn_data_kwargs", {})
+        channels = _channels_of_v2(content, settings)
+        data = Resampling.of(settings, "resampling_fn_data")
         return Plan(
             version=2,
             configuration=configuration,
@@ -180,14 +237,71 @@ def plan_from_v2(content: Mapping, dataset: Mapping, configuration: str) -> Plan
             spacing_mm=tuple(float(value) for value in settings["spacing"])[-len(settings["patch_size"]) :],
             transpose_forward=_integers(content["transpose_forward"]),
             transpose_backward=_integers(content["transpose_backward"]),
-            channels=tuple(channels),
-            class_names=_class_names(dataset["labels"]),
-            interpolation_order=int(options.get("order", 3)),
-            interpolation_order_z=int(options.get("order_z", 0)),
-            **network,
+            channels=channels,
+            channel_names=_channel_names(dataset, len(channels)),
+            interpolation_order=int(data.option("order", 3)),
+            interpolation_order_z=int(data.option("order_z", 0)),
+            reader=str(content.get("image_reader_writer", "SimpleITKIO")),
+            file_ending=str(dataset.get("file_ending", ".nii.gz")),
+            resampling_data=data,
+            resampling_seg=Resampling.of(settings, "resampling_fn_seg"),
+            resampling_probabilities=Resampling.of(settings, "resampling_fn_probabilities"),
+            previous_stage=settings.get("previous_stage"),
+            **_labels(labels_of_v2(dataset)),
+            **_network(network_of_v2(settings)),
         )
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise _incomplete("plans.json or dataset.json", error) from None
+
+
+def _labels(labels: PlanLabels) -> dict:
+    return {
+        "class_names": labels.names,
+        "regions": labels.regions,
+        "regions_class_order": labels.class_order,
+        "ignore_label": labels.ignore,
+    }
+
+
+def _network(network: NetworkPlan) -> dict:
+    return {
+        "network": network,
+        "pools": network.strides[1:],
+        "kernels": network.kernels,
+        "n_convolutions": network.blocks[0],
+        "base_features": network.features[0],
+        "largest_width": max(network.features),
+    }
+
+
+def _channels_of_v2(content: Mapping, settings: Mapping) -> tuple[ChannelNorm, ...]:
+    key = "foreground_intensity_properties_per_channel"  # the first releases of v2 have the other name
+    intensities = content[key if key in content else "foreground_intensity_properties_by_modality"]
+    schemes = zip(settings["normalization_schemes"], settings["use_mask_for_norm"], strict=True)
+    return tuple(
+        _channel(_V2_SCHEMES.get(name, name), masked, intensities.get(str(index)), "std")
+        for index, (name, masked) in enumerate(schemes)
+    )
+
+
+def _channel_names(dataset: Mapping, count: int) -> tuple[str, ...]:
+    """Names of the channels by number; nnU-Net refuses a data set that lists another number of them."""
+    listed = dataset.get("channel_names") or dataset.get("modality") or {}
+    if len(listed) != count:
+        raise DataError(
+            "dataset.json and plans.json have different channels", received=dict(listed), expected=f"{count} channels"
+        )
+    return tuple(str(listed[str(index)]) for index in range(count))
+
+
+def _refuse_other_classes(content: Mapping, settings: Mapping) -> None:
+    named = (
+        ("label manager", content.get("label_manager", "LabelManager"), "LabelManager"),
+        ("preprocessor", settings.get("preprocessor_name", "DefaultPreprocessor"), "DefaultPreprocessor"),
+    )
+    for what, name, known in named:
+        if name != known:
+            raise DataError(f"the plan's {what} is not supported", received=name, expected=known)
 
 
 def _resolve(configurations: Mapping, name: str) -> dict:
@@ -204,41 +318,15 @@ def _resolve(configurations: Mapping, name: str) -> dict:
     return settings
 
 
-def _v2_network(settings: Mapping) -> dict:
-    architecture = settings.get("architecture")
-    if architecture is None:  # plans of v2's first releases
-        kind, options = settings["UNet_class_name"], settings
-        widths = [int(settings["UNet_base_num_features"]), int(settings["unet_max_num_features"])]
-        strides, kernels = settings["pool_op_kernel_sizes"], settings["conv_kernel_sizes"]
-        counts = [*settings["n_conv_per_stage_encoder"], *settings["n_conv_per_stage_decoder"]]
-    else:
-        kind, options = architecture["network_class_name"], architecture["arch_kwargs"]
-        widths, strides, kernels = options["features_per_stage"], options["strides"], options["kernel_sizes"]
-        counts = [*options["n_conv_per_stage"], *options["n_conv_per_stage_decoder"]]
-    if kind.split(".")[-1] not in _NETWORKS or len(set(counts)) != 1:
-        raise DataError(
-            "the plan's network is not supported",
-            received=f"{kind.split('.')[-1]} with {counts} convolutions",
-            expected=f"{' or '.join(_NETWORKS)} with the same number of convolutions in each stage",
-        )
-    return {
-        "pools": tuple(_integers(stride) for stride in strides[1:]),
-        "kernels": tuple(_integers(kernel) for kernel in kernels),
-        "n_convolutions": int(counts[0]),
-        "base_features": int(widths[0]),
-        "largest_width": max(int(width) for width in widths),
-    }
-
-
 def _refuse_other_resampling(settings: Mapping) -> None:
     for key in ("resampling_fn_data", "resampling_fn_probabilities"):
-        name = settings.get(key, "resample_data_or_seg_to_shape")
-        forced = settings.get(f"{key}_kwargs", {}).get("force_separate_z")
-        if name != "resample_data_or_seg_to_shape" or forced is not None:
+        named = Resampling.of(settings, key)
+        forced = named.option("force_separate_z")
+        if named.function != _RESAMPLING or forced is not None:
             raise DataError(
                 "the plan does not resample by nnU-Net's default",
-                received=f"{key} {name}, force_separate_z {forced}",
-                expected="resample_data_or_seg_to_shape, force_separate_z None",
+                received=f"{key} {named.function}, force_separate_z {forced}",
+                expected=f"{_RESAMPLING}, force_separate_z None",
             )
 
 
@@ -252,13 +340,6 @@ def _channel(scheme: str, use_mask: object, statistics: Mapping | None, sd_name:
     names = ("mean", sd_name, "percentile_00_5", "percentile_99_5")
     mean, sd, low, high = (float(statistics[name]) for name in names)
     return ChannelNorm(scheme, bool(use_mask), mean, sd, low, high)
-
-
-def _class_names(labels: Mapping) -> tuple[str, ...]:
-    if any(isinstance(value, (list, tuple)) for value in labels.values()):
-        raise DataError("the data set's labels are regions", received=dict(labels), expected="one number per label")
-    by_index = {value: name for name, value in labels.items() if name != "ignore"}
-    return tuple(str(by_index[index]) for index in range(len(by_index)))
 
 
 def _integers(values: Sequence) -> tuple[int, ...]:

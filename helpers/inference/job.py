@@ -12,7 +12,7 @@ from helpers.inference.budget import fit_to_memory
 from helpers.inference.on_torch import TorchWindows
 from helpers.inference.predictor import ConstantWindowCache, Predictor
 from helpers.inference.resample import resample_slabs, resample_to_labels
-from helpers.inference.scores import infinite_scores, label_threshold
+from helpers.inference.scores import infinite_scores
 from helpers.inference.sliding import label_volume, stream_slabs
 from helpers.inference.windows import Slab, WindowPlan
 
@@ -79,7 +79,8 @@ def _label(image: np.ndarray, predictor: Predictor, plan: WindowPlan) -> np.ndar
             plan.target_shape,
             source_shape=image.shape[1:],
             nearest_axis=plan.nearest_axis,
-            threshold=label_threshold(plan.activation),
+            threshold=plan.label_threshold,
+            region_labels=plan.region_labels,
         )
     if predictor.torch_network is not None:
         return TorchWindows(image, predictor.torch_network, plan).label()

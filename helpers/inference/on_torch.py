@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.inference.scores import infinite_scores, label_threshold, refuse_many_classes, refuse_other_shape
+from helpers.inference.scores import infinite_scores, refuse_many_classes, refuse_other_shape
 from helpers.inference.windows import PaddedVolume, Slab, WindowPlan, mirror_combinations
 
 if TYPE_CHECKING:
@@ -63,13 +63,21 @@ class TorchWindows:
         """Labels (Z, Y, X) uint8, as `label_volume` returns them."""
         refuse_many_classes(self._plan.classes)
         torch = self._torch
-        threshold = label_threshold(self._plan.activation)
         labels = torch.empty(self._grid.shape, dtype=torch.uint8, device=self._network.device)
         with torch.inference_mode():
             for start, stop, scores in self._finished():
-                found = scores[0] > threshold if self._plan.classes == 1 else scores.argmax(0)
-                labels[start:stop] = found.to(torch.uint8)
+                labels[start:stop] = self._labels_of(scores)
         return np.ascontiguousarray(labels.cpu().numpy()[self._crop])
+
+    def _labels_of(self, scores: torch.Tensor) -> torch.Tensor:
+        """As `slab_to_labels`."""
+        plan, uint8 = self._plan, self._torch.uint8
+        if plan.region_labels:
+            labels = self._torch.zeros(scores.shape[1:], dtype=uint8, device=scores.device)
+            for region, label in zip(scores, plan.region_labels, strict=True):
+                labels[region > plan.label_threshold] = label
+            return labels
+        return (scores[0] > plan.label_threshold if plan.classes == 1 else scores.argmax(0)).to(uint8)
 
     def slabs(self) -> Iterator[Slab]:
         """Finished slabs of mean scores on the host, as `stream_slabs` yields them."""

@@ -27,12 +27,13 @@ def resample_to_labels(
     source_shape: Sequence[int] | None = None,
     nearest_axis: int | None = None,
     threshold: float = 0.0,
+    region_labels: Sequence[int] = (),
 ) -> np.ndarray:
-    """Labels uint8 of `shape` (Z, Y, X); arguments as `resample_slabs`, threshold as `slab_to_labels`."""
+    """Labels uint8 of `shape` (Z, Y, X); arguments as `resample_slabs` and `slab_to_labels`."""
     labels = np.empty(tuple(shape), np.uint8)
 
     def label(start: int, rows: slice, piece: np.ndarray) -> None:
-        labels[start, rows] = slab_to_labels(piece[:, None], threshold)[0]
+        labels[start, rows] = slab_to_labels(piece[:, None], threshold, region_labels)[0]
 
     for _ in _stream(scores, shape, source_shape, nearest_axis, label):
         pass

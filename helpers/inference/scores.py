@@ -30,11 +30,6 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * scores) + np.float32(1.0))
 
 
-def label_threshold(activation: str | None) -> float:
-    """The score above which the label of a single class is 1: a logit of 0 is a sigmoid of 0.5."""
-    return 0.5 if activation == "sigmoid" else 0.0
-
-
 ACTIVATIONS: dict[str | None, Callable[[np.ndarray], np.ndarray]] = {
     None: lambda scores: scores,
     "softmax": softmax,
@@ -63,15 +58,23 @@ def refuse_many_classes(classes: int) -> None:
         raise DataError("labels have eight bits", received=f"{classes} classes", expected=f"at most {MAX_CLASSES}")
 
 
-def slab_to_labels(scores: np.ndarray, threshold: float = 0.0) -> np.ndarray:
+def slab_to_labels(scores: np.ndarray, threshold: float = 0.0, region_labels: Sequence[int] = ()) -> np.ndarray:
     """Labels (Z, Y, X) uint8 of class scores (classes, Z, Y, X): the first largest class.
 
     With a single class the label is 1 where the score is above the threshold: a logit of 0 is a sigmoid of 0.5.
-    A running maximum over the classes reads memory in order, unlike argmax over the first axis.
+    With `region_labels`, channels are regions that may overlap: each paints its label where its score is above the
+    threshold, over those of earlier channels. A running maximum over the classes reads memory in order, unlike argmax
+    over the first axis.
 
-    >>> slab_to_labels(np.array([[[[2, 0]]], [[[1, 3]]], [[[2, 3]]]], np.float32)).tolist()
-    [[[0, 1]]]
+    >>> scores = np.array([[[[2, 0]]], [[[1, 3]]], [[[2, 3]]]], np.float32)
+    >>> slab_to_labels(scores).tolist(), slab_to_labels(scores, 1.5, (3, 1, 2)).tolist()
+    ([[[0, 1]]], [[[2, 2]]])
     """
+    if region_labels:
+        labels = np.zeros(scores.shape[1:], np.uint8)
+        for region, label in zip(scores, region_labels, strict=True):
+            labels[region > threshold] = label
+        return labels
     if scores.shape[0] == 1:
         return (scores[0] > threshold).view(np.uint8)
     refuse_many_classes(scores.shape[0])

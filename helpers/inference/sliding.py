@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers.inference.accumulator import SMALL_BYTES, OrderedWorkers, WindowAccumulator
 from helpers.inference.predictor import Answer, MirroredPredictor, Predictor, as_predictor
-from helpers.inference.scores import label_threshold, refuse_many_classes
+from helpers.inference.scores import refuse_many_classes, slab_to_labels
 from helpers.inference.windows import PaddedVolume, Position, Slab, WindowPlan
 
 Windows = Generator[np.ndarray, None, None]
@@ -67,7 +67,11 @@ def label_volume(volume: np.ndarray, predictor: Predictor, plan: WindowPlan) -> 
         DataError: there are more than 256 classes.
     """
     refuse_many_classes(plan.classes)
-    padded, threshold = PaddedVolume(volume, plan), label_threshold(plan.activation)
+    if plan.region_labels:
+        slabs = stream_slabs(volume, predictor, plan)
+        parts = [slab_to_labels(slab.scores, plan.label_threshold, plan.region_labels) for slab in slabs]
+        return np.concatenate(parts)
+    padded, threshold = PaddedVolume(volume, plan), plan.label_threshold
     labels = np.empty(padded.grid.shape, np.uint8)
     with WindowAccumulator(padded.grid, plan.classes) as accumulator:
         for planes, rows in _add_windows(padded, accumulator, predictor, plan):

@@ -34,6 +34,9 @@ class WindowPlan:
         target_shape: (Z, Y, X) to resample the scores to before labels are taken; None keeps the volume's own.
         nearest_axis: axis that is resampled with order 0.
         reuse_constant: run the network only once on windows that hold the same constant value.
+        region_labels: the label that each channel paints, as in `slab_to_labels`; empty: the largest class wins.
+        threshold: score above which a region, or the only class, is there; None: 0.5 if the activation is a sigmoid,
+            else 0, as for logits.
     """
 
     window: tuple[int, ...]
@@ -46,6 +49,15 @@ class WindowPlan:
     target_shape: tuple[int, ...] | None = None
     nearest_axis: int | None = None
     reuse_constant: bool = False
+    region_labels: tuple[int, ...] = ()
+    threshold: float | None = None
+
+    @property
+    def label_threshold(self) -> float:
+        """The threshold itself: a logit of 0 is a sigmoid of 0.5."""
+        if self.threshold is not None:
+            return self.threshold
+        return 0.5 if self.activation == "sigmoid" else 0.0
 
     @property
     def is_flat(self) -> bool:

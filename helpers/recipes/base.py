@@ -190,6 +190,10 @@ class ModelSource(Part[P]):
             "this model is not a PyTorch network", remedy="Choose a target that compiles ONNX, such as cpu."
         )
 
+    def region_threshold(self, params: P) -> float | None:
+        """The score above which a channel counts, if channels are regions that may overlap; else None."""
+        return None
+
     def cache_key_extras(self, params: P) -> dict[str, object]:
         """JSON values that affect a result but are in neither weights nor parameters, such as a plan."""
         return {}

@@ -60,6 +60,7 @@ def check_parity(
     inputs: Sequence[np.ndarray],
     *,
     margin: float = 1e-3,
+    region_threshold: float | None = None,
 ) -> list[Agreement]:
     """Compares each callable with the reference.
 
@@ -69,19 +70,27 @@ def check_parity(
             classes (1, N, ...).
         inputs: batches to compare on.
         margin: lead of the best class, as a fraction of the range, above which a flip is clear.
+        region_threshold: as `ModelSource.region_threshold`.
     """
     expected = [np.asarray(reference(batch)) for batch in inputs]
     rows = []
     for name, call in others.items():
         actual = [np.asarray(call(batch)) for batch in inputs]
         are_maps = all(np.issubdtype(answer.dtype, np.integer) for answer in actual)
-        compare = compare_class_maps if are_maps else compare_outputs
-        rows.append(compare(name, expected, actual, margin=margin))
+        if are_maps:
+            rows.append(compare_class_maps(name, expected, actual, margin=margin))
+        else:
+            rows.append(compare_outputs(name, expected, actual, margin=margin, region_threshold=region_threshold))
     return rows
 
 
 def compare_outputs(
-    name: str, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], *, margin: float = 1e-3
+    name: str,
+    expected: Sequence[np.ndarray],
+    actual: Sequence[np.ndarray],
+    *,
+    margin: float = 1e-3,
+    region_threshold: float | None = None,
 ) -> Agreement:
     """Compares outputs with the reference's; both lists hold (N, classes, ...) scores."""
     span = max(float(max(np.ptp(scores) for scores in expected)), float(np.finfo(np.float32).tiny))
@@ -93,14 +102,21 @@ def compare_outputs(
         # NaN compares false with every limit: it must count as the worst error, not as none.
         errors.append(np.where(np.isfinite(error), error, np.inf).ravel())
         for index in range(want.shape[0]):
-            flipped = slab_to_labels(want[index]) != slab_to_labels(got[index])
+            flipped, lead = _flips(want[index], got[index], region_threshold)
             flips += int(np.count_nonzero(flipped))
-            clear += int(np.count_nonzero(flipped & (lead_of_best(want[index]) > margin * span)))
+            clear += int(np.count_nonzero(flipped & (lead > margin * span)))
             positions += flipped.size
     every = np.concatenate(errors)
     return Agreement(
         name, float(every.max()), float(every.mean()), float(np.quantile(every, 0.999)), flips, clear, positions
     )
+
+
+def _flips(want: np.ndarray, got: np.ndarray, region_threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Where the label of one sample differs, and the reference's lead there; with regions, per region."""
+    if region_threshold is None:
+        return slab_to_labels(want) != slab_to_labels(got), lead_of_best(want)
+    return (want > region_threshold) != (got > region_threshold), np.abs(want - region_threshold)
 
 
 def compare_class_maps(
@@ -145,7 +161,8 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
             forms |= {"repaired": _graph(run, FINAL), "device": device}
             margin = _CLEAR * _tolerance(run, "device")
             reference = recipe.model.load(run.params)
-            rows = check_parity(reference.scores, forms, inputs, margin=margin)
+            threshold = recipe.model.region_threshold(run.params)
+            rows = check_parity(reference.scores, forms, inputs, margin=margin, region_threshold=threshold)
         checks = [check for row in rows for check in _judge(row, run, reference.runs_in)]
         facts = {row.name: _describe(row) for row in rows}
         values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from helpers.inference import (
     as_predictor,
     gaussian_profile,
     infer_job,
+    infer_scores,
     resample_to_labels,
     sliding_window,
     stream_slabs,
@@ -47,12 +49,28 @@ def test_with_a_target_grid_scores_are_resampled_before_labels_are_taken(volume)
     assert np.array_equal(infer_job(volume, as_predictor(two_classes), plan), expected)
 
 
+@pytest.mark.parametrize("target", [None, (20, 16, 12)])
+@pytest.mark.parametrize(("activation", "threshold"), [(None, None), ("sigmoid", None), ("sigmoid", 0.7)])
+def test_regions_paint_their_labels_in_order_where_they_are_above_the_threshold(
+    volume, target, activation, threshold
+):
+    options = {"activation": activation, "target_shape": target}
+    nested = as_predictor(lambda batch: np.concatenate([3 * batch, 3 * batch - 0.5], axis=1))
+    plan = WindowPlan(WINDOW, 2, region_labels=(2, 1), threshold=threshold, **options)
+    scores = np.concatenate([slab.scores for slab in infer_scores(volume, nested, plan)], axis=1)
+    limit = threshold or (0.5 if activation else 0.0)
+    expected = np.where(scores[1] > limit, 1, np.where(scores[0] > limit, 2, 0))
+    assert set(np.unique(expected)) == {0, 1, 2}
+    assert np.array_equal(infer_job(volume, nested, plan), expected)
+
+
 def test_a_single_sample_returns_the_graphs_own_output(volume):
     assert np.array_equal(infer_job(volume, as_predictor(two_classes), None), two_classes(volume[None]))
 
 
 def test_a_plan_survives_json():
     plan = WindowPlan(WINDOW, 3, mirror_axes=(0, 1), activation="softmax", target_shape=(4, 5, 6), nearest_axis=2)
+    plan = replace(plan, region_labels=(3, 1, 2))
     stored = json.loads(json.dumps(plan.to_json()))
     assert WindowPlan.from_json(stored) == plan
     assert list(stored)[:3] == ["window", "classes", "step"]  # names in bundles that were written before

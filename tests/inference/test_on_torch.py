@@ -19,6 +19,7 @@ CASES = [
     ((9, 30, 33), (16, 20), {"mirror_axes": (0, 1)}),
     ((20, 24, 24), (8, 16, 16), {"mirror_axes": (0, 2), "activation": "softmax", "batch_size": 5}),
     ((13, 20, 20), (6, 10, 10), {"tile_step_size": 0.25, "gaussian": False, "batch_size": 3}),
+    ((9, 30, 33), (8, 16, 16), {"region_labels": (2, 3, 1), "activation": "sigmoid", "threshold": 0.6}),
     ((6, 1, 2), (6, 1, 2), {"tile_step_size": 0.3}),  # positions repeat
 ]
 

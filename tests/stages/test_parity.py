@@ -49,6 +49,13 @@ def test_one_class_flips_at_zero():
     assert (row.flips, row.clear_flips) == (2, 1)
 
 
+def test_every_region_flips_at_the_threshold_on_its_own():
+    want = np.array([[[[2.0, 0.001, -2.0]], [[5.0, 5.0, 5.0]]]], np.float32)
+    got = np.array([[[[2.0, -0.001, 1.0]], [[9.0, 9.0, 9.0]]]], np.float32)
+    row = compare_outputs("regions", [want], [got], margin=1e-3, region_threshold=0.0)
+    assert (row.flips, row.clear_flips, row.positions) == (2, 1, 6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("side", ["reference", "answer"])
 def test_a_non_finite_value_counts_as_the_worst_error(bad, side):

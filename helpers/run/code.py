@@ -65,10 +65,17 @@ Node = tuple[str, str]  # (module, top-level name); "" names the statements of a
 
 @dataclass(frozen=True)
 class Reach:
-    """The definitions that objects reach, as (module, top-level name), and their digest."""
+    """What objects reach.
+
+    Attributes:
+        definitions: as (module, top-level name).
+        digest: of the code of these definitions.
+        libraries: the top-level modules outside of the package that they use, the standard library's among them.
+    """
 
     definitions: frozenset[Node]
     digest: str
+    libraries: frozenset[str]
 
 
 @functools.cache
@@ -101,6 +108,7 @@ class CodeIndex:
         self._modules: dict[str, SourceModule | None] = {}
         self._references: dict[Node, frozenset[Node]] = {}
         self._texts: dict[Node, str] = {}
+        self._libraries: dict[Node, frozenset[str]] = {}
         self._dotted = re.compile(rf"({re.escape(package)}(?:\.\w+)+)(?::(\w+))?")
 
     def reach(self, roots: Iterable[object]) -> Reach:
@@ -131,7 +139,8 @@ class CodeIndex:
             total.update(f"{module}:{name} {self._text((module, name))}\n".encode())
         for value in sorted(start.values):
             total.update(f"{value}\n".encode())
-        return Reach(frozenset(reached), total.hexdigest())
+        libraries = start.libraries.union(*map(self._libraries_of, reached))
+        return Reach(frozenset(reached), total.hexdigest(), libraries)
 
     def locate(self, module: str, name: str) -> frozenset[Node]:
         """Finds the definitions of a name in a module, through re-exports and lazy imports."""
@@ -242,13 +251,26 @@ class CodeIndex:
     def _text(self, node: Node) -> str:
         """The code of a definition as text, with the origin of the names that it uses from other packages."""
         if node not in self._texts:
-            module, statements = self.module(node[0]), self._statements(node)
-            used = {name for statement in statements for name in names_in(statement)}
-            imports = module.imports if module else {}
-            outside = {name for name, source in imports.items() if source.module.partition(".")[0] != self._package}
-            sources = [f"{name}={imports[name]}" for name in sorted(used & outside)]
-            self._texts[node] = "\n".join([*sources, *map(ast.dump, statements)])
+            outside = self._used_imports(node)
+            sources = [f"{name}={outside[name]}" for name in sorted(outside)]
+            self._texts[node] = "\n".join([*sources, *map(ast.dump, self._statements(node))])
         return self._texts[node]
+
+    def _used_imports(self, node: Node) -> dict[str, Import]:
+        """The names from other packages that a definition uses and its module imports."""
+        module = self.module(node[0])
+        used = {name for statement in self._statements(node) for name in names_in(statement)}
+        imports = module.imports if module else {}
+        return {name: imports[name] for name in used & imports.keys() if _top(imports[name]) != self._package}
+
+    def _libraries_of(self, node: Node) -> frozenset[str]:
+        """The top-level modules of other packages that a definition uses, or imports itself."""
+        if node not in self._libraries:
+            module, used = self.module(node[0]), list(self._used_imports(node).values())
+            for statement in self._statements(node) if module else ():
+                used += [each for found in module.imports_in(statement).values() for each in found] if module else []
+            self._libraries[node] = frozenset(map(_top, used)) - {self._package}
+        return self._libraries[node]
 
 
 class _References(ast.NodeVisitor):
@@ -313,6 +335,7 @@ class _Roots:
         self._seen: set[int] = set()
         self.nodes: set[Node] = set()
         self.values: list[str] = []
+        self.libraries: frozenset[str] = frozenset()
 
     def add(self, root: object, place: str = "") -> None:
         """Adds an object; `place` names the field that holds it."""
@@ -337,6 +360,7 @@ class _Roots:
             self._add_node(root)
         elif not self._index.is_passive(root.__module__):
             self.values.append(f"{place} {root.__module__}.{root.__qualname__} {_typed_in(root)}")
+            self.libraries |= {root.__module__.partition(".")[0]}
         cells: tuple[CellType, ...] = getattr(root, "__closure__", None) or ()
         for content in (content for cell in cells for content in _content(cell)):
             if not isinstance(content, (FunctionType, partial)):
@@ -375,6 +399,10 @@ class _Roots:
     def _add_all(self, parts: Mapping[str, object], place: str) -> None:
         for name, part in parts.items():
             self.add(part, f"{place}{name}")
+
+
+def _top(source: Import) -> str:
+    return source.module.partition(".")[0]
 
 
 def _module_of(root: object) -> str:

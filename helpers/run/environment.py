@@ -19,11 +19,19 @@ from helpers.params.paths import SOURCE_ROOT
 _PACKAGES = (
     "torch",
     "numpy",
+    "scipy",
+    "numba",
+    "SimpleITK",
+    "nibabel",
+    "connected-components-3d",
+    "Pillow",
+    "safetensors",
     "onnx",
     "onnxsim",
     "onnxruntime",
     "openvino",
-    "SimpleITK",
+    "nncf",
+    "matplotlib",
     "papermill",
     "jupyterlab",
 )
@@ -48,7 +56,7 @@ def describe_environment() -> dict:
 
 
 def package_version(name: str) -> str | None:
-    """The installed version of a package, or None."""
+    """The installed version of a package, or None; nothing is imported."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -55,6 +55,8 @@ class StageOutput:
         timings: seconds and megabytes, as measured.
         simulated: whether a double of a vendor's runtime was timed.
         pictures: the pictures among the stage's files in the order to show them, with their captions (may be empty).
+        reusable: False if a circumstance decided the result (a time limit, a signal, too little memory) rather than
+            the stage's inputs: this run goes on with it, and the next one makes the stage again.
     """
 
     checks: tuple[Check, ...] = ()
@@ -65,6 +67,7 @@ class StageOutput:
     timings: Mapping[str, float] = field(default_factory=dict)
     simulated: bool = False
     pictures: Mapping[str, str] = field(default_factory=dict)
+    reusable: bool = True
 
 
 @dataclass(frozen=True)

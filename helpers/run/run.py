@@ -6,7 +6,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from helpers.errors import CookbookError, GateError, StepOrderError
 from helpers.params.model import RunParams
@@ -15,9 +16,10 @@ from helpers.run.atomic import write_json
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.environment import describe_environment
+from helpers.run.libraries import library_versions
 from helpers.run.record import RunRecord, attach_log_file
 from helpers.run.result import Check, StageOutput, StageResult, Status
-from helpers.run.store import CacheEntry, Store, place_files
+from helpers.run.store import CacheEntry, Store, describe_entry, place_files
 
 _LOG = logging.getLogger("cookbook")
 # Prefix of a file name in the run -> the call in a notebook that makes it.
@@ -102,7 +104,8 @@ class Run:
         try:
             found = self._find(stage, key) if self.params.cache else None
             entry = found or self._make(key, make)
-            place_files(entry, self.folder)
+            if found:
+                place_files(found, self.folder)
         except BaseException as error:
             self._withdraw(stage, key)
             if essential or not isinstance(error, Exception):
@@ -132,12 +135,10 @@ class Run:
         self.record.end("failed", error.line())
 
     def _find(self, stage: str, key: str) -> CacheEntry | None:
-        record = self._stage_record(stage)
-        if record.exists():
-            before = json.loads(record.read_text(encoding="utf-8"))
-            if before["key"] == key and not self._files_intact(before["files"]):
-                # Deleting or changing a file of the run is the way to request it again.
-                self.store.forget(key)
+        before = _read_stage_record(self._stage_record(stage))
+        if before and before.key == key and not self._files_intact(before.files):
+            # Deleting or changing a file of the run is the way to request it again.
+            self.store.forget(key)
         return self.store.find(key)
 
     def _files_intact(self, files: Mapping[str, str]) -> bool:
@@ -147,6 +148,7 @@ class Run:
         )
 
     def _make(self, key: str, make: Callable[[Path], StageOutput]) -> CacheEntry:
+        """Makes a stage and copies its files into the run folder; what may be reused goes to the store first."""
         with self.store.working_folder() as folder:
             made = make(folder)
             failed = [check for check in made.checks if not check.passed]
@@ -165,7 +167,9 @@ class Run:
                 "simulated": made.simulated,
                 "pictures": list(made.pictures.items()),  # keeps their order
             }
-            return self.store.keep(key, folder, result)
+            entry = self.store.keep(key, folder, result) if made.reusable else describe_entry(key, folder, result)
+            place_files(entry, self.folder)
+            return entry
 
     def _finish(self, stage: str, title: str, entry: CacheEntry, reused: bool, seconds: float) -> StageResult:
         made: Status = entry.result["status"]
@@ -194,12 +198,11 @@ class Run:
     def _withdraw(self, stage: str, key: str) -> None:
         """Removes the files that a failed stage made from other inputs, which must not be mistaken for its output."""
         record = self._stage_record(stage)
-        if record.exists():
-            before = json.loads(record.read_text(encoding="utf-8"))
-            if before["key"] != key:
-                for name in before["files"]:
-                    self.path(name).unlink(missing_ok=True)
-                record.unlink()
+        before = _read_stage_record(record)
+        if before and before.key != key:
+            for name in before.files:
+                self.path(name).unlink(missing_ok=True)
+            record.unlink()
 
     def _record_failure(self, stage: str, title: str, error: BaseException, seconds: float) -> None:
         line = error.line() if isinstance(error, CookbookError) else f"{type(error).__name__}: {error}"
@@ -213,8 +216,39 @@ class Run:
         return self.folder / ".stages" / f"{stage}.json"
 
 
+@dataclass(frozen=True)
+class _StageRecord:
+    """What `.stages/<stage>.json` holds: the key of the stage's entry, and the digests of its files by name."""
+
+    key: str
+    files: Mapping[str, str]
+
+
+def _read_stage_record(path: Path) -> _StageRecord | None:
+    """Reads the record of a stage; one that was torn or damaged counts as not there."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        key, files = content["key"], dict(content["files"])
+        if isinstance(key, str) and all(_is_inside(name) for name in files):
+            return _StageRecord(key, files)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    _LOG.warning("%s is damaged and counts as not there", path)
+    return None
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a relative name stays in its folder: the files of a record may be removed."""
+    pure = PurePosixPath(name)
+    return not pure.is_absolute() and ".." not in pure.parts
+
+
 def _key(stage: str, inputs: Mapping[str, object], code: Sequence[object]) -> str:
-    return digest_value({"stage": stage, "inputs": dict(inputs), "code": project_code().reach(code).digest})
+    reached = project_code().reach(code)
+    content = {"stage": stage, "inputs": dict(inputs), "code": reached.digest}
+    return digest_value({**content, "libraries": library_versions(reached.libraries)})
 
 
 def run_folder(params: RunParams) -> Path:

@@ -50,8 +50,8 @@ class Store:
         folder = self.root / key
         try:
             entry = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-            result, files = entry["result"], entry["files"]
-        except (OSError, ValueError, KeyError, TypeError):
+            result, files = dict(entry["result"]), dict(entry["files"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         for name, digest in files.items():
             path = folder / name
@@ -82,11 +82,7 @@ class Store:
 
     def keep(self, key: str, working: Path, result: dict[str, Any]) -> CacheEntry:
         """Moves the files of a working folder under a key and replaces an existing entry."""
-        files = {
-            path.relative_to(working).as_posix(): digest_file(path)
-            for path in sorted(working.rglob("*"))
-            if path.is_file()
-        }
+        files = describe_entry(key, working, result).files
         write_json(working / _RECORD, {"result": result, "files": files})
         folder = self.root / key
         for last in (False, False, True):
@@ -103,6 +99,12 @@ class Store:
     def forget(self, key: str) -> None:
         """Removes the entry of a key."""
         shutil.rmtree(self.root / key, ignore_errors=True)
+
+
+def describe_entry(key: str, folder: Path, result: dict[str, Any]) -> CacheEntry:
+    """An entry of the files in a folder, which is not in the store."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return CacheEntry(key, folder, result, {path.relative_to(folder).as_posix(): digest_file(path) for path in paths})
 
 
 def place_files(entry: CacheEntry, folder: Path) -> None:

@@ -19,6 +19,7 @@ from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
+from helpers.run.libraries import library_versions
 from helpers.stages.labels import run_labels
 
 
@@ -161,9 +162,10 @@ def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None
 
 
 def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
-    """The folder for demo cases, named by a hash of the code that draws them and of the seeds."""
+    """The folder for demo cases, named by a hash of the code and the libraries that draw them and of the seeds."""
     seeds = list(run.params.demo_seeds if seeds is None else seeds)
-    key = digest_value({"code": project_code().reach((recipe.cases,)).digest, "seeds": seeds})[:8]
+    code = project_code().reach((recipe.cases,))
+    key = digest_value({"code": code.digest, "libraries": library_versions(code.libraries), "seeds": seeds})[:8]
     return place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
 
 

@@ -59,7 +59,10 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
 
 
 def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
-    """Runs onnxsim in a child process; if that fails, keeps the exported graph and reports the reason."""
+    """Runs onnxsim in a child process; if that fails, keeps the exported graph and reports the reason.
+
+    A graph that was kept unsimplified is never reused: the next run tries again.
+    """
     spec = recipe.model.graph_spec(run.params)
     source = run.require_file(EXPORTED)
 
@@ -75,6 +78,8 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
             facts={"outcome": outcome, "nodes": f"{done.nodes_before} → {done.nodes_after}"},
             values={"simplified": done.simplified, "nodes": done.nodes_after},
             next_step="Rewrite the nodes that a compiler would reject.",
+            # onnxsim may have been killed, or slow on a busy machine: the next run gives it another chance.
+            reusable=done.simplified,
         )
 
     inputs = {"graph": digest_file(source), "onnxsim": package_version("onnxsim"), "spec": spec.__dict__}

@@ -10,6 +10,7 @@ import pytest
 
 from helpers import stages
 from helpers.data.volume import read_volume
+from helpers.graph import simplify
 from helpers.run import read_run_status
 from tests.stages.pipeline import QUICK, masks_of
 
@@ -194,3 +195,17 @@ def test_a_graph_that_onnxsim_cannot_simplify_goes_on_and_says_so(run_pipeline, 
     assert "kept unsimplified: onnxsim took longer than 0.001 s" in done.made["simplify"].facts["outcome"]
     assert done.made["simplify"].values["simplified"] is False
     assert done.made["surgery"].values["rewritten"] == 1
+
+
+@pytest.mark.parametrize("cause", ["timeout", "signal"])
+def test_a_graph_that_was_kept_unsimplified_is_not_reused(run_pipeline, tmp_path, monkeypatch, cause):
+    given = {"until": "simplify", "cases": ["case_1"]}
+    with monkeypatch.context() as patch:
+        if cause == "signal":
+            patch.setattr(simplify, "_CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        first = run_pipeline(tmp_path, **given, **(QUICK if cause == "timeout" else {}))
+    assert "kept unsimplified" in first.made["simplify"].facts["outcome"]
+    again = run_pipeline(tmp_path, **given)
+    assert (again.made["simplify"].status, again.made["simplify"].facts["outcome"]) == ("made", "simplified")
+    late = run_pipeline(tmp_path, **given, **QUICK)
+    assert (late.made["simplify"].status, late.made["simplify"].facts["outcome"]) == ("reused", "simplified")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Collection, Sequence
 
 from helpers import __version__
 from helpers.cli.commands import COMMANDS, GROUPS
+from helpers.cli.failure import describe_failure
 from helpers.errors import CookbookError
 
 _DESCRIPTION = "Carries segmentation models from a PyTorch checkpoint to masks made by an accelerator."
@@ -22,26 +25,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 if every gate held, 2 for an invalid parameter, 130 after Ctrl-C, 1 for any other failure.
+        0 if every gate held, 2 for an invalid parameter, 130 after Ctrl-C, 141 if standard output was closed, 1 for
+        any other failure.
 
     Raises:
         SystemExit: the command line itself is invalid (2), or only help was asked for (0).
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal in GBK has no ✓
-    options = parse(list(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.WARNING)  # a run writes its finer messages to its own log
     try:
-        return COMMANDS[options.command].run(options)
+        options = parse(words)
+        code = COMMANDS[options.command].run(options)
+        sys.stdout.flush()
+        return code
     except CookbookError as error:
-        sys.stderr.write(f"error: {error.line()}\n")
-        return error.exit_code
+        return _report(error.line(), error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted; finished stages are kept\n")
-        return 130
+        return _report("interrupted; finished stages are kept", 130)
+    except Exception as error:
+        if isinstance(error, OSError) and not _flush_output():
+            return _report("", 141) if isinstance(error, BrokenPipeError) else _report(_unwritten(error), 1)
+        return _report(describe_failure(" ".join(["cookbook", *words[:2]]), error), 1)
+
+
+def _report(line: str, code: int) -> int:
+    """Writes an error line, unless nobody can read it, and returns the exit code."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"error: {line}\n" if line else "")
+        sys.stderr.flush()
+    return code
+
+
+def _flush_output() -> bool:
+    """Whether standard output takes what was written; if not, the rest is discarded."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try again when it ends, and report the failure with an exit code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def _unwritten(error: OSError) -> str:
+    return f"standard output cannot be written: {error.strerror}"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from helpers import recipes
+from helpers.cli.failure import name_error, place_log
+from helpers.cli.preflight import check_inputs
 from helpers.errors import CookbookError
 from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, create_output, place_output
 from helpers.report import write_report
+from helpers.run.atomic import atomic_path
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+    from papermill.exceptions import PapermillExecutionError
 
 # `run all` executes these before and after the recipes' notebooks.
 FIRST_NOTEBOOKS = ("00_start_here",)
@@ -21,6 +33,9 @@ LAST_NOTEBOOKS = ("06_compare_runs", "07_visual_qa")
 # The kernel's log holds only a warning about its local transport and the interrupt that ends it; errors of cells are
 # reported by papermill.
 _KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
+# Variables that name a folder, which may be relative to the caller's.
+_FOLDER_VARIABLES = ("nnUNet_results", "RESULTS_FOLDER", "nnUNet_raw", "nnUNet_raw_data_base")
+_LONGEST = 300  # characters of the message of an unexpected error
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -43,9 +58,9 @@ def run_shared_notebook(name: str, outputs: str) -> Path:
         NotebookFailedError: a cell failed or the kernel died.
     """
     target = create_output(place_output(outputs) / name.partition("_")[2]) / "notebook.ipynb"
-    reason = _execute(NOTEBOOKS_FOLDER / f"{name}.ipynb", target, {"outputs": outputs})
-    if reason:
-        raise NotebookFailedError(reason)
+    failure = _execute(NOTEBOOKS_FOLDER / f"{name}.ipynb", target, {"outputs": outputs})
+    if failure:
+        raise NotebookFailedError(f"{name}: {failure.reason}", remedy=failure.place_log(name))
     return target.parent
 
 
@@ -65,15 +80,20 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     """
     recipe = recipes.load(recipe_name)
     params = recipe.prepare_params(**given)
-    recipe.model.checkpoint_paths(params)
+    check_inputs(recipe, params)
     folder = create_output(run_folder(params))
-    record = folder / "run.json"
-    record.unlink(missing_ok=True)
-    reason = _execute(notebook_of(recipe_name), folder / "notebook.ipynb", given)
-    if reason:
-        mark_failed(record, reason)
+    record, notebook = folder / "run.json", folder / "notebook.ipynb"
+    before = _Kept(record, notebook)
+    failure = _execute(notebook_of(recipe_name), notebook, given)
+    if failure and not before.is_replaced():
+        before.restore()
+        raise NotebookFailedError(failure.reason, remedy=failure.place_log(recipe_name))
+    if failure:
+        mark_failed(record, failure.reason)
         _report_failure(folder)
-        raise NotebookFailedError(reason)
+        raise NotebookFailedError(failure.reason, remedy=failure.append_to(folder / "run.log"))
+    if not before.is_replaced():
+        record.unlink(missing_ok=True)  # it would pass for the record of this run, which recorded nothing
     status, why = read_run_status(record)
     if status != "passed":
         mark_failed(record, "the notebook ended before its last cell")
@@ -82,39 +102,139 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     return folder
 
 
+class _Kept:
+    """The record and the notebook of an earlier run, which stay unless a new run is started in their folder."""
+
+    def __init__(self, record: Path, notebook: Path):
+        self._record, self._notebook = record, notebook
+        self._record_bytes, self._notebook_bytes = _read_bytes(record), _read_bytes(notebook)
+
+    def is_replaced(self) -> bool:
+        """Whether a run was started since: its record differs in the time of its start."""
+        now = _read_bytes(self._record)
+        return now is not None and now != self._record_bytes
+
+    def restore(self) -> None:
+        """Puts the notebook of the earlier run back; without one, the new one stays, as it shows what happened."""
+        if self._record_bytes is not None and self._notebook_bytes is not None:
+            with atomic_path(self._notebook) as temporary:
+                temporary.write_bytes(self._notebook_bytes)
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
 def _report_failure(folder: Path) -> None:
     """Writes the report of a failed run, as far as the run got."""
     if (folder / "run.json").is_file():
         write_report(folder)
 
 
-def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> str:
-    """Executes a notebook; returns why it failed in one line, or an empty text."""
+@dataclass(frozen=True)
+class _Failure:
+    """Why a notebook failed.
+
+    Attributes:
+        reason: in one line; it names the step.
+        details: the traceback, or what the kernel printed; empty if the reason says everything.
+    """
+
+    reason: str
+    details: str = ""
+
+    def append_to(self, log: Path) -> str | None:
+        """Appends the details to a log and says so; None without details."""
+        if not self.details:
+            return None
+        try:
+            with log.open("a", encoding="utf-8") as stream:
+                stream.write(self.details.rstrip() + "\n")
+        except OSError:
+            return place_log(log.parent.name, self.details)
+        return f"The traceback is in {log}."
+
+    def place_log(self, name: str) -> str | None:
+        """Writes the details to a log among the temporary files and says where; None without details."""
+        return place_log(name, self.details) if self.details else None
+
+
+def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> _Failure | None:
+    """Executes a notebook; returns why it failed."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     _silence_libraries()
-    os.environ.setdefault(HOME_VARIABLE, str(PROJECT_ROOT))  # the kernel starts in the notebook's folder, not here
+    with _kernel_environment(), tempfile.TemporaryFile() as printed:
+        try:
+            papermill.execute_notebook(
+                # papermill fills parameters into braces in a path.
+                str(source).replace("{", "{{").replace("}", "}}"),
+                str(target).replace("{", "{{").replace("}", "}}"),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=str(source.parent),
+                progress_bar=False,
+                store_widget_state=False,
+                extra_arguments=_KERNEL_ARGUMENTS,
+                kernel_manager_class=_kernel_manager(printed),
+            )
+        except PapermillExecutionError as error:
+            return _explain_cell(error)
+        except DeadKernelError:
+            reason = "the notebook's kernel died (killed, out of memory, or crashed in native code)"
+            return _Failure(reason, _read_printed(printed))
+        except Exception as error:
+            # Whatever prevents the notebook from running: no kernel, no folder for its connection, a full disk.
+            what = "run" if isinstance(error, OSError) else "start its kernel"
+            details = _read_printed(printed) + "".join(traceback.format_exception(error))
+            return _Failure(f"the notebook {target.name} cannot {what}: {name_error(error)}", details)
+    return None
+
+
+def _explain_cell(error: PapermillExecutionError) -> _Failure:
+    """The error of a cell; one of the project's own is a single line, any other also names the cell's step."""
+    report = _ANSI.sub("", "\n".join(error.traceback))
+    reason = _ANSI.sub("", " ".join(f"{error.ename}: {error.evalue}".split()))
+    if len(report.splitlines()) <= 1:
+        return _Failure(reason)
+    step = next((line.strip() for line in error.source.splitlines() if "(" in line), "a cell")
+    return _Failure(f"{step} failed: {reason if len(reason) <= _LONGEST else reason[:_LONGEST] + '…'}", report)
+
+
+def _kernel_manager(printed: IO[bytes]) -> type[AsyncKernelManager]:
+    """A kernel manager whose kernel prints its own errors, such as a crash at its start, into a file."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class KernelManager(AsyncKernelManager):
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **given: Any) -> None:
+            await super()._async_launch_kernel(kernel_cmd, **given | {"stderr": printed})
+
+    return KernelManager
+
+
+def _read_printed(printed: IO[bytes]) -> str:
+    printed.seek(0)
+    return printed.read().decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _kernel_environment() -> Iterator[None]:
+    """Sets the variables that the kernel inherits: it starts in the notebook's folder, not in the caller's."""
+    before = dict(os.environ)
+    os.environ.setdefault(HOME_VARIABLE, str(PROJECT_ROOT))
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    for name in _FOLDER_VARIABLES:
+        if folder := os.environ.get(name):
+            os.environ[name] = str(Path.cwd() / Path(folder).expanduser())
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters=dict(parameters),
-            kernel_name="python3",
-            cwd=str(source.parent),
-            progress_bar=False,
-            store_widget_state=False,
-            extra_arguments=_KERNEL_ARGUMENTS,
-        )
-    except PapermillExecutionError as error:
-        return _ANSI.sub("", " ".join(f"{error.ename}: {error.evalue}".split()))
-    except DeadKernelError:
-        return "the notebook's kernel died (killed, out of memory, or crashed in native code)"
-    return ""
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _silence_libraries() -> None:
     for name in ("papermill", "traitlets", "ipykernel"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")

@@ -36,6 +36,9 @@ def add_recipe_argument(parser: argparse.ArgumentParser, *, or_all: bool = False
 def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str, object]:
     """Collects the given parameters; those of `-p` override those of the file.
 
+    Relative paths, also those in the file, become absolute paths below the caller's folder. A notebook's kernel has
+    another folder, which may hold other files of the same names.
+
     Args:
         options: the parsed arguments that `add_parameter_arguments` declares.
         model: the parameters of the recipe; a parameter's type decides how its text is read.
@@ -44,14 +47,18 @@ def read_given(options: argparse.Namespace, model: type[RunParams]) -> dict[str,
         ParameterError: the file does not exist or is not YAML, or a value is empty or not YAML, or one source gives a
             parameter under its old and its new name.
     """
-    from helpers.params.paths import find_input
+    from helpers.params.paths import anchor_output, find_input
     from helpers.params.renamed import rename_parameters
+    from helpers.params.resolve import anchor_paths
     from helpers.params.yaml_file import read_yaml_mapping
 
     known = model.model_fields
     given = read_yaml_mapping(find_input(options.file, parameter="--file")) if options.file else {}
     texts = rename_parameters(dict(options.parameter), known)
-    return rename_parameters(given, known) | {name: _read_value(name, str(texts[name]), model) for name in texts}
+    values = rename_parameters(given, known) | {name: _read_value(name, str(texts[name]), model) for name in texts}
+    if isinstance(outputs := values.get("outputs"), str):
+        values["outputs"] = anchor_output(outputs)
+    return anchor_paths(values, model)
 
 
 def _read_value(name: str, text: str, model: type[RunParams]) -> object:

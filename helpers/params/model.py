@@ -28,6 +28,8 @@ class RunParams(BaseModel):
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
         {"devices", "outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
     )
+    # Fields that may name a file or folder to read; a run records them as absolute paths.
+    PATHS: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data_root"})
     # Fields of a recipe that no mask depends on: changing one reuses the masks.
     NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset()
 

@@ -35,20 +35,50 @@ def find_input(path: str, *, parameter: str, remedy: str = "Check the path.") ->
     In JupyterLab a notebook's working folder is its own; under papermill it is the caller's.
 
     Raises:
-        ParameterError: the file is in neither place.
+        ParameterError: the file is in neither place, or the path cannot be read.
     """
-    given = Path(path).expanduser()
+    given = _expand(path, parameter)
     for candidate in (given, PROJECT_ROOT / given):
-        if candidate.exists():
+        if _exists(candidate, parameter):
             return candidate.resolve()
     places = [] if given.is_absolute() else list(dict.fromkeys((str(Path.cwd()), str(PROJECT_ROOT))))
     searched = f" in {' or '.join(places)}" if places else ""
     raise ParameterError(f"no file or folder {path} (parameter {parameter}){searched}", remedy=remedy)
 
 
+def anchor_input(path: str, *, parameter: str) -> str:
+    """Makes the path of an existing file or folder absolute, so that it means the same in every process.
+
+    A text that names no file is returned unchanged: it may be a name, such as that of a data set.
+
+    Raises:
+        ParameterError: the path cannot be read.
+    """
+    given = _expand(path, parameter)
+    if not given.is_absolute():
+        for folder in (Path.cwd(), PROJECT_ROOT):
+            if _exists(folder / given, parameter):
+                return str(folder / given)
+    return path
+
+
+def anchor_output(path: str) -> str:
+    """Makes an output folder that was given on a command line absolute.
+
+    It is below the caller's folder, or below COOKBOOK_HOME if that is set.
+    """
+    home = os.environ.get(HOME_VARIABLE)
+    base = Path(home).expanduser().resolve() if home else Path.cwd()
+    return str(base / _expand(path, "outputs"))
+
+
 def place_output(path: str) -> Path:
-    """Returns an output folder: absolute as given, relative below the project's root."""
-    return (PROJECT_ROOT / Path(path).expanduser()).resolve()
+    """Returns an output folder: absolute as given, relative below the project's root.
+
+    Raises:
+        ParameterError: the path starts with the home folder of an unknown user.
+    """
+    return (PROJECT_ROOT / _expand(path, "outputs")).resolve()
 
 
 def create_output(folder: Path) -> Path:
@@ -63,3 +93,24 @@ def create_output(folder: Path) -> Path:
         problem = f"cannot create {folder}: {error.strerror}"
         raise ParameterError(problem, remedy="Set `outputs` to a writable folder.") from None
     return folder
+
+
+def _expand(path: str, parameter: str) -> Path:
+    """The path with `~` replaced by the home folder."""
+    if "\0" in path:
+        raise ParameterError(f"the path in {parameter} contains a null character", received=repr(path))
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ParameterError(
+            f"no home folder for {Path(path).parts[0]} (parameter {parameter})",
+            received=path,
+            remedy="Write the path in full; a folder whose name starts with ~ as ./~name.",
+        ) from None
+
+
+def _exists(path: Path, parameter: str) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ParameterError(f"cannot read {path} (parameter {parameter}): {error.strerror}") from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from helpers.errors import ParameterError
 from helpers.params.model import RunParams
-from helpers.params.paths import PARAMS_FOLDER
+from helpers.params.paths import PARAMS_FOLDER, anchor_input
 from helpers.params.renamed import rename_parameters
 from helpers.params.targets import Target, load_target
 from helpers.params.yaml_file import explain_validation_error, read_yaml_mapping, unknown_name_error
@@ -62,7 +62,7 @@ def resolve_params(
     target = load_target(str(layers.get("target", model.model_fields["target"].default)))
     merged = {**target.defaults, **layers, "recipe": recipe, "profile": profile_name, "target": target.name}
     try:
-        params = model(**merged)
+        params = model(**anchor_paths(merged, model))
     except ValidationError as error:
         file = f"params/{recipe}/{profile_name}.yaml"
         places: dict[str, str | None] = dict.fromkeys(target.defaults, f"params/targets/{target.name}.yaml")
@@ -70,6 +70,23 @@ def resolve_params(
         raise explain_validation_error(error, model, where=file, places=places) from None
     check_limits(params, target)
     return params
+
+
+def anchor_paths(values: Mapping[str, Any], model: type[RunParams]) -> dict[str, Any]:
+    """The values with the paths of existing files made absolute; `demo` and names of data sets stay.
+
+    A run may be continued in another process, with another working folder, where a relative path could be another
+    file of the same name.
+
+    Raises:
+        ParameterError: a path cannot be read.
+    """
+    return {
+        name: anchor_input(value, parameter=name)
+        if name in model.PATHS and isinstance(value, str) and value != "demo"
+        else value
+        for name, value in values.items()
+    }
 
 
 def check_limits(params: RunParams, target: Target) -> None:

@@ -107,6 +107,7 @@ class NnunetParams(RunParams):
     """The family's parameters; those that are not set come from the plan."""
 
     NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset({"split", "ref_folder", "source_cases"})
+    PATHS: ClassVar[frozenset[str]] = RunParams.PATHS | {"ref_folder"}
 
     fold: int | str = 0
     """Fold of a model folder; all: nnU-Net's model of all cases."""

@@ -20,7 +20,7 @@ from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleMo
 from helpers.interop.ports import ports_of_graph
 from helpers.params.model import RunParams
 from helpers.params.renamed import rename_parameters
-from helpers.params.resolve import check_limits
+from helpers.params.resolve import anchor_paths, check_limits
 from helpers.params.targets import load_target
 from helpers.params.yaml_file import explain_validation_error
 from helpers.recipes.base import LoadedModel, ModelSource, P, Recipe
@@ -215,7 +215,8 @@ def _not_in_bundle(what: str) -> CompileError:
 def _check(model: type[P], content: Mapping[str, object], given: Mapping[str, object]) -> P:
     known = model.model_fields
     try:
-        params = model.model_validate(rename_parameters(content, known) | rename_parameters(given, known))
+        given = anchor_paths(rename_parameters(given, known), model)
+        params = model.model_validate(rename_parameters(content, known) | given)
     except ValidationError as error:
         raise explain_validation_error(error, model, where="bundle.json", places=dict.fromkeys(given)) from None
     check_limits(params, load_target(params.target))

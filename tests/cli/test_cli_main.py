@@ -16,6 +16,7 @@ from helpers import cli, recipes
 from helpers.cli import commands
 from helpers.cli.command import Command
 from helpers.errors import DataError, ParameterError
+from helpers.report import write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +60,8 @@ class TestRun:
         assert cli.main(["run", "unet_carvana", "-p", "keep_precise", "0123"]) == 0
         assert notebooks[0][1] == {"fp32_layers": "0123"}
 
-    def test_all_runs_the_shared_notebooks_around_those_of_the_recipes(self, notebooks):
+    def test_all_runs_the_shared_notebooks_around_those_of_the_recipes(self, notebooks, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         assert cli.main(["run", "all", "-p", "outputs", "elsewhere"]) == 0
         assert [name for name, _ in notebooks] == [
             "00_start_here",
@@ -67,7 +69,7 @@ class TestRun:
             "06_compare_runs",
             "07_visual_qa",
         ]
-        assert notebooks[0][1] == notebooks[-1][1] == "elsewhere"
+        assert notebooks[0][1] == notebooks[-1][1] == str(tmp_path / "elsewhere")
 
     def test_all_refuses_an_unknown_parameter_before_the_first_notebook(self, notebooks, capsys):
         assert cli.main(["run", "all", "-p", "bacth_size", "2"]) == 2
@@ -201,12 +203,31 @@ class TestMain:
         assert self._run(monkeypatch, fail) == 130
         assert "interrupted" in _error_line(capsys)
 
-    def test_an_unexpected_error_is_not_swallowed(self, monkeypatch):
+    def test_an_unexpected_error_is_one_line_and_its_traceback_is_in_the_log(self, monkeypatch, capsys):
         def fail(options):
-            raise ZeroDivisionError
+            raise ZeroDivisionError("division\nby zero")
 
-        with pytest.raises(ZeroDivisionError):
-            self._run(monkeypatch, fail)
+        assert self._run(monkeypatch, fail) == 1
+        line = _error_line(capsys)
+        assert "error: cookbook doctor failed: ZeroDivisionError: division by zero. The traceback is in /" in line
+        log = Path(line.split()[-1].rstrip("."))
+        assert "ZeroDivisionError" in log.read_text() and "in fail" in log.read_text()
+        log.unlink()
+
+    def test_the_step_and_the_file_are_named_even_if_no_log_can_be_written(self, monkeypatch, capsys, tmp_path):
+        def fail(options):
+            with monkeypatch.context() as patch:
+                patch.setattr("helpers.report.record.read_record", lambda folder: 1 / 0)
+                write_report(tmp_path / "run")
+
+        def refuse(**_):
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
+        assert self._run(monkeypatch, fail) == 1
+        line = _error_line(capsys)
+        assert f"ZeroDivisionError: division by zero (file {tmp_path / 'run'})" in line
+        assert "cannot be written to a log (Read-only file system)" in line
 
     @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["run"]])
     def test_invalid_usage_exits_with_2(self, arguments, capsys):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from helpers.data.brats_years import CONVENTIONS, read_naming, to_classes
 from helpers.data.case import Case, CaseFiles
+from helpers.data.files import find_files, one_file_each, refuse_broken, some_of, volume_stem
 from helpers.data.geometry import check_same_grid
 from helpers.data.regions import Box, bounding_box
+from helpers.data.truth import whole_labels
 from helpers.data.volume import Volume, read_volume
 from helpers.errors import DataError
 
@@ -18,32 +22,30 @@ MODALITIES = ("t1", "t1ce", "t2", "flair")  # the channel order of MedicalZooPyt
 CLASS_NAMES = ("background", "necrotic core", "oedema", "enhancing tumour")
 REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 
-# BraTS 2018 to 2021 name files `<case>_t1ce.nii.gz`, 2023 and later `<case>-t1c.nii.gz`.
+# Roles as named until 2022 and from 2023 on.
 _NAMES = {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair", "seg": "seg"}
 _NAMES |= {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
-_FILE = re.compile(r"(?P<case>.+)[-_](?P<role>t1ce|t1n|t1c|t1|t2w|t2f|t2|flair|seg)\.nii(\.gz)?", re.IGNORECASE)
-# Enhancing tumour is label 4 up to 2021 and label 3 from 2023 on.
-_ENHANCING = {"2018": 4, "2023": 3}
+_STEM = re.compile(r"(?P<case>.+)[-_](?P<role>t1ce|t1n|t1c|t1|t2w|t2f|t2|flair|seg)", re.IGNORECASE)
 
 _CLIP_PERCENTILES = (0.1, 99.8)
 
 
-def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
+def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | None = None) -> list[CaseFiles]:
     """Lists every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
 
     Args:
-        root: folder to search at every depth; hidden files are ignored.
+        root: folder to search at every depth, through links; hidden files are ignored.
         only: ids of the cases that will be used; incomplete cases with other ids are then left out.
+        label_year: year of the labels, if names do not tell it.
 
     Raises:
-        DataError: there are no cases, a case lacks a modality, or two cases have the same id.
+        DataError: there are no cases, a case lacks a modality or has two files for one, or two cases have the same id.
     """
-    found: dict[tuple[Path, str], dict[str, Path]] = {}
-    for path in sorted(root.rglob("*.nii*")):
-        match = _FILE.fullmatch(path.name)
-        if match and path.is_file() and not path.name.startswith("."):
-            role = _NAMES[match["role"].lower()]
-            found.setdefault((path.parent, match["case"]), {})[role] = path
+    found: dict[tuple[Path, str], list[tuple[str, Path]]] = {}
+    broken, named, _ = _files_of_cases(root)
+    refuse_broken([path for path, match in broken if not only or match["case"] in only])
+    for path, match in named:
+        found.setdefault((path.parent, match["case"]), []).append((_NAMES[match["role"].lower()], path))
     if not found:
         raise DataError(
             f"no BraTS cases below {root}",
@@ -51,46 +53,80 @@ def list_brats_cases(root: Path, only: Collection[str] = ()) -> list[CaseFiles]:
             remedy="Set data_root to the folder that contains the cases.",
         )
     cases: dict[str, CaseFiles] = {}
-    for (folder, name), roles in found.items():
+    for (folder, name), files in found.items():
         wanted = not only or name in only
         if wanted and name in cases:
             folders = [str(cases[name].files["t1"].parent), str(folder)]
             raise DataError(f"two cases have the id {name}", received=folders, remedy="Rename or move one of them.")
-        missing = [role for role in MODALITIES if role not in roles]
+        missing = [role for role in MODALITIES if role not in dict(files)]
         if missing and not wanted:
             continue
         if missing:
             raise DataError(
                 f"case {name} lacks {', '.join(missing)}",
-                received=sorted(path.name for path in roles.values()),
+                received=sorted(path.name for _, path in files),
                 expected=f"one file for each of {', '.join(MODALITIES)} in {folder}",
                 remedy="Complete the case, or leave it out with `cases`.",
             )
-        cases[name] = CaseFiles(name, {role: roles[role] for role in MODALITIES}, roles.get("seg"))
+        roles = one_file_each(files, f"role of case {name},") if wanted else dict(files)
+        cases[name] = _case_of(name, roles, label_year)
     return [cases[name] for name in sorted(cases)]
 
 
-def read_brats_case(case: CaseFiles) -> Case:
+def skipped_files(root: Path) -> list[str]:
+    """What `list_brats_cases` left out: broken links, folders that it met twice, and volumes of no known role."""
+    others = [path.name for path in _files_of_cases(root)[2]]
+    count = "1 volume is" if len(others) == 1 else f"{len(others)} volumes are"
+    said = [f"{count} not named as a modality or a seg: {some_of(others)}"] if others else []
+    return [*find_files(root).skipped, *said]
+
+
+_Named = list[tuple[Path, re.Match[str]]]
+
+
+def _files_of_cases(root: Path) -> tuple[_Named, _Named, list[Path]]:
+    """Broken links and volumes with the match of their names, and volumes of other names."""
+    found = find_files(root)
+    broken, volumes = (
+        [(path, _STEM.fullmatch(stem)) for path in paths if (stem := volume_stem(path.name)) is not None]
+        for paths in (found.broken, found.files)
+    )
+    others = [path for path, match in volumes if not match]
+    return [(p, m) for p, m in broken if m], [(p, m) for p, m in volumes if m], others
+
+
+def _case_of(name: str, roles: Mapping[str, Path], label_year: int | None) -> CaseFiles:
+    files = CaseFiles(name, {role: roles[role] for role in MODALITIES}, roles.get("seg"))
+    naming = read_naming(files, label_year)
+    # The digest of a case names its convention only if the style of its names does not say it.
+    notes = {} if naming.convention == naming.style else {"labels": naming.convention}
+    return replace(files, notes=notes)
+
+
+def read_brats_case(case: CaseFiles, label_year: int | None = None) -> Case:
     """Reads and checks one case.
 
     Returns:
         Image (4, Z, Y, X) float32 in the order t1, t1ce, t2, flair; truth as class indices 0 to 3; the label
-        convention in `notes` ("2018" or "2023").
+        convention in `notes`, a name in `brats_years.CONVENTIONS`.
 
     Raises:
-        DataError: a file is unreadable, grids differ, voxels are not finite, or labels do not belong to BraTS.
+        DataError: a file is unreadable, grids differ, voxels are not finite, or labels do not belong to the case's
+            year.
     """
     volumes = {role: read_volume(path) for role, path in case.files.items()}
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])
     image = np.concatenate([volumes[role].array for role in MODALITIES]).astype(np.float32)
-    truth, convention = None, _convention_of_names(case)
+    naming = read_naming(case, label_year)
+    truth, remarks = None, (str(naming),)
     if case.truth is not None:
         label = read_volume(case.truth)
         check_same_grid(label.geometry, reference, f"case {case.id}: seg", MODALITIES[0])
-        truth, convention = _to_classes(case.truth, label.array[0], convention)
-    return Case(case.id, image, truth, reference, {"convention": convention})
+        truth, more = to_classes(case.truth, whole_labels(case.truth, label.array[0]), naming)
+        remarks += more
+    return Case(case.id, image, truth, reference, {"convention": naming.convention}, remarks)
 
 
 def prepare_brats(image: np.ndarray) -> np.ndarray:
@@ -126,12 +162,12 @@ def brain_box(image: np.ndarray) -> Box:
 
 def classes_to_brats(classes: np.ndarray, convention: str) -> np.ndarray:
     """Converts class indices 0 to 3 to the labels of a BraTS year: enhancing tumour is 4 ("2018") or 3 ("2023")."""
-    return np.where(classes == 3, np.uint8(_ENHANCING[convention]), classes).astype(np.uint8)
+    return np.array(CONVENTIONS[convention].written, np.uint8)[classes]
 
 
 def brats_to_classes(labels: np.ndarray, convention: str) -> np.ndarray:
-    """Converts the labels of a BraTS year to class indices 0 to 3."""
-    return np.where(labels == _ENHANCING[convention], np.uint8(3), labels).astype(np.uint8)
+    """Converts the labels of a mask of a BraTS year to class indices 0 to 3."""
+    return np.where(labels == CONVENTIONS[convention].written[3], np.uint8(3), labels).astype(np.uint8)
 
 
 def volume_of_mask(classes: np.ndarray, case: Case) -> Volume:
@@ -143,12 +179,12 @@ def mask_to_classes(path: Path, labels: np.ndarray, convention: str) -> np.ndarr
     """As `brats_to_classes`, but checks the values, because the mask file may have been edited by hand.
 
     Raises:
-        DataError: a value is not a label of that year.
+        DataError: a value is not a label that a mask of that year holds.
     """
-    known = (0, 1, 2, _ENHANCING[convention])
+    known = CONVENTIONS[convention].written
     if not (fits := np.isin(labels, known)).all():
         raise DataError(
-            f"{path.name} has labels that BraTS {convention} does not define",
+            f"{path.name} has labels that a mask of BraTS {CONVENTIONS[convention].years} does not define",
             received=np.unique(labels[~fits])[:8].tolist(),
             expected=", ".join(map(str, known)),
         )
@@ -204,28 +240,3 @@ class PackedMasks:
     def __getitem__(self, index: int) -> np.ndarray:
         bits, shape = self._packed[index]
         return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-
-
-def _convention_of_names(case: CaseFiles) -> str:
-    return "2023" if case.files["flair"].name.split(".")[0].lower().endswith("t2f") else "2018"
-
-
-def _to_classes(path: Path, labels: np.ndarray, convention: str) -> tuple[np.ndarray, str]:
-    if labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{path} stores labels as {labels.dtype}",
-            expected="an integer type",
-            remedy="Check that all values are integers, then save it as uint8 (SimpleITK: Cast to sitkUInt8).",
-        )
-    values = set(np.unique(labels).tolist())
-    if values <= {0, 1, 2}:
-        return labels.astype(np.uint8), convention
-    for year, enhancing in _ENHANCING.items():
-        if values <= {0, 1, 2, enhancing}:
-            return brats_to_classes(labels, year), year
-    raise DataError(
-        f"{path} has labels that BraTS does not define",
-        received=sorted(values),
-        expected="0, 1, 2, 4 (2018 to 2021) or 0, 1, 2, 3 (2023)",
-        remedy="Convert the labels, or leave the case out with `cases`.",
-    )

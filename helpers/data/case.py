@@ -14,11 +14,15 @@ from helpers.errors import DataError
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one case by role (`t1`, `image`, ...); `truth` is None if there is no label."""
+    """The files of one case by role (`t1`, `image`, ...); `truth` is None if there is no label.
+
+    `notes` holds what decides, besides the contents, how the files are read; it is part of the case's digest.
+    """
 
     id: str
     files: Mapping[str, Path]
     truth: Path | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def all_paths(self) -> list[Path]:
         """Every file of the case, the truth last."""
@@ -34,6 +38,7 @@ class Case:
         truth: class indices of the same spatial shape, uint8, or None.
         geometry: the grid of a volume; None for a picture.
         notes: facts that are needed to write a mask, such as the label convention.
+        remarks: what the user should know about the case, in the table of the data.
     """
 
     id: str
@@ -41,6 +46,7 @@ class Case:
     truth: np.ndarray | None
     geometry: Geometry | None
     notes: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def require_truth(self) -> np.ndarray:
         """The truth.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.data.truth import TruthValues
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, infer_job
@@ -230,6 +231,10 @@ class CaseSource(Part[P]):
         """The suffix of the mask files."""
         return ".nii.gz"
 
+    def skipped_files(self, root: Path, params: P) -> list[str]:
+        """One line for each thing below a data root that looks like a part of the data set and is left out."""
+        return []
+
     def data_folder(self, params: P) -> Path:
         """The user's data set."""
         return find_input(params.data_root, parameter="data_root")
@@ -280,6 +285,10 @@ class Scoring(Part[P]):
     @abstractmethod
     def labels(self, params: P) -> LabelSet:
         """The classes of the run's masks."""
+
+    def truth_values(self, params: P) -> TruthValues:
+        """The values that a truth may hold once `read_case` has read it: by default the class indices."""
+        return TruthValues(dict(enumerate(self.labels(params).names)))
 
     @abstractmethod
     def score_names(self, params: P) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.data.case import Case
+from helpers.data.truth import whole_labels
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
@@ -155,16 +156,16 @@ class VolumeCases(CaseSource[P]):
 
 
 def read_mask_on_grid(path: Path, case: Case) -> np.ndarray:
-    """The values (Z, Y, X) of a mask file.
+    """The values (Z, Y, X) of a mask file, integers; an editor's 0.9999 is rounded.
 
     Raises:
-        DataError: the mask is not on the case's grid.
+        DataError: the mask is not on the case's grid, or holds values that are not labels.
     """
     mask = read_volume(path)
     differences = mask.geometry.differences_from(case.require_geometry())
     if differences:
         raise DataError(f"{path.name} is on another grid than its case", received="; ".join(differences))
-    return mask.array[0]
+    return whole_labels(path, mask.array[0])
 
 
 class PhotographCases(CaseSource[P]):

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from helpers.data import brats
+from helpers.data.brats_years import FIRST_YEAR, LAST_YEAR
 from helpers.data.case import Case, CaseFiles
 from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
@@ -47,6 +48,8 @@ class BratsParams(RunParams):
     """Whether windows of one value, such as air, are run only once; changes no voxel."""
     crop_to_brain: bool = True
     """Whether the air around the brain is left out."""
+    label_year: int | None = Field(None, ge=FIRST_YEAR, le=LAST_YEAR)
+    """Year of BraTS whose labels the files have; null: by the names of files and folders."""
     source_crops: int = Field(128, ge=1)
     """Crops for the source's own score, which draws 128."""
     source_seed: int = 1777777
@@ -80,11 +83,15 @@ class BratsCases(VolumeCases[BratsParams]):
 
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
         """The cases below a root, or those that the run names."""
-        return brats.list_brats_cases(root, params.cases)
+        return brats.list_brats_cases(root, params.cases, params.label_year)
+
+    def skipped_files(self, root: Path, params: BratsParams) -> list[str]:
+        """Broken links, folders met twice, and volumes of no known role."""
+        return brats.skipped_files(root)
 
     def read_case(self, files: CaseFiles, params: BratsParams) -> Case:
         """Reads and checks one case."""
-        return brats.read_brats_case(files)
+        return brats.read_brats_case(files, params.label_year)
 
     def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
         """NIfTI with the labels of the case's own year."""

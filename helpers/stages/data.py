@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +12,21 @@ from typing import Protocol, overload
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.data.truth import TruthValues, check_known
 from helpers.errors import DataError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
+from helpers.run.atomic import write_json
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.libraries import library_versions
 from helpers.stages.labels import run_labels
+
+# Names the files of a folder of demo cases; it is written last.
+_LISTING = ".files.json"
 
 
 class HasParams(Protocol):
@@ -42,23 +48,32 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
         write_demo_cases(recipe, run)
     cases = selected_cases(recipe, run)
     labels = run_labels(recipe, run)
+    known = recipe.scoring.truth_values(run.params)
+    skipped = recipe.cases.skipped_files(data_root(recipe, run), run.params)
     digests = {case.id: digest_case(case) for case in cases}
 
     def make(folder: Path) -> StageOutput:
-        rows = {case.id: _describe(recipe, run, case, labels) for case in cases}
+        rows = {case.id: _describe(recipe, run, case, labels, known) for case in cases}
         labelled = sum(case.truth is not None for case in cases)
         return StageOutput(
             checks=(Check("readable, complete, on one grid", True, f"{len(cases)} of {len(cases)} cases"),),
             facts={
                 "cases": len(cases),
-                "with truth": labelled,
+                "with truth": labelled or "0; no scores, because no case has a truth",
+                **({"left out": "; ".join(skipped)} if skipped else {}),
                 **{f"case {name}": row for name, row in rows.items()},
             },
             values={"cases": [case.id for case in cases], "digests": digests},
             next_step="Export the network.",
         )
 
-    inputs = {"cases": digests, "recipe": recipe.name, "labels": labels.names}
+    inputs = {
+        "cases": digests,
+        "recipe": recipe.name,
+        "labels": labels.names,
+        "values": {"names": sorted(known.names.items()), "ignored": known.ignored},
+        "skipped": skipped,
+    }
     return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases,))
 
 
@@ -144,21 +159,42 @@ def demo_root(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None
 
 
 def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:
-    """Writes the missing demo cases of this run, or of other seeds, and returns their folder."""
+    """Writes the missing demo cases of this run, or of other seeds, and returns their folder.
+
+    Several processes may do so at once. A file that exists is complete and is never written again: the cases are drawn
+    in a folder of this process, which is renamed into place; if another one was faster, missing files alone are moved.
+    """
     root = _demo_folder(recipe, run, seeds)
-    seeds = run.params.demo_seeds if seeds is None else seeds
-    if root.is_dir():
-        recipe.cases.write_demo_cases(root, seeds)
+    if _is_complete(root):
         return root
-    # The folder is renamed into place once it is complete, so a folder that exists can be relied on.
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=root.parent) as work:
         made = Path(work) / root.name
         made.mkdir()
-        recipe.cases.write_demo_cases(made, seeds)
-        with contextlib.suppress(OSError):  # another process wrote the same cases in the meantime
+        recipe.cases.write_demo_cases(made, run.params.demo_seeds if seeds is None else seeds)
+        files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
+        write_json(made / _LISTING, files)
+        try:
             made.rename(root)
+        except OSError:  # the folder is there already, from another process or with a file deleted since
+            _move_missing(made, root, [*files, _LISTING])
     return demo_root(recipe, run, seeds)
+
+
+def _is_complete(root: Path) -> bool:
+    """Whether every file that was drawn is still there."""
+    try:
+        files = json.loads((root / _LISTING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all((root / name).is_file() for name in files)
+
+
+def _move_missing(made: Path, root: Path, files: Sequence[str]) -> None:
+    for name in files:
+        if not (root / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(made / name, root / name)
 
 
 def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
@@ -174,21 +210,26 @@ def digest_case(case: CaseFiles) -> str:
     digests = {role: digest_file(path) for role, path in case.files.items()}
     if case.truth is not None:
         digests["truth"] = digest_file(case.truth)
-    return digest_value({"id": case.id, "files": digests})
+    content = {"id": case.id, "files": digests}
+    return digest_value({**content, "notes": dict(case.notes)} if case.notes else content)
 
 
-def _describe(recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet) -> str:
+def _describe(recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet, known: TruthValues) -> str:
     case = recipe.cases.read_case(files, run.params)
     size = " × ".join(str(axis) for axis in case.image.shape)
     parts = [size]
     if case.geometry is not None:
         parts.append("spacing " + " × ".join(f"{mm:.3g}" for mm in case.geometry.spacing_mm_zyx) + " mm")
-    if case.truth is not None:
-        counts = np.bincount(case.truth.ravel(), minlength=len(labels))
-        found = {name: counts[label] for name, label in labels.foreground.items() if counts[label]}
-        unit = "pixels" if case.geometry is None else "voxels"
-        shown = ", ".join(f"{name} {count:,} {unit}" for name, count in found.items())
-        parts.append(shown or "empty truth")
-    else:
-        parts.append("no truth")
-    return "; ".join(parts)
+    parts.append("no truth" if files.truth is None else _describe_truth(files.truth, case, labels, known))
+    return "; ".join((*parts, *case.remarks))
+
+
+def _describe_truth(path: Path, case: Case, labels: LabelSet, known: TruthValues) -> str:
+    """The volume of each class in a truth, whose values are checked here, on the voxels that were read anyway."""
+    counts = np.bincount(case.require_truth().ravel(), minlength=len(labels))
+    check_known(path, counts, known)
+    found = {name: counts[label] for name, label in labels.foreground.items() if counts[label]}
+    unit = "pixels" if case.geometry is None else "voxels"
+    shown = [f"{name} {count:,} {unit}" for name, count in found.items()]
+    ignored = sum(int(counts[value]) for value in known.ignored if value < len(counts))
+    return ", ".join([*(shown or ["empty truth"]), *([f"{ignored:,} {unit} ignored"] if ignored else [])])

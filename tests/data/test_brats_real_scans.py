@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 
 from helpers.data import brats
+from helpers.data.volume import read_volume
 from helpers.errors import DataError
 from tests.data.brats_cases import only_case
 
@@ -33,14 +35,21 @@ def test_real_cases_are_found_in_training_and_validation_folders(reference_data)
     assert case.image.shape[0] == 4 and case.truth.any()
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("GLI-00001_seg-BraTS23_1_mapped.nii.gz", "grid|float64"), ("TCGA-DU-7294_lfb_rwth.nii.gz", "grid|float64")],
-)
-def test_real_labels_in_float64_are_refused(reference_data, tmp_path, name, said):
-    case = "BraTS-GLI-00001-000" if "GLI" in name else "TCGA-DU-7294"
+def with_label(reference_data, case: str, name: str):
     root = reference_data / "brats18-like" / "MICCAI_BraTS_2018_Data_Training"
     files = next(found for found in brats.list_brats_cases(root) if found.id == case)
-    files = dataclasses.replace(files, truth=reference_data / "robustness" / "label_variants" / name)
-    with pytest.raises(DataError, match=said):
+    return dataclasses.replace(files, truth=reference_data / "robustness" / "label_variants" / name)
+
+
+def test_a_real_label_on_another_grid_is_refused(reference_data):
+    files = with_label(reference_data, "BraTS-GLI-00001-000", "GLI-00001_seg-BraTS23_1_mapped.nii.gz")
+    with pytest.raises(DataError, match="grid"):
         brats.read_brats_case(files)
+
+
+def test_a_real_label_stored_as_float64_is_read(reference_data):
+    files = with_label(reference_data, "TCGA-DU-7294", "TCGA-DU-7294_lfb_rwth.nii.gz")
+    truth = brats.read_brats_case(files).truth
+    stored = read_volume(files.truth).array[0]
+    assert stored.dtype == np.float64
+    assert np.array_equal(truth, np.where(stored == 4, 3, stored)) and truth.any()

@@ -39,7 +39,7 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
         label_year: year of the labels, if names do not tell it.
 
     Raises:
-        DataError: there are no cases, a case lacks a modality or has two files for one, or two cases have the same id.
+        DataError: there are no cases, a case lacks a modality or has two files for one, or two cases have one id.
     """
     found: dict[tuple[Path, str], list[tuple[str, Path]]] = {}
     broken, named, _ = _files_of_cases(root)
@@ -59,17 +59,16 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
             folders = [str(cases[name].files["t1"].parent), str(folder)]
             raise DataError(f"two cases have the id {name}", received=folders, remedy="Rename or move one of them.")
         missing = [role for role in MODALITIES if role not in dict(files)]
-        if missing and not wanted:
-            continue
-        if missing:
+        if missing and wanted:
             raise DataError(
                 f"case {name} lacks {', '.join(missing)}",
                 received=sorted(path.name for _, path in files),
                 expected=f"one file for each of {', '.join(MODALITIES)} in {folder}",
                 remedy="Complete the case, or leave it out with `cases`.",
             )
-        roles = one_file_each(files, f"role of case {name},") if wanted else dict(files)
-        cases[name] = _case_of(name, roles, label_year)
+        if not missing:
+            roles = one_file_each(files, f"role of case {name},") if wanted else dict(files)
+            cases[name] = _case_of(name, roles, label_year)
     return [cases[name] for name in sorted(cases)]
 
 
@@ -120,13 +119,13 @@ def read_brats_case(case: CaseFiles, label_year: int | None = None) -> Case:
         check_same_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])
     image = np.concatenate([volumes[role].array for role in MODALITIES]).astype(np.float32)
     naming = read_naming(case, label_year)
-    truth, remarks = None, (str(naming),)
+    truth, remarks = None, [str(naming)]
     if case.truth is not None:
         label = read_volume(case.truth)
         check_same_grid(label.geometry, reference, f"case {case.id}: seg", MODALITIES[0])
         truth, more = to_classes(case.truth, whole_labels(case.truth, label.array[0]), naming)
         remarks += more
-    return Case(case.id, image, truth, reference, {"convention": naming.convention}, remarks)
+    return Case(case.id, image, truth, reference, {"convention": naming.convention}, tuple(remarks))
 
 
 def prepare_brats(image: np.ndarray) -> np.ndarray:

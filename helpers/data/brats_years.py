@@ -2,8 +2,8 @@
 
 Names: Brats17_ to BraTS2021_ and `_t1ce` until 2022, BraTS-GLI-<patient>-<visit> and `-t1c` from 2023 on. Visits are
 numbered from 000 in BraTS 2023 and from 100 in the post-treatment gliomas of 2024.
-Labels: Menze et al., IEEE TMI 34 (2015); Baid et al., arXiv:2107.02314 (2021); Adewole et al., arXiv:2305.19369 (2023);
-de Verdier et al., arXiv:2405.18368 (2024); Kazerooni et al., arXiv:2404.15009 (children, 2024).
+Labels: Menze et al., IEEE TMI 34 (2015); Baid et al., arXiv:2107.02314 (2021); Adewole et al., arXiv:2305.19369
+(2023); de Verdier et al., arXiv:2405.18368 (2024); Kazerooni et al., arXiv:2404.15009 (children, 2024).
 """
 
 from __future__ import annotations

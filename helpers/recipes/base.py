@@ -287,8 +287,9 @@ class Scoring(Part[P]):
         """The classes of the run's masks."""
 
     def truth_values(self, params: P) -> TruthValues:
-        """The values that a truth may hold once `read_case` has read it: by default the class indices."""
-        return TruthValues(dict(enumerate(self.labels(params).names)))
+        """The values that a truth may hold once `read_case` has read it: by default class indices and the ignored."""
+        labels = self.labels(params)
+        return TruthValues(dict(enumerate(labels.names)), () if labels.ignore is None else (labels.ignore,))
 
     @abstractmethod
     def score_names(self, params: P) -> tuple[str, ...]:

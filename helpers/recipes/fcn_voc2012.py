@@ -111,7 +111,7 @@ class VocScoring(Scoring[VocParams]):
 
     def labels(self, params: VocParams) -> LabelSet:
         """VOC's 21 classes."""
-        return LabelSet(voc.CLASSES)
+        return LabelSet(voc.CLASSES, ignore=voc.IGNORE_INDEX)
 
     def score_names(self, params: VocParams) -> tuple[str, ...]:
         """Mean IoU (over all classes, and over those present), mean and overall accuracy."""

@@ -161,8 +161,9 @@ def demo_root(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None
 def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:
     """Writes the missing demo cases of this run, or of other seeds, and returns their folder.
 
-    Several processes may do so at once. A file that exists is complete and is never written again: the cases are drawn
-    in a folder of this process, which is renamed into place; if another one was faster, missing files alone are moved.
+    Several processes may do so at once. A file that exists is complete and is never written again: the cases are
+    drawn in a folder of this process, which is renamed into place; if another one was faster, only missing files are
+    moved.
     """
     root = _demo_folder(recipe, run, seeds)
     if _is_complete(root):

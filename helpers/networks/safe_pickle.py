@@ -81,8 +81,40 @@ def _checked_shape(shape: tuple[int, ...], dtype: object, data: bytes) -> tuple[
     return tuple(sizes)
 
 
+class Inert:
+    """Replaces a class that training checkpoints mention next to their weights, and ignores what they say of it."""
+
+    def __new__(cls, *_: object) -> Inert:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _inert_attribute(owner: object, name: object) -> type[Inert]:
+    # Before protocol 4 a pickle names a method with getattr(class, name); nothing is looked up here.
+    if owner is not Inert or not isinstance(name, str):
+        raise pickle.UnpicklingError("GLOBAL builtins.getattr")
+    return Inert
+
+
+# mmengine writes its loss curves, Lightning and plain training loops their arguments and paths.
+_INERT = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "argparse.Namespace",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+
 # numpy 1 writes numpy.core, numpy 2 numpy._core; _frombuffer is how protocol 5 writes arrays.
 _REPLACEMENTS: dict[str, Callable[..., Any]] = {"numpy.dtype": NumberDtype, "numpy.ndarray": Array}
+_REPLACEMENTS |= dict.fromkeys(_INERT, Inert)
+_REPLACEMENTS["builtins.getattr"] = _inert_attribute
 for _core in ("numpy.core", "numpy._core"):
     _REPLACEMENTS[f"{_core}.multiarray.scalar"] = _scalar
     _REPLACEMENTS[f"{_core}.multiarray._reconstruct"] = _reconstruct

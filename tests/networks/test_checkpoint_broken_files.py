@@ -56,8 +56,12 @@ def a_list(path, state):
     torch.save(list(state.values()), path)
 
 
+def unusual_key(path, state):
+    torch.save({"epoch": 3, "generator": state}, path)
+
+
 def no_tensors(path, state):
-    torch.save({"epoch": 3, "weights": state}, path)
+    torch.save({"epoch": 3, "settings": {"width": 8}}, path)
 
 
 def nothing_in_it(path, state):
@@ -75,7 +79,8 @@ BROKEN = [
     (picture, "is not a torch.save file.*89504e47"),
     (script, "TorchScript"),
     (a_list, "does not contain a state dict.*a list"),
-    (no_tensors, "2 entries that are not tensors: epoch .int., weights .OrderedDict."),
+    (unusual_key, "weights under unusual keys: received generator.*-p checkpoint_key generator"),
+    (no_tensors, "2 entries that are not tensors: epoch .int., settings .dict."),
     (nothing_in_it, "does not contain a state dict.*an empty dict"),
 ]
 

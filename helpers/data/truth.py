@@ -92,7 +92,7 @@ def whole_labels(path: Path, labels: np.ndarray) -> np.ndarray:
         bad = np.unique(labels[~(distance <= ROUNDING)])
         shown = ", ".join(f"{value:.6g}" for value in bad[:_SHOWN]) or f"{np.abs(rounded).max():.6g}"
         raise DataError(
-            f"{path} holds values that are not labels",
+            f"{path} holds values that are not class indices",
             received=shown + (", …" if len(bad) > _SHOWN else ""),
             expected=f"whole numbers, or up to {ROUNDING} from one",
             remedy="Resample the labels with nearest neighbour, or convert them to whole numbers.",

@@ -311,6 +311,11 @@ class NnunetCases(VolumeCases[N]):
         only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
         return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference)
 
+    def skipped_files(self, root: Path, params: N) -> list[str]:
+        """Folders met twice, and labels of no image."""
+        reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
+        return nnunet_cases.skipped_files(root, task=self.task, ref_folder=reference)
+
     def held_out(self, root: Path, params: N) -> list[str] | None:
         """The fold's held-out ids, if `split` says that the data root is the training set."""
         if params.split is None:

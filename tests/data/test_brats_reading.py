@@ -77,7 +77,7 @@ def test_without_labels_file_names_decide_the_convention(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (labels_of(1, 2, 4) * 0.75, r"holds values that are not labels: received 0\.75, 1\.5, expected whole"),
+        (labels_of(1, 2, 4) * 0.75, r"holds values that are not class indices: received 0\.75, 1\.5, expected whole"),
         (labels_of(1, 2, 5), r"received \[0, 1, 2, 5\]"),
         (labels_of(1, 2, 3, 4), r"received \[0, 1, 2, 3, 4\]"),
         (labels_of(1, 2).astype(np.int16) * -1, "BraTS does not define"),

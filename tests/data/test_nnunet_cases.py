@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.data.geometry import Geometry
-from helpers.data.nnunet.cases import list_cases, raw_folder, read_case
+from helpers.data.nnunet.cases import list_cases, raw_folder, read_case, skipped_files
 from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
 
@@ -122,3 +122,41 @@ def test_four_digits_at_the_end_of_an_id_are_not_a_channel(tmp_path):
     found = list_cases(tmp_path)
     assert [case.id for case in found] == ["la_9001", "la_9002"]
     assert all(case.truth is not None and set(case.files) == {"0000"} for case in found)
+
+
+def test_links_and_suffixes_of_every_case_are_followed(tmp_path):
+    put(tmp_path / "store" / "la_1.nii.gz")
+    put(tmp_path / "store" / "deep" / "la_3.nii.gz")
+    put(tmp_path / "Task02_Heart" / "imagesTr" / "la_2.nii.gz")
+    images = tmp_path / "Task02_Heart" / "imagesTr"
+    (images / "la_1.NII.GZ").symlink_to(tmp_path / "store" / "la_1.nii.gz")
+    (images / "more").symlink_to(tmp_path / "store" / "deep")
+    put(tmp_path / "Task02_Heart" / "labelsTr" / "la_2.seg.nrrd", dtype=np.uint8)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Task02_Heart").symlink_to(tmp_path / "Task02_Heart")
+    cases = list_cases(tmp_path / "data", task="Task02_Heart")
+    assert [case.id for case in cases] == ["la_1", "la_2", "la_3"]
+    assert [case.truth and case.truth.name for case in cases] == [None, "la_2.seg.nrrd", None]
+    assert skipped_files(tmp_path / "data", task="Task02_Heart") == []
+
+
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_broken_links_and_two_files_of_one_name_are_refused(tmp_path, folder):
+    decathlon(tmp_path, ["la_1"])
+    put(tmp_path / folder / "la_1.nrrd", dtype=np.uint8)
+    with pytest.raises(DataError, match=r"two files for the .*la_1\.nii\.gz and .*la_1\.nrrd"):
+        list_cases(tmp_path)
+    (tmp_path / folder / "la_1.nrrd").unlink()
+    (tmp_path / folder / "la_2.nii.gz").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"la_2\.nii\.gz is a broken link to"):
+        list_cases(tmp_path)
+
+
+def test_a_segmentation_next_to_its_image_is_no_image_and_labels_of_no_image_are_said(tmp_path):
+    put(tmp_path / "la_1.nrrd")
+    put(tmp_path / "la_1.seg.nrrd", dtype=np.uint8)
+    assert [case.id for case in list_cases(tmp_path)] == ["la_1"]
+    assert skipped_files(tmp_path) == ["segmentations next to the images, unless in ref_folder: la_1.seg.nrrd"]
+    task = decathlon(tmp_path / "task", ["la_1"])
+    put(task / "labelsTr" / "la_7.nii.gz", dtype=np.uint8)
+    assert skipped_files(task) == [f"labels in {task / 'labelsTr'} without an image: la_7.nii.gz"]

@@ -26,7 +26,7 @@ def test_values_next_to_whole_numbers_are_rounded_and_the_log_says_so(caplog, of
 
 @pytest.mark.parametrize("value", [0.5, 1 - 2 * ROUNDING, 1.01, np.nan, np.inf, 1e12])
 def test_values_further_away_are_refused(value):
-    with pytest.raises(DataError, match=r"case_seg\.nii\.gz holds values that are not labels: received .*0\.001"):
+    with pytest.raises(DataError, match=r"case_seg\.nii\.gz holds values that are not class .*0\.001"):
         whole_labels(FILE, np.array([0.0, 1.0, value]))
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.data.files import FoundFiles, find_files, one_file_each, refuse_broken, some_of, volume_stem
 from helpers.data.geometry import check_same_grid
-from helpers.data.volume import VOLUME_SUFFIXES, read_volume
+from helpers.data.truth import class_indices
+from helpers.data.volume import read_volume
 from helpers.errors import DataError
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
@@ -36,30 +38,42 @@ def list_cases(
     Raises:
         DataError: there are no cases, one of `only` is missing, or a case lacks a channel that others have.
     """
-    folder = _task_folder(root, task)
-    images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
+    images, labels = _folders(root, task, ref_folder)
     if images is None:
         raise DataError(
             f"no cases below {root}",
             expected="imagesTr with <case>.nii.gz or <case>_0000.nii.gz",
             remedy="Set data_root to the task's folder.",
         )
-    labels = ref_folder or (images.parent / images.name.replace("images", "labels"))
+    files = one_file_each(((_stem(path), path) for path in _volumes(images)), f"image of {images.parent.name},")
     channels: dict[str, dict[str, Path]] = {}
-    stems = {_stem(path) for path in _volumes(images)}
-    for path in _volumes(images):
-        match = _CHANNEL.fullmatch(_stem(path))
+    for stem, path in files.items():
+        match = _CHANNEL.fullmatch(stem)
         # An id may itself end in four digits, which are a channel only if there is also a channel 0000.
-        case, channel = _stem(path), "0000"
-        if match is not None and f"{match['case']}_0000" in stems:
+        case, channel = stem, "0000"
+        if match is not None and f"{match['case']}_0000" in files:
             case, channel = match["case"], match["channel"]
         channels.setdefault(case, {})[channel] = path
     missing = sorted(set(only) - channels.keys())
     if missing:
         raise DataError(f"{images} does not contain {', '.join(missing)}", expected=f"one of {_some(channels)}")
     _refuse_missing_channels(images, {case: channels[case] for case in only or channels})
-    truths = {} if labels == images or not labels.is_dir() else {_stem(path): path for path in _volumes(labels)}
+    truths = one_file_each(((_stem(path), path) for path in _all_volumes(labels)), "label") if labels else {}
     return [CaseFiles(case, channels[case], truths.get(case)) for case in sorted(only or channels)]
+
+
+def skipped_files(root: Path, *, task: str | None = None, ref_folder: Path | None = None) -> list[str]:
+    """What `list_cases` left out: folders that it met twice, and labels of no image."""
+    images, labels = _folders(root, task, ref_folder)
+    if images is None:
+        return []
+    stems = {_stem(path) for path in _volumes(images)}
+    cases = stems | {match["case"] for stem in stems if (match := _CHANNEL.fullmatch(stem))}
+    orphans = [path.name for path in _all_volumes(labels) if _stem(path) not in cases] if labels else []
+    beside = [path.name for path in _all_volumes(images) if path not in _volumes(images)]
+    said = [f"labels in {labels} without an image: {some_of(orphans)}"] if orphans else []
+    said += [f"segmentations next to the images, unless in ref_folder: {some_of(beside)}"] if beside else []
+    return [*_find(images).twice, *said]
 
 
 def training_ids(root: Path, *, task: str | None = None) -> list[str]:
@@ -93,7 +107,7 @@ def read_case(case: CaseFiles) -> Case:
     if case.truth is not None:
         label = read_volume(case.truth)
         check_same_grid(label.geometry, reference, f"case {case.id}: the label", "the image")
-        truth = _whole_numbers(case.truth, label.array[0])
+        truth = class_indices(case.truth, label.array[0])
     return Case(case.id, image, truth, reference)
 
 
@@ -176,14 +190,40 @@ def _task_folder(root: Path, task: str | None) -> Path:
     return root / task if task and (root / task).is_dir() else root
 
 
-def _volumes(folder: Path) -> Iterable[Path]:
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in paths if path.is_file() and not path.name.startswith(".") and _stem(path) != path.name]
+def _folders(root: Path, task: str | None, ref_folder: Path | None) -> tuple[Path | None, Path | None]:
+    """The folder of the images and that of their labels; None for what does not exist."""
+    folder = _task_folder(root, task)
+    images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
+    if images is None:
+        return None, None
+    labels = ref_folder or (images.parent / images.name.replace("images", "labels"))
+    return images, labels if labels != images and labels.is_dir() else None
+
+
+def _volumes(folder: Path) -> list[Path]:
+    """The images in a folder: every volume but a.seg.nrrd, the segmentation of a.nrrd in 3D Slicer."""
+    return [path for path in _all_volumes(folder) if not path.name.lower().endswith(".seg.nrrd")]
+
+
+def _all_volumes(folder: Path) -> list[Path]:
+    """The volumes in a folder, through links; in imagesTr, labelsTr and the like at every depth.
+
+    Raises:
+        DataError: a link to a volume is broken: the case would vanish, or lose its label.
+    """
+    if not folder.is_dir():
+        return []
+    found = _find(folder)
+    refuse_broken([path for path in found.broken if volume_stem(path.name) is not None])
+    return [path for path in found.files if volume_stem(path.name) is not None]
+
+
+def _find(folder: Path) -> FoundFiles:
+    return find_files(folder, deep=folder.name.startswith(("images", "labels")))
 
 
 def _stem(path: Path) -> str:
-    suffix = next((suffix for suffix in VOLUME_SUFFIXES if path.name.endswith(suffix)), "")
-    return path.name.removesuffix(suffix)
+    return volume_stem(path.name) or path.name
 
 
 def _refuse_missing_channels(images: Path, channels: Mapping[str, Mapping[str, Path]]) -> None:
@@ -193,17 +233,6 @@ def _refuse_missing_channels(images: Path, channels: Mapping[str, Mapping[str, P
             raise DataError(
                 f"case {case} lacks channels in {images}", received=", ".join(files), expected=", ".join(known)
             )
-
-
-def _whole_numbers(path: Path, labels: np.ndarray) -> np.ndarray:
-    whole = labels.astype(np.uint8) if labels.min() >= 0 and labels.max() <= 255 else None
-    if whole is None or not np.array_equal(whole, labels):
-        raise DataError(
-            f"{path} holds values that are not class indices",
-            received=f"{labels.dtype} from {labels.min()} to {labels.max()}",
-            expected="integers from 0 to 255",
-        )
-    return whole
 
 
 def _some(names: Iterable[str]) -> str:

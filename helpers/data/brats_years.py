@@ -170,7 +170,7 @@ def _refuse_unclear(path: Path, values: list[int], naming: Naming) -> None:
         problem = f"the names of {path} do not say which year's labels it has"
         remedy = "Set label_year, such as 2021 (4 is enhancing tumour) or 2024 (3 is, and 4 is a resection cavity)."
     elif not set(values) <= set(rule.labels):
-        problem = f"{path} has labels that BraTS {rule.years} does not define"
+        problem = f"{path} has labels that BraTS does not define in {rule.years}"
         remedy = "Set label_year if the labels are those of another year, or convert them."
     if problem:
         allowed = ", ".join(map(str, rule.labels))

@@ -8,18 +8,48 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.data.files import find_pictures
 from helpers.data.picture import open_picture, write_png
 from helpers.errors import DataError
 
 IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
 SIZE = 572
+# Folders of photographs and masks: Kaggle's, and those of milesial/Pytorch-UNet.
+_LAYOUTS = ((IMAGES, MASKS), ("data/imgs", "data/masks"), ("imgs", "masks"))
 
 _LOG = logging.getLogger("cookbook")
+
+
+def find_carvana_cases(data_root: str | os.PathLike, split: str = IMAGES) -> list[CaseFiles]:
+    """Lists the photographs of one split in whichever layout the folder has.
+
+    Kaggle's `train` and `train_masks`, or `test`; `data/imgs` and `data/masks`, or `imgs` and `masks`, of
+    milesial/Pytorch-UNet; or photographs directly in the folder. Either all photographs have a mask or none has.
+
+    Raises:
+        DataError: there are no photographs, or some have a mask and some have none.
+    """
+    root = Path(data_root)
+    images, masks = _layout(root, split)
+    has_masks = masks is not None and (root / masks).is_dir() and bool(find_pictures(root / masks))
+    return list_carvana_cases(root, images, masks if has_masks else None)
+
+
+def say_layout(data_root: str | os.PathLike, split: str = IMAGES) -> list[str]:
+    """What is missing of Kaggle's layout, and is done instead."""
+    root = Path(data_root)
+    images, masks = _layout(root, split)
+    if masks is None and split == IMAGES:
+        return [f"{root} has no folder {IMAGES}: the photographs in it are run, without a truth"]
+    if masks is not None and not ((root / masks).is_dir() and find_pictures(root / masks)):
+        return [f"{root} has no masks in {masks}"]
+    return [] if images == split else [f"photographs are read from {images}, masks from {masks}"]
 
 
 def list_carvana_cases(
@@ -27,11 +57,11 @@ def list_carvana_cases(
     images: str = IMAGES,
     masks: str | None = MASKS,
 ) -> list[CaseFiles]:
-    """Lists the pairs `train/<id>.jpg` and `train_masks/<id>_mask.gif`, sorted by id.
+    """Lists the pairs of a photograph `<id>.jpg` and a mask `<id>_mask.gif` (or `<id>.png`), sorted by id.
 
     Args:
         data_root: the data set's folder.
-        images: name of the folder with the photographs.
+        images: name of the folder with the photographs; "." for the data set's folder itself.
         masks: name of the folder with the masks, or None for photographs without masks (Kaggle's `test`).
 
     Raises:
@@ -45,16 +75,12 @@ def list_carvana_cases(
                 expected=f"{images}/<id>.jpg" + (f" and {masks}/<id>{MASK_SUFFIX}" if masks else ""),
                 remedy="Set data_root to the folder that contains them.",
             )
-    photographs = [path for path in (root / images).glob("*.jpg") if not path.name.startswith(".")]
+    pictures = find_pictures(root / images)
+    photographs = {name: path for name, path in pictures.items() if not _is_mask(name, pictures)}
     if not photographs:
         raise DataError(f"{root / images} has no photographs", expected="<id>.jpg")
-    truths = {path.stem: root / masks / f"{path.stem}{MASK_SUFFIX}" for path in photographs} if masks else {}
-    if masks:
-        _check_masks(list(truths.values()), root / masks)
-    return [
-        CaseFiles(path.stem, {"image": path}, truths.get(path.stem))
-        for path in sorted(photographs, key=lambda path: path.stem)
-    ]
+    truths = _find_masks(photographs, root / masks) if masks else {}
+    return [CaseFiles(name, {"image": path}, truths.get(name)) for name, path in photographs.items()]
 
 
 def read_carvana_case(case: CaseFiles) -> Case:
@@ -168,15 +194,37 @@ def restore_mask(probability: np.ndarray, height: int, width: int) -> np.ndarray
     return (np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)) > 0.5).astype(np.uint8)
 
 
-def _check_masks(masks: list[Path], folder: Path) -> None:
-    missing = sorted(path.name for path in masks if not path.is_file())
+def _layout(root: Path, split: str) -> tuple[str, str | None]:
+    """The folders of photographs and masks, relative to the root; masks are None if the layout has none."""
+    if split != IMAGES:
+        return split, None
+    for images, masks in _LAYOUTS:
+        if (root / images).is_dir():
+            return images, masks
+    pictures = find_pictures(root) if root.is_dir() else {}
+    if not pictures:
+        return _LAYOUTS[0]
+    return ".", "." if any(_is_mask(name, pictures) for name in pictures) else None
+
+
+def _is_mask(name: str, pictures: Mapping[str, Path]) -> bool:
+    return name.endswith("_mask") and name.removesuffix("_mask") in pictures
+
+
+def _find_masks(photographs: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """The mask of each photograph: `<id>_mask` or `<id>`, with any suffix of a picture."""
+    masks = find_pictures(folder)
+    names = {name: f"{name}_mask" if f"{name}_mask" in masks else name for name in photographs}
+    missing = [f"{name}{MASK_SUFFIX}" for name, mask in names.items() if mask not in masks]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(
-            f"{len(missing)} of {len(masks)} photographs have no mask in {folder}",
+            f"{len(missing)} of {len(photographs)} photographs have no mask in {folder}",
             received=f"no {', '.join(missing[:3])}{more}",
             remedy="Copy the masks, or remove the photographs.",
         )
-    orphans = {path.name for path in folder.glob(f"*{MASK_SUFFIX}")} - {path.name for path in masks}
+    used = {*names, *names.values()} if folder == next(iter(photographs.values())).parent else {*names.values()}
+    orphans = sorted(path.name for mask, path in masks.items() if mask not in used)
     if orphans:
-        _LOG.warning("%d masks in %s have no photograph; the first is %s", len(orphans), folder, min(orphans))
+        _LOG.warning("%d masks in %s have no photograph; the first is %s", len(orphans), folder, orphans[0])
+    return {name: masks[mask] for name, mask in names.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers.data.volume import VOLUME_SUFFIXES
 from helpers.errors import DataError
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 # 3D Slicer writes the segmentation of a.nrrd as a.seg.nrrd.
 _STEM_SUFFIXES = (".seg.nrrd", *VOLUME_SUFFIXES)
 
@@ -87,6 +87,18 @@ def picture_stem(name: str) -> str | None:
     ('a', None)
     """
     return _without_suffix(name, PICTURE_SUFFIXES)
+
+
+def find_pictures(folder: Path) -> dict[str, Path]:
+    """The pictures in a folder by name without suffix, in the order of the names.
+
+    Raises:
+        DataError: two pictures have one name, or a link to a picture is broken.
+    """
+    found = find_files(folder, deep=False)
+    refuse_broken([path for path in found.broken if picture_stem(path.name) is not None])
+    named = [(stem, path) for path in found.files if (stem := picture_stem(path.name)) is not None]
+    return dict(sorted(one_file_each(named, f"picture of {folder.name},").items()))
 
 
 def one_file_each(named: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.data.files import find_pictures
 from helpers.data.picture import open_picture, write_png
 from helpers.errors import DataError
 
@@ -41,7 +42,7 @@ CLASSES = (
 IGNORE_INDEX = 255
 IMAGES, LABELS, SPLITS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 
-_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_CASE_ID = re.compile(r"[^\s./\\][^\s/\\]*")
 
 
 def palette() -> np.ndarray:
@@ -65,13 +66,12 @@ def find_voc_folder(data_root: str | os.PathLike) -> Path:
     Raises:
         DataError: none of them contains it.
     """
-    root = Path(data_root)
-    for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+    for folder in _possible_folders(data_root):
         if (folder / IMAGES).is_dir():
             return folder
     raise DataError(
-        f"{root} does not contain a VOC data set",
-        expected=f"VOCdevkit/VOC2012/{IMAGES} in it",
+        f"{data_root} does not contain a VOC data set",
+        expected=f"VOCdevkit/VOC2012/{IMAGES} or photographs in it",
         remedy="Set data_root to the folder that contains VOCdevkit.",
     )
 
@@ -79,19 +79,41 @@ def find_voc_folder(data_root: str | os.PathLike) -> Path:
 def list_voc_cases(data_root: str | os.PathLike, split: str = "val") -> list[CaseFiles]:
     """Lists one split in the order of its file, or with `split="labelled"` every case with a label, sorted by id.
 
+    Of photographs without splits, in `JPEGImages` or directly in the folder, all are listed. If no case of the split
+    has a label, none has a truth.
+
     Raises:
         DataError: the split does not exist or is empty, or one of its lines is not an image id.
     """
+    if not _has_voc_folder(data_root) and (photographs := find_pictures(Path(data_root))):
+        return [CaseFiles(name, {"image": path}) for name, path in photographs.items()]
     folder = find_voc_folder(data_root)
+    photographs, labels = find_pictures(folder / IMAGES), _labels_of(folder)
     if split == "labelled":
-        ids = sorted(path.stem for path in (folder / LABELS).glob("*.png"))
+        ids = sorted(labels)
     else:
-        ids = _read_split(folder, split)
+        ids = _read_split(folder, split) if (folder / SPLITS).is_dir() else list(photographs)
     if not ids:
         raise DataError(f"split {split!r} of {folder} is empty", remedy="Check the copy of the data set.")
+    is_labelled = any(name in labels for name in ids)
     return [
-        CaseFiles(name, {"image": folder / IMAGES / f"{name}.jpg"}, folder / LABELS / f"{name}.png") for name in ids
+        CaseFiles(
+            name,
+            {"image": photographs.get(name, folder / IMAGES / f"{name}.jpg")},
+            labels.get(name, folder / LABELS / f"{name}.png") if is_labelled else None,
+        )
+        for name in ids
     ]
+
+
+def say_layout(data_root: str | os.PathLike) -> list[str]:
+    """What is missing of VOC's layout, and is done instead."""
+    root = Path(data_root)
+    if not _has_voc_folder(root):
+        return [f"{root} has no {IMAGES}: its photographs are run, without a truth"]
+    folder = find_voc_folder(root)
+    said = [] if (folder / SPLITS).is_dir() else [f"{folder} has no {SPLITS}: all photographs are run"]
+    return said if _labels_of(folder) else [*said, f"{folder} has no labels in {LABELS}"]
 
 
 def read_voc_case(case: CaseFiles) -> Case:
@@ -149,6 +171,19 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
 def write_label(path: str | os.PathLike, label: np.ndarray) -> Path:
     """Writes (H, W) uint8 class numbers as a palette PNG in VOC's colours, atomically."""
     return write_png(path, label, palette())
+
+
+def _possible_folders(data_root: str | os.PathLike) -> tuple[Path, ...]:
+    root = Path(data_root)
+    return root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"
+
+
+def _has_voc_folder(data_root: str | os.PathLike) -> bool:
+    return any((folder / IMAGES).is_dir() for folder in _possible_folders(data_root))
+
+
+def _labels_of(folder: Path) -> dict[str, Path]:
+    return find_pictures(folder / LABELS) if (folder / LABELS).is_dir() else {}
 
 
 def _read_split(folder: Path, split: str) -> list[str]:

@@ -175,6 +175,7 @@ def check_voc(root: Path) -> Iterator[CheckedCase]:
         readers = [partial(voc.read_image, case.files["image"])]
         readers += [partial(voc.read_label, case.truth)] if case.truth else []
         problems = _first_or_all(partial(voc.read_voc_case, case), partial(_lines_of, readers))
+        problems += [] if case.truth else [f"case {case.id} has no label"]
         yield CheckedCase(case.id, tuple(problems))
 
 

@@ -30,7 +30,7 @@ class VocParams(RunParams):
     size: int = Field(500, ge=32)
     """Side of the square that an image is fitted into, in pixels."""
     split: str = "val"
-    """File of `ImageSets/Segmentation/`, or labelled: all images with a label."""
+    """File of `ImageSets/Segmentation/` (if there is none, all images are run), or labelled: all with a label."""
     graph_output: Literal["logits", "classes"] = "logits"
     """Output of the graph: scores, or classes as in the source."""
     other_size: int = Field(512, ge=32)
@@ -70,6 +70,10 @@ class VocCases(PhotographCases[VocParams]):
     def list_cases(self, root: Path, params: VocParams) -> list[CaseFiles]:
         """The images of a split (`labelled`: all with a label)."""
         return voc.list_voc_cases(root, params.split)
+
+    def skipped_files(self, root: Path, params: VocParams) -> list[str]:
+        """What is missing of VOC's layout."""
+        return voc.say_layout(root)
 
     def read_case(self, files: CaseFiles, params: VocParams) -> Case:
         """Reads and checks one image and its label."""

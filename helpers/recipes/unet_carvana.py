@@ -61,9 +61,12 @@ class CarvanaCases(PhotographCases[CarvanaParams]):
     """Photographs of cars; masks are grey PNG files of 0 and 255."""
 
     def list_cases(self, root: Path, params: CarvanaParams) -> list[CaseFiles]:
-        """Photographs of one split; those of `test` have no masks."""
-        masks = carvana.MASKS if params.split == "train" else None
-        return carvana.list_carvana_cases(root, params.split, masks)
+        """Photographs of one split, in any layout; those of `test` have no masks."""
+        return carvana.find_carvana_cases(root, params.split)
+
+    def skipped_files(self, root: Path, params: CarvanaParams) -> list[str]:
+        """What is missing of Kaggle's layout."""
+        return carvana.say_layout(root, params.split)
 
     def read_case(self, files: CaseFiles, params: CarvanaParams) -> Case:
         """Reads and checks one photograph and its mask."""

@@ -82,8 +82,8 @@ def test_non_enhancing_tumour_until_2016_is_merged_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("name", "names", "values", "said"),
     [
-        ("Brats18_2013_2_1", OLD, (1, 2, 3), "labels that BraTS 2017 to 2022 does not define.*set label_year"),
-        ("BraTS-GLI-00001-000", NEW, (1, 2, 4), "labels that BraTS 2023 does not define.*set label_year"),
+        ("Brats18_2013_2_1", OLD, (1, 2, 3), "labels that BraTS does not define in 2017 to 2022.*set label_year"),
+        ("BraTS-GLI-00001-000", NEW, (1, 2, 4), "labels that BraTS does not define in 2023.*set label_year"),
         ("x", OLD, (1, 2, 3), "do not say which year's labels it has.*set label_year"),
         ("x", OLD, (1, 2, 3, 4), "do not say which year's labels it has"),
         ("x", NEW, (1, 2, 4), "do not say which year's labels it has"),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers.data.carvana import (
+    find_carvana_cases,
     list_carvana_cases,
     prepare_image,
     prepare_mask,
@@ -18,6 +19,7 @@ from helpers.data.carvana import (
     read_image,
     read_mask,
     restore_mask,
+    say_layout,
     write_mask,
 )
 from helpers.errors import DataError
@@ -202,3 +204,44 @@ def test_real_photographs_can_be_read_and_prepared():
         if read.truth is not None:
             assert 0.1 < read.truth.mean() < 0.3
             assert abs(prepare_mask(read.truth).mean() - read.truth.mean()) < 0.005
+
+
+LAYOUTS = [("train", "train_masks"), ("data/imgs", "data/masks"), ("imgs", "masks"), (".", ".")]
+
+
+@pytest.mark.parametrize(("images", "masks"), LAYOUTS)
+@pytest.mark.parametrize(("photograph", "mask"), [("a_01.jpg", "a_01_mask.gif"), ("b.PNG", "b_mask.png")])
+def test_every_layout_and_suffix_is_found_with_and_without_masks(tmp_path, images, masks, photograph, mask):
+    (tmp_path / images).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PICTURE).save(tmp_path / images / photograph, format="PNG")
+    (case,) = find_carvana_cases(tmp_path)
+    assert (case.files["image"], case.truth) == (tmp_path / images / photograph, None)
+    assert read_carvana_case(case).truth is None
+    assert any(word in say_layout(tmp_path)[0] for word in ("no masks", "without a truth"))
+    (tmp_path / masks).mkdir(parents=True, exist_ok=True)
+    save_mask(tmp_path / masks / mask, TRUTH, "P", 1)
+    (case,) = find_carvana_cases(tmp_path)
+    assert case.truth == tmp_path / masks / mask
+    np.testing.assert_array_equal(read_carvana_case(case).truth, TRUTH)
+    assert say_layout(tmp_path) == (
+        [] if images == "train" else [f"photographs are read from {images}, masks from {masks}"]
+    )
+
+
+def test_masks_of_the_photographs_own_name_belong_to_them(tmp_path):
+    for folder in ("imgs", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(PICTURE).save(tmp_path / "imgs" / "a.jpg")
+    save_mask(tmp_path / "masks" / "a.png", TRUTH, "L", 255)
+    assert find_carvana_cases(tmp_path)[0].truth == tmp_path / "masks" / "a.png"
+
+
+def test_two_photographs_of_one_name_and_broken_links_are_refused(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        Image.fromarray(PICTURE).save(tmp_path / name)
+    with pytest.raises(DataError, match=r"two files for the picture .*a\.jpg and .*a\.png"):
+        find_carvana_cases(tmp_path)
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"b\.jpg is a broken link"):
+        find_carvana_cases(tmp_path)

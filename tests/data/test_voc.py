@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from helpers.data.voc import (
     palette,
     read_label,
     read_voc_case,
+    say_layout,
     write_label,
 )
 from helpers.errors import DataError
@@ -167,3 +169,31 @@ def test_real_voc_cases_survive_letterboxing_and_restoring():
         square[rows, prepared.left : prepared.left + prepared.width] = case.truth
         assert (restore_exact(square, prepared) == case.truth).all()
         assert restore_as_source(square, prepared).shape == case.truth.shape
+
+
+def test_a_folder_of_photographs_is_run_without_a_truth(tmp_path):
+    for name in ("b 2[1].JPG", "a.png", "c.jpeg"):
+        Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / name, format="PNG")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    cases = list_voc_cases(tmp_path)
+    assert ids(cases) == ["a", "b 2[1]", "c"] and all(case.truth is None for case in cases)
+    assert read_voc_case(cases[1]).truth is None
+    assert say_layout(tmp_path) == [f"{tmp_path} has no JPEGImages: its photographs are run, without a truth"]
+
+
+def test_photographs_without_splits_or_labels_are_run(root):
+    folder = folder_of(root)
+    assert say_layout(root) == []
+    shutil.rmtree(folder / "ImageSets")
+    assert ids(list_voc_cases(root)) == ["2007_000001", "2007_000033"]
+    shutil.rmtree(folder / "SegmentationClass")
+    assert [case.truth for case in list_voc_cases(root)] == [None, None]
+    assert [line.split(" has no ")[1] for line in say_layout(root)] == [
+        "ImageSets/Segmentation: all photographs are run", "labels in SegmentationClass",
+    ]  # fmt: skip
+
+
+def test_a_missing_label_among_others_is_named(root):
+    (folder_of(root) / "SegmentationClass" / "2007_000033.png").unlink()
+    with pytest.raises(DataError, match=r"SegmentationClass/2007_000033\.png does not exist"):
+        read_first(root)

@@ -168,7 +168,12 @@ def _is_text(kind: object) -> bool:
 
 
 def explain_validation_error(
-    error: ValidationError, model: type[BaseModel], *, where: str, places: Mapping[str, str | None] | None = None
+    error: ValidationError,
+    model: type[BaseModel],
+    *,
+    where: str,
+    places: Mapping[str, str | None] | None = None,
+    noun: str = "parameter",
 ) -> ParameterError:
     """Converts a validation error: the first finding, and the number of the others.
 
@@ -177,6 +182,7 @@ def explain_validation_error(
         model: the model that was validated.
         where: the file that the values come from.
         places: name to file for values from other files; None for a value given for this run.
+        noun: what a name in the file stands for.
     """
     # A mistyped name comes first: the correct one is then missing as well, but that is not the cause.
     findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
@@ -184,8 +190,8 @@ def explain_validation_error(
     name = ".".join(str(part) for part in first["loc"])
     place = (places or {}).get(name.partition(".")[0], where)
     if first["type"] == "extra_forbidden":
-        unknown = unknown_name_error("parameter", str(first["loc"][-1]), _names_next_to(model, first["loc"]))
-        problem = f"unknown parameter {name!r} in {place}" if place else f"unknown parameter {name!r}"
+        unknown = unknown_name_error(noun, str(first["loc"][-1]), _names_next_to(model, first["loc"]))
+        problem = f"unknown {noun} {name!r} in {place}" if place else f"unknown {noun} {name!r}"
         return ParameterError(problem, remedy=unknown.remedy)
     value = first.get("input")
     remedy = f"Correct {name} in {place}." if place else f"Correct the value given for {name}."

@@ -122,6 +122,11 @@ class LoadedModel(ABC):
     runs_in: ClassVar[str]
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What `export` changed in the model, in words."""
+        return ()
+
+    @property
     @abstractmethod
     def check(self) -> Check:
         """How its weights were loaded."""
@@ -180,6 +185,14 @@ class ModelSource(Part[P]):
         Raises:
             CheckpointError: the weights do not fit the network.
         """
+
+    def defaults(self, given: Mapping[str, object]) -> Mapping[str, object]:
+        """Parameter values that the model itself determines, such as the opset of a file; over the recipe's own.
+
+        Args:
+            given: the values given for the run.
+        """
+        return {}
 
     def load_for_export(self, params: P) -> torch.nn.Module:
         """The network that is exported, as a torch module in eval mode, for compilers that trace it.
@@ -377,7 +390,8 @@ class Recipe(Generic[P]):
         Raises:
             CookbookError: a parameter is unknown, invalid, or cannot be served.
         """
-        params = resolve_params(self.params_model, self.name, self.defaults, given, self.params_folder)
+        defaults = {**self.defaults, **self.model.defaults(given)}
+        params = resolve_params(self.params_model, self.name, defaults, given, self.params_folder)
         for part in self._parts():
             part.check_params(params)
         return params

@@ -251,7 +251,7 @@ def _preview(
     """The case's id, a slice in 0 to 1, its labels, and the pixel's height over its width."""
     case = recipe.cases.read_case(files, run.params)
     if case.geometry is None:
-        return case.id, case.image.transpose(1, 2, 0) / 255.0, case.truth, 1.0
+        return case.id, figures.picture_to_show(case.image), case.truth, 1.0
     channel = case.image[recipe.picture_settings(run.params).channel]
     index = channel.shape[0] // 2
     if case.truth is not None:

@@ -45,7 +45,8 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
             checks.append(
                 Check(f"ONNX Runtime against {loaded.runs_in}, batch {batch}", passed, f"{error:.1e} of range")
             )
-        facts = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
+        facts: dict[str, object] = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
+        facts |= {"changed in the model": "; ".join(loaded.notes)} if loaded.notes else {}
         return StageOutput(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
 
     inputs = {

@@ -1,7 +1,7 @@
 """Static pictures, drawn in every run."""
 
 from helpers.view.figures.canvas import save_figure
-from helpers.view.figures.cases import draw_gallery, draw_montage, draw_previews
+from helpers.view.figures.cases import draw_gallery, draw_montage, draw_previews, picture_to_show
 from helpers.view.figures.charts import (
     draw_case_times,
     draw_differences,
@@ -30,5 +30,6 @@ __all__ = [
     "draw_sizes",
     "draw_stage_times",
     "find_body",
+    "picture_to_show",
     "save_figure",
 ]

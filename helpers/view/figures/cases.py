@@ -87,14 +87,14 @@ def draw_gallery(
 
     Args:
         case_id, scores: for the caption.
-        image: (3, H, W) uint8 RGB.
+        image: (C, H, W), as `picture_to_show` takes it.
         prediction, truth: class indices (H, W), 255 in the truth is not judged; without a truth, its column and the
             errors are left out.
         class_names: by class index.
         compared: titles of `truth` and `prediction`; for two runs, the last column shows differences, not errors.
     """
     columns = _columns(truth)
-    picture = _thin(image.transpose(1, 2, 0), _GALLERY_PIXELS) / 255.0
+    picture = _thin(picture_to_show(image), _GALLERY_PIXELS)
     labels = {
         "prediction": _thin(prediction, _GALLERY_PIXELS),
         "truth": None if truth is None else _thin(truth, _GALLERY_PIXELS),
@@ -107,6 +107,20 @@ def draw_gallery(
     _add_legend(figure, class_names, prediction, truth, compared)
     add_caption(figure, case_id, _show_scores(scores))
     return figure
+
+
+def picture_to_show(image: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) in 0 to 1 from channels (C, H, W).
+
+    Bytes keep their grey levels; other numbers, such as reflectances, are stretched between two percentiles. Of more
+    than three channels the first three are shown, of two the first.
+
+    >>> picture_to_show(np.array([[[0, 51]]], np.uint8))[0, :, 0].tolist()
+    [0.0, 0.2]
+    """
+    shown = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
+    low, high = (0.0, 255.0) if image.dtype == np.uint8 else np.percentile(shown, (1, 99))
+    return ((shown.transpose(1, 2, 0) - low) / ((high - low) or 1.0)).clip(0, 1)
 
 
 def draw_previews(pictures: Sequence[tuple[str, np.ndarray, np.ndarray | None, float]]) -> Figure:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # `run all` executes these before and after the recipes' notebooks.
 FIRST_NOTEBOOKS = ("00_start_here",)
 LAST_NOTEBOOKS = ("06_compare_runs", "07_visual_qa")
+# Recipes for models of the user, whose notebooks have other names.
+_NAMES = {"nnunet": "your_nnunet", "own_model": "your_model"}
 # The kernel's log holds only a warning about its local transport and the interrupt that ends it; errors of cells are
 # reported by papermill.
 _KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
@@ -44,8 +46,9 @@ class NotebookFailedError(CookbookError):
 
 
 def notebook_of(recipe_name: str) -> Path:
-    """Returns the notebook of a recipe, `notebooks/<number>_<recipe>.ipynb`."""
-    matches = sorted(NOTEBOOKS_FOLDER.glob(f"[0-9][0-9]_{recipe_name}.ipynb"))
+    """Returns the notebook of a recipe, such as `notebooks/<number>_<recipe>.ipynb`."""
+    name = _NAMES.get(recipe_name, recipe_name)
+    matches = sorted(NOTEBOOKS_FOLDER.glob(f"[0-9][0-9]_{name}.ipynb"))
     if not matches:
         raise NotebookFailedError(f"no notebook for {recipe_name} in {NOTEBOOKS_FOLDER}")
     return matches[0]

@@ -22,7 +22,7 @@ from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, infer_job
 from helpers.params.model import RunParams
 from helpers.params.paths import PARAMS_FOLDER, find_input
-from helpers.params.resolve import resolve_params
+from helpers.params.resolve import load_profile, resolve_params
 from helpers.run.result import Check
 from helpers.scoring.dice import mean_of_known
 
@@ -190,7 +190,7 @@ class ModelSource(Part[P]):
         """Parameter values that the model itself determines, such as the opset of a file; over the recipe's own.
 
         Args:
-            given: the values given for the run.
+            given: the values of the profile, and those given for the run, not validated yet.
         """
         return {}
 
@@ -390,7 +390,9 @@ class Recipe(Generic[P]):
         Raises:
             CookbookError: a parameter is unknown, invalid, or cannot be served.
         """
-        defaults = {**self.defaults, **self.model.defaults(given)}
+        given = {name: value for name, value in given.items() if value is not None}
+        profile = load_profile(self.name, str(given.get("profile", "demo")), self.params_folder)
+        defaults = {**self.defaults, **self.model.defaults({**profile, **given})}
         params = resolve_params(self.params_model, self.name, defaults, given, self.params_folder)
         for part in self._parts():
             part.check_params(params)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from pydantic import ValidationError
 
 from helpers.card.case_files import IGNORED, list_card_cases, read_card_case, read_written_mask, write_card_mask
 from helpers.card.fitting import CardFitting, LabelRule, crop_window
@@ -93,7 +94,10 @@ class FileModel(ModelSource[OwnModelParams]):
     def defaults(self, given: Mapping[str, object]) -> Mapping[str, object]:
         """The opset of the file, or the nearest that the target takes, and the batch size that the file fixes."""
         known = {name: given[name] for name in ("card", "checkpoint", "run_factory", "target") if name in given}
-        network = network_of(OwnModelParams.model_validate({"recipe": "own_model", **known}))
+        try:
+            network = network_of(OwnModelParams.model_validate({"recipe": "own_model", **known}))
+        except ValidationError:
+            return {}  # the parameters are validated next, with an error that names the place
         values: dict[str, object] = {}
         if network.opset is not None:
             target = load_target(str(given.get("target", "cpu")))

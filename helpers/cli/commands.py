@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from helpers.cli.command import Command
 from helpers.cli.completion import COMPLETION
@@ -88,8 +87,10 @@ def _add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _fetch(options: argparse.Namespace) -> int:
     from helpers.fetch import fetch
+    from helpers.params.paths import expand_home
 
-    report = fetch(options.recipe, destination=Path(options.to) / options.recipe, only=options.only)
+    destination = expand_home(options.to, "--to") / options.recipe
+    report = fetch(options.recipe, destination=destination, only=options.only)
     sys.stdout.write(f"{report}\n")
     return 0 if report.ok else 1
 
@@ -117,11 +118,12 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from helpers.params.paths import find_input
+    from helpers.params.paths import check_output_file, find_input
     from helpers.report import write_report
 
     folder = find_input(options.run, parameter="RUN")
-    path = write_report(folder, anonymise=options.anonymise or None, to=Path(options.to) if options.to else None)
+    to = check_output_file(options.to or str(folder / "report.html"), "--to")
+    path = write_report(folder, anonymise=options.anonymise or None, to=to)
     sys.stdout.write(f"{path}\n")
     return 0
 

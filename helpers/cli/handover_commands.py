@@ -6,6 +6,7 @@ Each command imports what it needs itself, because `infer` runs on machines that
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,16 +26,32 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     from helpers import recipes, stages
+    from helpers.cli.preflight import check_inputs
     from helpers.stages.handover import pack_bundle
     from helpers.stages.labels import open_run
 
     recipe = recipes.load(options.recipe)
-    run = open_run(recipe, recipe.prepare_params(**read_given(options, recipe.params_model)))
+    params = recipe.prepare_params(**read_given(options, recipe.params_model))
+    check_inputs(recipe, params)
+    folder = _check_new_folder(options.to)
+    run = open_run(recipe, params)
     for stage in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
         _print(stage(recipe, run))
-    bundle = pack_bundle(recipe, run, Path(options.to))
+    bundle = pack_bundle(recipe, run, folder)
     run.finish("exported to a hand-over bundle; no case was run here")
     return _announce_next(f"{len(bundle.cases)} cases and the graph", f"cookbook compile {options.to}")
+
+
+def _check_new_folder(text: str) -> Path:
+    """Refuses a folder that cannot be written to, before stages that take minutes; leaves no empty folder."""
+    from helpers.params.paths import create_output, expand_home
+
+    folder = expand_home(text, "--to")
+    exists = folder.exists()
+    create_output(folder, "--to")
+    if not exists:
+        folder.rmdir()
+    return folder
 
 
 def _add_compile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +149,8 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
 def _read_numbers(text: str) -> list[int]:
     from helpers.errors import ParameterError
 
-    if not all(part.strip().isdigit() for part in text.split(",")):
+    # Longer numbers than any device has are no numbers for Python either.
+    if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) for part in text.split(",")):
         raise ParameterError("invalid --devices", received=text, expected="all, or numbers such as 0,1")
     return [int(part) for part in text.split(",")]
 

@@ -18,6 +18,7 @@ from helpers.cli.failure import name_error, place_log
 from helpers.cli.preflight import check_inputs
 from helpers.errors import CookbookError
 from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, create_output, place_output
+from helpers.params.resolve import anchor_paths
 from helpers.report import write_report
 from helpers.run.atomic import atomic_path
 from helpers.run.record import mark_failed, read_run_status
@@ -82,6 +83,7 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
         NotebookFailedError: a cell failed, the kernel died, or the run's record is not "passed".
     """
     recipe = recipes.load(recipe_name)
+    given = anchor_paths(given, recipe.params_model)
     params = recipe.prepare_params(**given)
     check_inputs(recipe, params)
     folder = create_output(run_folder(params))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from pathlib import Path
 from helpers import recipes
 from helpers.cli.notebook_run import run_notebook
 from helpers.errors import DataError
+from helpers.params.paths import anchor_output
+from helpers.params.resolve import anchor_paths
 from helpers.qa.finished import drop_none
 from helpers.run import read_record
 from helpers.run.digest import digest_file
 from helpers.run.environment import describe_environment
 from helpers.run.run import run_folder
 
+_LOG = logging.getLogger("cookbook")
 # The files that a run reproduces from the same inputs: the graph, the masks and the scores.
 _REPRODUCIBLE = ("model.onnx", "metrics.json", "masks/*")
 
@@ -59,14 +63,25 @@ def rerun(folder: Path, outputs: str | None = None) -> Rerun:
         raise DataError(f"the run in {folder} did not pass", received=before["status"])
     params = before["params"]
     given = {name: value for name, value in _set_values(params).items() if name != "recipe"}
-    given |= {"outputs": outputs or tempfile.mkdtemp(prefix="rerun-"), "cache": False}
+    given |= {"outputs": anchor_output(outputs) if outputs else tempfile.mkdtemp(prefix="rerun-"), "cache": False}
     # Not the name of the old folder: its hash may come from other parameter names, or have other defaults.
-    _refuse_to_overwrite(run_folder(recipes.load(params["recipe"]).prepare_params(**given)))
+    recipe = recipes.load(params["recipe"])
+    _refuse_to_overwrite(run_folder(recipe.prepare_params(**given)))
+    _name_relative_inputs(given, anchor_paths(given, recipe.params_model))
     new_folder = run_notebook(params["recipe"], given)
     names = sorted(_reproducible_files(folder) | _reproducible_files(new_folder))
     equal = [name for name in names if _are_equal(folder / name, new_folder / name)]
     different = [name for name in names if name not in equal]
     return Rerun(new_folder, equal, different, _list_changes(before["environment"], describe_environment()))
+
+
+def _name_relative_inputs(recorded: Mapping[str, object], found: Mapping[str, object]) -> None:
+    """Says which files are read for relative paths, which runs of earlier versions recorded as they were given."""
+    for name, path in recorded.items():
+        if path != found[name]:
+            _LOG.warning(
+                "the run recorded %s %s, relative to a folder it does not name: reading %s", name, path, found[name]
+            )
 
 
 def _set_values(params: dict[str, object]) -> dict[str, object]:

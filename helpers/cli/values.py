@@ -65,7 +65,7 @@ def _read_value(name: str, text: str, model: type[RunParams]) -> object:
     """Returns a text parameter unchanged, and any other as YAML reads it; `null` is the default."""
     import yaml
 
-    from helpers.params.yaml_file import takes_text
+    from helpers.params.yaml_file import explain_yaml_error, parse_yaml, shorten, takes_text
 
     if not text.strip():
         # An unset shell variable must not silently select the default data.
@@ -73,8 +73,10 @@ def _read_value(name: str, text: str, model: type[RunParams]) -> object:
     if name in model.model_fields and takes_text(model.model_fields[name].annotation):
         return None if text == "null" else text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except yaml.YAMLError as error:
         raise ParameterError(
-            f"the value of {name} is not valid YAML", received=text, expected="for example 3, 0.5, text or [a, b]"
+            f"the value of {name} is not valid YAML: {explain_yaml_error(error)}",
+            received=shorten(text),
+            expected="for example 3, 0.5, text or [a, b]",
         ) from None

@@ -12,6 +12,7 @@ from helpers.errors import CookbookError
 from helpers.fetch.archive import unpack
 from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Disk, Item, find_sources, load_catalogue, pick_items
 from helpers.fetch.download import ExpectedFile, Partial, RetryPolicy, check_disk_space, check_file, download
+from helpers.params.paths import create_output
 
 _LOG = logging.getLogger("cookbook")
 
@@ -88,8 +89,7 @@ def fetch(
     """
     sources = find_sources(load_catalogue(catalogue), recipe)
     items = pick_items(sources, only)
-    destination = Path(destination)
-    destination.mkdir(parents=True, exist_ok=True)
+    destination = create_output(Path(destination), "--to")
     fetched = []
     for item in items:
         try:

@@ -21,7 +21,12 @@ class RunParams(BaseModel):
     """The parameters of one run: weights, data, device, and the limits that must hold. `None` selects the default."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,  # an infinite tolerance would pass every gate
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
     )
 
     # Fields that change where results are written or how they are shown, never the results.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def find_input(path: str, *, parameter: str, remedy: str = "Check the path.") ->
     Raises:
         ParameterError: the file is in neither place, or the path cannot be read.
     """
-    given = _expand(path, parameter)
+    given = expand_home(path, parameter)
     for candidate in (given, PROJECT_ROOT / given):
         if _exists(candidate, parameter):
             return candidate.resolve()
@@ -54,7 +55,7 @@ def anchor_input(path: str, *, parameter: str) -> str:
     Raises:
         ParameterError: the path cannot be read.
     """
-    given = _expand(path, parameter)
+    given = expand_home(path, parameter)
     if not given.is_absolute():
         for folder in (Path.cwd(), PROJECT_ROOT):
             if _exists(folder / given, parameter):
@@ -69,7 +70,7 @@ def anchor_output(path: str) -> str:
     """
     home = os.environ.get(HOME_VARIABLE)
     base = Path(home).expanduser().resolve() if home else Path.cwd()
-    return str(base / _expand(path, "outputs"))
+    return str(base / expand_home(path, "outputs"))
 
 
 def place_output(path: str) -> Path:
@@ -78,25 +79,48 @@ def place_output(path: str) -> Path:
     Raises:
         ParameterError: the path starts with the home folder of an unknown user.
     """
-    return (PROJECT_ROOT / _expand(path, "outputs")).resolve()
+    return (PROJECT_ROOT / expand_home(path, "outputs")).resolve()
 
 
-def create_output(folder: Path) -> Path:
-    """Creates a folder below the outputs, unless it exists, and returns it.
+def create_output(folder: Path, parameter: str = "outputs") -> Path:
+    """Creates a folder to write to, unless it exists, and returns it.
 
     Raises:
-        ParameterError: the folder cannot be created.
+        ParameterError: the folder cannot be created, or nothing can be written to it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"cannot create {folder}: {error.strerror}"
-        raise ParameterError(problem, remedy="Set `outputs` to a writable folder.") from None
+        problem = f"cannot create {folder}: {_reason(error)}"
+        raise ParameterError(problem, remedy=f"Set `{parameter}` to a writable folder.") from None
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        problem = f"cannot write to {folder}: {_reason(error)}"
+        raise ParameterError(problem, remedy=f"Set `{parameter}` to a writable folder.") from None
     return folder
 
 
-def _expand(path: str, parameter: str) -> Path:
-    """The path with `~` replaced by the home folder."""
+def check_output_file(path: str, parameter: str) -> Path:
+    """Returns the path of a file to write, and creates its folder.
+
+    Raises:
+        ParameterError: it is a folder, or its folder cannot be created or written to.
+    """
+    file = expand_home(path, parameter)
+    if file.is_dir():
+        raise ParameterError(f"{path} is a folder (parameter {parameter})", remedy="Name a file in it.")
+    create_output(file.parent, parameter)
+    return file
+
+
+def expand_home(path: str, parameter: str) -> Path:
+    """The path with `~` replaced by the home folder.
+
+    Raises:
+        ParameterError: it starts with the home folder of an unknown user, or has a null character.
+    """
     if "\0" in path:
         raise ParameterError(f"the path in {parameter} contains a null character", received=repr(path))
     try:
@@ -109,8 +133,12 @@ def _expand(path: str, parameter: str) -> Path:
         ) from None
 
 
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
 def _exists(path: Path, parameter: str) -> bool:
     try:
         return path.exists()
     except OSError as error:
-        raise ParameterError(f"cannot read {path} (parameter {parameter}): {error.strerror}") from None
+        raise ParameterError(f"cannot read {path} (parameter {parameter}): {_reason(error)}") from None

@@ -113,6 +113,10 @@ def check_limits(params: RunParams, target: Target) -> None:
             received=f"devices {params.devices}",
             remedy="Choose a target such as ascend310p3 or mlu370, or omit devices.",
         )
+    if params.grey_window and params.grey_window not in (
+        windows := read_yaml_mapping(PARAMS_FOLDER / "windows.yaml")
+    ):
+        raise unknown_name_error("grey window", params.grey_window, windows)
     if params.batch_gears:
         _check_gears(params, target)
     if target.runtime != "magicmind" and params.builder_config.given():
@@ -129,6 +133,12 @@ def check_limits(params: RunParams, target: Target) -> None:
             received=params.batch_size,
             expected=f"one of {target.batches}",
         )
+
+
+def _check_grey_window(params: RunParams) -> None:
+    known = read_yaml_mapping(PARAMS_FOLDER / "windows.yaml") if params.grey_window else {}
+    if params.grey_window and params.grey_window not in known:
+        raise unknown_name_error("grey window", params.grey_window, known)
 
 
 def _check_device_tool(params: RunParams, target: Target) -> None:

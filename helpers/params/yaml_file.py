@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,11 @@ _NUMBER_READ_AS_TEXT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
 
 # The types that YAML and papermill turn some text into.
 _READ_FROM_TEXT = (int, float, bool, datetime.date)
+
+_LONGEST_FILE = 1_000_000  # characters
+_MOST_NODES = 100_000  # values in a YAML text, aliases counted in full
+_SHOWN_VALUE = 200  # characters of a value that was received
+_SHOWN_TEXT = 40  # characters of a value in a message
 
 # Kinds of pydantic's findings -> the expectation in plain words, from the finding's context.
 _EXPECTATIONS = {
@@ -39,18 +45,22 @@ def read_yaml_mapping(path: Path) -> dict:
         ParameterError: the file is missing, is not valid YAML, or is not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(_LONGEST_FILE + 1)
     except OSError as error:
         raise ParameterError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ParameterError(f"{path.name} is not a text file", expected="YAML in UTF-8") from None
+    if len(text) > _LONGEST_FILE:
+        raise ParameterError(
+            f"{path.name} is not a file of parameters", received=f"more than {_LONGEST_FILE:,} characters"
+        )
     try:
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         place = f", line {mark.line + 1}" if mark else ""
-        cause = getattr(error, "problem", None) or str(error)
-        raise ParameterError(f"{path.name} is not valid YAML{place}: {cause}") from None
+        raise ParameterError(f"{path.name} is not valid YAML{place}: {explain_yaml_error(error)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -67,6 +77,69 @@ def read_yaml_mapping(path: Path) -> dict:
                 remedy="Quote the name.",
             )
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Reports a scalar that looks like a number or a date and is none, and a name that is given twice."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, IndexError, AttributeError, KeyError, OverflowError):
+            kind = node.tag.rpartition(":")[2]
+            text = str(node.value)
+            shown = text if len(text) <= _SHOWN_TEXT else f"{text[:_SHOWN_TEXT]}…, {len(text)} characters,"
+            problem = f"{shown!r} reads as {kind} and is none; quote it if it is text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, loader: type[yaml.BaseLoader | yaml.SafeLoader] = _Loader) -> Any:
+    """Reads YAML; no text makes it run code, take long or fill the memory.
+
+    Raises:
+        yaml.YAMLError: the text is not valid, nested too deeply, or repeats its aliases too often.
+    """
+    reader = loader(text)
+    try:
+        node = reader.get_single_node()
+        if node is None:
+            return None
+        _count_nodes(node, {})
+        return reader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    finally:
+        reader.dispose()
+
+
+def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
+    """The number of values that a node stands for; one behind an alias counts each time."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = _MOST_NODES + 1  # until its parts are counted, so that a node in itself is found
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        counted[id(node)] = 1 + sum(_count_nodes(part, counted) for part in parts)
+    if counted[id(node)] > _MOST_NODES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"it stands for more than {_MOST_NODES:,} values", node.start_mark
+        )
+    return counted[id(node)]
+
+
+def explain_yaml_error(error: yaml.YAMLError) -> str:
+    """The cause of an error of `parse_yaml`, without its place."""
+    cause = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+    return " ".join(str(cause).split())
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
@@ -131,7 +204,7 @@ def read_text(kind: object, value: object) -> object:
     if option is bool:
         return _SWITCHES.get(value.lower(), value)
     is_mapping = typing.get_origin(option) is dict or (isinstance(option, type) and issubclass(option, BaseModel))
-    return _load(value, "a YAML or JSON mapping", yaml.SafeLoader) if is_mapping else value
+    return _load(value, "a YAML or JSON mapping") if is_mapping else value
 
 
 def split_numbers(value: object) -> object:
@@ -139,7 +212,7 @@ def split_numbers(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
-        return _load(value, "numbers separated by commas, or a YAML list", yaml.SafeLoader)
+        return _load(value, "numbers separated by commas, or a YAML list")
     return [int(part) if part.strip().isdigit() else part for part in value.split(",") if part.strip()]
 
 
@@ -150,9 +223,9 @@ def _split_names(text: str) -> object:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _load(text: str, expected: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> object:
+def _load(text: str, expected: str, loader: type[yaml.BaseLoader | yaml.SafeLoader] = _Loader) -> object:
     try:
-        return yaml.load(text, Loader=loader)  # noqa: S506 (neither loader creates objects)
+        return parse_yaml(text, loader)
     except yaml.YAMLError:
         raise ValueError(expected) from None
 
@@ -200,10 +273,15 @@ def explain_validation_error(
         remedy += f" ({_count(len(findings) - 1, 'more error')}.)"
     return ParameterError(
         f"invalid value of {name}",
-        received=f"{value!r} ({type(value).__name__})",
+        received=f"{shorten(repr(value))} ({type(value).__name__})",
         expected=_expectation(first),
         remedy=remedy,
     )
+
+
+def shorten(text: str) -> str:
+    """The beginning of a long text, for messages."""
+    return text if len(text) <= _SHOWN_VALUE else f"{text[:_SHOWN_VALUE]}…"
 
 
 def _expectation(finding: Mapping) -> str:

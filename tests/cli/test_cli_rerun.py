@@ -92,3 +92,14 @@ def test_a_run_of_the_same_parameters_under_their_new_names_is_not_overwritten(f
     (earlier / "run.json").write_text(json.dumps(record))
     assert cli.main(["rerun", str(earlier), "--outputs", str(tmp_path / "outputs")]) == 1
     assert "the run folder already exists" in capsys.readouterr().err and runs[0] == []
+
+
+def test_a_relative_path_in_an_old_record_is_said(finished, runs, tmp_path, monkeypatch, caplog):
+    (tmp_path / "w.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
+    record["params"]["checkpoint"] = "w.pth"
+    (finished / "run.json").write_text(json.dumps(record))
+    assert cli.main(["rerun", str(finished), "--outputs", "again"]) == 0
+    assert f"checkpoint w.pth, relative to a folder it does not name: reading {tmp_path / 'w.pth'}" in caplog.text
+    assert runs[0][0][1]["outputs"] == str(tmp_path / "again")

@@ -68,6 +68,7 @@ def resolve_params(
         places: dict[str, str | None] = dict.fromkeys(target.defaults, f"params/targets/{target.name}.yaml")
         places |= dict.fromkeys(profile, file) | dict.fromkeys(given)
         raise explain_validation_error(error, model, where=file, places=places) from None
+    _check_grey_window(params)
     check_limits(params, target)
     return params
 
@@ -113,10 +114,6 @@ def check_limits(params: RunParams, target: Target) -> None:
             received=f"devices {params.devices}",
             remedy="Choose a target such as ascend310p3 or mlu370, or omit devices.",
         )
-    if params.grey_window and params.grey_window not in (
-        windows := read_yaml_mapping(PARAMS_FOLDER / "windows.yaml")
-    ):
-        raise unknown_name_error("grey window", params.grey_window, windows)
     if params.batch_gears:
         _check_gears(params, target)
     if target.runtime != "magicmind" and params.builder_config.given():

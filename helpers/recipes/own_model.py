@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import onnx
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 class OwnModelParams(RunParams):
     """The recipe's own parameters."""
+
+    PATHS: ClassVar[frozenset[str]] = RunParams.PATHS | {"card"}
 
     card: str = "demo"
     """Model card: demo, or a YAML file, see docs/model-card.md."""

@@ -30,7 +30,7 @@ HOSTILE = {
     "a: 1\na: 2": "line 2: a is given twice",
     "a: {b: 1, b: 2}": "b is given twice",
     "a: \0": "unacceptable character",
-    "# " + "x" * 1_000_000: "too long",
+    "# " + "x" * 1_000_000: "is not a file of parameters",
 }
 
 

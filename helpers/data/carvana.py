@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.files import find_pictures
+from helpers.data.letterbox import resize_bilinear
 from helpers.data.picture import open_picture, write_png
 from helpers.errors import DataError
 
@@ -22,6 +23,9 @@ IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
 SIZE = 572
 # Folders of photographs and masks: Kaggle's, and those of milesial/Pytorch-UNet.
 _LAYOUTS = ((IMAGES, MASKS), ("data/imgs", "data/masks"), ("imgs", "masks"))
+
+MaskValue = int | tuple[int, ...]
+"""A grey level or palette index, or a colour."""
 
 _LOG = logging.getLogger("cookbook")
 
@@ -83,24 +87,28 @@ def list_carvana_cases(
     return [CaseFiles(name, {"image": path}, truths.get(name)) for name, path in photographs.items()]
 
 
-def read_carvana_case(case: CaseFiles) -> Case:
+def read_carvana_case(case: CaseFiles, values: Sequence[MaskValue] = ()) -> Case:
     """Reads the photograph of a case, and its mask if there is one.
 
+    Args:
+        case: the files.
+        values: of the classes in the mask, see `read_class_mask`; empty: background and car.
+
     Returns:
-        The image (3, H, W) uint8 RGB and the truth (H, W) uint8, 0 or 1, or None.
+        The image (3, H, W) uint8 RGB and the truth (H, W) uint8 classes, or None.
 
     Raises:
         DataError: a file cannot be used, or image and mask differ in size.
     """
     image = read_image(case.files["image"])
-    truth = None if case.truth is None else read_mask(case.truth)
+    truth = None if case.truth is None else read_class_mask(case.truth, values)
     if truth is not None and truth.shape != image.shape[1:]:
         raise DataError(
             f"image and mask of {case.id} differ in size (height, width)",
             received=f"mask {truth.shape}",
             expected=image.shape[1:],
         )
-    return Case(case.id, image, truth, None)
+    return Case(case.id, image, truth, None, notes={"mask_values": tuple(values)} if values else {})
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -142,23 +150,58 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     return (pixels != 0).astype(np.uint8)
 
 
-def write_mask(path: str | os.PathLike, mask: np.ndarray) -> Path:
-    """Writes a mask (H, W) of 0 and 1 as a grey PNG of 0 and 255, which any viewer shows."""
-    return write_png(path, mask * np.uint8(255))
+def read_class_mask(path: str | os.PathLike, values: Sequence[MaskValue] = ()) -> np.ndarray:
+    """Reads a mask as (H, W) uint8 classes.
+
+    Args:
+        path: of the mask.
+        values: the grey level, palette index or RGB colour of class 0, 1, ..., as Pytorch-UNet keeps them in a
+            checkpoint (`mask_values`); empty: background and car, as `read_mask` reads them.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or not an image, or has other values.
+    """
+    if not values:
+        return read_mask(path)
+    in_colour = isinstance(values[0], tuple)
+    with open_picture(path) as image:
+        pixels = np.array(image.convert("RGB") if in_colour else image)
+    if pixels.ndim != (3 if in_colour else 2):
+        raise DataError(f"{path} is in colour", expected=f"a mask of the values {_listed(values)}")
+    classes = np.full(pixels.shape[:2], 255, np.uint8)
+    for index, value in enumerate(values):
+        classes[(pixels == value).all(axis=-1) if in_colour else pixels == value] = index
+    if (classes == 255).any():
+        unknown = np.unique(pixels[classes == 255], axis=0).tolist()
+        raise DataError(
+            f"{path} holds values that the model does not know",
+            received=_listed(unknown),
+            expected=_listed(values),
+            remedy="Use a mask in the form that the network was trained with.",
+        )
+    return classes
 
 
-def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Resizes an image to a square (bicubic, without keeping the aspect ratio) and divides it by 255.
+def write_mask(path: str | os.PathLike, mask: np.ndarray, values: Sequence[MaskValue] = ()) -> Path:
+    """Writes a mask (H, W) of classes as a PNG of their values; without values as grey 0 and 255, for any viewer."""
+    if not values:
+        return write_png(path, mask * np.uint8(255))
+    return write_png(path, np.array(values, np.uint8)[mask])
+
+
+def prepare_image(image: np.ndarray, size: tuple[int, int] = (SIZE, SIZE), channels: int = 3) -> np.ndarray:
+    """Resizes an image (bicubic, without keeping the aspect ratio) and divides it by 255.
 
     Args:
         image: (3, H, W) uint8 RGB.
-        size: side of the square in pixels.
+        size: height and width of the result in pixels.
+        channels: of the network's input: 3, or 1 for grey photographs.
 
     Returns:
-        (3, size, size) float32 in 0..1, C-contiguous; identical to the source's input, bit for bit.
+        (channels, *size) float32 in 0..1, C-contiguous; identical to the source's input, bit for bit.
 
     Raises:
-        DataError: the array is not a (3, H, W) uint8 image.
+        DataError: the array is not a (3, H, W) uint8 image, or it is in colour and the network takes grey ones.
     """
     from PIL import Image
 
@@ -166,16 +209,63 @@ def prepare_image(image: np.ndarray, size: int = SIZE) -> np.ndarray:
         raise DataError(
             "the array is not an RGB image", received=f"{image.shape} {image.dtype}", expected="(3, H, W) uint8"
         )
-    square = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    square = square.resize((size, size), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(square, dtype=np.float32).transpose(2, 0, 1) / 255)
+    if channels == 1 and not (image == image[:1]).all():
+        raise DataError(
+            "the photograph is in colour, and the network takes grey ones",
+            received="3 different channels",
+            remedy="Convert the photographs to grey as you did for the training.",
+        )
+    scaled = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    scaled = scaled.resize(size[::-1], Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(scaled, dtype=np.float32).transpose(2, 0, 1)[:channels] / 255)
 
 
-def prepare_mask(mask: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Resizes a mask (H, W) uint8 to (size, size) with nearest neighbour, as the source does for scoring."""
+def check_aspect_ratio(name: str, image_size: tuple[int, int], size: tuple[int, int]) -> None:
+    """Refuses a photograph that `size` would distort; Pytorch-UNet scales both sides alike and rounds them down.
+
+    Args:
+        name: of the photograph.
+        image_size: its height and width in pixels.
+        size: height and width that it would be scaled to.
+
+    Raises:
+        DataError: a side differs by more than a pixel from that of a photograph scaled without distortion.
+
+    >>> check_aspect_ratio("a", (1280, 1918), (640, 959))
+    """
+    scale = max(size[0] / image_size[0], size[1] / image_size[1])
+    kept = (int(image_size[0] * scale), int(image_size[1] * scale))
+    if max(abs(kept[0] - size[0]), abs(kept[1] - size[1])) > 1:
+        raise DataError(
+            f"{name} would be distorted",
+            received=f"{image_size[0]} × {image_size[1]} pixels for size [{size[0]}, {size[1]}]",
+            expected=f"for example size [{kept[0]}, {kept[1]}]",
+            remedy="Run photographs of one aspect ratio at a time, or pass one number, which distorts as the source.",
+        )
+
+
+def prepare_mask(mask: np.ndarray, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
+    """Resizes a mask (H, W) uint8 to (height, width) with nearest neighbour, as the source does for scoring."""
     from PIL import Image
 
-    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+    return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def restore_classes(logits: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes logits to the photograph's grid (bilinear) and takes the largest, as Pytorch-UNet does.
+
+    Args:
+        logits: (classes, h, w) float32.
+        height, width: size of the photograph in pixels.
+
+    Returns:
+        (height, width) uint8 classes.
+
+    >>> restore_classes(np.array([[[1.0, 0.0]], [[0.0, 1.0]]], np.float32), 1, 4).tolist()
+    [[0, 0, 1, 1]]
+    """
+    scaled = resize_bilinear(logits.transpose(1, 2, 0), height, width)
+    return scaled.argmax(axis=-1).astype(np.uint8)
 
 
 def restore_mask(probability: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -228,3 +318,7 @@ def _find_masks(photographs: Mapping[str, Path], folder: Path) -> dict[str, Path
     if orphans:
         _LOG.warning("%d masks in %s have no photograph; the first is %s", len(orphans), folder, orphans[0])
     return {name: masks[mask] for name, mask in names.items()}
+
+
+def _listed(values: Sequence) -> str:
+    return ", ".join(str(value) for value in values[:8]) + (", …" if len(values) > 8 else "")

@@ -148,10 +148,10 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_label(path: str | os.PathLike) -> np.ndarray:
-    """Reads a label PNG as (H, W) uint8: classes 0 to 20, 255 = ignore.
+    """Reads a label PNG as (H, W) uint8: class numbers, 255 = ignore.
 
     Raises:
-        DataError: the file is missing or damaged, is not a palette or grey image, or has other values.
+        DataError: the file is missing or damaged, or is not a palette or grey image.
     """
     with open_picture(path) as image:
         label, mode = np.array(image), image.mode
@@ -162,9 +162,6 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
             expected="a palette (P) or 8-bit grey (L) PNG",
             remedy="Convert its colours to class numbers first.",
         )
-    unknown = [int(v) for v in np.unique(label) if v >= len(CLASSES) and v != IGNORE_INDEX]
-    if unknown:
-        raise DataError(f"{path} has classes that VOC does not define", received=unknown, expected="0 to 20 and 255")
     return label
 
 

@@ -62,12 +62,12 @@ class FCNResNet50D8(nn.Module):
         num_classes: classes of the output, background included.
         base_channels: channels after the stem (an even number); every stage scales with it.
         head_channels: channels of the decode head.
-        auxiliary_channels: channels of the auxiliary head.
+        auxiliary_channels: channels of the auxiliary head; None: there is none.
         blocks: bottlenecks of each stage.
 
     Input (N, 3, H, W) float32, normalised RGB; output (N, num_classes, H, W) logits: those of the decode head at
-    stride 8, resized bilinearly. The auxiliary head is used in training only; it is kept so that checkpoints load
-    strictly, and `forward` does not run it.
+    stride 8, resized bilinearly. The auxiliary head is used in training only; it is there for checkpoints that
+    have it, which load strictly, and `forward` does not run it.
     """
 
     def __init__(
@@ -75,13 +75,17 @@ class FCNResNet50D8(nn.Module):
         num_classes: int = 21,
         base_channels: int = 64,
         head_channels: int = 512,
-        auxiliary_channels: int = 256,
+        auxiliary_channels: int | None = 256,
         blocks: tuple[int, int, int, int] = (3, 4, 6, 3),
     ):
         super().__init__()
         self.backbone = ResNetV1cD8(base_channels, blocks)
         self.decode_head = FCNHead(32 * base_channels, head_channels, num_classes, 2, concat_input=True)
-        self.auxiliary_head = FCNHead(16 * base_channels, auxiliary_channels, num_classes, 1, concat_input=False)
+        self.auxiliary_head = (
+            None
+            if auxiliary_channels is None
+            else FCNHead(16 * base_channels, auxiliary_channels, num_classes, 1, concat_input=False)
+        )
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor]) -> FCNResNet50D8:
@@ -91,14 +95,14 @@ class FCNResNet50D8(nn.Module):
         """
         stem, head = state.get("backbone.layer1.0.conv1.weight"), state.get("decode_head.conv_seg.weight")
         auxiliary = state.get("auxiliary_head.conv_seg.weight")
-        if stem is None or head is None or auxiliary is None:
+        if stem is None or head is None:
             return cls()
         first, second, third, fourth = (_count_blocks(state, f"backbone.layer{stage}.") for stage in (1, 2, 3, 4))
         return cls(
             num_classes=head.shape[0],
             base_channels=stem.shape[0],
             head_channels=head.shape[1],
-            auxiliary_channels=auxiliary.shape[1],
+            auxiliary_channels=None if auxiliary is None else auxiliary.shape[1],
             blocks=(first, second, third, fourth),
         )
 
@@ -108,6 +112,8 @@ class FCNResNet50D8(nn.Module):
 
     def forward_heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of the decode head and of the auxiliary head at stride 8, for training."""
+        if self.auxiliary_head is None:
+            raise ValueError("this network has no auxiliary head")
         third, fourth = self.backbone(x)
         return self.decode_head(fourth), self.auxiliary_head(third)
 

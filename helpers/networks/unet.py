@@ -12,14 +12,14 @@ from torch.nn import functional
 
 
 class _DoubleConv(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int, channels_middle: int | None = None):
+    def __init__(self, channels_in: int, channels_out: int, bias: bool, channels_middle: int | None = None):
         super().__init__()
         channels_middle = channels_middle or channels_out
         self.double_conv = nn.Sequential(
-            nn.Conv2d(channels_in, channels_middle, kernel_size=3, padding=1),
+            nn.Conv2d(channels_in, channels_middle, kernel_size=3, padding=1, bias=bias),
             nn.BatchNorm2d(channels_middle),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels_middle, channels_out, kernel_size=3, padding=1),
+            nn.Conv2d(channels_middle, channels_out, kernel_size=3, padding=1, bias=bias),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         )
@@ -29,24 +29,24 @@ class _DoubleConv(nn.Module):
 
 
 class _Down(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, bias: bool):
         super().__init__()
-        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), _DoubleConv(channels_in, channels_out))
+        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), _DoubleConv(channels_in, channels_out, bias))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.maxpool_conv(x)
 
 
 class _Up(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int, bilinear: bool):
+    def __init__(self, channels_in: int, channels_out: int, bias: bool, bilinear: bool):
         super().__init__()
         self.up: nn.Module
         if bilinear:
             self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-            self.conv = _DoubleConv(channels_in, channels_out, channels_in // 2)
+            self.conv = _DoubleConv(channels_in, channels_out, bias, channels_in // 2)
         else:
             self.up = nn.ConvTranspose2d(channels_in, channels_in // 2, kernel_size=2, stride=2)
-            self.conv = _DoubleConv(channels_in, channels_out)
+            self.conv = _DoubleConv(channels_in, channels_out, bias)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         x = self.up(x)
@@ -79,6 +79,7 @@ class UNet(nn.Module):
         n_classes: channels of the output; one for a foreground logit.
         bilinear: upsample bilinearly instead of by transposed convolutions; the deepest level is then half as wide.
         base_channels: channels of the first level; the official network has 64.
+        conv_bias: whether convolutions before a normalisation have a bias; upstream dropped it in December 2021.
 
     Input (N, n_channels, H, W) float32 with sides of at least 16; output (N, n_classes, H, W) logits.
     """
@@ -89,18 +90,19 @@ class UNet(nn.Module):
         n_classes: int = 1,
         bilinear: bool = False,
         base_channels: int = 64,
+        conv_bias: bool = True,
     ):
         super().__init__()
         b, shrink = base_channels, 2 if bilinear else 1
-        self.inc = _DoubleConv(n_channels, b)
-        self.down1 = _Down(b, 2 * b)
-        self.down2 = _Down(2 * b, 4 * b)
-        self.down3 = _Down(4 * b, 8 * b)
-        self.down4 = _Down(8 * b, 16 * b // shrink)
-        self.up1 = _Up(16 * b, 8 * b // shrink, bilinear)
-        self.up2 = _Up(8 * b, 4 * b // shrink, bilinear)
-        self.up3 = _Up(4 * b, 2 * b // shrink, bilinear)
-        self.up4 = _Up(2 * b, b, bilinear)
+        self.inc = _DoubleConv(n_channels, b, conv_bias)
+        self.down1 = _Down(b, 2 * b, conv_bias)
+        self.down2 = _Down(2 * b, 4 * b, conv_bias)
+        self.down3 = _Down(4 * b, 8 * b, conv_bias)
+        self.down4 = _Down(8 * b, 16 * b // shrink, conv_bias)
+        self.up1 = _Up(16 * b, 8 * b // shrink, conv_bias, bilinear)
+        self.up2 = _Up(8 * b, 4 * b // shrink, conv_bias, bilinear)
+        self.up3 = _Up(4 * b, 2 * b // shrink, conv_bias, bilinear)
+        self.up4 = _Up(2 * b, b, conv_bias, bilinear)
         self.outc = _OutConv(b, n_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -55,6 +55,8 @@ class RunParams(BaseModel):
 
     checkpoint: str = "demo"
     """Weights: demo or a file; for nnU-Net also a model folder, or the name or number of its data set."""
+    checkpoint_key: str = ""
+    """Where the weights are in a checkpoint file, such as `state_dict_ema`; empty: the usual places."""
     data_root: str = "demo"
     """Data folder; demo: generated cases; for nnU-Net also the name or number of a data set."""
     cases: list[str] = Field(default_factory=list)

@@ -13,6 +13,7 @@ from pydantic import Field
 from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
 from helpers.data.letterbox import Letterboxed, letterbox, restore_as_source, restore_exact
+from helpers.errors import CheckpointError, ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor
 from helpers.params.model import RunParams
@@ -33,6 +34,8 @@ class VocParams(RunParams):
     """File of `ImageSets/Segmentation/` (if there is none, all images are run), or labelled: all with a label."""
     graph_output: Literal["logits", "classes"] = "logits"
     """Output of the graph: scores, or classes as in the source."""
+    class_names: list[str] = Field(default_factory=list)
+    """Names of the network's classes; empty: the checkpoint's, or VOC's if there are 21."""
     other_size: int = Field(512, ge=32)
     """A second side, scored for comparison."""
 
@@ -47,10 +50,39 @@ class FCNModel(TorchModel[VocParams]):
         return FCNResNet50D8().eval()
 
     def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
-        """The network with the widths and depths of a state dict."""
+        """The network with the widths, depths and classes of a state dict, with or without an auxiliary head."""
         from helpers.networks.fcn import FCNResNet50D8
 
         return FCNResNet50D8.from_state_dict(state).eval()
+
+    def check_params(self, params: VocParams) -> None:
+        """Refuses a network of one output, which has no class to choose from, and names that do not fit."""
+        count = self.class_count(params)
+        if count < 2:
+            raise CheckpointError(
+                f"the network of {params.checkpoint} has one output channel",
+                expected="two classes or more, the largest of which is chosen",
+                remedy="Use the recipe own_model, which cuts a probability.",
+            )
+        if params.class_names and len(params.class_names) != count:
+            raise ParameterError(
+                "class_names does not fit the network",
+                received=f"{len(params.class_names)} names",
+                expected=f"{count}, the background first",
+            )
+
+    def class_count(self, params: VocParams) -> int:
+        """Channels of the network's output."""
+        return self.facts(params).length("decode_head.conv_seg.weight", 0, default=len(voc.CLASSES))
+
+    def class_names(self, params: VocParams) -> tuple[str, ...]:
+        """The names that the run gives, else the checkpoint's, else VOC's for 21 classes, else numbers."""
+        count, stored = self.class_count(params), self.facts(params).class_names
+        if params.class_names:
+            return tuple(params.class_names)
+        if len(stored) == count:
+            return stored
+        return voc.CLASSES if count == len(voc.CLASSES) else tuple(f"class {index}" for index in range(count))
 
     def wrap_for_export(self, network: torch.nn.Module, params: VocParams) -> torch.nn.Module:
         """With `graph_output: classes` the graph ends in softmax and ArgMax, as the source's does."""
@@ -83,7 +115,7 @@ class VocCases(PhotographCases[VocParams]):
         """A palette PNG in VOC's own colours."""
         voc.write_label(path, classes)
 
-    def read_mask_file(self, path: Path) -> np.ndarray:
+    def read_mask_file(self, path: Path, case: Case) -> np.ndarray:
         """Class numbers from a mask file."""
         return voc.read_label(path)
 
@@ -114,8 +146,8 @@ class VocScoring(Scoring[VocParams]):
     model: FCNModel
 
     def labels(self, params: VocParams) -> LabelSet:
-        """VOC's 21 classes."""
-        return LabelSet(voc.CLASSES, ignore=voc.IGNORE_INDEX)
+        """VOC's 21 classes, or those of a checkpoint with others."""
+        return LabelSet(self.model.class_names(params), ignore=voc.IGNORE_INDEX)
 
     def score_names(self, params: VocParams) -> tuple[str, ...]:
         """Mean IoU (over all classes, and over those present), mean and overall accuracy."""
@@ -127,11 +159,11 @@ class VocScoring(Scoring[VocParams]):
 
     def score(self, prediction: np.ndarray, truth: np.ndarray, params: VocParams) -> Scores:
         """Scores of one image alone; the data set's are summed over all pixels first."""
-        return _scores(_confusion(prediction, truth).counts)
+        return _scores(_confusion(prediction, truth, self.model.class_count(params)).counts)
 
     def tally(self, prediction: np.ndarray, truth: np.ndarray, params: VocParams) -> np.ndarray | None:
         """The image's confusion matrix."""
-        return _confusion(prediction, truth).counts
+        return _confusion(prediction, truth, self.model.class_count(params)).counts
 
     def aggregate(
         self, scores: Sequence[Mapping[str, float | None]], tallies: Sequence[np.ndarray | None], params: VocParams
@@ -140,11 +172,11 @@ class VocScoring(Scoring[VocParams]):
         if not len(tallies):
             return dict.fromkeys(self.score_names(params))
         counts = np.sum([tally for tally in tallies if tally is not None], axis=0)
-        matrix = ConfusionMatrix(len(voc.CLASSES))
+        matrix = ConfusionMatrix(counts.shape[0])
         matrix.counts += counts
         result = matrix.scores()
         means = _scores(counts)
-        for name, iou, acc in zip(voc.CLASSES, result.iou, result.acc, strict=True):
+        for name, iou, acc in zip(self.model.class_names(params), result.iou, result.acc, strict=True):
             if not np.isnan(iou):
                 means |= {f"IoU {name}": iou, f"Acc {name}": _known(acc)}
         return means
@@ -153,14 +185,15 @@ class VocScoring(Scoring[VocParams]):
         """The same class maps restored as the source does and exactly, and another letterbox size in torch."""
         network, _ = self.model.load_trained(params)
         rows = ("exact", "as the source", f"exact, {params.other_size}² instead of {params.size}²")
-        totals = {row: ConfusionMatrix(len(voc.CLASSES)) for row in rows}
+        count = self.model.class_count(params)
+        totals = {row: ConfusionMatrix(count) for row in rows}
         for case in cases:
             boxed, other = _prepare(case, params.size), _prepare(case, params.other_size)
             classes = _class_map(predictor.submit(boxed.image[None]).result())
             others = _class_map(run_network(network, other.image[None]))
             masks = (restore_exact(classes, boxed), restore_as_source(classes, boxed), restore_exact(others, other))
             for row, mask in zip(rows, masks, strict=True):
-                totals[row].update(np.minimum(mask, len(voc.CLASSES) - 1), case.require_truth())
+                totals[row].update(np.minimum(mask, count - 1), case.require_truth())
         return SourceScores(
             {row: _scores(matrix.counts) for row, matrix in totals.items()},
             "The source crops the same margin from both sides, so an odd margin leaves a line of padding, and then"
@@ -177,8 +210,8 @@ def _class_map(output: np.ndarray) -> np.ndarray:
     return output[0, 0] if np.issubdtype(output.dtype, np.integer) else output[0].argmax(axis=0)
 
 
-def _confusion(prediction: np.ndarray, truth: np.ndarray) -> ConfusionMatrix:
-    matrix = ConfusionMatrix(len(voc.CLASSES), voc.IGNORE_INDEX)
+def _confusion(prediction: np.ndarray, truth: np.ndarray, count: int) -> ConfusionMatrix:
+    matrix = ConfusionMatrix(count, voc.IGNORE_INDEX)
     matrix.update(prediction, truth)
     return matrix
 

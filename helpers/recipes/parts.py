@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from helpers.networks.checkpoint import LoadReport
+    from helpers.networks.facts import CheckpointFacts
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,20 @@ class TorchModel(ModelSource[P]):
             return (self.demo_weights,)
         return (find_input(params.checkpoint, parameter="checkpoint"),)
 
-    def load_file(self, path: Path) -> tuple[torch.nn.Module, LoadReport]:
+    def load_file(self, path: Path, key: str | None = None) -> tuple[torch.nn.Module, LoadReport]:
         """The network that one checkpoint fits, loaded strictly.
+
+        Args:
+            path: the checkpoint.
+            key: where the weights are in the file; None: in the usual places.
 
         Raises:
             CheckpointError: a key is missing, unexpected or has another shape; it is named.
         """
         from helpers.networks.checkpoint import load_checkpoint, load_state_dict
 
-        network = self.build_for_state(self.adapt_state(load_state_dict(path)[0]))
-        return network.eval(), load_checkpoint(network, path, self.adapt_state)
+        network = self.build_for_state(self.adapt_state(load_state_dict(path, key)[0]))
+        return network.eval(), load_checkpoint(network, path, self.adapt_state, key)
 
     def load_trained(self, params: P) -> tuple[torch.nn.Module, LoadReport]:
         """The network of a run with its checkpoint loaded strictly.
@@ -76,7 +81,17 @@ class TorchModel(ModelSource[P]):
         Raises:
             CheckpointError: as `load_file`.
         """
-        return self.load_file(self.checkpoint_paths(params)[0])
+        return self.load_file(self.checkpoint_paths(params)[0], params.checkpoint_key or None)
+
+    def cache_key_extras(self, params: P) -> dict[str, object]:
+        """Where the weights are in the file."""
+        return {"checkpoint_key": params.checkpoint_key} if params.checkpoint_key else {}
+
+    def facts(self, params: P) -> CheckpointFacts:
+        """Shapes, class names and mask values of the run's checkpoint."""
+        from helpers.networks.facts import read_facts
+
+        return read_facts(self.checkpoint_paths(params)[0], params.checkpoint_key or None)
 
     def load_for_export(self, params: P) -> torch.nn.Module:
         """The trained network with the layers that the graph adds to it."""
@@ -115,8 +130,7 @@ class LoadedTorchModel(LoadedModel):
     @property
     def check(self) -> Check:
         """How many tensors were loaded, and how they were wrapped."""
-        figure = f"{self.report.n_tensors} tensors ({self.report.wrapper})"
-        return Check("checkpoint loaded strictly", True, figure)
+        return Check("checkpoint loaded strictly", True, self.report.figure)
 
     def export(self, spec: GraphSpec, path: Path) -> onnx.ModelProto:
         """Exports the network with PyTorch's exporter."""
@@ -176,12 +190,12 @@ class PhotographCases(CaseSource[P]):
         return ".png"
 
     @abstractmethod
-    def read_mask_file(self, path: Path) -> np.ndarray:
-        """Class indices (H, W) of a mask file."""
+    def read_mask_file(self, path: Path, case: Case) -> np.ndarray:
+        """Class indices (H, W) of a case's mask file."""
 
     def read_mask(self, path: Path, case: Case) -> np.ndarray:
         """Class indices of a mask of the photograph's size."""
-        mask = self.read_mask_file(path)
+        mask = self.read_mask_file(path, case)
         if mask.shape != case.image.shape[1:]:
             raise DataError(f"{path.name} has another size", received=mask.shape, expected=case.image.shape[1:])
         return mask

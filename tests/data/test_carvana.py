@@ -162,7 +162,7 @@ def test_prepared_values_equal_the_source_bit_for_bit(tmp_path, size):
     path = tmp_path / "car.jpg"
     Image.fromarray(PICTURE).save(path)
     expected = np.asarray(Image.open(path).resize((size, size), Image.BICUBIC), np.float32)
-    prepared = prepare_image(read_image(path), size)
+    prepared = prepare_image(read_image(path), (size, size))
     np.testing.assert_array_equal(prepared, expected.transpose(2, 0, 1) / np.float32(255))
     assert prepared.dtype == np.float32
     assert prepared.flags.c_contiguous

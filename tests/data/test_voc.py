@@ -24,6 +24,7 @@ from helpers.data.voc import (
     write_label,
 )
 from helpers.errors import DataError
+from helpers.recipes import load
 
 REAL = os.environ.get("COOKBOOK_DATA")
 
@@ -136,14 +137,17 @@ def test_missing_truncated_and_foreign_files_are_named(root, kind):
         read_first(root)
 
 
-def test_labels_of_colours_or_of_unknown_classes_are_refused(root):
+def test_labels_of_colours_are_refused(root):
     path = folder_of(root) / "SegmentationClass" / "2007_000033.png"
     Image.fromarray(palette()[np.zeros((12, 20), np.uint8)]).save(path)
     with pytest.raises(DataError, match="image mode RGB"):
         read_first(root)
-    write_label(path, np.full((12, 20), 21, np.uint8))
-    with pytest.raises(DataError, match=r"received \[21\]"):
-        read_first(root)
+
+
+def test_classes_beyond_the_network_s_are_unknown():
+    recipe = load("fcn_voc2012")
+    known = recipe.scoring.truth_values(recipe.prepare_params(profile="demo"))
+    assert 20 in known and 255 in known and 21 not in known
 
 
 def test_label_of_another_size_is_refused(root):

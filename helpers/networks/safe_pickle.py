@@ -14,9 +14,9 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -145,8 +145,12 @@ def read_torch_pickle(path: str | Path) -> Any:
         raise _damaged(path, error) from None
 
 
-def read_plain_pickle(path: str | Path) -> Any:
+def read_plain_pickle(path: str | Path, names: Collection[str] = ()) -> Any:
     """Reads a pickle of plain values and numpy numbers, such as nnU-Net v1's `plans.pkl`.
+
+    Args:
+        path: the file.
+        names: globals, such as functions, that it may name; each is read as its own name, and nothing is imported.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, or needs a global other than those of plain values and
@@ -155,7 +159,7 @@ def read_plain_pickle(path: str | Path) -> Any:
     path = Path(path)
     try:
         with open(path, "rb") as stream:
-            return _PlainUnpickler(stream).load()
+            return _PlainUnpickler(stream, names).load()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read", received=error.strerror) from None
     except pickle.UnpicklingError as error:
@@ -169,10 +173,16 @@ class _PlainUnpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
 
+    def __init__(self, stream: BinaryIO, names: Collection[str] = ()):
+        super().__init__(stream)
+        self._names = frozenset(names)
+
     def find_class(self, module: str, name: str) -> Any:
         if not name:
             raise EOFError("the file ends within a name")
         full_name = f"{module}.{name}"
+        if full_name in self._names:
+            return full_name
         if full_name in _REPLACEMENTS:
             return _REPLACEMENTS[full_name]
         if full_name == "_codecs.encode":

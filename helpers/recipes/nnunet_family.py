@@ -9,19 +9,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.nnunet import cases as nnunet_cases
-from helpers.data.nnunet.cases import raw_folder, split_fold
+from helpers.data.nnunet.cases import raw_folder
 from helpers.data.nnunet.model_folder import ModelFolder, is_model_folder, open_model_folder, results_folder
 from helpers.data.nnunet.plan import Plan, plan_from_v2
 from helpers.data.nnunet.postprocess import apply_postprocessing
-from helpers.data.nnunet.preprocess import Prepared, prepare_case, restore_labels, window_around_truth
+from helpers.data.nnunet.preprocess import (
+    Prepared,
+    check_resampling,
+    prepare_case,
+    restore_labels,
+    window_around_truth,
+)
+from helpers.data.nnunet.readers import (
+    PICTURES,
+    check_reader,
+    mask_suffix,
+    read_mask,
+    sight_of_case,
+    write_mask,
+)
 from helpers.data.nnunet.saved_softmax import write_softmax
+from helpers.data.nnunet.splits import find_held_out
 from helpers.errors import ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan, infer_scores, slab_to_labels
@@ -236,6 +251,13 @@ class NnunetModel(TorchModel[N]):
         model = self.folder(params)
         return model.plan.activation if len(model.checkpoints) == 1 else None
 
+    def region_threshold(self, params: N) -> float | None:
+        """For regions, a probability of one half, or its logit."""
+        plan = self.plan(params)
+        if not plan.regions:
+            return None
+        return 0.0 if plan.activation is None else 0.5
+
     def cache_key_extras(self, params: N) -> dict[str, object]:
         """The plan, mirror axes and postprocessing of the model folder."""
         model = self.folder(params)
@@ -288,7 +310,8 @@ class NnunetCases(VolumeCases[N]):
     grey_window: str = "mr"
 
     def check_params(self, params: N) -> None:
-        """Refuses a `split` without a training set, or with folds that have no held-out case in common."""
+        """Refuses an unknown reader, a `split` without a training set, and folds that held out no case in common."""
+        check_reader(self.model.plan(params).reader)
         if params.split is None:
             return
         if params.checkpoint == "demo" or params.data_root == "demo":
@@ -309,23 +332,45 @@ class NnunetCases(VolumeCases[N]):
         """The cases below a root; only the held-out ones if `split` asks for them."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
         only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
-        return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference)
+        return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference, **self._names(params))
 
     def skipped_files(self, root: Path, params: N) -> list[str]:
         """Folders met twice, and labels of no image."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
-        return nnunet_cases.skipped_files(root, task=self.task, ref_folder=reference)
+        reader = self.model.plan(params).reader
+        return nnunet_cases.skipped_files(root, task=self.task, ref_folder=reference, reader=reader)
 
     def held_out(self, root: Path, params: N) -> list[str] | None:
         """The fold's held-out ids, if `split` says that the data root is the training set."""
         if params.split is None:
             return None
-        ids = nnunet_cases.training_ids(root, task=self.task)
-        return split_fold(ids, int(self.model.folder(params).folds[0]))[1]
+        ids = nnunet_cases.training_ids(root, task=self.task, **self._names(params))
+        model = self.model.folder(params)
+        return list(find_held_out(int(model.folds[0]), model.root, root, ids, model.plan.file_ending).ids)
+
+    def _names(self, params: N) -> dict[str, Any]:
+        """What tells the model's images from other files, and their channels from ids that end in digits."""
+        plan = self.model.plan(params)
+        # A picture may hold all channels in one file.
+        n_channels = None if plan.reader == PICTURES else len(plan.channels)
+        return {"reader": plan.reader, "n_channels": n_channels}
 
     def read_case(self, files: CaseFiles, params: N) -> Case:
-        """Reads and checks one case."""
-        return nnunet_cases.read_case(files)
+        """Reads and checks one case, as the plan's reader does."""
+        return nnunet_cases.read_case(files, self.model.plan(params).reader)
+
+    def mask_suffix(self, params: N) -> str:
+        """The suffix of the images that the model was trained on."""
+        plan = self.model.plan(params)
+        return mask_suffix(plan.reader, plan.file_ending)
+
+    def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
+        """In the format of the suffix, on the case's grid."""
+        write_mask(path, classes, case)
+
+    def read_mask(self, path: Path, case: Case) -> np.ndarray:
+        """Class indices of a mask on the case's grid."""
+        return read_mask(path, case)
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Generated cases of known truth."""
@@ -344,13 +389,17 @@ class NnunetPreparation(Preparation[N]):
 
     model: NnunetModel[N]
 
+    def check_params(self, params: N) -> None:
+        """Refuses a plan whose resampling is not supported."""
+        check_resampling(self.model.plan(params))
+
     def prepare_job(self, case: Case, params: N) -> InferenceJob:
         """Windows over the prepared case; scores are resampled to the case's grid, labels postprocessed."""
         return self._job_of(self.prepare(case, params), case, params)
 
     def prepare(self, case: Case, params: N) -> Prepared:
         """The case cropped, resampled and normalised as specified by the plan."""
-        return prepare_case(case.image, case.require_geometry().spacing_mm_zyx, self.model.plan(params))
+        return prepare_case(case.image, sight_of_case(case), self.model.plan(params))
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
         """The plan's window around the centre of the labelled voxels, or of the case."""
@@ -368,15 +417,17 @@ class NnunetPreparation(Preparation[N]):
         prepared = self.prepare(case, params)
         windows, job = self.window_plan(prepared, params), self._job_of(prepared, case, params)
         labels = np.empty(prepared.cropped_shape, np.uint8)
-        to_probabilities = ACTIVATIONS["softmax" if plan.activation is None else None]
+        to_probabilities = ACTIVATIONS[plan.probability if plan.activation is None else None]
 
         def planes() -> Iterator[np.ndarray]:
             for slab in infer_scores(job.image, predictor, windows):
-                labels[slab.start : slab.stop] = slab_to_labels(slab.scores)
+                labels[slab.start : slab.stop] = slab_to_labels(
+                    slab.scores, windows.label_threshold, windows.region_labels
+                )
                 yield from to_probabilities(slab.scores[None])[0].swapaxes(0, 1)
 
-        stem = path.with_name(path.name.removesuffix(".nii.gz"))
-        write_softmax(stem, planes(), plan.n_classes, prepared, case.require_geometry(), plan.version)
+        stem = path.with_name(path.name.removesuffix(mask_suffix(plan.reader, plan.file_ending)))
+        write_softmax(stem, planes(), plan, prepared, case)
         return job.restore(labels)
 
     def window_plan(self, prepared: Prepared, params: N) -> WindowPlan:
@@ -384,15 +435,17 @@ class NnunetPreparation(Preparation[N]):
         model = self.model.folder(params)
         return WindowPlan(
             model.plan.patch_size,
-            model.plan.n_classes,
+            model.plan.n_outputs,
             tile_step_size=params.tile_step_size,
             gaussian=params.gaussian,
             mirror_axes=tuple(model.mirror_axes if params.mirror_axes is None else params.mirror_axes),
             activation=self.model.activation(params),
             batch_size=params.batch_size,
-            target_shape=tuple(prepared.cropped_shape),
+            target_shape=prepared.target_shape,
             nearest_axis=prepared.back_axis,
             reuse_constant=params.reuse_constant_windows,
+            region_labels=model.plan.regions_class_order,
+            threshold=self.model.region_threshold(params),
         )
 
     def _job_of(self, prepared: Prepared, case: Case, params: N) -> InferenceJob:

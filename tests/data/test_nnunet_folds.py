@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.data.nnunet.cases import split_fold
+from helpers.data.nnunet.splits import split_fold
 from helpers.errors import DataError
 
 # Numbers of the 27 cases that the published UNet++ sample scores, and of all 20 cases of the heart task.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import recipes
-from helpers.data.nnunet.cases import split_fold
+from helpers.data.nnunet.splits import split_fold
 from helpers.data.volume import read_volume
 from helpers.errors import DataError, ParameterError
 from helpers.scoring.dice import dice

@@ -6,26 +6,30 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.files import FoundFiles, find_files, one_file_each, refuse_broken, some_of, volume_stem
+from helpers.data.files import FoundFiles, find_files, one_file_each, refuse_broken, some_of
 from helpers.data.geometry import check_same_grid
+from helpers.data.nnunet.readers import READERS, SIGHT, read_image, sight_of, stem_of, suffixes_of
 from helpers.data.truth import class_indices
-from helpers.data.volume import read_volume
-from helpers.errors import DataError
+from helpers.errors import DataError, last_line
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 _IMAGES = ("imagesTr", "imagesTs", ".")
-# Of the cross-validation in both versions.
-SEED = 12345
-N_FOLDS = 5
 
 
 def list_cases(
-    root: Path, only: Collection[str] = (), *, task: str | None = None, ref_folder: Path | None = None
+    root: Path,
+    only: Collection[str] = (),
+    *,
+    task: str | None = None,
+    ref_folder: Path | None = None,
+    reader: str = READERS[0],
+    n_channels: int | None = None,
 ) -> list[CaseFiles]:
     """Lists the cases of a data set, sorted by id; the roles of the files are the channels "0000", "0001", ...
 
@@ -34,81 +38,100 @@ def list_cases(
         only: ids to list, such as `liver_11`; empty for all.
         task: name of the task's folder, such as Task03_Liver, if `root` may be its parent.
         ref_folder: folder of the labels; by default `labelsTr` next to the images.
+        reader: nnU-Net's name of the reader, which determines the suffixes of the images.
+        n_channels: files per case of the model; tells a channel from an id that ends in four digits. None: unknown.
 
     Raises:
         DataError: there are no cases, one of `only` is missing, or a case lacks a channel that others have.
     """
-    images, labels = _folders(root, task, ref_folder)
+    folder = _task_folder(root, task)
+    named = _named_by_dataset(folder)
+    if named is not None:
+        given = None if ref_folder is None else _by_stem(_all_images(ref_folder, reader), reader, "label")
+        named = {
+            name: case if given is None else replace(case, truth=given.get(name)) for name, case in named.items()
+        }
+        return _select(f"{folder / 'dataset.json'}", named, only)
+    images, labels = _folders(folder, ref_folder, reader)
     if images is None:
+        suffix = suffixes_of(reader)[0]
         raise DataError(
             f"no cases below {root}",
-            expected="imagesTr with <case>.nii.gz or <case>_0000.nii.gz",
+            expected=f"imagesTr with <case>{suffix} or <case>_0000{suffix}",
             remedy="Set data_root to the task's folder.",
         )
-    files = one_file_each(((_stem(path), path) for path in _volumes(images)), f"image of {images.parent.name},")
-    channels: dict[str, dict[str, Path]] = {}
-    for stem, path in files.items():
-        match = _CHANNEL.fullmatch(stem)
-        # An id may itself end in four digits, which are a channel only if there is also a channel 0000.
-        case, channel = stem, "0000"
-        if match is not None and f"{match['case']}_0000" in files:
-            case, channel = match["case"], match["channel"]
-        channels.setdefault(case, {})[channel] = path
-    missing = sorted(set(only) - channels.keys())
-    if missing:
-        raise DataError(f"{images} does not contain {', '.join(missing)}", expected=f"one of {_some(channels)}")
-    _refuse_missing_channels(images, {case: channels[case] for case in only or channels})
-    truths = one_file_each(((_stem(path), path) for path in _all_volumes(labels)), "label") if labels else {}
-    return [CaseFiles(case, channels[case], truths.get(case)) for case in sorted(only or channels)]
+    files = _by_stem(_images(images, reader), reader, f"image of {images.parent.name},")
+    truths = _by_stem(_all_images(labels, reader), reader, "label") if labels else {}
+    channels = _channels_of(files, truths, n_channels)
+    cases = {case: CaseFiles(case, found, truths.get(case)) for case, found in channels.items()}
+    chosen = _select(str(images), cases, only)
+    _refuse_missing_channels(images, {case.id: case.files for case in chosen}, n_channels)
+    return chosen
 
 
-def skipped_files(root: Path, *, task: str | None = None, ref_folder: Path | None = None) -> list[str]:
+def skipped_files(
+    root: Path, *, task: str | None = None, ref_folder: Path | None = None, reader: str = READERS[0]
+) -> list[str]:
     """What `list_cases` left out: folders that it met twice, and labels of no image."""
-    images, labels = _folders(root, task, ref_folder)
-    if images is None:
+    folder = _task_folder(root, task)
+    images, labels = _folders(folder, ref_folder, reader)
+    if images is None or _named_by_dataset(folder) is not None:
         return []
-    stems = {_stem(path) for path in _volumes(images)}
+    stems = {_stem(path, reader) for path in _images(images, reader)}
     cases = stems | {match["case"] for stem in stems if (match := _CHANNEL.fullmatch(stem))}
-    orphans = [path.name for path in _all_volumes(labels) if _stem(path) not in cases] if labels else []
-    beside = [path.name for path in _all_volumes(images) if path not in _volumes(images)]
+    orphans = (
+        [path.name for path in _all_images(labels, reader) if _stem(path, reader) not in cases] if labels else []
+    )
+    beside = sorted({*_all_images(images, reader)} - {*_images(images, reader)})
     said = [f"labels in {labels} without an image: {some_of(orphans)}"] if orphans else []
-    said += [f"segmentations next to the images, unless in ref_folder: {some_of(beside)}"] if beside else []
+    if beside:
+        said.append(f"segmentations next to the images, unless in ref_folder: {some_of([p.name for p in beside])}")
     return [*_find(images).twice, *said]
 
 
-def training_ids(root: Path, *, task: str | None = None) -> list[str]:
+def training_ids(
+    root: Path, *, task: str | None = None, reader: str = READERS[0], n_channels: int | None = None
+) -> list[str]:
     """The ids of the training set before it is split into folds: those in dataset.json, or all cases with a label.
 
     Raises:
         DataError: there are no cases.
     """
-    index = _task_folder(root, task) / "dataset.json"
-    try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["training"] if index.is_file() else []
-        names = [Path(entry["image"] if isinstance(entry, Mapping) else entry).name for entry in listed]
-    except (ValueError, KeyError, TypeError):
-        names = []
-    known = sorted({_stem(Path(name)) for name in names})
-    return known or [case.id for case in list_cases(root, task=task) if case.truth is not None]
+    content = _read_dataset(_task_folder(root, task))
+    if isinstance(content.get("dataset"), Mapping):
+        return sorted(content["dataset"])
+    cases = list_cases(root, task=task, reader=reader, n_channels=n_channels)
+    listed = content.get("training")
+    known = {case.id for case in cases}
+    ids = {_id_of(entry, known, reader) for entry in listed} if isinstance(listed, list) else set()
+    ids.discard(None)
+    return sorted(str(name) for name in ids) or [case.id for case in cases if case.truth is not None]
 
 
-def read_case(case: CaseFiles) -> Case:
+def read_case(case: CaseFiles, reader: str = READERS[0]) -> Case:
     """Reads and checks one case: image (C, Z, Y, X) float32, truth uint8, one grid for all.
+
+    Args:
+        case: its files.
+        reader: nnU-Net's name of the reader; what it reports besides the voxels is the case's note `sight`.
 
     Raises:
         DataError: a file is unreadable, grids differ, or a label is not an integer from 0 to 255.
     """
-    volumes = {role: read_volume(path) for role, path in case.files.items()}
+    volumes = {role: read_image(path, reader) for role, path in case.files.items()}
     reference = next(iter(volumes.values())).geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
     image = np.concatenate([volume.array for volume in volumes.values()]).astype(np.float32)
     truth = None
     if case.truth is not None:
-        label = read_volume(case.truth)
+        label = read_image(case.truth, reader)
         check_same_grid(label.geometry, reference, f"case {case.id}: the label", "the image")
+        if len(label.array) != 1:
+            raise DataError(f"{case.truth} is not a mask", received=f"{len(label.array)} channels", expected="1")
         truth = class_indices(case.truth, label.array[0])
-    return Case(case.id, image, truth, reference)
+    sight = sight_of(next(iter(case.files.values())), reader, reference)
+    return Case(case.id, image, truth, reference, {SIGHT: sight})
 
 
 def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Path | None:
@@ -154,84 +177,132 @@ def numbered_folders(root: Path, dataset: str) -> list[Path]:
     return [path for path in folders if pattern.fullmatch(path.name)]
 
 
-def split_fold(
-    ids: Iterable[str], fold: int, n_folds: int = N_FOLDS, seed: int = SEED
-) -> tuple[list[str], list[str]]:
-    """The training and the held-out ids of one fold, each sorted.
-
-    The split is that of scikit-learn's `KFold(5, shuffle=True, random_state=12345)` over the sorted ids, as in both
-    versions of nnU-Net: a shuffle by numpy's legacy generator, cut into five parts whose sizes differ by at most one.
-
-    Args:
-        ids: ids of all training cases; a subset gives a different split.
-        fold: 0 to `n_folds` - 1.
-
-    Raises:
-        DataError: the fold does not exist, or there are fewer cases than folds.
-
-    >>> split_fold(["la_003", "la_004", "la_005", "la_007", "la_009", "la_010"], fold=0)
-    (['la_003', 'la_004', 'la_005', 'la_009'], ['la_007', 'la_010'])
-    """
-    ordered = sorted(ids)
-    if not 0 <= fold < n_folds or len(ordered) < n_folds:
-        raise DataError(
-            "the data set cannot be split",
-            received=f"fold {fold} of {len(ordered)} cases",
-            expected=f"fold 0 to {n_folds - 1} of at least {n_folds} cases",
-        )
-    indices = np.arange(len(ordered))
-    np.random.RandomState(seed).shuffle(indices)
-    held_out = set(np.array_split(indices, n_folds)[fold].tolist())
-    training = [name for index, name in enumerate(ordered) if index not in held_out]
-    return training, [name for index, name in enumerate(ordered) if index in held_out]
-
-
 def _task_folder(root: Path, task: str | None) -> Path:
     return root / task if task and (root / task).is_dir() else root
 
 
-def _folders(root: Path, task: str | None, ref_folder: Path | None) -> tuple[Path | None, Path | None]:
+def _folders(folder: Path, ref_folder: Path | None, reader: str) -> tuple[Path | None, Path | None]:
     """The folder of the images and that of their labels; None for what does not exist."""
-    folder = _task_folder(root, task)
-    images = next((folder / name for name in _IMAGES if any(_volumes(folder / name))), None)
+    images = next((folder / name for name in _IMAGES if any(_images(folder / name, reader))), None)
     if images is None:
         return None, None
     labels = ref_folder or (images.parent / images.name.replace("images", "labels"))
     return images, labels if labels != images and labels.is_dir() else None
 
 
-def _volumes(folder: Path) -> list[Path]:
-    """The images in a folder: every volume but a.seg.nrrd, the segmentation of a.nrrd in 3D Slicer."""
-    return [path for path in _all_volumes(folder) if not path.name.lower().endswith(".seg.nrrd")]
+def _images(folder: Path, reader: str) -> list[Path]:
+    """The images in a folder: every one but a.seg.nrrd, the segmentation of a.nrrd in 3D Slicer."""
+    return [path for path in _all_images(folder, reader) if not path.name.lower().endswith(".seg.nrrd")]
 
 
-def _all_volumes(folder: Path) -> list[Path]:
-    """The volumes in a folder, through links; in imagesTr, labelsTr and the like at every depth.
+def _all_images(folder: Path, reader: str) -> list[Path]:
+    """The files of a reader in a folder, through links; in imagesTr, labelsTr and the like at every depth.
 
     Raises:
-        DataError: a link to a volume is broken: the case would vanish, or lose its label.
+        DataError: a link to one is broken: the case would vanish, or lose its label.
     """
     if not folder.is_dir():
         return []
     found = _find(folder)
-    refuse_broken([path for path in found.broken if volume_stem(path.name) is not None])
-    return [path for path in found.files if volume_stem(path.name) is not None]
+    refuse_broken([path for path in found.broken if stem_of(path.name, reader) is not None])
+    return [path for path in found.files if stem_of(path.name, reader) is not None]
 
 
 def _find(folder: Path) -> FoundFiles:
     return find_files(folder, deep=folder.name.startswith(("images", "labels")))
 
 
-def _stem(path: Path) -> str:
-    return volume_stem(path.name) or path.name
+def _stem(path: Path, reader: str) -> str:
+    return stem_of(path.name, reader) or path.name
 
 
-def _refuse_missing_channels(images: Path, channels: Mapping[str, Mapping[str, Path]]) -> None:
+def _by_stem(paths: Iterable[Path], reader: str, what: str) -> dict[str, Path]:
+    return one_file_each(((_stem(path, reader), path) for path in paths), what)
+
+
+def _channels_of(
+    files: Mapping[str, Path], truths: Mapping[str, Path], n_channels: int | None
+) -> dict[str, dict[str, Path]]:
+    """The files of each case by channel.
+
+    Four digits at the end of a name are a channel if the names are nnU-Net's, and part of the id otherwise: `la_0001`
+    may be the second channel of `la` or the first of `la_0001`.
+    """
+    grouped: dict[str, dict[str, Path]] = {}
+    for name, path in files.items():
+        match = _CHANNEL.fullmatch(name)
+        # Four digits are a channel only if there is also a channel 0000.
+        has_first = match is not None and f"{match['case']}_0000" in files
+        case, channel = (match["case"], match["channel"]) if match and has_first else (name, "0000")
+        grouped.setdefault(case, {})[channel] = path
+    whole = {name: {"0000": path} for name, path in files.items()}
+    if grouped.keys() == whole.keys():
+        return grouped
+    as_cases, as_channels = len(truths.keys() & whole.keys()), len(truths.keys() & grouped.keys())
+    if as_cases != as_channels:
+        return whole if as_cases > as_channels else grouped
+    too_many = n_channels is not None and any(len(found) > n_channels for found in grouped.values())
+    return whole if too_many and n_channels == 1 else grouped
+
+
+def _select(where: str, cases: Mapping[str, CaseFiles], only: Collection[str]) -> list[CaseFiles]:
+    missing = sorted(set(only) - cases.keys())
+    if missing:
+        raise DataError(f"{where} does not contain {', '.join(missing)}", expected=f"one of {_some(cases)}")
+    return [cases[name] for name in sorted(only or cases)]
+
+
+def _named_by_dataset(folder: Path) -> dict[str, CaseFiles] | None:
+    """The cases that `dataset.json` of v2 names one by one under `dataset`, or None if it does not."""
+    named = _read_dataset(folder).get("dataset")
+    if not isinstance(named, Mapping):
+        return None
+    cases = {}
+    try:
+        for case, entry in named.items():
+            images = {f"{index:04}": _place(folder, image) for index, image in enumerate(entry["images"])}
+            cases[str(case)] = CaseFiles(str(case), images, _place(folder, entry["label"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder / 'dataset.json'} has a data set that cannot be read",
+            received=last_line(error),
+            expected='{"dataset": {"<case>": {"images": ["…"], "label": "…"}}}',
+        ) from None
+    return cases
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / os.path.expandvars(name)
+
+
+def _read_dataset(folder: Path) -> Mapping:
+    index = folder / "dataset.json"
+    try:
+        content = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+    except ValueError:
+        content = {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _id_of(entry: object, known: Collection[str], reader: str) -> str | None:
+    """The id of an entry of dataset.json: the name of its label, or of its image with or without the channel."""
+    given = [entry.get("label"), entry.get("image")] if isinstance(entry, Mapping) else [entry]
+    names = [_stem(Path(name), reader) for name in given if isinstance(name, str)]
+    names += [match["case"] for name in names if (match := _CHANNEL.fullmatch(name))]
+    return next((name for name in names if name in known), names[0] if names else None)
+
+
+def _refuse_missing_channels(
+    images: Path, channels: Mapping[str, Mapping[str, Path]], n_channels: int | None
+) -> None:
     known = sorted({channel for files in channels.values() for channel in files})
+    if n_channels is not None:
+        known = [f"{channel:04}" for channel in range(n_channels)]
     for case, files in channels.items():
         if sorted(files) != known:
+            problem = "lacks channels" if set(known) - files.keys() else "has more channels than the model takes"
             raise DataError(
-                f"case {case} lacks channels in {images}", received=", ".join(files), expected=", ".join(known)
+                f"case {case} {problem} in {images}", received=", ".join(files), expected=", ".join(known)
             )
 
 

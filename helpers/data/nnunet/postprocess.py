@@ -17,12 +17,15 @@ import numpy as np
 from helpers.data.regions import label_components
 from helpers.errors import DataError
 
+_MODULE_OF_V2 = "nnunetv2.postprocessing.remove_connected_components"
+_STEP_OF_V2 = "remove_all_but_largest_component_from_segmentation"
+
 
 @dataclass(frozen=True)
 class KeepLargest:
-    """A rule: of these classes, merged into one, only the largest component is kept.
+    """A rule: of these classes, merged into one, every component of the largest size is kept, and no other.
 
-    In v1 every component of the largest size is kept, and also those of at least `minimum_mm3`, if given.
+    In v1 those of at least `minimum_mm3` are kept too, if that is given.
     """
 
     classes: tuple[int, ...]
@@ -31,20 +34,29 @@ class KeepLargest:
 
 
 def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
-    """Reads the rules of a postprocessing.json of either version, in order; empty if none improved the scores.
+    """Reads the rules of a postprocessing.json of either version or a postprocessing.pkl of v2, in order.
+
+    There are none if none improved the scores. Nothing in a pickle is run: its function is known by its name.
 
     Raises:
-        DataError: the file is not a postprocessing.json of nnU-Net.
+        DataError: the file is not one of nnU-Net's.
+        CheckpointError: a pickle contains more than plain values and that name.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if "for_which_classes" in content:
-            return tuple(_rules_of_v1(content))
-        steps = zip(content["postprocessing_fns"], content["postprocessing_kwargs"], strict=True)
+        if path.suffix == ".pkl":
+            from helpers.networks.safe_pickle import read_plain_pickle
+
+            names, arguments = read_plain_pickle(path, names=(f"{_MODULE_OF_V2}.{_STEP_OF_V2}",))
+            steps = zip((str(name).rpartition(".")[2] for name in names), arguments, strict=True)
+        else:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if "for_which_classes" in content:
+                return tuple(_rules_of_v1(content))
+            steps = zip(content["postprocessing_fns"], content["postprocessing_kwargs"], strict=True)
         return tuple(_rule_of_v2(name, options) for name, options in steps)
     except (OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
         raise DataError(
-            f"{path} is not a postprocessing.json of nnU-Net", received=f"{type(error).__name__}: {error}"
+            f"{path} is not a postprocessing{path.suffix} of nnU-Net", received=f"{type(error).__name__}: {error}"
         ) from None
 
 
@@ -63,11 +75,9 @@ def apply_postprocessing(
         components, sizes = label_components(mask, corners=rule.version == 2)
         if len(sizes) <= 2:
             continue
-        kept = np.arange(len(sizes)) == sizes.argmax()
-        if rule.version == 1:
-            kept = sizes == sizes.max()
-            if rule.minimum_mm3 is not None:
-                kept |= sizes * float(np.prod(spacing_mm)) >= rule.minimum_mm3
+        kept = sizes == sizes.max()
+        if rule.minimum_mm3 is not None:
+            kept |= sizes * float(np.prod(spacing_mm)) >= rule.minimum_mm3
         labels[mask & ~kept[components]] = 0
     return labels
 
@@ -81,12 +91,14 @@ def _rules_of_v1(content: Mapping) -> list[KeepLargest]:
 
 
 def _rule_of_v2(name: str, options: Mapping) -> KeepLargest:
-    if name != "remove_all_but_largest_component_from_segmentation":
+    if name != _STEP_OF_V2:
         raise ValueError(f"unknown step {name}")
+    if options.get("background_label", 0) != 0 or options.keys() - {"labels_or_regions", "background_label"}:
+        raise ValueError(f"unknown arguments {dict(options)}")
     given = options["labels_or_regions"]
     groups = [_classes(group) for group in (given if isinstance(given, (list, tuple)) else [given])]
     return KeepLargest(tuple(sorted({label for group in groups for label in group})), 2)
 
 
-def _classes(group: int | Sequence[int]) -> tuple[int, ...]:
-    return (group,) if isinstance(group, int) else tuple(int(label) for label in group)
+def _classes(group: int | np.integer | Sequence[int]) -> tuple[int, ...]:
+    return (int(group),) if isinstance(group, (int, np.integer)) else tuple(int(label) for label in group)

@@ -13,7 +13,8 @@ import numpy as np
 
 from helpers.data.case import Case
 from helpers.data.nnunet.plan import ChannelNorm, Plan
-from helpers.data.nnunet.resample import resample_image, resampled_shape, separate_axis
+from helpers.data.nnunet.readers import UNTURNED, Sight, Turn, sight_of_case
+from helpers.data.nnunet.resample import Interpolation, interpolation_of, resample_image, resampled_shape
 from helpers.data.regions import Box, bounding_box
 from helpers.errors import DataError
 
@@ -30,7 +31,7 @@ def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.nda
         version: version of nnU-Net.
 
     Raises:
-        DataError: image and plan have different numbers of channels.
+        DataError: image and plan have different numbers of channels, or values are not those of an RGB picture.
 
     >>> ct = ChannelNorm("ct", mean=40.0, sd=20.0, low=0.0, high=100.0)
     >>> image = np.array([-500.0, 40.0, 60.0, 900.0]).reshape(1, 1, 1, 4)
@@ -77,6 +78,10 @@ def _normalise_by_case(values: np.ndarray, inside: np.ndarray | None, version: i
 
 def _normalise_to_01(values: np.ndarray, scheme: str) -> None:
     if scheme == "rgb_to_01":
+        if values.min() < 0 or values.max() > 255:
+            raise DataError(
+                "the plan is for RGB pictures", received=f"{values.min():g} to {values.max():g}", expected="0 to 255"
+            )
         values /= np.float32(255)
         return
     values -= values.min()
@@ -89,11 +94,13 @@ class Prepared:
 
     Attributes:
         image: (C, Z, Y, X) float32 in the plan's axes, spacing and intensities.
-        box: the non-zero region of the original image, before the transposition.
-        original_shape: (Z, Y, X) of the case.
+        box: the non-zero region of the reader's image, before the transposition.
+        original_shape: (Z, Y, X) of the reader's image.
         cropped_shape: shape of the box in the plan's axes, which scores are resampled to.
         back_axis: the plan's axis along which scores are resampled by the nearest slice (order 0), or None.
-        transpose_backward: order of axes that leads from the plan's axes to the case's.
+        transpose_backward: order of axes that leads from the plan's axes to the reader's.
+        target_shape: shape that scores are resampled to; None if the plan resamples nothing.
+        turn: from the case's axes to those of the reader's image.
     """
 
     image: np.ndarray
@@ -102,41 +109,88 @@ class Prepared:
     cropped_shape: tuple[int, ...]
     back_axis: int | None
     transpose_backward: tuple[int, ...]
+    target_shape: tuple[int, ...] | None = None
+    turn: Turn = UNTURNED
 
 
-def prepare_case(image: np.ndarray, spacing_mm: Sequence[float], plan: Plan) -> Prepared:
+def prepare_case(image: np.ndarray, sight: Sight | Sequence[float], plan: Plan) -> Prepared:
     """Prepares one case for the network of a plan.
 
     Args:
-        image: (C, Z, Y, X).
-        spacing_mm: (Z, Y, X).
+        image: (C, Z, Y, X), in the axes of its file.
+        sight: what the plan's reader reports of it, or only its spacing in (Z, Y, X) if the reader turns nothing.
         plan: the model's plan; a 2-D plan keeps the spacing between slices.
 
     Raises:
         DataError: the image is zero everywhere, or does not have the plan's channels.
     """
-    image = np.asarray(image)
+    sight = sight if isinstance(sight, Sight) else Sight(tuple(sight))
+    image = sight.turn.apply(np.asarray(image))
     box = bounding_box((image != 0).any(axis=0))
     if box is None:
         raise DataError("the image is zero everywhere", expected="intensities", remedy="Check the file.")
     forward = plan.transpose_forward
-    spacing = [float(spacing_mm[axis]) for axis in forward]
+    spacing = [float(sight.spacing_mm[axis]) for axis in forward]
     target = [*spacing[: 3 - len(plan.spacing_mm)], *plan.spacing_mm]
     cropped = image[(slice(None), *box)].transpose(0, *(axis + 1 for axis in forward)).astype(np.float32)
-    inside = _inside(cropped, plan)
-    shape = resampled_shape(cropped.shape[1:], spacing, target)
-    axis = separate_axis(spacing, target)
-    orders = (plan.interpolation_order, plan.interpolation_order_z)
-    if plan.version == 1:
-        resampled = resample_image(cropped, shape, axis, *orders)
-        inside = resample_image(inside[None], shape, axis, 1, 0)[0] >= 0.5
-        prepared = normalise(resampled, plan.channels, inside, plan.version)
+    cropped_shape = cropped.shape[1:]
+    how, back = _interpolations(plan)
+    shape = cropped_shape if how is None else resampled_shape(cropped_shape, spacing, target)
+    prepared = np.ascontiguousarray(_resampled_and_normalised(cropped, plan, shape, how, spacing, target))
+    back_axis = None
+    if back is not None and back.order_z == 0:
+        # When scores are resampled, v1 considers the case's spacing first, v2 the network's.
+        back_axis = back.axis(spacing, target) if plan.version == 1 else back.axis(target, spacing)
+    goal = None if back is None else cropped_shape
+    backward = plan.transpose_backward
+    return Prepared(prepared, box, image.shape[1:], cropped_shape, back_axis, backward, goal, sight.turn)
+
+
+def check_resampling(plan: Plan) -> None:
+    """Refuses a plan that resamples as is not supported, before any work.
+
+    Raises:
+        DataError: as above; the message names the function and its arguments.
+    """
+    _interpolations(plan)
+
+
+def _interpolations(plan: Plan) -> tuple[Interpolation | None, Interpolation | None]:
+    """How images and scores are resampled."""
+    if plan.version == 1 and not plan.resampling_data.options:  # plans of v1 name no function
+        image: Interpolation | None = Interpolation(plan.interpolation_order, plan.interpolation_order_z)
     else:
-        prepared = resample_image(normalise(cropped, plan.channels, inside, plan.version), shape, axis, *orders)
-    # When scores are resampled, v1 considers the case's spacing first, v2 the network's.
-    back_axis = axis if plan.version == 1 else separate_axis(target, spacing)
-    prepared = np.ascontiguousarray(prepared)
-    return Prepared(prepared, box, image.shape[1:], cropped.shape[1:], back_axis, plan.transpose_backward)
+        image = interpolation_of(plan.resampling_data)
+    scores = interpolation_of(plan.resampling_probabilities)
+    if (image is None) != (scores is None) or (
+        scores is not None and (scores.order, scores.order_z > 1) != (1, False)
+    ):
+        raise DataError(
+            "the plan's resampling of scores is not supported",
+            received=f"{plan.resampling_probabilities.function} with {dict(plan.resampling_probabilities.options)}",
+            expected="order 1, with order 0 or 1 along a coarse axis, and no resampling only of image and scores",
+        )
+    return image, scores
+
+
+def _resampled_and_normalised(
+    cropped: np.ndarray,
+    plan: Plan,
+    shape: tuple[int, ...],
+    how: Interpolation | None,
+    spacing: Sequence[float],
+    target: Sequence[float],
+) -> np.ndarray:
+    """The image on the network's grid; v1 resamples first, v2 normalises first."""
+    inside = _inside(cropped, plan)
+    if how is None:
+        return normalise(cropped, plan.channels, inside, plan.version)
+    axis, orders = how.axis(spacing, target), (how.order, how.order_z)
+    if plan.version == 2:
+        return resample_image(normalise(cropped, plan.channels, inside, plan.version), shape, axis, *orders)
+    resampled = resample_image(cropped, shape, axis, *orders)
+    inside = resample_image(inside[None], shape, axis, 1, 0)[0] >= 0.5
+    return normalise(resampled, plan.channels, inside, plan.version)
 
 
 def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
@@ -149,7 +203,7 @@ def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
         raise DataError("labels are not on the cropped grid", received=labels.shape, expected=prepared.cropped_shape)
     restored = np.zeros(prepared.original_shape, labels.dtype)
     restored[prepared.box] = labels.transpose(prepared.transpose_backward)
-    return restored
+    return np.ascontiguousarray(prepared.turn.undo(restored))
 
 
 def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
@@ -163,7 +217,7 @@ def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
 
 def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
     """The plan's window (C, *window) around the middle of the labelled region, or of the case if there is none."""
-    prepared = prepare_case(case.image, case.require_geometry().spacing_mm_zyx, plan)
+    prepared = prepare_case(case.image, sight_of_case(case), plan)
     window = (1, *plan.patch_size) if len(plan.patch_size) == 2 else plan.patch_size
     middle = _middle_of_truth(case, prepared, plan)
     sides = zip(middle, window, prepared.image.shape[1:], strict=True)
@@ -178,7 +232,10 @@ def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
 def _middle_of_truth(case: Case, prepared: Prepared, plan: Plan) -> list[float]:
     """The centre of the labelled region in voxels of the prepared image; the image's own centre if there is none."""
     sizes = prepared.image.shape[1:]
-    inside = None if case.truth is None else case.truth[prepared.box].transpose(plan.transpose_forward)
+    inside = None
+    if case.truth is not None:
+        labelled = (case.truth != 0) & (case.truth != plan.ignore_label)
+        inside = prepared.turn.apply(labelled)[prepared.box].transpose(plan.transpose_forward)
     if inside is None or not inside.any():
         return [size / 2 for size in sizes]
     return [

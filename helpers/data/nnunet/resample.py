@@ -8,11 +8,71 @@ matrix product; the matrix comes from SciPy's interpolation of the unit vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from helpers.data.nnunet.plan import Resampling
+from helpers.errors import DataError
+
 ANISOTROPY = 3.0  # an axis that is coarser by a larger factor is resampled separately
+_DEFAULT, _TORCH, _NONE = "resample_data_or_seg_to_shape", "resample_torch_fornnunet", "no_resampling_hack"
+_TORCH_DEFAULTS = {"mode": "linear", "aniso_axis_mode": "nearest-exact"}
+_WITHOUT_EFFECT = {"num_threads", "device", "memefficient_seg_resampling"}
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """How a function of nnU-Net interpolates.
+
+    Attributes:
+        order: order of the spline.
+        order_z: order along an axis that is resampled separately.
+        force: whether the coarsest axis is resampled separately; None: if it is far coarser than the others.
+    """
+
+    order: int
+    order_z: int = 0
+    force: bool | None = None
+
+    def axis(self, first_mm: Sequence[float], second_mm: Sequence[float]) -> int | None:
+        """The axis that is resampled separately, as `separate_axis` finds it, or None."""
+        if self.force is None:
+            return separate_axis(first_mm, second_mm)
+        return _coarsest(first_mm) if self.force else None
+
+
+def interpolation_of(resampling: Resampling) -> Interpolation | None:
+    """What the function of a plan does; None for nnU-Net's function that resamples nothing.
+
+    PyTorch's linear interpolation is that of order 1, and its "nearest-exact" that of order 0.
+
+    Raises:
+        DataError: the function, or an argument of it, is not one of those that are supported.
+
+    >>> interpolation_of(Resampling("resample_torch_fornnunet", (("force_separate_z", False),)))
+    Interpolation(order=1, order_z=0, force=False)
+    """
+    options = dict(resampling.options)
+    threshold = options.pop("separate_z_anisotropy_threshold", ANISOTROPY)
+    force = options.pop("force_separate_z", False if resampling.options and resampling.function == _DEFAULT else None)
+    is_mask = options.pop("is_seg", False)
+    if resampling.function == _NONE:
+        return None
+    found = None
+    if resampling.function == _DEFAULT:
+        found = Interpolation(int(options.pop("order", 3)), int(options.pop("order_z", 0)), force)
+    elif resampling.function == _TORCH:
+        modes = {name: options.pop(name, value) for name, value in _TORCH_DEFAULTS.items()}
+        found = Interpolation(1, 0, force) if modes == _TORCH_DEFAULTS else None
+    if found is None or is_mask or threshold != ANISOTROPY or options.keys() - _WITHOUT_EFFECT:
+        raise DataError(
+            "the plan's resampling is not supported",
+            received=f"{resampling.function} with {dict(resampling.options)}",
+            expected=f"{_DEFAULT}, {_TORCH} or {_NONE}, with the arguments that nnU-Net's planners write",
+        )
+    return found
 
 
 def resampled_shape(shape: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
@@ -34,9 +94,13 @@ def separate_axis(first_mm: Sequence[float], second_mm: Sequence[float]) -> int 
     """
     for spacing_mm in (first_mm, second_mm):
         if max(spacing_mm) / min(spacing_mm) > ANISOTROPY:
-            coarsest = [axis for axis, value in enumerate(spacing_mm) if value == max(spacing_mm)]
-            return coarsest[0] if len(coarsest) == 1 else None
+            return _coarsest(spacing_mm)
     return None
+
+
+def _coarsest(spacing_mm: Sequence[float]) -> int | None:
+    coarsest = [axis for axis, value in enumerate(spacing_mm) if value == max(spacing_mm)]
+    return coarsest[0] if len(coarsest) == 1 else None
 
 
 def resample_image(

@@ -285,8 +285,10 @@ def _channels_of_v2(content: Mapping, settings: Mapping) -> tuple[ChannelNorm, .
 
 
 def _channel_names(dataset: Mapping, count: int) -> tuple[str, ...]:
-    """Names of the channels by number; nnU-Net refuses a data set that lists another number of them."""
+    """Names of the channels by number, if there are any; nnU-Net refuses a data set with another number of them."""
     listed = dataset.get("channel_names") or dataset.get("modality") or {}
+    if not listed:
+        return ()
     if len(listed) != count:
         raise DataError(
             "dataset.json and plans.json have different channels", received=dict(listed), expected=f"{count} channels"

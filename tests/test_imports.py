@@ -42,6 +42,8 @@ ALLOWED["cli"] = ALLOWED["study"] | {"card", "study", "doctor", "fetch", "intero
 EXCEPTIONS = {
     ("helpers.compile.torchscript", "helpers.graph.export"),  # traces the same module that is exported
     ("helpers.data.nnunet.model_folder", "helpers.networks.safe_pickle"),  # a model folder's pickles
+    ("helpers.data.nnunet.postprocess", "helpers.networks.safe_pickle"),
+    ("helpers.data.nnunet.splits", "helpers.networks.safe_pickle"),
     ("helpers.view.figures.graph", "helpers.graph.read"),  # the picture of a graph
     ("helpers.view.figures.charts", "helpers.scoring.bootstrap"),  # a mean is never drawn without its interval
     ("helpers.scoring.dice", "helpers.inference.scores"),  # the source's score is taken on logits

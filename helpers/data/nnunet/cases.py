@@ -47,19 +47,13 @@ def list_cases(
     folder = _task_folder(root, task)
     named = _named_by_dataset(folder)
     if named is not None:
-        given = None if ref_folder is None else _by_stem(_all_images(ref_folder, reader), reader, "label")
-        named = {
-            name: case if given is None else replace(case, truth=given.get(name)) for name, case in named.items()
-        }
+        if ref_folder is not None:
+            given = _by_stem(_all_images(ref_folder, reader), reader, "label")
+            named = {name: replace(case, truth=given.get(name)) for name, case in named.items()}
         return _select(f"{folder / 'dataset.json'}", named, only)
     images, labels = _folders(folder, ref_folder, reader)
     if images is None:
-        suffix = suffixes_of(reader)[0]
-        raise DataError(
-            f"no cases below {root}",
-            expected=f"imagesTr with <case>{suffix} or <case>_0000{suffix}",
-            remedy="Set data_root to the task's folder.",
-        )
+        raise _no_cases(root, suffixes_of(reader)[0])
     files = _by_stem(_images(images, reader), reader, f"image of {images.parent.name},")
     truths = _by_stem(_all_images(labels, reader), reader, "label") if labels else {}
     channels = _channels_of(files, truths, n_channels)
@@ -175,6 +169,14 @@ def numbered_folders(root: Path, dataset: str) -> list[Path]:
         return named
     pattern = re.compile(rf"(Dataset|Task)0*{int(digits[0])}_.+")
     return [path for path in folders if pattern.fullmatch(path.name)]
+
+
+def _no_cases(root: Path, suffix: str) -> DataError:
+    return DataError(
+        f"no cases below {root}",
+        expected=f"imagesTr with <case>{suffix} or <case>_0000{suffix}",
+        remedy="Set data_root to the task's folder.",
+    )
 
 
 def _task_folder(root: Path, task: str | None) -> Path:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from helpers.errors import DataError
+
+_LOG = logging.getLogger("cookbook")
+
+# Cosines of the angle between two axes: up to the first they are taken as they are, as ITK does; up to the second
+# (0.6 degrees) they are perpendicular but for rounding, such as an affine that was saved with two decimals.
+EXACT_COSINE = 1e-4
+ROUNDING_COSINE = 0.01
+# Outside these limits a header is damaged or not in millimetres, and single precision would overflow.
+_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-6, 1e6, 1e8
+_AXES = "xyz"
+SHEAR_REMEDY = "Resample it to perpendicular axes, for example with nilearn.image.resample_img or ANTs."
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,115 @@ class Geometry:
         return lines
 
 
+def grid_of_axes(
+    name: str,
+    field: str,
+    size_zyx: tuple[int, int, int],
+    axes_mm: np.ndarray,
+    origin_mm: Sequence[float] | np.ndarray,
+    spacing_mm: Sequence[float] | np.ndarray | None = None,
+) -> Geometry:
+    """The grid of three axes. Axes that are perpendicular but for rounding are made so, and that is logged.
+
+    Args:
+        name: the file, for messages.
+        field: the part of its header that has the axes, for messages.
+        size_zyx: number of voxels.
+        axes_mm: (3, 3), whose columns are the steps from voxel to voxel along x, y and z, in LPS millimetres.
+        origin_mm: the centre of the first voxel, LPS.
+        spacing_mm: distances of voxels (x, y, z), if they are known more precisely than from the axes.
+
+    Raises:
+        DataError: a number is not finite or implausible, an axis is zero, or axes are in one plane or sheared.
+
+    >>> grid_of_axes("v.nii", "sform", (2, 3, 4), np.diag([-0.5, -0.75, 2.5]), (0, 0, 0)).spacing_mm_zyx
+    (2.5, 0.75, 0.5)
+    """
+    axes_mm, origin = np.asarray(axes_mm, float), np.asarray(origin_mm, float)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        lengths = np.linalg.norm(axes_mm, axis=0)
+    spacing = np.asarray(lengths if spacing_mm is None else spacing_mm, float)
+    _refuse_unusable(name, field, axes_mm, origin, spacing)
+    direction = axes_mm / lengths
+    if largest_cosine(direction) > ROUNDING_COSINE:
+        raise _sheared(name, field, direction)
+    if largest_cosine(direction) > EXACT_COSINE:
+        direction = _made_perpendicular(name, field, size_zyx, direction, spacing)
+    spacing_x, spacing_y, spacing_z = spacing.tolist()
+    direction = direction + 0.0  # -0.0 becomes 0.0
+    return Geometry(
+        size_zyx, (spacing_z, spacing_y, spacing_x), tuple(origin.tolist()), tuple(direction.ravel().tolist())
+    )
+
+
+def largest_cosine(direction: np.ndarray) -> float:
+    """The largest cosine, without sign, of the angle between two columns of unit length.
+
+    >>> largest_cosine(np.eye(3))
+    0.0
+    """
+    between = direction.T @ direction
+    return float(max(abs(between[0, 1]), abs(between[0, 2]), abs(between[1, 2])))
+
+
+def _refuse_unusable(name: str, field: str, axes_mm: np.ndarray, origin: np.ndarray, spacing: np.ndarray) -> None:
+    if not np.isfinite(axes_mm).all():
+        raise _bad_grid(name, field, f"axes that are not finite, {_show(axes_mm.ravel())}", "finite numbers")
+    if not (np.isfinite(origin).all() and np.abs(origin).max() <= _FARTHEST_MM):
+        raise _bad_grid(name, field, f"an origin of {_show(origin)} mm", "finite numbers")
+    if np.abs(axes_mm).max() > _LARGEST_MM:
+        raise _bad_grid(name, field, f"a step of {np.abs(axes_mm).max():g} mm", "a plausible distance of voxels")
+    lengths = np.linalg.norm(axes_mm, axis=0)
+    for axis, length, step in zip(_AXES, lengths, spacing, strict=True):
+        if length < _SMALLEST_MM:
+            raise _bad_grid(name, field, f"an axis {axis} of length {length:g}", "three axes that are not zero")
+        if not _SMALLEST_MM <= step <= _LARGEST_MM:
+            raise _bad_grid(name, field, f"a spacing of {step:g} mm along {axis}", "a positive number of millimetres")
+    if abs(np.linalg.det(axes_mm / lengths)) < 1e-3:
+        raise _bad_grid(name, field, "axes that lie in one plane", "three independent axes")
+
+
+def _bad_grid(name: str, field: str, received: str, expected: str) -> DataError:
+    return DataError(
+        f"{name} has an unusable {field}",
+        received=received,
+        expected=expected,
+        remedy="Write its header again from the original images.",
+    )
+
+
+def _sheared(name: str, field: str, direction: np.ndarray) -> DataError:
+    between = np.abs(direction.T @ direction)
+    first, second = max(((0, 1), (0, 2), (1, 2)), key=lambda pair: between[pair])
+    degrees, limit = _degrees_off(between[first, second]), _degrees_off(ROUNDING_COSINE)
+    return DataError(
+        f"{name} is sheared, as by a tilted gantry",
+        received=f"axes {_AXES[first]} and {_AXES[second]} of its {field} {degrees:.2f} degrees from perpendicular",
+        expected=f"at most {limit:.2f} degrees, which rounding explains",
+        remedy=SHEAR_REMEDY,
+    )
+
+
+def _made_perpendicular(
+    name: str, field: str, size_zyx: tuple[int, int, int], direction: np.ndarray, spacing: np.ndarray
+) -> np.ndarray:
+    """The nearest rotation or reflection, whose distance is logged."""
+    left, _, right = np.linalg.svd(direction)
+    nearest = left @ right
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in size_zyx[::-1])))).T
+    moved = np.linalg.norm((nearest - direction) * spacing @ corners, axis=0).max()
+    _LOG.warning(
+        "%s: the axes of its %s are %.2f degrees from perpendicular, taken for rounding and made perpendicular; "
+        "no voxel moves by more than %.2g mm",
+        *(name, field, _degrees_off(largest_cosine(direction)), moved),
+    )
+    return nearest
+
+
+def _degrees_off(cosine: float) -> float:
+    return 90 - math.degrees(math.acos(min(1.0, cosine)))
+
+
 def check_same_grid(geometry: Geometry, reference: Geometry, name: str, reference_name: str) -> None:
     """Raises a DataError that names every difference between the grids of two files of a case."""
     differences = geometry.differences_from(reference)
@@ -83,5 +206,5 @@ def check_same_grid(geometry: Geometry, reference: Geometry, name: str, referenc
         )
 
 
-def _show(values: Sequence[float]) -> str:
+def _show(values: Sequence[float] | np.ndarray) -> str:
     return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

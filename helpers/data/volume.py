@@ -1,22 +1,24 @@
-"""Reads and writes volumes through SimpleITK: NIfTI, NRRD, MetaImage and folders of DICOM files.
+"""Reads and writes volumes: NIfTI, NRRD, MetaImage and folders of DICOM files.
 
-Files are checked before and after ITK reads them: ITK leaves missing voxels uninitialised, turns NaN and infinity
-into 0, and stretches a DICOM series over missing slices.
+Files are read without native code (`helpers.data.formats`) and written by ITK. ITK leaves missing voxels
+uninitialised, turns NaN and infinity in a header into 0 or 1, and stretches a DICOM series over missing slices.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 import os
 import tempfile
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.data.formats.dicom import read_dicom_series
+from helpers.data.formats.metaimage import read_metaimage
+from helpers.data.formats.nifti import read_nifti
+from helpers.data.formats.nrrd import read_nrrd
 from helpers.data.geometry import Geometry
 from helpers.errors import DataError, last_line
 from helpers.run.digest import LFS_REMEDY, is_lfs_pointer
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _TWO_FILES = (".nhdr", ".mhd")  # a header and its second file cannot be replaced atomically
-_POSITION = "0020|0032"  # DICOM's Image Position (Patient)
-_CHUNK_BYTES = 1 << 22
+_READERS = {
+    **dict.fromkeys((".nii.gz", ".nii", ".hdr", ".img"), read_nifti),
+    **dict.fromkeys((".nrrd", ".nhdr"), read_nrrd),
+    **dict.fromkeys((".mha", ".mhd"), read_metaimage),
+}
 
 
 @dataclass(frozen=True)
@@ -38,39 +43,31 @@ class Volume:
     geometry: Geometry
 
 
-def read_volume(path: str | os.PathLike) -> Volume:
+def read_volume(path: str | os.PathLike, *, series: str | None = None) -> Volume:
     """Reads one volume or one DICOM series.
 
     Args:
-        path: a file with one of `VOLUME_SUFFIXES`, or a folder with the DICOM files of one series.
+        path: a file with one of `VOLUME_SUFFIXES`, in any case, a NIfTI pair, or a folder with DICOM files.
+        series: UID or description of the series to read, if the folder has several.
 
     Returns:
         The voxels as (1, Z, Y, X) in the stored dtype, after the header's slope and intercept.
 
     Raises:
-        DataError: the file is missing, empty, a Git LFS pointer, truncated or not a scalar volume, has voxels that
-            are NaN or infinite, or a grid that SimpleITK cannot represent (a sheared one).
+        DataError: the file is missing, empty, a Git LFS pointer, truncated, damaged or not a scalar volume; a field
+            of its header is unusable; voxels are NaN or infinite; or the slices of a series do not form a grid.
+        ResourceError: the voxels do not fit into memory.
     """
-    import SimpleITK as sitk
-
     path = Path(path)
     if path.is_dir():
-        image = _read_dicom_series(path)
+        array, geometry = read_dicom_series(path, series)
+        volume = Volume(array[None], geometry)
     else:
         check_volume_file(path)
-        image = _read_file(path)
-    image = _drop_single_axes(image, path)
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
-        raise DataError(
-            f"{path.name} is not a scalar volume",
-            received=image.GetPixelIDTypeAsString(),
-            expected="one real number per voxel",
-            remedy="Convert it to one volume per channel.",
-        )
-    array = np.ascontiguousarray(sitk.GetArrayFromImage(image))[None]
-    if array.dtype.kind == "f":
-        _check_finite(path, int(np.count_nonzero(~np.isfinite(array))))
-    return Volume(array, _geometry_of(image))
+        volume = _read_file(path)
+    if volume.array.dtype.kind == "f":
+        _check_finite(path, int(np.count_nonzero(~np.isfinite(volume.array))))
+    return volume
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
@@ -126,111 +123,29 @@ def _write_atomically(image: sitk.Image, path: Path, suffix: str) -> None:
 
 
 def check_volume_file(path: Path) -> None:
-    """Checks that a file can contain a volume, before any library opens it.
+    """Checks that a file can contain a volume, before it is opened as one.
 
     Raises:
-        DataError: the file is missing, empty, a Git LFS pointer or damaged.
+        DataError: the file is missing, no regular file, unreadable, empty or a Git LFS pointer.
     """
-    if not path.exists():
-        raise DataError(f"{path} does not exist", remedy="Check data_root and the file names of the case.")
-    size_bytes = path.stat().st_size
+    try:
+        if not path.exists():
+            raise DataError(f"{path} does not exist", remedy="Check data_root and the file names of the case.")
+        if not path.is_file():
+            raise DataError(f"{path} is not a file", expected="a volume", remedy="Check the file names of the case.")
+        size_bytes = path.stat().st_size
+        with open(path, "rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened", received=error.strerror or str(error)) from None
     if size_bytes == 0:
         raise DataError(f"{path} is empty", received="0 bytes", expected="a volume", remedy="Copy it again.")
-    with open(path, "rb") as stream:
-        head = stream.read(64)
     if is_lfs_pointer(head):
         raise DataError(
             f"{path} is a Git LFS pointer, not the volume",
             received=f"{size_bytes} bytes of text",
             remedy=LFS_REMEDY,
         )
-    if path.name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
-        raise DataError(f"{path} is not gzip", received=f"first bytes {head[:4].hex()}", expected="1f8b")
-    if path.name.endswith((".nii", ".nii.gz")):
-        check_nifti_file(path)
-
-
-def check_nifti_file(path: Path) -> None:
-    """Checks that a `.nii` or `.nii.gz` file is intact by reading it to its end.
-
-    Raises:
-        DataError: the gzip stream is truncated or damaged, voxels are missing or not finite, or the file is NIfTI-2.
-    """
-    try:
-        with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as opened:
-            stream = cast(BinaryIO, opened)
-            bad = _count_non_finite(path, stream, _read_layout(path, stream))
-            while stream.read(_CHUNK_BYTES):  # to gzip's checksum at the end: damage is reported before NaN
-                pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path} is truncated or damaged",
-            received=str(error),
-            expected="a complete gzip stream",
-            remedy="Copy or download it again.",
-        ) from None
-    _check_finite(path, bad)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The position of the voxels in a NIfTI file, and their dtype if it is a real floating-point type."""
-
-    first_byte: int
-    n_bytes: int
-    float_dtype: np.dtype | None
-
-
-def _read_layout(path: Path, stream: BinaryIO) -> _Layout | None:
-    """Reads a NIfTI-1 header in either byte order; returns None for other formats, which ITK checks.
-
-    Raises:
-        DataError: the file is NIfTI-2.
-    """
-    from nibabel.analyze import AnalyzeHeader
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-    from nibabel.spatialimages import HeaderDataError
-
-    block = stream.read(Nifti2Header.sizeof_hdr)
-    if Nifti2Header.may_contain_header(block):
-        raise DataError(
-            f"{path} is NIfTI-2, which ITK does not read",
-            received=f"a header of {Nifti2Header.sizeof_hdr} bytes",
-            expected="NIfTI-1",
-            remedy="Resave it: nibabel.Nifti1Image(image.dataobj, image.affine).",
-        )
-    if not AnalyzeHeader.may_contain_header(block):
-        return None
-    header = Nifti1Header(block[: Nifti1Header.sizeof_hdr], check=False)
-    try:
-        dtype, shape, first = header.get_data_dtype(), header.get_data_shape(), header.get_data_offset()
-    except (HeaderDataError, ValueError, OverflowError):
-        return None
-    is_float = dtype.kind == "f"
-    first_byte = max(first, Nifti1Header.sizeof_hdr)
-    return _Layout(first_byte, math.prod(shape) * dtype.itemsize, dtype if is_float else None)
-
-
-def _count_non_finite(path: Path, stream: BinaryIO, layout: _Layout | None) -> int:
-    """Reads every voxel that the header declares and counts those that are NaN or infinite."""
-    if layout is None:
-        return 0
-    stream.seek(layout.first_byte)
-    read_bytes = bad = 0
-    while chunk := stream.read(min(_CHUNK_BYTES, layout.n_bytes - read_bytes)):
-        read_bytes += len(chunk)
-        if layout.float_dtype is not None:
-            values = np.frombuffer(chunk, layout.float_dtype, len(chunk) // layout.float_dtype.itemsize)
-            bad += int(np.count_nonzero(~np.isfinite(values)))
-    if read_bytes < layout.n_bytes:
-        raise DataError(
-            f"{path} is truncated",
-            received=f"{read_bytes} bytes of voxels",
-            expected=f"{layout.n_bytes} by its header",
-            remedy="Copy or download it again.",
-        )
-    return bad
 
 
 def _check_finite(path: Path, count: int) -> None:
@@ -238,87 +153,25 @@ def _check_finite(path: Path, count: int) -> None:
         raise DataError(f"{path} has voxels that are NaN or infinite", received=f"{count} voxels", expected="none")
 
 
-def _read_file(path: Path) -> sitk.Image:
-    import SimpleITK as sitk
-
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        cause = last_line(error)
-        remedy = "Resave it as NIfTI with another tool."
-        if "orthonormal" in str(error):
-            remedy = "Its grid is sheared (by a tilted gantry): resample it to an orthogonal grid first."
-        raise DataError(f"{path} cannot be read", received=cause, remedy=remedy) from None
+def _read_file(path: Path) -> Volume:
+    array, layout = _READERS[_suffix_of(path, _READERS)](path)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if layout.scale is not None:
+        array = _scaled(array, *layout.scale)
+    return Volume(array[None], layout.geometry)
 
 
-def _read_dicom_series(folder: Path) -> sitk.Image:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise DataError(
-            f"{folder} does not contain exactly one DICOM series",
-            received=f"{len(series)} series",
-            expected="1",
-            remedy="Name a folder with the files of one series.",
-        )
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    reader.SetFileNames(names)
-    reader.MetaDataDictionaryArrayUpdateOn()
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise DataError(f"{folder} cannot be read as DICOM", received=last_line(error)) from None
-    _check_slice_positions(folder, reader, image, len(names))
-    return image
+def _scaled(array: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Applies a slope and an intercept in double precision, plane by plane; the result has ITK's type."""
+    scaled = np.empty(array.shape, array.dtype if array.dtype.kind == "f" else np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as infinite
+        for plane, stored in zip(scaled, array, strict=True):
+            plane[...] = stored.astype(scaled.dtype).astype(np.float64) * slope + intercept
+    return scaled
 
 
-def _check_slice_positions(folder: Path, reader: sitk.ImageSeriesReader, image: sitk.Image, count: int) -> None:
-    # ITK only prints a warning and stretches the remaining slices over the gap.
-    if not all(reader.HasMetaDataKey(index, _POSITION) for index in range(count)):
-        return
-    positions = [
-        [float(value) for value in reader.GetMetaData(index, _POSITION).split("\\")] for index in range(count)
-    ]
-    heights = np.sort(np.array(positions) @ np.array(image.GetDirection()).reshape(3, 3)[:, 2])
-    steps = np.diff(heights)
-    if len(steps) and steps.max() > 1.5 * np.median(steps):
-        raise DataError(
-            f"{folder} lacks slices",
-            received=f"adjacent slices {steps.max():.3g} mm apart",
-            expected=f"{np.median(steps):.3g} mm between all {count} slices",
-            remedy="Copy the complete series again.",
-        )
-
-
-def _drop_single_axes(image: sitk.Image, path: Path) -> sitk.Image:
-    # Some tools write a 3-D volume with a trailing axis of size 1; 2-D images are not volumes.
-    import SimpleITK as sitk
-
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        return sitk.Extract(image, [*image.GetSize()[:3], 0], [0, 0, 0, 0])
-    if image.GetDimension() != 3:
-        raise DataError(
-            f"{path.name} is not a 3-D volume",
-            received=f"{image.GetDimension()} axes of size {image.GetSize()}",
-            expected="3 axes",
-            remedy="Split it into one volume per channel or time point.",
-        )
-    return image
-
-
-def _geometry_of(image: sitk.Image) -> Geometry:
-    return Geometry(
-        size_zyx=tuple(image.GetSize()[::-1]),
-        spacing_mm_zyx=tuple(image.GetSpacing()[::-1]),
-        origin_mm_xyz=tuple(image.GetOrigin()),
-        direction=tuple(image.GetDirection()),
-    )
-
-
-def _suffix_of(path: Path) -> str:
-    for suffix in VOLUME_SUFFIXES:
-        if path.name.endswith(suffix):
+def _suffix_of(path: Path, suffixes: Iterable[str] = VOLUME_SUFFIXES) -> str:
+    for suffix in suffixes:
+        if path.name.lower().endswith(suffix):
             return suffix
     raise DataError(f"no volume format has the suffix of {path.name}", expected=", ".join(VOLUME_SUFFIXES))

@@ -1,7 +1,7 @@
 """The harness of the fuzz suite: seeded tries, a few in `make test` and as many as the time allows in `make fuzz`.
 
 A test takes `tries` and loops over it; each try is a `random.Random` with a seed of its own. It runs twice: briefly,
-and (marked `fuzz`) for its share of COOKBOOK_FUZZ_SECONDS. `tries.count(outcome)` feeds the table at the end of pytest.
+and (marked `fuzz`) for its share of COOKBOOK_FUZZ_SECONDS. `tries.count(outcome)` feeds the table that ends pytest.
 A failure names the seed; COOKBOOK_FUZZ_SEED repeats it as the first try.
 """
 
@@ -52,7 +52,8 @@ def tries(request) -> Iterator[Tries]:
     try:
         yield made
     finally:
-        request.config.stash.setdefault(_TABLE, {})[request.node.name] = made.outcomes
+        if request.param == "long":
+            request.config.stash.setdefault(_TABLE, {})[request.node.name] = made.outcomes
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,6 +68,5 @@ def pytest_runtest_makereport(item, call):
 def pytest_terminal_summary(terminalreporter, config):
     table = config.stash.get(_TABLE, {})
     for name, outcomes in table.items():
-        if name.endswith("[long]"):
-            counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
-            terminalreporter.write_line(f"{name.removesuffix('[long]')}: {counts}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        terminalreporter.write_line(f"{name}: {counts}")

@@ -45,8 +45,14 @@ from helpers.params.model import RunParams
 from helpers.params.paths import PROJECT_ROOT, find_input
 from helpers.recipes.base import LabelSet, PictureSettings, Preparation, Scores, Scoring
 from helpers.recipes.parts import TorchModel, VolumeCases
-from helpers.scoring.dice import dice_of_regions, mean_of_known
-from helpers.scoring.nnunet_metrics import metrics_of_case, summary_of_cases
+from helpers.scoring.dice import dice_of_regions, mean_of_known, without_ignored
+from helpers.scoring.nnunet_metrics import (
+    counts_of_case,
+    key_of_labels,
+    metrics_of_case,
+    summary_of_cases,
+    summary_of_v2,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -495,16 +501,23 @@ class NnunetScoring(Scoring[N]):
         return tuple(self._labels_of_scores(params))
 
     def score(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> Scores:
-        """Dice of each foreground label, as nnU-Net reports it."""
-        return dice_of_regions(prediction, truth, self._labels_of_scores(params))
+        """Dice of each foreground label or region, as nnU-Net reports it, without ignored voxels."""
+        pair = without_ignored(prediction, truth, self.labels(params).ignore)
+        return dice_of_regions(*pair, self._labels_of_scores(params))
 
     def describe_case(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> dict[str, object]:
-        """nnU-Net's thirteen metrics of every label, background included."""
-        labels = {str(label): label for label in self.labels(params).values}
-        return dict(metrics_of_case(prediction, truth, labels))
+        """The metrics of the model's version: v1's thirteen of every label, or v2's of each label or region."""
+        labels = self.labels(params)
+        pair = without_ignored(prediction, truth, labels.ignore)
+        if self.model.plan(params).version == 2:
+            return dict(counts_of_case(*pair, {key_of_labels(each): each for each in labels.scored.values()}))
+        return dict(metrics_of_case(*pair, {str(label): label for label in labels.values}))
 
     def reports(self, figures: Mapping[str, Mapping], params: N) -> dict[str, object]:
-        """`summary.json` as nnU-Net v1 writes it."""
+        """`summary.json` as the model's version of nnU-Net writes it."""
+        plan = self.model.plan(params)
+        if plan.version == 2:
+            return {"summary.json": summary_of_v2(figures, plan.file_ending)}
         now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         header = {"name": self.title, "task": self.task, "author": "segmentation deployment cookbook"}
         return {"summary.json": summary_of_cases(figures, **header, timestamp=now)}

@@ -37,6 +37,18 @@ def dice_of_regions(
     return {name: dice(np.isin(prediction, labels), np.isin(truth, labels)) for name, labels in regions.items()}
 
 
+def without_ignored(prediction: np.ndarray, truth: np.ndarray, ignore: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of both where the truth is not the ignore label, flat; unchanged without an ignore label.
+
+    >>> without_ignored(np.array([1, 2, 0]), np.array([1, 3, 0]), 3)
+    (array([1, 0]), array([1, 0]))
+    """
+    if ignore is None:
+        return prediction, truth
+    counted = truth != ignore
+    return prediction[counted], truth[counted]
+
+
 def mean_of_known(values: Sequence[float | None]) -> float | None:
     """The mean of the values that are not None, or None if there are none."""
     known = [value for value in values if value is not None]

@@ -1,6 +1,7 @@
 """nnU-Net's metrics per label, with its rules for empty masks, and the content of its summary.json.
 
-Source: MIC-DKFZ/nnUNet v1.7.1, evaluation/metrics.py and evaluation/evaluator.py.
+Sources: MIC-DKFZ/nnUNet v1.7.1, evaluation/metrics.py and evaluation/evaluator.py; v2,
+nnunetv2/evaluation/evaluate_predictions.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ METRICS = (
     "Total Positives Test",
     "Total Positives Reference",
 )
+
+_NAMES_OF_V2 = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
 
 
 def metrics_of_label(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -101,6 +104,63 @@ def summary_of_cases(
     summary = {**header, "results": results}
     digest = hashlib.md5(json.dumps(summary).encode("utf-8"), usedforsecurity=False)
     return {**summary, "id": digest.hexdigest()[:12]}
+
+
+def counts_of_case(
+    prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, float]]:
+    """v2's metrics of each label or region of one case; Dice and IoU are NaN if both masks are empty.
+
+    >>> counts_of_case(np.array([1, 1, 0]), np.array([1, 0, 0]), {"1": (1,)})["1"]["IoU"]
+    0.5
+    """
+    return {name: _counts(np.isin(prediction, label), np.isin(truth, label)) for name, label in labels.items()}
+
+
+def _counts(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    correct = int(np.count_nonzero(prediction & truth))
+    predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
+    false, missed = predicted - correct, wanted - correct
+    return {
+        "Dice": _ratio(2 * correct, predicted + wanted),
+        "IoU": _ratio(correct, correct + false + missed),
+        "FN": missed,
+        "FP": false,
+        "TN": prediction.size - predicted - missed,
+        "TP": correct,
+        "n_pred": predicted,
+        "n_ref": wanted,
+    }
+
+
+def key_of_labels(labels: Sequence[int]) -> str:
+    """v2's key of a label or a region in summary.json.
+
+    >>> key_of_labels((1, 2, 3)), key_of_labels((3,))
+    ('(1, 2, 3)', '3')
+    """
+    return str(labels[0]) if len(labels) == 1 else str(tuple(labels))
+
+
+def summary_of_v2(cases: Mapping[str, Mapping[str, Mapping[str, float]]], suffix: str) -> dict:
+    """The content of v2's summary.json: every case, the means, and the mean over the foreground.
+
+    Args:
+        cases: metrics by case id, from `counts_of_case`, keyed by `key_of_labels`.
+        suffix: of the masks and labels, which the file names.
+    """
+    rows = [
+        {"metrics": metrics, "prediction_file": f"{case}{suffix}", "reference_file": f"{case}{suffix}"}
+        for case, metrics in cases.items()
+    ]
+    labels = list(next(iter(cases.values())))
+    means = {
+        label: {name: _mean([case[label][name] for case in cases.values()]) for name in _NAMES_OF_V2}
+        for label in labels
+    }
+    foreground = [label for label in labels if label != "0"]
+    overall = {name: float(np.mean([means[label][name] for label in foreground])) for name in _NAMES_OF_V2}
+    return {"foreground_mean": overall, "mean": means, "metric_per_case": rows}
 
 
 def _ratio(part: int, whole: int) -> float:

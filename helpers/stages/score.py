@@ -17,7 +17,7 @@ from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
 from helpers.stages.artifact import digest_compiled
 from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_cases
 from helpers.stages.infer import mask_name, open_predictor
-from helpers.stages.labels import run_score_names
+from helpers.stages.labels import run_labels, run_score_names
 
 # If undoing a flip gives at least this Dice, the flip is an error and not a coincidence of shapes.
 _SURE_DICE = 0.7
@@ -125,12 +125,15 @@ class _ScoredCase:
 
 
 def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> _ScoredCase:
-    case = recipe.cases.read_case(files, run.params)
+    case, labels = recipe.cases.read_case(files, run.params), run_labels(recipe, run)
     truth = case.require_truth()
     prediction = recipe.cases.read_mask(run.path(mask_name(recipe, run, files.id)), case)
     scores = recipe.scoring.score(prediction, truth, run.params)
     scores = {name: _rounded(value) for name, value in scores.items()}
-    suspicion = suspect_geometry(prediction, truth) if case.geometry is not None else None
+    suspicion = None
+    if case.geometry is not None:
+        ignored = truth == (-1 if labels.ignore is None else labels.ignore)
+        suspicion = suspect_geometry(np.where(ignored, 0, prediction), np.where(ignored, 0, truth))
     figures = recipe.scoring.describe_case(prediction, truth, run.params)
     return _ScoredCase(scores, recipe.scoring.tally(prediction, truth, run.params), suspicion, figures)
 

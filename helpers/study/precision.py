@@ -21,7 +21,7 @@ from helpers.run.environment import package_version
 from helpers.run.record import attach_log_file
 from helpers.run.result import mark_simulated
 from helpers.scoring.bootstrap import paired_interval
-from helpers.scoring.dice import mean_of_known
+from helpers.scoring.dice import mean_of_known, without_ignored
 from helpers.scoring.nnunet_metrics import mean_metrics, metrics_of_case
 from helpers.stages.artifact import FOLDER, compiled_path, read_manifest
 from helpers.stages.calibration import calibration_inputs, write_calibration_cases
@@ -405,8 +405,9 @@ def compare_masks(recipe: Recipe, run: Run, cells: Mapping[str, Run], base: str)
             if np.ptp(mask) == 0 and np.ptp(case.truth) > 0:
                 row.degenerate.append(files.id)
             if recipe.scoring.has_nnunet_metrics:
-                labels = run_labels(recipe, run).foreground
-                row.metrics.append(metrics_of_case(mask, case.truth, labels))
+                labels = run_labels(recipe, run)
+                pair = without_ignored(mask, case.truth, labels.ignore)
+                row.metrics.append(metrics_of_case(*pair, labels.scored))
     return found
 
 

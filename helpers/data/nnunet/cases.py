@@ -76,10 +76,10 @@ def skipped_files(
     orphans = (
         [path.name for path in _all_images(labels, reader) if _stem(path, reader) not in cases] if labels else []
     )
-    beside = sorted({*_all_images(images, reader)} - {*_images(images, reader)})
+    next_to = sorted({*_all_images(images, reader)} - {*_images(images, reader)})
     said = [f"labels in {labels} without an image: {some_of(orphans)}"] if orphans else []
-    if beside:
-        said.append(f"segmentations next to the images, unless in ref_folder: {some_of([p.name for p in beside])}")
+    if next_to:
+        said.append(f"segmentations next to the images, unless in ref_folder: {some_of([p.name for p in next_to])}")
     return [*_find(images).twice, *said]
 
 

@@ -187,7 +187,7 @@ def sight_of(path: Path, reader: str, geometry: Geometry) -> Sight:
 def write_mask(path: Path, classes: np.ndarray, case: Case) -> None:
     """Writes class indices (Z, Y, X) uint8 on the grid of their case, in the format of the suffix.
 
-    A stack of TIFF slices gets its spacing in a `.json` beside it, as nnU-Net writes it.
+    A stack of TIFF slices gets its spacing in a `.json` next to it, as nnU-Net writes it.
     """
     reader, geometry = sight_of_case(case).reader, case.require_geometry()
     if reader == PICTURES:
@@ -271,7 +271,7 @@ def _read_tiff(path: Path) -> np.ndarray:
 
 
 def _tiff_spacing(path: Path) -> tuple[float, float, float]:
-    """The spacing in `<case>.json` beside an image, or `<name>.json` beside a mask; 1 mm without one."""
+    """The spacing in `<case>.json` next to an image, or `<name>.json` next to a mask; 1 mm without one."""
     stem = path.name.removesuffix(path.suffix)
     found = [path.with_name(f"{name}.json") for name in (re.sub(r"_\d{4}$", "", stem), stem)]
     aside = next((candidate for candidate in found if candidate.is_file()), None)

@@ -44,7 +44,7 @@ def find_held_out(
     """Finds what a fold held out.
 
     In this order: `splits_final.json` (in v1 `.pkl`) in the model folder, in its parent, in the data set's folder
-    below `nnUNet_preprocessed`, or beside the data; the cases in the fold's own `validation`; the computed split.
+    below `nnUNet_preprocessed`, or with the data; the cases in the fold's own `validation`; the computed split.
 
     Args:
         fold: 0, 1, ...

@@ -1,4 +1,4 @@
-"""The training loop of the two nnU-Net recipes: cases, batches, loss and optimisation."""
+"""The training loop of the nnU-Net recipes: cases, batches, loss and optimisation."""
 
 from __future__ import annotations
 
@@ -99,8 +99,9 @@ def train(
     batch: int,
     learning_rate: float,
     on_pause: Callable[[torch.nn.Module, int], None],
+    loss_function: Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor] = loss_of,
 ) -> torch.nn.Module:
-    """Trains with AdamW over one cycle of the learning rate.
+    """Trains with AdamW over one cycle of the learning rate; the loss is that of all outputs and the classes.
 
     Returns:
         The network with the moving average of the weights, which is also passed to `on_pause` every 300 steps.
@@ -115,7 +116,7 @@ def train(
         images, target = batches.draw(batch)
         with torch.autocast("cpu", torch.bfloat16):
             outputs = network(images.to(memory_format=layout))
-        loss = loss_of([outputs] if torch.is_tensor(outputs) else list(outputs), target)
+        loss = loss_function([outputs] if torch.is_tensor(outputs) else list(outputs), target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)

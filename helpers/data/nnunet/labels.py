@@ -23,7 +23,7 @@ class PlanLabels:
         regions: name and label values of each foreground region, in the order of the network's outputs; empty if the
             network separates labels.
         class_order: the label that each region paints, in this order, over the earlier ones.
-        ignore: the label of a truth that nobody decided; None without one.
+        ignore: the label of a truth that was left undecided; None without one.
     """
 
     names: tuple[str, ...]

@@ -87,7 +87,7 @@ class Plan:
         regions: name and label values of each foreground region, in the order of the network's outputs; empty if the
             network separates labels.
         regions_class_order: the label that each region paints, in this order, over the earlier ones.
-        ignore_label: the label of a truth that nobody decided, which no metric counts; None without one.
+        ignore_label: the label of a truth that was left undecided, which no metric counts; None without one.
         channel_names: of the image, by number; empty if the plan has none.
         reader: nnU-Net's class that reads the images, such as NibabelIOWithReorient.
         file_ending: of the images, such as .nrrd.

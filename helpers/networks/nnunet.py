@@ -23,6 +23,7 @@ Sizes = Sequence[Sequence[int]]
 CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _NORMS: dict[int, Callable[..., nn.Module]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+_BATCH_NORMS: dict[int, Callable[..., nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAXIMUM_WIDTH = {2: 480, 3: 320}
 _SLOPE = 0.01
 
@@ -47,10 +48,21 @@ class ConvUnit(nn.Module):
         stride = stride if isinstance(stride, int) else tuple(stride)
         self.conv = CONVOLUTIONS[dims](channels_in, channels_out, tuple(kernel), stride, padding)
         self.instnorm = _NORMS[dims](channels_out, eps=1e-5, affine=True)
-        self.lrelu = nn.LeakyReLU(_SLOPE, inplace=True)
+        self.lrelu: nn.Module = nn.LeakyReLU(_SLOPE, inplace=True)
+        self.activation_first = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lrelu(self.instnorm(self.conv(x)))
+        x = self.conv(x)
+        return self.instnorm(self.lrelu(x)) if self.activation_first else self.lrelu(self.instnorm(x))
+
+    def replace_layers(self, norm: str | None, activation: nn.Module, activation_first: bool) -> None:
+        """Uses the layers of another trainer of v1, under the same names: "InstanceNorm", "BatchNorm" or no norm."""
+        channels, dims = self.conv.weight.shape[0], self.conv.weight.ndim - 2
+        if norm == "BatchNorm":
+            self.instnorm = _BATCH_NORMS[dims](channels, eps=1e-5, affine=True)
+        elif norm is None:
+            self.instnorm = nn.Identity()
+        self.lrelu, self.activation_first = activation, activation_first
 
 
 class ConvStack(nn.Module):

@@ -1,8 +1,8 @@
 """The networks of nnU-Net v2, plain and with a residual encoder, built from a plan; upstream's state_dict keys.
 
 Upstream: MIC-DKFZ/dynamic-network-architectures 0.4.4, architectures/unet.py (PlainConvUNet, ResidualEncoderUNet).
-Architecture of the residual encoder: Isensee et al., "nnU-Net Revisited", MICCAI 2024; its blocks are those of ResNet-D
-(He et al., CVPR 2019): a shortcut that changes size is an average pooling before a 1x1 convolution.
+Architecture of the residual encoder: Isensee et al., "nnU-Net Revisited", MICCAI 2024. Its blocks are those of
+ResNet-D (He et al., CVPR 2019): a shortcut that changes size is an average pooling before a 1x1 convolution.
 
 Upstream registers every unit twice and the encoder again below the decoder, so that its state dicts list tensors
 several times. `own_keys` drops the repetitions; the networks here list each tensor once, under its first name.
@@ -261,8 +261,8 @@ class PlannedUNet(nn.Module):
     Attributes:
         do_ds: deep supervision: return all outputs; may be changed at any time.
 
-    Input (N, input_channels, [Z,] Y, X) float32 whose sides are multiples of the product of the strides. Output: logits
-    (N, num_classes, [Z,] Y, X); with `do_ds` a tuple of them, the full resolution first.
+    Input (N, input_channels, [Z,] Y, X) float32 whose sides are multiples of the product of the strides. Output:
+    logits (N, num_classes, [Z,] Y, X); with `do_ds` a tuple of them, the full resolution first.
     """
 
     def __init__(

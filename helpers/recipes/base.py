@@ -44,7 +44,7 @@ class LabelSet:
         values: the number that a mask file holds for each class.
         regions: name and class indices of each region that is scored instead of the classes, such as those of a
             network that separates overlapping regions; empty: each foreground class is scored.
-        ignore: the number that marks voxels of a truth that was left undecided; no score counts them. None without one.
+        ignore: the number that marks voxels of a truth that was left undecided; no score counts them. None: none does.
 
     >>> labels = LabelSet(("background", "liver", "lesion"))
     >>> labels.values

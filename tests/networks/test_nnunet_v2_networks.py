@@ -1,6 +1,8 @@
-"""The networks of nnU-Net v2 have upstream's keys, shapes and outputs, for plans of its own planners and unusual ones."""
+"""The networks of nnU-Net v2 have upstream's keys, shapes and outputs, for its planners' plans and unusual ones."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,7 +95,7 @@ def test_keys_shapes_and_outputs_are_upstream_s(case):
     theirs.load_state_dict(state, strict=False)
     ours.load_state_dict(state, strict=True)
     ours.do_ds = True
-    x = rule_input(3, (1, 2, 4, 12, 8)[: 2 + 3] if dims == 3 else (1, 2, 12, 8))
+    x = rule_input(3, (1, 2, 4, 12, 8) if dims == 3 else (1, 2, 12, 8))
     mine, other = ours(x), theirs(x)
     assert len(mine) == len(other) == 2
     for first, second in zip(mine, other, strict=True):
@@ -102,20 +104,11 @@ def test_keys_shapes_and_outputs_are_upstream_s(case):
     torch.testing.assert_close(ours(x), other[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "planner", ["ResEncUNetPlanner", "nnUNetPlannerResEncM", "nnUNetPlannerResEncL", "nnUNetPlannerResEncXL"]
-)
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_presets_of_upstream_s_planners_have_upstream_s_keys(planner, dims):
-    planners = pytest.importorskip(
-        "nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners"
-    )
-    if not hasattr(planners, planner):
-        pytest.skip(f"this nnU-Net has no {planner}")
-    known = getattr(planners, planner)
-    made = known.__new__(known)
-    blocks = list(made.UNet_blocks_per_stage_encoder if hasattr(made, "UNet_blocks_per_stage_encoder") else [])
-    blocks = (blocks or [1, 3, 4, 6, 6, 6, 6])[:7]
+def test_the_official_residual_encoder_has_upstream_s_keys(dims):
+    planners = pytest.importorskip("nnunetv2.experiment_planning.experiment_planners.residual_unets")
+    source = Path(next(iter(planners.__path__)), "residual_encoder_unet_planners.py").read_text(encoding="utf-8")
+    assert "UNet_blocks_per_stage_encoder = (1, 3, 4, 6, 6, 6, 6," in source  # of the presets M, L and XL alike
     content = settings(
         "ResidualEncoderUNet",
         dims,
@@ -123,7 +116,7 @@ def test_the_presets_of_upstream_s_planners_have_upstream_s_keys(planner, dims):
         features_per_stage=[min(32 * 2**stage, 320 if dims == 3 else 512) for stage in range(7)],
         kernel_sizes=[[3] * dims] * 7,
         strides=[[1] * dims, *[[2] * dims] * 6],
-        n_blocks_per_stage=blocks,
+        n_blocks_per_stage=[1, 3, 4, 6, 6, 6, 6],
         n_conv_per_stage_decoder=[1] * 6,
     )
     with torch.device("meta"):

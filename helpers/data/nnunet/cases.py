@@ -19,6 +19,7 @@ from helpers.data.truth import class_indices
 from helpers.errors import DataError, last_line
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_NUMBERED = re.compile(r"(?:Dataset|Task)(\d+)_.+|(\d+)")
 _IMAGES = ("imagesTr", "imagesTs", ".")
 
 
@@ -161,13 +162,19 @@ def raw_folder(dataset: str, environment: Mapping[str, str] | None = None) -> Pa
 
 
 def numbered_folders(root: Path, dataset: str) -> list[Path]:
-    """The folders of a data set below a root: those with its name, or Dataset and Task folders with its number."""
-    digits = re.search(r"\d+", dataset)
+    """The folders of a data set below a root: those with its name, or Dataset and Task folders with its number.
+
+    Args:
+        root: a folder of data sets.
+        dataset: name or number: Dataset003_Liver, Task003_Liver, 3. Any other text with digits in it, such as a
+            file's name, is only a name.
+    """
+    number = _NUMBERED.fullmatch(dataset)
     folders = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
     named = [path for path in folders if path.name == dataset]
-    if named or not digits:
+    if named or not number:
         return named
-    pattern = re.compile(rf"(Dataset|Task)0*{int(digits[0])}_.+")
+    pattern = re.compile(rf"(Dataset|Task)0*{int(number[1] or number[2])}_.+")
     return [path for path in folders if pattern.fullmatch(path.name)]
 
 

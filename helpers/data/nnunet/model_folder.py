@@ -7,14 +7,15 @@ v1: `plans.pkl` and `fold_0/model_final_checkpoint.model` with its `.model.pkl`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.data.nnunet.cases import numbered_folders
+from helpers.data.nnunet.model_choice import Wanted, choose_model, models_of_dataset
+from helpers.data.nnunet.network_plan import PLAIN, RESIDUAL, Layer
 from helpers.data.nnunet.plan import Plan, plan_from_v1, plan_from_v2
 from helpers.data.nnunet.postprocess import KeepLargest, read_postprocessing
+from helpers.data.nnunet.v1_trainers import check_trainer, mirrors_of_trainer, regions_of_trainer
 from helpers.errors import DataError
 
 _CHECKPOINTS = {
@@ -22,6 +23,7 @@ _CHECKPOINTS = {
     2: ("checkpoint_final.pth", "checkpoint_best.pth"),
 }
 _STAGE = 5  # position among the trainer's arguments, which v1 stores with a checkpoint
+_CASCADE, _LOWRES = "3d_cascade_fullres", "3d_lowres"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ModelFolder:
         trainer: name of the trainer class, which in v1 distinguishes UNet++ from the plain U-Net.
         mirror_axes: spatial axes of the window that the model may be mirrored along.
         postprocessing: rules of postprocessing.json, which v2 leaves to the user to apply.
+        left_out: folds in the folder that are not used.
     """
 
     root: Path
@@ -43,6 +46,18 @@ class ModelFolder:
     trainer: str
     mirror_axes: tuple[int, ...]
     postprocessing: tuple[KeepLargest, ...]
+    left_out: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, str]:
+        """What was opened, for people."""
+        plan, unused = self.plan, f"; not used: {', '.join(self.left_out)}" if self.left_out else ""
+        files = sorted({path.name for path in self.checkpoints})
+        return {
+            "model folder": f"{self.root.name}, nnU-Net v{plan.version}, {plan.configuration}",
+            "trainer": self.trainer,
+            "folds": f"{', '.join(self.folds)} ({', '.join(files)}){unused}",
+            "mirrored axes": ", ".join(map(str, self.mirror_axes)) or "none: trained without mirroring",
+        }
 
 
 def is_model_folder(path: Path) -> bool:
@@ -50,12 +65,16 @@ def is_model_folder(path: Path) -> bool:
     return path.is_dir() and _root_of(path) is not None
 
 
-def open_model_folder(path: Path, folds: Sequence[int | str] | None = None) -> ModelFolder:
+def open_model_folder(
+    path: Path, folds: Sequence[int | str] | None = None, checkpoint_name: str | None = None
+) -> ModelFolder:
     """Reads a model folder; no weights are loaded.
 
     Args:
         path: the folder with the plan, or one of its folds.
         folds: folds to use; by default every fold in the folder, and "all" only if there is no other.
+        checkpoint_name: file to use in each fold, such as checkpoint_best.pth; by default that of the last epoch, or
+            the best one if no fold has it.
 
     Raises:
         DataError: the plan, a fold or a checkpoint is missing; the message has the expected names.
@@ -70,12 +89,14 @@ def open_model_folder(path: Path, folds: Sequence[int | str] | None = None) -> M
         )
     version = 1 if (root / "plans.pkl").is_file() else 2
     wanted = [path.name.removeprefix("fold_")] if folds is None and path.resolve() != root.resolve() else folds
-    names = _fold_names(root, wanted)
-    checkpoints = tuple(_checkpoint(_fold_path(root, name), version) for name in names)
+    there = _folds_there(root)
+    file_name = checkpoint_name or _file_name(root, _some_folds(root, there, wanted), version)
+    names, left_out = _choose_folds(root, there, wanted, file_name)
+    checkpoints = tuple(_fold_path(root, name) / file_name for name in names)
     plan, trainer, mirrors = _read_v1(root, checkpoints[0]) if version == 1 else _read_v2(root, checkpoints[0])
     rules = root / "postprocessing.json"
     postprocessing = read_postprocessing(rules) if rules.is_file() else ()
-    return ModelFolder(root, plan, checkpoints, tuple(names), trainer, mirrors, postprocessing)
+    return ModelFolder(root, plan, checkpoints, names, trainer, mirrors, postprocessing, left_out)
 
 
 def results_folder(dataset: str, configuration: str, environment: Mapping[str, str] | None = None) -> Path | None:
@@ -85,16 +106,12 @@ def results_folder(dataset: str, configuration: str, environment: Mapping[str, s
         dataset: name or number: Dataset003_Liver, 3.
         configuration: name of the configuration, such as 3d_fullres.
         environment: variables; by default those of the process.
+
+    Raises:
+        DataError: none of several models of that configuration is nnU-Net's default.
     """
-    environment = os.environ if environment is None else environment
-    found: list[Path] = []
-    if environment.get("nnUNet_results"):
-        for folder in numbered_folders(Path(environment["nnUNet_results"]), dataset):
-            found += sorted(folder.glob(f"*__{configuration}"))
-    if environment.get("RESULTS_FOLDER"):
-        for folder in numbered_folders(Path(environment["RESULTS_FOLDER"], "nnUNet", configuration), dataset):
-            found += sorted(folder.glob("*__*"))
-    return next((path for path in found if is_model_folder(path)), None)
+    models = [model for model in models_of_dataset(dataset, environment) if model.configuration == configuration]
+    return choose_model(models, Wanted(preferred=configuration)).path if models else None
 
 
 def _root_of(path: Path) -> Path | None:
@@ -104,14 +121,36 @@ def _root_of(path: Path) -> Path | None:
     return None
 
 
-def _fold_names(root: Path, wanted: Sequence[int | str] | None) -> list[str]:
-    there = sorted(p.name.removeprefix("fold_") for p in root.iterdir() if p.is_dir() and _is_fold(p.name))
-    trained = [name for name in there if name != "all"] or there
-    names = trained if wanted is None else [str(name) for name in wanted]
+def _folds_there(root: Path) -> list[str]:
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and _is_fold(path.name))
+    return list(dict.fromkeys(name.removeprefix("fold_") for name in names))
+
+
+def _some_folds(root: Path, there: Sequence[str], wanted: Sequence[int | str] | None) -> list[str]:
+    """The named folds; by default all that there are, and "all" only if there is no other."""
+    names = [str(name) for name in wanted] if wanted is not None else [n for n in there if n != "all"] or list(there)
     missing = [name for name in names if name not in there]
     if missing or not names:
-        raise DataError(f"{root} lacks folds", received=there or "none", expected=missing or "fold_0 or fold_all")
+        raise DataError(
+            f"{root} lacks folds", received=list(there) or "none", expected=missing or "fold_0 or fold_all"
+        )
     return names
+
+
+def _choose_folds(
+    root: Path, there: Sequence[str], wanted: Sequence[int | str] | None, file_name: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The folds to use, and the others; a fold that is not named counts only if its checkpoint is there."""
+    names = _some_folds(root, there, wanted)
+    lacking = [name for name in names if not (_fold_path(root, name) / file_name).is_file()]
+    if lacking and (wanted is not None or len(lacking) == len(names)):
+        raise DataError(
+            f"{_fold_path(root, lacking[0])} does not contain a checkpoint",
+            received=", ".join(sorted(path.name for path in _fold_path(root, lacking[0]).iterdir())) or "nothing",
+            expected=file_name,
+        )
+    used = tuple(name for name in names if name not in lacking)
+    return used, tuple(name for name in there if name not in used)
 
 
 def _is_fold(name: str) -> bool:
@@ -122,12 +161,11 @@ def _fold_path(root: Path, name: str) -> Path:
     return root / "all" if name == "all" and (root / "all").is_dir() else root / f"fold_{name}"
 
 
-def _checkpoint(fold: Path, version: int) -> Path:
-    names = _CHECKPOINTS[version]
-    found = next((fold / name for name in names if (fold / name).is_file()), None)
-    if found is None:
-        raise DataError(f"{fold} does not contain a checkpoint", expected=" or ".join(names))
-    return found
+def _file_name(root: Path, names: Sequence[str], version: int) -> str:
+    """nnU-Net's checkpoint of the last epoch, or the best one if no fold has that."""
+    final, best = _CHECKPOINTS[version]
+    has = {name for name in _CHECKPOINTS[version] for fold in names if (_fold_path(root, fold) / name).is_file()}
+    return best if best in has and final not in has else final
 
 
 def _read_v1(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
@@ -137,11 +175,15 @@ def _read_v1(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
     about = read_plain_pickle(sidecar) if sidecar.is_file() else {}
     arguments = about.get("init") or ()
     stage = arguments[_STAGE] if len(arguments) > _STAGE else None
-    trainer = about.get("name") or root.name.split("__")[0]
+    trainer = str(about.get("name") or root.name.split("__")[0])
+    check_trainer(trainer)
     plan = plan_from_v1(read_plain_pickle(root / "plans.pkl"), stage)
+    if "Cascade" in trainer:
+        plan = replace(plan, configuration=_CASCADE, previous_stage=_LOWRES)
     if (root / "dataset.json").is_file():
         plan = _name_classes(plan, _read_json(root / "dataset.json").get("labels", {}))
-    return plan, str(trainer), tuple(range(len(plan.patch_size)))
+    plan = regions_of_trainer(plan, trainer)
+    return plan, trainer, mirrors_of_trainer(trainer, len(plan.patch_size))
 
 
 def _name_classes(plan: Plan, labels: Mapping[str, str]) -> Plan:
@@ -157,9 +199,29 @@ def _read_v2(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
     content = content if isinstance(content, Mapping) else {}
     configuration = (content.get("init_args") or {}).get("configuration") or root.name.split("__")[-1]
     plan = plan_from_v2(_read_json(root / "plans.json"), _read_json(root / "dataset.json"), str(configuration))
-    trainer = content.get("trainer_name") or root.name.split("__")[0]
-    mirrors = content.get("inference_allowed_mirroring_axes", tuple(range(len(plan.patch_size))))
-    return plan, str(trainer), tuple(int(axis) for axis in mirrors or ())
+    trainer = str(content.get("trainer_name") or root.name.split("__")[0])
+    # A checkpoint without the entry is from before mirror axes were stored; nnU-Net does not mirror it either.
+    mirrors = content.get("inference_allowed_mirroring_axes") or ()
+    return _with_trainer(plan, trainer), trainer, tuple(int(axis) for axis in mirrors)
+
+
+def _with_trainer(plan: Plan, trainer: str) -> Plan:
+    """The plan with the network that a trainer of v2 makes of it.
+
+    Raises:
+        DataError: the trainer builds a network that no plan describes.
+    """
+    network = plan.network
+    if "Primus" in trainer:
+        raise DataError(
+            "the trainer's network is not supported",
+            received=trainer,
+            expected=f"{PLAIN} or {RESIDUAL}",
+        )
+    if trainer != "nnUNetTrainerBN" or network is None:
+        return plan
+    norm = Layer(f"BatchNorm{len(plan.patch_size)}d", (("affine", True), ("eps", 1e-5)))
+    return replace(plan, network=replace(network, norm=norm))
 
 
 def _read_json(path: Path) -> dict:

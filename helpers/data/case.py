@@ -38,6 +38,7 @@ class Case:
         truth: class indices of the same spatial shape, uint8, or None.
         geometry: the grid of a volume; None for a picture.
         notes: facts that are needed to write a mask, such as the label convention.
+        previous: class indices (Z, Y, X) of an earlier stage of a cascade, a further input of the network.
         remarks: what the user should know about the case, in the table of the data.
     """
 
@@ -47,6 +48,7 @@ class Case:
     geometry: Geometry | None
     notes: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    previous: np.ndarray | None = None
 
     def require_truth(self) -> np.ndarray:
         """The truth.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from helpers.data.regions import Box, label_components
 from helpers.data.volume import Volume, write_volume
 from helpers.demo.brain import SIZE_ZYX, Anatomy, bend_anatomy
 from helpers.demo.shapes import smooth_field
+from helpers.run.atomic import working_folder
 
 GROUP = Path("MICCAI_BraTS_2018_Data_Training", "HGG")
 SPACING_MM_ZYX = (1.0, 1.0, 1.0)
@@ -132,16 +132,13 @@ def _is_complete(case_folder: Path) -> bool:
 def _write_case(case_folder: Path, case: DemoCase) -> None:
     geometry = Geometry(SIZE_ZYX, case.spacing_mm, _ORIGIN_MM_XYZ, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
     # Outside the folder of cases, so that a killed process never leaves an incomplete case there.
-    unfinished = Path(tempfile.mkdtemp(prefix=".part-", dir=case_folder.parents[2]))
-    try:
+    with working_folder(case_folder.parents[2]) as unfinished:
         for file, array in zip(_file_names(case_folder.name), (*case.images, case.labels), strict=True):
             write_volume(unfinished / file, Volume(array, geometry))
         unfinished.chmod(0o755)
         if not _is_complete(case_folder):
             shutil.rmtree(case_folder, ignore_errors=True)
             os.replace(unfinished, case_folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def render_healthy(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:

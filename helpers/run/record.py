@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -17,7 +19,9 @@ import psutil
 
 from helpers.errors import DataError, ResourceError
 from helpers.run.atomic import write_json
+from helpers.run.termination import Terminated, call_before_termination
 
+_LOG = logging.getLogger("cookbook")
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 30.0
 ENDED_EARLY = "the kernel ended before the run's last step"
@@ -32,7 +36,7 @@ class RunRecord:
     """The record of one run, rewritten atomically at every change and every few seconds.
 
     Its status is `running`, `passed` or `failed`. `read_run_status` reports a running record as failed if its
-    heartbeat is old or its process has ended.
+    heartbeat is old or its process has ended. A process that is told to end (SIGTERM, SIGHUP) ends its record first.
 
     Args:
         path: the file to write.
@@ -41,7 +45,7 @@ class RunRecord:
 
     def __init__(self, path: Path, content: dict[str, Any]):
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may end the record while its own thread writes it
         self._stop = threading.Event()
         self._muted = False
         if path in _ACTIVE:
@@ -60,6 +64,7 @@ class RunRecord:
         self._thread = threading.Thread(target=self._beat, name="run-heartbeat", daemon=True)
         self._thread.start()
         atexit.register(self._fail_at_exit)
+        call_before_termination(_fail_active_records)
 
     @property
     def content(self) -> dict[str, Any]:
@@ -92,6 +97,11 @@ class RunRecord:
             self._content.update(status=status, reason=reason, ended=_now())
         self._write()
 
+    def fail_if_running(self, reason: str) -> None:
+        """Ends the run as failed, unless it has ended."""
+        if not self._stop.is_set() and self.path.parent.exists():
+            self.end("failed", reason)
+
     def _write(self) -> None:
         with self._lock:
             if not self._muted:
@@ -113,8 +123,7 @@ class RunRecord:
                 continue
 
     def _fail_at_exit(self) -> None:
-        if not self._stop.is_set() and self.path.parent.exists():
-            self.end("failed", ENDED_EARLY)
+        self.fail_if_running(ENDED_EARLY)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -137,28 +146,46 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_run_status(path: Path) -> tuple[str, str]:
-    """Reads (status, reason) from a `run.json`; a running record without a live process is failed."""
+    """Reads (status, reason) from a `run.json`; a running record without a live process is failed.
+
+    A running record is live if its heartbeat is at most 30 s away from now, in either direction, and, if it is of
+    this machine, its process exists. The clocks of machines that share a folder must therefore agree within 30 s.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["status"] != "running":
-            return content["status"], content.get("reason", "")
-        age_s = time.time() - content["heartbeat"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        status, reason = content["status"], str(content.get("reason", ""))
+        if status in ("passed", "failed"):
+            return status, reason
+        age_s = time.time() - float(content["heartbeat"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         return "failed", f"no readable run.json ({type(error).__name__})"
+    if status != "running":
+        return "failed", f"run.json has the unknown status {status!r}"
+    if not math.isfinite(age_s):
+        return "failed", "its heartbeat is not a time"
     if age_s > STALE_AFTER_S:
         return "failed", f"no heartbeat for {age_s:.0f} s"
-    if content.get("host") == socket.gethostname() and not psutil.pid_exists(content.get("pid", -1)):
+    if age_s < -STALE_AFTER_S:
+        return "failed", f"its heartbeat is {-age_s:.0f} s in the future; a clock is or was wrong"
+    if content.get("host") == socket.gethostname() and not _process_exists(content.get("pid")):
         return "failed", f"its process {content.get('pid')} has ended"
     return "running", ""
+
+
+def _process_exists(pid: object) -> bool:
+    with contextlib.suppress(OverflowError):
+        return isinstance(pid, int) and psutil.pid_exists(pid)
+    return False
 
 
 def mark_failed(path: Path, reason: str) -> None:
     """Ends the record of a dead process as failed; one that has ended for its own reason stays."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        is_open = content["status"] == "running" or content.get("reason") == ENDED_EARLY
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return
-    if content["status"] == "running" or content["reason"] == ENDED_EARLY:
+    if is_open:
         write_json(path, {**content, "status": "failed", "reason": reason, "ended": _now()})
 
 
@@ -173,6 +200,12 @@ def attach_log_file(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
+
+
+def _fail_active_records(error: Terminated) -> None:
+    for record in _ACTIVE.values():
+        record.fail_if_running(str(error))
+    _LOG.error("%s", error)
 
 
 def _now() -> float:

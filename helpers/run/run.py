@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from helpers.errors import CookbookError, GateError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import create_output, place_output
-from helpers.run.atomic import write_json
+from helpers.run.atomic import remove_leftovers, write_json
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.environment import describe_environment
@@ -46,6 +46,7 @@ class Run:
         self.results: dict[str, StageResult] = {}
         # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
+        remove_leftovers(self.folder, deep=True)
         attach_log_file(self.folder / "run.log")
         self.record = RunRecord(
             self.folder / "run.json",

@@ -7,18 +7,13 @@ import errno
 import json
 import logging
 import os
-import platform
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from helpers.run.atomic import copy_file, explain_full_disk, write_json
+from helpers.run.atomic import copy_file, working_folder, write_json
 from helpers.run.digest import digest_file
 
 _LOG = logging.getLogger("cookbook")
@@ -60,25 +55,9 @@ class Store:
                 return None
         return CacheEntry(key, folder, result, files)
 
-    @contextlib.contextmanager
-    def working_folder(self) -> Iterator[Path]:
-        """Yields an empty folder for files, which is removed at the end unless `keep` has moved it."""
-        with explain_full_disk(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._remove_left_over()
-            folder = Path(tempfile.mkdtemp(prefix=f".work-{platform.node()}-{os.getpid()}-", dir=self.root))
-        try:
-            with explain_full_disk(folder):
-                yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _remove_left_over(self) -> None:
-        """Removes the working folders of killed processes of this machine."""
-        for folder in self.root.glob(f".work-{platform.node()}-*-*"):
-            pid = folder.name.removeprefix(f".work-{platform.node()}-").partition("-")[0]
-            if pid.isdigit() and not psutil.pid_exists(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+    def working_folder(self) -> contextlib.AbstractContextManager[Path]:
+        """An empty folder for files, which is removed at the end unless `keep` has moved it."""
+        return working_folder(self.root)
 
     def keep(self, key: str, working: Path, result: dict[str, Any]) -> CacheEntry:
         """Moves the files of a working folder under a key and replaces an existing entry."""

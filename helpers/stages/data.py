@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, overload
@@ -19,7 +18,7 @@ from helpers.params.paths import place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
-from helpers.run.atomic import write_json
+from helpers.run.atomic import working_folder, write_json
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.libraries import library_versions
@@ -168,9 +167,8 @@ def write_demo_cases(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None
     root = _demo_folder(recipe, run, seeds)
     if _is_complete(root):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".work-", dir=root.parent) as work:
-        made = Path(work) / root.name
+    with working_folder(root.parent) as work:
+        made = work / root.name
         made.mkdir()
         recipe.cases.write_demo_cases(made, run.params.demo_seeds if seeds is None else seeds)
         files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())

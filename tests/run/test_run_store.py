@@ -130,7 +130,7 @@ def test_a_disk_too_full_for_a_working_folder_gives_the_same_error(store, monkey
     def no_room(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("helpers.run.store.tempfile.mkdtemp", no_room)
+    monkeypatch.setattr("helpers.run.atomic.tempfile.mkdtemp", no_room)
     with pytest.raises(ResourceError, match="no disk space left"), store.working_folder():
         pass
 

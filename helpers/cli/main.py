@@ -16,6 +16,7 @@ from helpers import __version__
 from helpers.cli.commands import COMMANDS, GROUPS
 from helpers.cli.failure import describe_failure
 from helpers.errors import CookbookError
+from helpers.run.termination import Terminated, termination_raises
 
 _DESCRIPTION = "Carries segmentation models from a PyTorch checkpoint to masks made by an accelerator."
 _EPILOG = "`cookbook COMMAND --help` explains a command."
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 if every gate held, 2 for an invalid parameter, 130 after Ctrl-C, 141 if standard output was closed, 1 for
-        any other failure.
+        0 if every gate held, 2 for an invalid parameter, 130 after Ctrl-C, 143 after SIGTERM (129 after SIGHUP), 141
+        if standard output was closed, 1 for any other failure.
 
     Raises:
         SystemExit: the command line itself is invalid (2), or only help was asked for (0).
@@ -40,11 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         handler.setLevel(logging.WARNING)  # a run writes its finer messages to its own log
     try:
         options = parse(words)
-        code = COMMANDS[options.command].run(options)
-        sys.stdout.flush()
+        with termination_raises():
+            code = COMMANDS[options.command].run(options)
+            sys.stdout.flush()
         return code
     except CookbookError as error:
         return _report(error.line(), error.exit_code)
+    except Terminated as error:
+        return _report(f"{error}; finished stages are kept", error.exit_code)
     except KeyboardInterrupt:
         return _report("interrupted; finished stages are kept", 130)
     except Exception as error:

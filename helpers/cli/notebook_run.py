@@ -20,7 +20,7 @@ from helpers.errors import CookbookError
 from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, create_output, place_output
 from helpers.params.resolve import anchor_paths
 from helpers.report import write_report
-from helpers.run.atomic import atomic_path
+from helpers.run.atomic import atomic_path, working_folder
 from helpers.run.record import mark_failed, read_run_status
 from helpers.run.run import run_folder
 
@@ -89,7 +89,12 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     folder = create_output(run_folder(params))
     record, notebook = folder / "run.json", folder / "notebook.ipynb"
     before = _Kept(record, notebook)
-    failure = _execute(notebook_of(recipe_name), notebook, given)
+    try:
+        failure = _execute(notebook_of(recipe_name), notebook, given)
+    except KeyboardInterrupt as error:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that nobody waits for
+        mark_failed(record, str(error) or "interrupted")
+        raise
     if failure and not before.is_replaced():
         before.restore()
         raise NotebookFailedError(failure.reason, remedy=failure.place_log(recipe_name))
@@ -171,7 +176,9 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> _F
     from papermill.exceptions import PapermillExecutionError
 
     _silence_libraries()
-    with _kernel_environment(), tempfile.TemporaryFile() as printed:
+    # The kernel's connection file holds its key; in a folder of its own, the next run removes that of a killed one.
+    temporary = working_folder(Path(tempfile.gettempdir()))
+    with _kernel_environment(), temporary as folder, tempfile.TemporaryFile() as printed:
         try:
             papermill.execute_notebook(
                 # papermill fills parameters into braces in a path.
@@ -183,7 +190,7 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> _F
                 progress_bar=False,
                 store_widget_state=False,
                 extra_arguments=_KERNEL_ARGUMENTS,
-                kernel_manager_class=_kernel_manager(printed),
+                kernel_manager_class=_kernel_manager(printed, folder / "kernel.json"),
             )
         except PapermillExecutionError as error:
             return _explain_cell(error)
@@ -208,11 +215,19 @@ def _explain_cell(error: PapermillExecutionError) -> _Failure:
     return _Failure(f"{step} failed: {reason if len(reason) <= _LONGEST else reason[:_LONGEST] + '…'}", report)
 
 
-def _kernel_manager(printed: IO[bytes]) -> type[AsyncKernelManager]:
-    """A kernel manager whose kernel prints its own errors, such as a crash at its start, into a file."""
+def _kernel_manager(printed: IO[bytes], connection: Path) -> type[AsyncKernelManager]:
+    """A kernel manager whose kernel prints its own errors, such as a crash at its start, into a file.
+
+    Args:
+        printed: the file.
+        connection: its connection file.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     class KernelManager(AsyncKernelManager):
+        def __init__(self, **given: Any):
+            super().__init__(connection_file=str(connection), **given)
+
         async def _async_launch_kernel(self, kernel_cmd: list[str], **given: Any) -> None:
             await super()._async_launch_kernel(kernel_cmd, **given | {"stderr": printed})
 

@@ -13,8 +13,11 @@ from helpers.errors import last_line
 from helpers.graph.read import load_graph
 
 # onnxsim can crash the interpreter on some graphs; in a child process a crash only means that the original is kept.
+# The child ends with the process that started it, however that ends (prctl(PR_SET_PDEATHSIG, SIGKILL)).
 _CHILD = """
-import json, sys
+import ctypes, json, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
 import onnx, onnxsim
 source, target, check_n, shapes = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 model, ok = onnxsim.simplify(source, check_n=check_n, test_input_shapes=shapes)

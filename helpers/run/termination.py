@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-import psutil
-
 from helpers.run.atomic import remove_own_temporaries
 
 # SIGHUP comes when a terminal closes; `nohup` ignores it, and it then stays ignored.
@@ -76,6 +74,8 @@ def _free_signals() -> list[signal.Signals]:
 
 
 def _kill_children() -> None:
+    import psutil  # only here: the command that needs NumPy alone handles signals too
+
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):

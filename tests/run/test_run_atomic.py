@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
 from helpers.errors import ResourceError
+from helpers.params.paths import PROJECT_ROOT
 from helpers.run import atomic
-from helpers.run.atomic import atomic_path, copy_file, explain_full_disk, write_json
+from helpers.run.atomic import atomic_path, copy_file, explain_full_disk, remove_leftovers, write_json
 
 
 def _names(folder) -> list[str]:
@@ -88,6 +92,51 @@ def test_a_disk_too_full_for_a_folder_gives_the_same_error(tmp_path, monkeypatch
     monkeypatch.setattr(atomic.Path, "mkdir", no_room)
     with pytest.raises(ResourceError, match="no disk space left"):
         write_json(tmp_path / "x" / "run.json", {})
+
+
+def test_a_file_and_its_folder_are_flushed_around_the_rename(tmp_path, monkeypatch):
+    done, real_sync, real_replace = [], os.fsync, os.replace
+
+    def fsync(handle):
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        done.append("folder" if os.path.isdir(path) else "file")
+        real_sync(handle)
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    monkeypatch.setattr(atomic.os, "replace", lambda *names: done.append("rename") or real_replace(*names))
+    write_json(tmp_path / "run.json", {"a": 1})
+    assert done == ["file", "rename", "folder"]
+
+
+def test_the_limit_for_the_size_of_a_file_is_one_clear_error(tmp_path):
+    program = (
+        "import resource, sys, pathlib; from helpers.run.atomic import write_json;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "write_json(pathlib.Path(sys.argv[1]), list(range(10000)))"
+    )
+    path = tmp_path / "run.json"
+    path.write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, cwd=PROJECT_ROOT
+    )
+    assert "ResourceError: the limit for the size of a file was reached while writing" in done.stderr
+    assert path.read_text() == "old" and _names(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_leftovers_of_killed_processes_are_removed_and_no_others(tmp_path, deep):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "below").mkdir()
+    node = platform.node()
+    gone = [f".part-{node}-{dead.pid}-x.json", f".work-{node}-{dead.pid}-y"]
+    kept = [f".part-{node}-{os.getpid()}-x", f".part-other-{dead.pid}-x", ".part-abc", "run.json", f".part-{node}--x"]
+    for name in (*gone, *kept, f"below/{gone[0]}"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, deep=deep)
+    assert _names(tmp_path) == sorted(["below", *kept])
+    assert _names(tmp_path / "below") == ([] if deep else [gone[0]])
+    remove_leftovers(tmp_path / "missing")
 
 
 def test_another_disk_error_is_not_changed(tmp_path):

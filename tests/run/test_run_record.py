@@ -224,3 +224,53 @@ def test_a_record_of_a_killed_process_is_failed(tmp_path):
 def test_a_process_that_finished_its_run_stays_passed(tmp_path):
     assert _child(tmp_path / "run.json", "record.end('passed')") == 0
     assert read_run_status(tmp_path / "run.json") == ("passed", "")
+
+
+class TestHeartbeats:
+    @pytest.mark.parametrize(
+        "value", ["NaN", "Infinity", "-Infinity", '"soon"', "null", "[]", "{}", "1e999", "9" * 5000]
+    )
+    def test_what_is_no_time_is_failed(self, record, value):
+        text = json.dumps({**_read(record.path), "heartbeat": 0.5}).replace("0.5", value)
+        record._mute()
+        record.path.write_text(text)
+        assert read_run_status(record.path)[0] == "failed"
+
+    @pytest.mark.parametrize(
+        ("offset_s", "status"), [(-20, "running"), (20, "running"), (-40, "failed"), (40, "failed")]
+    )
+    @pytest.mark.parametrize("host", ["here", "elsewhere"])
+    def test_the_clock_may_be_off_by_30_s_in_either_direction(self, record, offset_s, status, host):
+        record._mute()
+        fields = {
+            "heartbeat": time.time() + offset_s,
+            **({"host": "elsewhere", "pid": 1} if host == "elsewhere" else {}),
+        }
+        _change(record.path, **fields)
+        assert read_run_status(record.path)[0] == status
+
+    def test_a_heartbeat_in_the_future_is_named(self, record):
+        record._mute()
+        _change(record.path, heartbeat=time.time() + 3600)
+        assert "in the future; a clock is or was wrong" in read_run_status(record.path)[1]
+
+    @pytest.mark.parametrize("pid", [None, "12", -5, 10**30, 1.5, []])
+    def test_a_process_id_that_is_none_is_failed(self, record, pid):
+        record._mute()
+        _change(record.path, pid=pid)
+        assert read_run_status(record.path)[0] == "failed"
+
+    @pytest.mark.parametrize("status", ["finished", None, 3, []])
+    def test_an_unknown_status_is_failed(self, record, status):
+        record._mute()
+        _change(record.path, status=status)
+        assert read_run_status(record.path)[0] == "failed"
+
+    @pytest.mark.parametrize("content", ["[]", "3", "null", '"x"', "{}", "[" * 5000, '{"status": "running"}'])
+    def test_a_damaged_record_is_failed_and_stays_as_it_is(self, tmp_path, content):
+        path = tmp_path / "run.json"
+        path.write_text(content)
+        assert read_run_status(path)[0] == "failed"
+        if content != '{"status": "running"}':
+            mark_failed(path, "why")
+            assert path.read_text() == content

@@ -89,12 +89,8 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     folder = create_output(run_folder(params))
     record, notebook = folder / "run.json", folder / "notebook.ipynb"
     before = _Kept(record, notebook)
-    try:
+    with _failed_if_interrupted(record):
         failure = _execute(notebook_of(recipe_name), notebook, given)
-    except KeyboardInterrupt as error:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that nobody waits for
-        mark_failed(record, str(error) or "interrupted")
-        raise
     if failure and not before.is_replaced():
         before.restore()
         raise NotebookFailedError(failure.reason, remedy=failure.place_log(recipe_name))
@@ -110,6 +106,16 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
         _report_failure(folder)
         raise NotebookFailedError(f"the run is {status}", received=why, remedy=f"See {folder / 'run.log'}.")
     return folder
+
+
+@contextlib.contextmanager
+def _failed_if_interrupted(record: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that nobody waits for
+        mark_failed(record, str(error) or "interrupted")
+        raise
 
 
 class _Kept:

@@ -1,4 +1,4 @@
-"""Trains the small model folder of the `nnunet` demo, a 2-D residual encoder with regions, and scores it on unseen cases.
+"""Trains the small model folder of the `nnunet` demo: a 2-D network with a residual encoder, for two regions.
 
 Run from the repository's root: `python training/train_nnunet.py --output FOLDER`. The folder has the form that
 nnU-Net v2 writes: plans.json, dataset.json and fold_0/checkpoint_final.pth.
@@ -70,7 +70,7 @@ _logger = logging.getLogger("cookbook")
 
 
 def region_loss(outputs: Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy plus batch soft Dice of each region, over all outputs, with weights that halve with depth."""
+    """Binary cross-entropy plus batch soft Dice of each region, over all outputs; weights halve with depth."""
     total, weights = torch.zeros(()), 0.0
     for index, logits in enumerate(outputs[:-1] or outputs):
         step = target.shape[-1] // logits.shape[-1]
@@ -105,7 +105,7 @@ def save_folder(folder: Path, plans: dict, state: dict[str, torch.Tensor], steps
 
 
 def with_repetitions(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state dict with the second names that nnU-Net's own network gives its tensors, so that it loads strictly."""
+    """The state dict with the second names that nnU-Net's own network gives its tensors and loads strictly."""
     units = {
         key.replace(".conv.", ".all_modules.0.").replace(".norm.", ".all_modules.1."): tensor
         for key, tensor in state.items()

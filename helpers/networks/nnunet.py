@@ -57,7 +57,8 @@ class ConvUnit(nn.Module):
 
     def replace_layers(self, norm: str | None, activation: nn.Module, activation_first: bool) -> None:
         """Uses the layers of another trainer of v1, under the same names: "InstanceNorm", "BatchNorm" or no norm."""
-        channels, dims = self.conv.weight.shape[0], self.conv.weight.ndim - 2
+        weight = self.conv.state_dict()["weight"]
+        channels, dims = weight.shape[0], weight.ndim - 2
         if norm == "BatchNorm":
             self.instnorm = _BATCH_NORMS[dims](channels, eps=1e-5, affine=True)
         elif norm is None:
@@ -240,13 +241,13 @@ class FoldEnsemble(nn.Module):
 
     Args:
         members: networks that map (N, C, ...) to logits (N, classes, ...).
-        softmax: average and return probabilities instead of logits.
+        activation: "softmax", or "sigmoid" for regions: average and return probabilities instead of logits.
     """
 
-    def __init__(self, members: Sequence[nn.Module], softmax: bool):
+    def __init__(self, members: Sequence[nn.Module], activation: str | None):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.softmax = softmax
+        self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         total = self._run(self.members[0], x)
@@ -256,8 +257,10 @@ class FoldEnsemble(nn.Module):
 
     def _run(self, member: nn.Module, x: torch.Tensor) -> torch.Tensor:
         logits = member(x)
-        if not self.softmax:
+        if self.activation is None:
             return logits
+        if self.activation == "sigmoid":
+            return torch.sigmoid(logits)
         # Not torch.softmax: opset 11's Softmax flattens the axes, so the export would transpose before and after it.
         raised = torch.exp(logits - torch.amax(logits, 1, keepdim=True))
         return raised / raised.sum(1, keepdim=True)

@@ -44,7 +44,7 @@ class LabelSet:
         values: the number that a mask file holds for each class.
         regions: name and class indices of each region that is scored instead of the classes, such as those of a
             network that separates overlapping regions; empty: each foreground class is scored.
-        ignore: the number that marks voxels of a truth that was left undecided; no score counts them. None: none does.
+        ignore: the number that marks voxels of a truth that was left undecided; no score counts them. None: none.
 
     >>> labels = LabelSet(("background", "liver", "lesion"))
     >>> labels.values
@@ -203,6 +203,22 @@ class ModelSource(Part[P]):
         raise ParameterError(
             "this model is not a PyTorch network", remedy="Choose a target that compiles ONNX, such as cpu."
         )
+
+    def complete_params(self, params: P) -> P:
+        """The parameters of a run with those that follow from others filled in."""
+        return params
+
+    def previous_params(self, params: P) -> P | None:
+        """The parameters of a run whose masks this one needs, such as a cascade's first stage; None if it needs none.
+
+        Raises:
+            CookbookError: there is no model for that run.
+        """
+        return None
+
+    def describe(self, params: P) -> dict[str, str]:
+        """What the run opened, for people: what was chosen from several, and what was left out."""
+        return {}
 
     def region_threshold(self, params: P) -> float | None:
         """The score above which a channel counts, if channels are regions that may overlap; else None."""
@@ -394,6 +410,7 @@ class Recipe(Generic[P]):
         profile = load_profile(self.name, str(given.get("profile", "demo")), self.params_folder)
         defaults = {**self.defaults, **self.model.defaults({**profile, **given})}
         params = resolve_params(self.params_model, self.name, defaults, given, self.params_folder)
+        params = self.model.complete_params(params)
         for part in self._parts():
             part.check_params(params)
         return params

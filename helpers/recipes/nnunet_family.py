@@ -6,18 +6,27 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.nnunet import cases as nnunet_cases
+from helpers.data.nnunet.cascade import add_previous_stage, check_cascade
 from helpers.data.nnunet.cases import raw_folder
-from helpers.data.nnunet.model_folder import ModelFolder, is_model_folder, open_model_folder, results_folder
+from helpers.data.nnunet.model_choice import (
+    CONFIGURATION,
+    TrainedModel,
+    Wanted,
+    choose_model,
+    models_below,
+    models_of_dataset,
+)
+from helpers.data.nnunet.model_folder import ModelFolder, is_model_folder, open_model_folder
 from helpers.data.nnunet.plan import Plan, plan_from_v2
 from helpers.data.nnunet.postprocess import apply_postprocessing
 from helpers.data.nnunet.preprocess import (
@@ -37,14 +46,17 @@ from helpers.data.nnunet.readers import (
 )
 from helpers.data.nnunet.saved_softmax import write_softmax
 from helpers.data.nnunet.splits import find_held_out
-from helpers.errors import ParameterError
+from helpers.data.nnunet.v1_trainers import layers_of_trainer
+from helpers.errors import DataError, ParameterError, StepOrderError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan, infer_scores, slab_to_labels
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
-from helpers.params.paths import PROJECT_ROOT, find_input
+from helpers.params.paths import PROJECT_ROOT, find_input, place_output
 from helpers.recipes.base import LabelSet, PictureSettings, Preparation, Scores, Scoring
+from helpers.recipes.nnunet_networks import build_from_weights, build_planned, check_channels
 from helpers.recipes.parts import TorchModel, VolumeCases
+from helpers.run.run import run_folder
 from helpers.scoring.dice import dice_of_regions, mean_of_known, without_ignored
 from helpers.scoring.nnunet_metrics import (
     counts_of_case,
@@ -62,34 +74,56 @@ if TYPE_CHECKING:
     from helpers.networks.unetpp import GenericUNetPlusPlus
 
 Folds = list[int | str] | None
+PREVIOUS = "previous stage"  # role of a file: the mask of a cascade's first stage
 
 
-def find_model(checkpoint: str, configuration: str, folds: Folds) -> ModelFolder:
+def find_model(checkpoint: str, wanted: Wanted, folds: Folds, checkpoint_name: str | None = None) -> ModelFolder:
     """Opens the model that `checkpoint` names; it is reopened only if its files change.
 
     Args:
-        checkpoint: a model folder, a folder of one of its folds, a checkpoint file in one, or the name or number of a
-            data set (Task003_Liver, Dataset003_Liver, 3) below `nnUNet_results` or `RESULTS_FOLDER`.
-        configuration: such as 3d_fullres, for a model that is named by its data set.
+        checkpoint: a model folder, a folder of one of its folds, a checkpoint file in one, a data set's folder with
+            several models, or the name or number of a data set (Task003_Liver, Dataset003_Liver, 3) below
+            `nnUNet_results` or `RESULTS_FOLDER`.
+        wanted: which of several models.
         folds: None for every fold that exists.
+        checkpoint_name: file to use in each fold; None: that of the last epoch.
 
     Raises:
-        ParameterError: there is no such path, or it is not a model folder.
-        DataError: the model folder lacks a fold.
+        ParameterError: there is no such path, it is not a model folder, or it is another model than the wanted one.
+        DataError: the model folder lacks a fold, or none of several models is nnU-Net's default.
     """
-    found = None if _is_path(checkpoint) else results_folder(checkpoint, configuration)
-    path = found or find_input(checkpoint, parameter="checkpoint")
+    models = [] if _is_path(checkpoint) else models_of_dataset(checkpoint)
+    path = choose_model(models, wanted).path if models else find_input(checkpoint, parameter="checkpoint")
     folder = path if path.is_dir() else path.parent
     if not is_model_folder(folder):
-        raise ParameterError(
-            "checkpoint is not a model folder of nnU-Net",
-            received=path,
-            expected="the folder with plans.pkl (v1) or plans.json (v2), or a file in one of its folds",
-            remedy="Name the complete model folder: its plan determines how a case is prepared.",
-        )
+        models = models_below(folder)
+        if not models:
+            raise ParameterError(
+                "checkpoint is not a model folder of nnU-Net",
+                received=path,
+                expected="the folder with plans.pkl (v1) or plans.json (v2), or a file in one of its folds",
+                remedy="Name the complete model folder: its plan determines how a case is prepared.",
+            )
+        path = folder = choose_model(models, wanted).path
     chosen = folds if folder == path and not _is_fold(path) else [folder.name.removeprefix("fold_")]
-    model = _open(folder, None if chosen is None else tuple(chosen), _stamp(folder))
-    return model if path == folder else dataclasses.replace(model, checkpoints=(path,))
+    name = checkpoint_name if folder == path else path.name
+    model = _open(folder, None if chosen is None else tuple(chosen), name, _stamp(folder))
+    _check_wanted(model, wanted)
+    return model
+
+
+def _check_wanted(model: ModelFolder, wanted: Wanted) -> None:
+    parts = model.root.name.split("__")
+    found = {"configuration": model.plan.configuration, "trainer": model.trainer}
+    found |= {"plans": parts[1]} if len(parts) > 1 else {}
+    for part, value in wanted.named().items():
+        if found.get(part, value) != value:
+            raise ParameterError(
+                f"the model folder is of another {part}",
+                received=value,
+                expected=found[part],
+                remedy=f"Omit {part}, or set checkpoint to the folder of the data set.",
+            )
 
 
 def find_data(data_root: str) -> Path:
@@ -120,20 +154,38 @@ def _stamp(folder: Path) -> tuple:
 
 
 @lru_cache(maxsize=8)
-def _open(folder: Path, folds: tuple[int | str, ...] | None, stamp: tuple) -> ModelFolder:
-    return open_model_folder(folder, folds)
+def _open(
+    folder: Path, folds: tuple[int | str, ...] | None, checkpoint_name: str | None, stamp: tuple
+) -> ModelFolder:
+    return open_model_folder(folder, folds, checkpoint_name)
 
 
 class NnunetParams(RunParams):
     """The family's parameters; those that are not set come from the plan."""
 
-    NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset({"split", "ref_folder", "source_cases"})
-    PATHS: ClassVar[frozenset[str]] = RunParams.PATHS | {"ref_folder"}
+    NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset(
+        {"split", "ref_folder", "source_cases", "num_parts", "part_id", "prev_stage_predictions"}
+    )
+    PATHS: ClassVar[frozenset[str]] = RunParams.PATHS | {"ref_folder", "prev_stage_predictions"}
 
-    fold: int | str = 0
-    """Fold of a model folder; all: nnU-Net's model of all cases."""
+    trainer: str | None = None
+    """Trainer of the model, if the data set has several, as nnU-Net's -tr; null: the default, or the only one."""
+    plans: str | None = None
+    """Plans of the model, likewise, as nnU-Net's -p."""
+    configuration: str | None = None
+    """Configuration of the model, likewise, as nnU-Net's -c: 2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres."""
+    checkpoint_name: str | None = None
+    """File to use in each fold, as nnU-Net's -chk, such as checkpoint_best.pth; null: that of the last epoch."""
+    fold: int | str | None = None
+    """Fold of a model folder; all: nnU-Net's model of all cases; null: every fold that exists."""
     folds: list[int | str] | Literal["all"] | None = None
     """Several folds, averaged as their version does; all: every fold that exists."""
+    prev_stage_predictions: str | None = None
+    """Folder of the masks of a cascade's first stage; null: the model folder next to this one computes them."""
+    num_parts: int = Field(1, ge=1)
+    """Parts that the cases are split into, to be run by as many processes."""
+    part_id: int = Field(0, ge=0)
+    """The part that this run computes, from 0."""
     as_version: Literal[1, 2] | None = None
     """Version of nnU-Net whose rules apply (order of preparation, what is averaged); null: the model folder's."""
     tile_step_size: float = Field(0.5, gt=0, le=1)
@@ -174,7 +226,14 @@ class NnunetParams(RunParams):
         """The folds to open; None for every fold that exists."""
         if self.folds == "all":
             return None
-        return [self.fold] if self.folds is None else list(self.folds)
+        named = self.folds or ([self.fold] if self.fold is not None else None)
+        return None if named is None else list(named)
+
+    @model_validator(mode="after")
+    def _check_part(self) -> NnunetParams:
+        if self.part_id >= self.num_parts:
+            raise ValueError(f"part_id {self.part_id} is not below num_parts {self.num_parts}")
+        return self
 
 
 N = TypeVar("N", bound=NnunetParams)
@@ -204,7 +263,7 @@ class NnunetDemo:
         labels = {name: index for index, name in enumerate(self.class_names)}
         plan = plan_from_v2(json.loads(path.read_text(encoding="utf-8")), {"labels": labels}, self.configuration)
         # The file has v2's form; the weights were trained on cases prepared in v1's order of steps.
-        return dataclasses.replace(plan, version=1)
+        return dataclasses.replace(plan, version=1, network=None)
 
 
 @dataclass(frozen=True)
@@ -219,11 +278,7 @@ class NnunetModel(TorchModel[N]):
 
     def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The UNet++ or plain U-Net that a state dict fits, with one output instead of one per resolution."""
-        from helpers.networks.nnunet import GenericUNet
-        from helpers.networks.unetpp import GenericUNetPlusPlus
-
-        is_nested = any(key.startswith("loc0.") for key in state)
-        return single_output((GenericUNetPlusPlus if is_nested else GenericUNet).from_state_dict(state))
+        return build_from_weights(state)
 
     def adapt_state(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """v1's names for a checkpoint of v2; others as they are."""
@@ -236,15 +291,49 @@ class NnunetModel(TorchModel[N]):
         self.folder(params)
 
     def configuration(self, params: N) -> str:
-        """nnU-Net's name of the model to look for below its own variables."""
-        return self.demo.configuration if self.demo else "3d_fullres"
+        """nnU-Net's name of the model to prefer if the data set has several."""
+        return self.demo.configuration if self.demo else CONFIGURATION
+
+    def wanted(self, params: N) -> Wanted:
+        """Which of a data set's models the run asks for."""
+        return Wanted(params.trainer, params.plans, params.configuration, self.configuration(params))
+
+    def complete_params(self, params: N) -> N:
+        """Names the folder of the first stage's masks, if the model is the second stage of a cascade."""
+        if params.prev_stage_predictions or not self.folder(params).plan.previous_stage:
+            return params
+        return params.model_copy(update={"prev_stage_predictions": str(self._masks_of(self._first_stage(params)))})
+
+    def previous_params(self, params: N) -> N | None:
+        """The run that computes the masks of a cascade's first stage; None if the user named their folder.
+
+        Raises:
+            ParameterError: the model of the first stage is not next to this one.
+        """
+        if not self.folder(params).plan.previous_stage:
+            return None
+        given = params.prev_stage_predictions
+        if given and Path(given).parent.parent != place_output(params.outputs).joinpath(params.recipe):
+            return None
+        first = self._first_stage(params)
+        return first if given in (None, str(self._masks_of(first))) else None
+
+    def _masks_of(self, params: N) -> Path:
+        return run_folder(params) / "masks"
+
+    def _first_stage(self, params: N) -> N:
+        first = find_first_stage(self.folder(params))
+        unset = dict.fromkeys(("trainer", "plans", "configuration", "prev_stage_predictions"))
+        changes = {"checkpoint": str(first), "save_softmax": False, "minimum_scores": {}, "precision_study": False}
+        return params.model_copy(update={**unset, **changes})
 
     def folder(self, params: N) -> ModelFolder:
         """The chosen folds of the model folder, or the demo's weights in the same form."""
         if params.checkpoint == "demo" and self.demo:
             model = self.demo.open(self.demo_weights)
         else:
-            model = find_model(params.checkpoint, self.configuration(params), params.wanted_folds)
+            folds, name = params.wanted_folds, params.checkpoint_name
+            model = find_model(params.checkpoint, self.wanted(params), folds, name)
         version = params.as_version or model.plan.version
         return dataclasses.replace(model, plan=dataclasses.replace(model.plan, version=version))
 
@@ -268,7 +357,8 @@ class NnunetModel(TorchModel[N]):
         """The plan, mirror axes and postprocessing of the model folder."""
         model = self.folder(params)
         rules = [dataclasses.asdict(rule) for rule in model.postprocessing]
-        return {"plan": dataclasses.asdict(model.plan), "mirrors": model.mirror_axes, "postprocessing": rules}
+        plan = dataclasses.asdict(model.plan)
+        return {"plan": plan, "trainer": model.trainer, "mirrors": model.mirror_axes, "postprocessing": rules}
 
     def checkpoint_paths(self, params: N) -> tuple[Path, ...]:
         """One file per fold."""
@@ -279,18 +369,68 @@ class NnunetModel(TorchModel[N]):
         from helpers.networks.checkpoint import LoadReport
         from helpers.networks.nnunet import FoldEnsemble
 
-        loaded = [self.load_file(path) for path in self.checkpoint_paths(params)]
+        model = self.folder(params)
+        loaded = [self._load_fold(path, model) for path in model.checkpoints]
         if len(loaded) == 1:
             return loaded[0]
         members, reports = zip(*loaded, strict=True)
-        ensemble = FoldEnsemble(members, softmax=self.plan(params).activation == "softmax").eval()
+        ensemble = FoldEnsemble(members, model.plan.activation).eval()
         wrapper = f"{len(reports)} folds, each {reports[0].wrapper}"
         return ensemble, LoadReport(sum(report.n_tensors for report in reports), reports[0].metadata, wrapper)
 
     def graph_spec(self, params: N) -> GraphSpec:
         """One window of the plan in, class scores out."""
         plan = self.plan(params)
-        return GraphSpec.of_run(params, "image", "class", (len(plan.channels), *plan.patch_size))
+        return GraphSpec.of_run(params, "image", "class", (plan.n_inputs, *plan.patch_size))
+
+    def describe(self, params: N) -> dict[str, str]:
+        """The model folder, its trainer, folds and mirror axes."""
+        model = self.folder(params)
+        described = model.describe()
+        if params.mirror_axes is not None and params.mirror_axes != list(model.mirror_axes):
+            described["mirrored axes"] = f"{', '.join(map(str, params.mirror_axes)) or 'none'}, by mirror_axes"
+        return {} if params.checkpoint == "demo" else described
+
+    def _load_fold(self, path: Path, model: ModelFolder) -> tuple[torch.nn.Module, LoadReport]:
+        from helpers.networks.checkpoint import load_checkpoint, load_state_dict
+        from helpers.networks.nnunet_v2 import own_keys
+
+        plan = model.plan
+        if plan.network is not None and not plan.network.is_from_weights:
+            network = build_planned(plan.network, plan.n_inputs, plan.n_outputs)
+            return network, load_checkpoint(network, path, own_keys)
+        layers = layers_of_trainer(model.trainer) if plan.version == 1 else None
+        network = build_from_weights(self.adapt_state(load_state_dict(path)[0]), layers)
+        check_channels(network, plan)
+        return network, load_checkpoint(network, path, self.adapt_state)
+
+
+def find_first_stage(model: ModelFolder) -> Path:
+    """The model folder of a cascade's first stage, next to that of the second one.
+
+    Raises:
+        ParameterError: there is none.
+    """
+    first = str(model.plan.previous_stage)
+    root = model.root.resolve()
+    if model.plan.version == 2:
+        trainer, plans = (*root.name.split("__"), "", "")[:2]
+        below, wanted = models_below(root.parent), Wanted(trainer, plans, first)
+    else:  # <RESULTS_FOLDER>/nnUNet/<configuration>/<task>/<trainer>__<plans>
+        task = root.parent
+        below, wanted = models_below(task.parent.parent / first / task.name), Wanted(configuration=first)
+    if not any(_is_first_stage(each, wanted) for each in below):
+        raise ParameterError(
+            "the model is the second stage of a cascade, and its first stage is not next to it",
+            received=root.name,
+            expected=f"a model folder of {first} of the same trainer and plans",
+            remedy="Put the model folder there, or set prev_stage_predictions to the folder of its masks.",
+        )
+    return choose_model(below, wanted).path
+
+
+def _is_first_stage(model: TrainedModel, wanted: Wanted) -> bool:
+    return all(vars(model)[part] == value for part, value in wanted.named().items())
 
 
 def single_output(network: GenericUNet | GenericUNetPlusPlus) -> torch.nn.Module:
@@ -318,6 +458,8 @@ class NnunetCases(VolumeCases[N]):
     def check_params(self, params: N) -> None:
         """Refuses an unknown reader, a `split` without a training set, and folds that held out no case in common."""
         check_reader(self.model.plan(params).reader)
+        if params.num_parts > 1 and params.cases:
+            raise ParameterError("num_parts splits all cases", received="cases as well", remedy="Give one of them.")
         if params.split is None:
             return
         if params.checkpoint == "demo" or params.data_root == "demo":
@@ -327,7 +469,10 @@ class NnunetCases(VolumeCases[N]):
         folds = self.model.folder(params).folds
         if len(folds) > 1 or folds[0] == "all":
             raise ParameterError(
-                "no case was held out from all of these folds", received=", ".join(folds), expected="one fold"
+                "no case was held out from all of these folds",
+                received=", ".join(folds),
+                expected="one fold",
+                remedy="Set fold, such as fold 0.",
             )
 
     def data_folder(self, params: N) -> Path:
@@ -338,7 +483,26 @@ class NnunetCases(VolumeCases[N]):
         """The cases below a root; only the held-out ones if `split` asks for them."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
         only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
-        return nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference, **self._names(params))
+        cases = nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference, **self._names(params))
+        check_channels_of_data(cases, nnunet_cases.channel_names(root, task=self.task), self.model.plan(params))
+        part = cases[params.part_id :: params.num_parts]
+        return [self._with_previous(case, params) for case in part]
+
+    def _with_previous(self, case: CaseFiles, params: N) -> CaseFiles:
+        """The case with its mask of a cascade's first stage, if that exists."""
+        plan = self.model.plan(params)
+        if not plan.previous_stage or not params.prev_stage_predictions:
+            return case
+        folder = Path(params.prev_stage_predictions)
+        suffixes = dict.fromkeys((plan.file_ending, ".nii.gz"))
+        found = next((path for end in suffixes if (path := folder / f"{case.id}{end}").is_file()), None)
+        if found is None and self.model.previous_params(params) is None:
+            raise DataError(
+                f"prev_stage_predictions has no mask of case {case.id}",
+                received=folder,
+                expected=f"{case.id}{plan.file_ending}",
+            )
+        return replace(case, files={**case.files, PREVIOUS: found}) if found else case
 
     def skipped_files(self, root: Path, params: N) -> list[str]:
         """Folders met twice, and labels of no image."""
@@ -362,8 +526,11 @@ class NnunetCases(VolumeCases[N]):
         return {"reader": plan.reader, "n_channels": n_channels}
 
     def read_case(self, files: CaseFiles, params: N) -> Case:
-        """Reads and checks one case, as the plan's reader does."""
-        return nnunet_cases.read_case(files, self.model.plan(params).reader)
+        """Reads and checks one case as the plan's reader does, with the mask of a cascade's first stage."""
+        previous = files.files.get(PREVIOUS)
+        channels = {role: path for role, path in files.files.items() if role != PREVIOUS}
+        case = nnunet_cases.read_case(replace(files, files=channels), self.model.plan(params).reader)
+        return case if previous is None else replace(case, previous=read_mask(previous, case))
 
     def mask_suffix(self, params: N) -> str:
         """The suffix of the images that the model was trained on."""
@@ -398,6 +565,7 @@ class NnunetPreparation(Preparation[N]):
     def check_params(self, params: N) -> None:
         """Refuses a plan whose resampling is not supported."""
         check_resampling(self.model.plan(params))
+        check_cascade(self.model.plan(params))
 
     def prepare_job(self, case: Case, params: N) -> InferenceJob:
         """Windows over the prepared case; scores are resampled to the case's grid, labels postprocessed."""
@@ -405,7 +573,17 @@ class NnunetPreparation(Preparation[N]):
 
     def prepare(self, case: Case, params: N) -> Prepared:
         """The case cropped, resampled and normalised as specified by the plan."""
-        return prepare_case(case.image, sight_of_case(case), self.model.plan(params))
+        plan, sight = self.model.plan(params), sight_of_case(case)
+        prepared = prepare_case(case.image, sight, plan)
+        if not plan.previous_stage:
+            return prepared
+        if case.previous is None:
+            raise StepOrderError(
+                f"case {case.id} has no mask of the cascade's first stage",
+                expected=str(params.prev_stage_predictions),
+                remedy="Run the cells in order, or stages.run_previous_stage first.",
+            )
+        return add_previous_stage(prepared, case.image, case.previous, sight, plan)
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
         """The plan's window around the centre of the labelled voxels, or of the case."""
@@ -528,6 +706,34 @@ class NnunetScoring(Scoring[N]):
         if len(set(names)) < len(names):  # two labels must not share a score: each keeps its own name
             names = list(scored)
         return dict(zip(names, scored.values(), strict=True))
+
+
+def check_channels_of_data(cases: Sequence[CaseFiles], names: Sequence[str], plan: Plan) -> None:
+    """Checks the channels of a data set by number and by name.
+
+    Args:
+        cases: of the data set, one role per channel.
+        names: that the data set's own dataset.json gives its channels; empty if there is none.
+        plan: of the model.
+
+    Raises:
+        DataError: a case has other channels than the model, or they have other names.
+    """
+    expected = plan.channel_names or tuple(str(index) for index in range(len(plan.channels)))
+    for case in cases:
+        if len(case.files) != len(plan.channels):
+            raise DataError(
+                f"case {case.id} has other channels than the model",
+                received=f"{len(case.files)}: {', '.join(path.name for path in case.files.values())}",
+                expected=f"{len(expected)}: {', '.join(expected)}",
+            )
+    if names and plan.channel_names and [name.lower() for name in names] != [name.lower() for name in expected]:
+        raise DataError(
+            "the data set names its channels otherwise than the model",
+            received=", ".join(names),
+            expected=", ".join(expected),
+            remedy="Number the files in the model's order. If only a name differs, change it in dataset.json.",
+        )
 
 
 def mean_rows(rows: Mapping[str, Sequence[Scores]]) -> dict[str, Scores]:

@@ -31,7 +31,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         GraphError: the file does not match the specification.
         GateError: its outputs differ from the network's.
     """
-    spec = recipe.model.graph_spec(run.params)
+    spec, described = recipe.model.graph_spec(run.params), recipe.model.describe(run.params)
 
     def make(folder: Path) -> StageOutput:
         loaded = recipe.model.load(run.params)
@@ -45,7 +45,11 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
             checks.append(
                 Check(f"ONNX Runtime against {loaded.runs_in}, batch {batch}", passed, f"{error:.1e} of range")
             )
-        facts: dict[str, object] = {"input": f"{spec.input_name} {_axes(spec)}", "nodes": len(model.graph.node)}
+        facts: dict[str, object] = {
+            **described,
+            "input": f"{spec.input_name} {_axes(spec)}",
+            "nodes": len(model.graph.node),
+        }
         facts |= {"changed in the model": "; ".join(loaded.notes)} if loaded.notes else {}
         return StageOutput(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
 
@@ -53,6 +57,7 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         "checkpoints": [digest_file(path) for path in recipe.model.checkpoint_paths(run.params)],
         "rules": recipe.model.cache_key_extras(run.params),
         "spec": spec.__dict__,
+        "described": described,
         "torch": package_version("torch"),
         "tolerance": run.params.parity_tolerance,
     }

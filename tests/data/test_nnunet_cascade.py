@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.data.nnunet.cascade import add_previous_stage, resize_labels
+from helpers.data.nnunet.cascade import add_previous_stage, check_cascade, resize_labels
 from helpers.data.nnunet.plan import Plan, plan_from_v1, plan_from_v2
 from helpers.data.nnunet.preprocess import prepare_case
 from helpers.errors import DataError
@@ -82,12 +82,13 @@ def test_a_mask_that_cannot_be_the_previous_stage_s_is_refused():
         add_previous_stage(prepared, image, np.where(mask == 2, 3, mask), (1.5, 0.8, 0.8), plan)
 
 
-def test_a_resampling_of_segmentations_that_is_not_supported_is_refused():
+def test_a_resampling_of_masks_that_is_not_supported_is_refused():
     plan, _ = cascade_plan()
-    image, mask = case()
+    check_cascade(plan)
     other = replace(plan, resampling_seg=replace(plan.resampling_seg, function="resample_torch_fornnunet"))
     with pytest.raises(DataError, match="resample_torch_fornnunet"):
-        add_previous_stage(prepare_case(image, (1.5, 0.8, 0.8), plan), image, mask, (1.5, 0.8, 0.8), other)
+        check_cascade(other)
+    check_cascade(replace(other, previous_stage=None))
 
 
 def test_labels_of_the_same_size_are_left_alone():

@@ -1,8 +1,8 @@
 """The second stage of a cascade: the mask of the first one becomes further channels of the image, one per label.
 
 Sources: MIC-DKFZ/nnUNet v1.7.1 (nnunet/inference/predict.py) and v2 (preprocessors/default_preprocessor.py,
-inference/data_iterators.py). v2 treats the mask as it treats a label: cropped, and resampled by the plan's function for
-segmentations. v1 resizes the whole mask, uncropped, to the size of the prepared image.
+inference/data_iterators.py). v2 treats the mask as it treats a label: cropped, and resampled by the plan's function
+for segmentations. v1 resizes the whole mask, uncropped, to the size of the prepared image.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ import numpy as np
 
 from helpers.data.nnunet.plan import Plan
 from helpers.data.nnunet.preprocess import Prepared
-from helpers.data.nnunet.resample import nearest_indices, separate_axis
+from helpers.data.nnunet.readers import Sight
+from helpers.data.nnunet.resample import Interpolation, interpolation_of, nearest_indices
 from helpers.errors import DataError
 
+_RESAMPLING = "resample_data_or_seg_to_shape"
 _OUTSIDE = -1  # v2 marks background outside the non-zero region as a label of its own
 
 
 def add_previous_stage(
-    prepared: Prepared, image: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float], plan: Plan
+    prepared: Prepared, image: np.ndarray, mask: np.ndarray, sight: Sight | Sequence[float], plan: Plan
 ) -> Prepared:
     """Adds the mask of the previous stage to a prepared case, one channel of zeros and ones per foreground label.
 
     Args:
         prepared: the case, prepared by the same plan.
-        image: of the case, (C, Z, Y, X), on its own grid.
-        mask: of the previous stage, (Z, Y, X), on the same grid.
-        spacing_mm: of that grid, (Z, Y, X).
+        image: of the case, (C, Z, Y, X), in the axes of its file.
+        mask: of the previous stage, (Z, Y, X), in the same axes.
+        sight: what the plan's reader reports of the image, or only its spacing in (Z, Y, X).
         plan: of the second stage.
 
     Raises:
@@ -43,8 +45,10 @@ def add_previous_stage(
             received=f"{mask.min()} to {mask.max()}",
             expected=f"0 to {plan.n_classes - 1}",
         )
+    sight = sight if isinstance(sight, Sight) else Sight(tuple(sight))
+    image, mask = sight.turn.apply(image), sight.turn.apply(mask[None])[0]
     forward, shape = plan.transpose_forward, prepared.image.shape[1:]
-    spacing = [float(spacing_mm[axis]) for axis in forward]
+    spacing = [float(sight.spacing_mm[axis]) for axis in forward]
     if plan.version == 1:
         placed = resize_labels(mask.transpose(forward), shape, None, by_threshold=True)
     else:
@@ -64,20 +68,32 @@ def _mark_outside(mask: np.ndarray, image: np.ndarray, prepared: Prepared) -> np
     return cropped
 
 
+def check_cascade(plan: Plan) -> None:
+    """Refuses the second stage of a cascade whose plan resamples masks as is not supported, before any work.
+
+    Raises:
+        DataError: naming the function and its arguments.
+    """
+    named = plan.resampling_seg
+    how = _how(plan) if plan.version == 2 and plan.previous_stage else None
+    if how is not None and (named.function != _RESAMPLING or (how.order, how.order_z) != (1, 0)):
+        raise DataError(
+            "the plan's resampling of a previous stage's masks is not supported",
+            received=f"{named.function} with {dict(named.options)}",
+            expected=f"{_RESAMPLING} with order 1 and order_z 0",
+        )
+
+
+def _how(plan: Plan) -> Interpolation | None:
+    named = plan.resampling_seg
+    return interpolation_of(replace(named, options=tuple(each for each in named.options if each[0] != "is_seg")))
+
+
 def _resample(
     labels: np.ndarray, shape: tuple[int, ...], spacing: Sequence[float], target: Sequence[float], plan: Plan
 ) -> np.ndarray:
-    named = plan.resampling_seg
-    if named.function != "resample_data_or_seg_to_shape":
-        raise DataError("the plan's resampling of segmentations is not supported", received=named.function)
-    forced, orders = named.option("force_separate_z"), (named.option("order", 1), named.option("order_z", 0))
-    if forced is not None or orders != (1, 0):
-        raise DataError(
-            "the plan's resampling of segmentations is not supported",
-            received=f"orders {orders}, force_separate_z {forced}",
-            expected="orders (1, 0), force_separate_z None",
-        )
-    return resize_labels(labels, shape, separate_axis(spacing, target))
+    how = _how(plan)
+    return labels if how is None else resize_labels(labels, shape, how.axis(spacing, target))
 
 
 def resize_labels(

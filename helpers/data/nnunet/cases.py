@@ -103,6 +103,17 @@ def training_ids(
     return sorted(str(name) for name in ids) or [case.id for case in cases if case.truth is not None]
 
 
+def channel_names(root: Path, *, task: str | None = None) -> tuple[str, ...]:
+    """The names of the channels by number in a data set's own dataset.json; empty without one."""
+    index = _task_folder(root, task) / "dataset.json"
+    try:
+        content = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+        named = content.get("channel_names") or content.get("modality") or {}
+        return tuple(str(named[str(number)]) for number in range(len(named)))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return ()
+
+
 def read_case(case: CaseFiles, reader: str = READERS[0]) -> Case:
     """Reads and checks one case: image (C, Z, Y, X) float32, truth uint8, one grid for all.
 

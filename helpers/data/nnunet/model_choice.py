@@ -15,7 +15,7 @@ from helpers.data.nnunet.cases import numbered_folders
 from helpers.errors import DataError
 
 # What nnU-Net trains unless told otherwise, by version.
-_DEFAULTS = {
+_DEFAULTS: dict[int, dict[str, tuple[str, ...]]] = {
     1: {"trainer": ("nnUNetTrainerV2", "nnUNetTrainerV2CascadeFullRes"), "plans": ("nnUNetPlansv2.1",)},
     2: {"trainer": ("nnUNetTrainer",), "plans": ("nnUNetPlans",)},
 }
@@ -81,10 +81,11 @@ def models_below(folder: Path) -> list[TrainedModel]:
     found = []
     for path in _folders(folder):
         parts = path.name.split("__")
+        trainer, plans, configuration = (*parts, folder.parent.name, "")[:3]
         if len(parts) == 3 and (path / "plans.json").is_file() and (path / "dataset.json").is_file():
-            found.append(TrainedModel(path, 2, *parts))
+            found.append(TrainedModel(path, 2, trainer, plans, configuration))
         elif len(parts) == 2 and (path / "plans.pkl").is_file():
-            found.append(TrainedModel(path, 1, *parts, folder.parent.name))
+            found.append(TrainedModel(path, 1, trainer, plans, configuration))
     return found
 
 

@@ -104,7 +104,7 @@ def network_of_v2(settings: Mapping) -> NetworkPlan:
     unknown = sorted(set(options) - _SIZES)
     if unknown:
         raise _unsupported(f"{kind} with {', '.join(unknown)}", "the arguments of nnU-Net's planners")
-    convolution = _layer(options["conv_op"], None, _CONVOLUTIONS)
+    convolution = _layer(options.get("conv_op", f"Conv{dims}d"), None, _CONVOLUTIONS)
     if convolution is None or convolution.name != f"Conv{dims}d":
         raise _unsupported(f"{options['conv_op']} for a window of {dims} axes", f"Conv{dims}d")
     _layer(options.get("dropout_op"), options.get("dropout_op_kwargs"), _DROPOUTS)

@@ -91,7 +91,7 @@ def list_dicom_series(folder: Path) -> list[DicomSeries]:
     found: dict[str, tuple[str, list[Path]]] = {}
     for path in _files_of(folder):
         header = _read_header(path)
-        if header is not None and "Rows" in header and "SeriesInstanceUID" in header:
+        if header is not None and _is_image(path, header):
             description = str(header.get("SeriesDescription", "") or "").strip()
             found.setdefault(str(header.SeriesInstanceUID), (description, []))[1].append(path)
     return [DicomSeries(uid, description, tuple(files)) for uid, (description, files) in sorted(found.items())]
@@ -131,6 +131,17 @@ def _files_of(folder: Path) -> list[Path]:
 def _is_dicom(path: Path) -> bool:
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _is_image(path: Path, header: Dataset) -> bool:
+    """Whether an object is an image; reports, plans, structures and segmentations lie in the same folders."""
+    storage = getattr(header.get("SOPClassUID"), "name", "")
+    if storage and "Image Storage" not in storage and not storage.startswith("1."):
+        return False
+    for name in ("SeriesInstanceUID", "Rows", "Columns"):
+        if name not in header:
+            raise _unusable(path, name, "no value", "one: the file is cut or damaged")
+    return True
 
 
 def _read_header(path: Path, *, pixels: bool = False) -> Dataset | None:
@@ -361,7 +372,7 @@ def _grid(folder: Path, slices: Sequence[_Slice]) -> Geometry:
 def _check_distances(folder: Path, slices: Sequence[_Slice], heights: np.ndarray) -> None:
     steps = np.diff(heights)
     usual = float(np.median(steps))
-    if np.abs(steps - usual).max() <= _tolerance(usual):
+    if np.abs(steps - usual).max() <= 2 * _tolerance(usual):
         return
     widest = int(np.argmax(np.abs(steps - usual)))
     between = f"{slices[widest].path.name} and {slices[widest + 1].path.name}"
@@ -372,7 +383,7 @@ def _check_distances(folder: Path, slices: Sequence[_Slice], heights: np.ndarray
             f"{folder} lacks slices",
             received=f"adjacent slices {steps[widest]:.3g} mm apart",
             expected=f"{usual:.3g} mm between all {len(slices)} slices",
-            remedy=f"{int(missing.sum())} are missing, as between {between}: copy the complete series again.",
+            remedy=f"Missing: {int(missing.sum())}, as between {between}. Copy the complete series again.",
         )
     raise DataError(
         f"{folder} has slices at uneven distances, which are not a grid",

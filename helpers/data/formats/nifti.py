@@ -107,7 +107,7 @@ def _read_fields(path: Path, stream: Stream, is_pair: bool) -> np.void:
                 return fields
     raise DataError(
         f"{path} cannot be read as NIfTI",
-        received=what_it_is(block + stream.read(60)),
+        received=what_it_is(block + stream.read(128)),
         expected="a header of 348 (NIfTI-1) or 540 (NIfTI-2) bytes",
         remedy="Check the name of the file, or get it again.",
     )

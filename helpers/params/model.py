@@ -121,6 +121,9 @@ class RunParams(BaseModel):
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
     """Scores that the demo weights must reach on the generated cases."""
 
+    source_score: Literal["bounded", "complete", "skip"] = "bounded"
+    """The source's own score; bounded: for as long as the masks took, complete: in full, skip: not at all."""
+
     outputs: str = "outputs"
     """Folder of the runs."""
     cache: bool = True

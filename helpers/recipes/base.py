@@ -93,10 +93,15 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class SourceScores:
-    """The source's own score by row (our network, an empty mask, an untrained network), and why it differs."""
+    """The source's own score by row (our network, an empty mask, an untrained network), and why it differs.
+
+    Attributes:
+        done: on how much of the data, such as "64 of 128 crops".
+    """
 
     rows: Mapping[str, Mapping[str, float | None]]
     explanation: str
+    done: str = ""
 
 
 @dataclass(frozen=True)
@@ -354,8 +359,9 @@ class Scoring(Part[P]):
         """The source's own score next to the correct one, or None if they are the same.
 
         Args:
-            cases: those with a truth; each is read when it is accessed, so that only one is in memory.
-            predictor: the run's device.
+            cases: those with a truth, at least one; each is read when it is accessed, so that only one is in memory.
+            predictor: the run's device. It raises an OutOfTimeError once the time for this score has passed
+                (`helpers.inference.time_limit.while_time_lasts`).
             params: of the run.
         """
         return None

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from helpers.networks.checkpoint import LoadReport
     from helpers.networks.facts import CheckpointFacts
 
+# In less time for the source's own score, nothing is run in torch: loading the network alone may exceed it.
+SECONDS_FOR_TORCH = 10.0
+
 
 @dataclass(frozen=True)
 class TorchModel(ModelSource[P]):

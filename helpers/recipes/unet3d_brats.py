@@ -16,6 +16,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan
+from helpers.inference.time_limit import seconds_left, while_time_lasts
 from helpers.params.model import RunParams
 from helpers.recipes.base import (
     LabelSet,
@@ -26,7 +27,7 @@ from helpers.recipes.base import (
     Scoring,
     SourceScores,
 )
-from helpers.recipes.parts import TorchModel, VolumeCases, read_mask_on_grid, run_network
+from helpers.recipes.parts import SECONDS_FOR_TORCH, TorchModel, VolumeCases, read_mask_on_grid, run_network
 from helpers.scoring.dice import dice_of_regions, mean_of_known, soft_dice_of_source
 
 if TYPE_CHECKING:
@@ -174,24 +175,40 @@ class BratsScoring(Scoring[BratsParams]):
             tumours.append(case.require_truth() > 0)
         if not any(tumour.any() for tumour in tumours):
             return None
-        untrained = self.model.load_untrained(params)
-        starts: dict[int, list[tuple[int, ...]]] = {}
-        for index, start in brats.draw_crops(tumours, params.source_crops, min(params.window), params.source_seed):
-            starts.setdefault(index, []).append(start)
-        soft: dict[str, list[float]] = {"our network": [], "all-zero logits": [], "untrained network": []}
-        hard: list[dict[str, float | None]] = []
-        for index in sorted(starts):
-            case = cases[index]
-            prepared = brats.prepare_brats(case.image)
-            for corner in starts[index]:
-                sample = _crop(prepared, corner, params.window)[None]
-                truth = _crop(case.require_truth()[None], corner, params.window)
-                logits = predictor.submit(sample).result()
-                hard.append(self.score(logits.argmax(axis=1), truth, params))
-                soft["our network"].append(soft_dice_of_source(logits, truth))
-                soft["all-zero logits"].append(soft_dice_of_source(np.zeros_like(logits), truth))
-                soft["untrained network"].append(soft_dice_of_source(run_network(untrained, sample), truth))
-        return _source_table(soft, hard)
+        untrained = self.model.load_untrained(params) if seconds_left(predictor) >= SECONDS_FOR_TORCH else None
+        crops = brats.draw_crops(tumours, params.source_crops, min(params.window), params.source_seed)
+        crops.sort(key=lambda crop: crop[0])  # by case, so that each is read once
+        prepared = _PreparedCases(cases)
+
+        def score(crop: tuple[int, tuple[int, int, int]]) -> tuple[dict[str, float], Scores]:
+            index, start = crop
+            image, labels = prepared[index]
+            sample, truth = _crop(image, start, params.window)[None], _crop(labels, start, params.window)
+            logits = predictor.submit(sample).result()
+            soft = {
+                "our network": soft_dice_of_source(logits, truth),
+                "all-zero logits": soft_dice_of_source(np.zeros_like(logits), truth),
+            }
+            if untrained is not None:
+                soft["untrained network"] = soft_dice_of_source(run_network(untrained, sample), truth)
+            return soft, self.score(logits.argmax(axis=1), truth, params)
+
+        done = while_time_lasts(crops, score, predictor)
+        return _source_table(done, f"{len(done)} of {len(crops)} crops")
+
+
+class _PreparedCases:
+    """The image (4, Z, Y, X) and truth (1, Z, Y, X) of the cases; the last one that was prepared is kept."""
+
+    def __init__(self, cases: Sequence[Case]):
+        self._cases = cases
+        self._last: tuple[int, tuple[np.ndarray, np.ndarray]] | None = None
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._last is None or self._last[0] != index:
+            case = self._cases[index]
+            self._last = index, (brats.prepare_brats(case.image), case.require_truth()[None])
+        return self._last[1]
 
 
 def _crop(array: np.ndarray, start: Sequence[int], window: Sequence[int]) -> np.ndarray:
@@ -202,10 +219,11 @@ def _crop(array: np.ndarray, start: Sequence[int], window: Sequence[int]) -> np.
     return np.ascontiguousarray(np.pad(piece, [(0, 0), *missing]))
 
 
-def _source_table(soft: Mapping[str, list[float]], hard: list[dict[str, float | None]]) -> SourceScores:
+def _source_table(done: Sequence[tuple[dict[str, float], Scores]], share: str) -> SourceScores:
     rows: dict[str, dict[str, float | None]] = {
-        row: {"source's soft DSC": float(np.mean(values))} for row, values in soft.items()
+        row: {"source's soft DSC": float(np.mean([soft[row] for soft, _ in done]))} for row in done[0][0]
     }
+    hard = [scores for _, scores in done]
     for region in brats.REGIONS:
         rows["our network"][f"Dice {region}"] = mean_of_known([values[region] for values in hard])
     return SourceScores(
@@ -213,6 +231,7 @@ def _source_table(soft: Mapping[str, list[float]], hard: list[dict[str, float | 
         "The source takes a sigmoid of every channel, background included, without a threshold, so that"
         " all-zero logits score about what the source publishes (0.2543 and 0.2560). Dice on hard labels shows the"
         " difference.",
+        share,
     )
 
 

@@ -16,6 +16,7 @@ from helpers.errors import CheckpointError, ParameterError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor
 from helpers.inference.scores import sigmoid
+from helpers.inference.time_limit import while_time_lasts
 from helpers.params.model import RunParams
 from helpers.recipes.base import LabelSet, Preparation, Recipe, Scores, Scoring, SourceScores
 from helpers.recipes.parts import PhotographCases, TorchModel
@@ -214,16 +215,17 @@ class CarvanaScoring(Scoring[CarvanaParams]):
         self, cases: Sequence[Case], predictor: Predictor, params: CarvanaParams
     ) -> SourceScores | None:
         """The source's mean, which drops failed images, and its row-wise value, next to the correct means."""
-        if not len(cases) or self.model.class_count(params) > 1:
+        if self.model.class_count(params) > 1:
             return None
-        small, truths, rows, full = [], [], [], []
-        for case in cases:
-            probability = self._probability(case, predictor, params)
-            small.append(probability > 0.5)
-            truth = case.require_truth()
-            truths.append(carvana.prepare_mask(truth, params.input_size))
-            rows.append(source_eval_value(small[-1], truths[-1]))
-            full.append(foreground_iou(carvana.restore_mask(probability, *truth.shape), truth))
+
+        def score(case: Case) -> tuple[np.ndarray, np.ndarray, float, float]:
+            probability, truth = self._probability(case, predictor, params), case.require_truth()
+            mask, scaled = probability > 0.5, carvana.prepare_mask(truth, params.input_size)
+            full = foreground_iou(carvana.restore_mask(probability, *truth.shape), truth)
+            return mask, scaled, source_eval_value(mask, scaled), full
+
+        done = while_time_lasts(cases, score, predictor)
+        small, truths, rows, full = zip(*done, strict=True)
         every = [foreground_iou(mask, truth) for mask, truth in zip(small, truths, strict=True)]
         kept, dropped = source_mean_iou(small, truths)
         return SourceScores(
@@ -240,6 +242,7 @@ class CarvanaScoring(Scoring[CarvanaParams]):
             },
             "The source drops images whose IoU is below 0.5, so its mean can only rise, and its 'eval value' scores"
             " every row of pixels separately. Its 0.9863 is also measured on training images.",
+            f"{len(done)} of {len(cases)} images",
         )
 
     def _probability(self, case: Case, predictor: Predictor, params: CarvanaParams) -> np.ndarray:

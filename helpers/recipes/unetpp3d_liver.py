@@ -14,6 +14,7 @@ import numpy as np
 from helpers.data.case import Case
 from helpers.demo.abdomen import write_demo_cases
 from helpers.inference import Predictor
+from helpers.inference.time_limit import while_time_lasts
 from helpers.recipes.base import Recipe, Scores, SourceScores
 from helpers.recipes.nnunet_family import (
     NnunetCases,
@@ -47,22 +48,25 @@ class LiverScoring(NnunetScoring[NnunetParams]):
         self, cases: Sequence[Case], predictor: Predictor, params: NnunetParams
     ) -> SourceScores | None:
         """The mirrors that the model was trained with next to the source's eight, and Accuracy next to Dice."""
-        if not len(cases):
-            return None
         segment = self.preparation.segment
         as_source = params.model_copy(update={"mirror_axes": [0, 1, 2]})
-        rows: dict[str, list[Scores]] = {"the model's mirrors": [], "all eight mirrors": [], "empty mask": []}
-        for case in (cases[index] for index in range(min(len(cases), params.source_cases))):
+
+        def score(index: int) -> list[Scores]:
+            case = cases[index]
             truth = case.require_truth()
-            rows["the model's mirrors"].append(self._figures(segment(case, predictor, params), truth, params))
-            rows["all eight mirrors"].append(self._figures(segment(case, predictor, as_source), truth, params))
-            rows["empty mask"].append(self._figures(np.zeros_like(truth), truth, params))
+            masks = [segment(case, predictor, used) for used in (params, as_source)]
+            return [self._figures(mask, truth, params) for mask in (*masks, np.zeros_like(truth))]
+
+        chosen = range(min(len(cases), params.source_cases))
+        done = while_time_lasts(chosen, score, predictor)
+        rows = ("the model's mirrors", "all eight mirrors", "empty mask")
         return SourceScores(
-            mean_rows(rows),
+            mean_rows(dict(zip(rows, zip(*done, strict=True), strict=True))),
             "The source mirrors along all three axes, whichever the model was trained with: correct for its own"
             " model, at the cost shown here for one that distinguishes left from right. Its Accuracy counts the"
             " background, so that even an empty mask has an accuracy of nearly 1. It compares 27 cases of one fold"
             " with other networks' means over five folds.",
+            f"{len(done)} of {len(chosen)} cases",
         )
 
     def _figures(self, prediction: np.ndarray, truth: np.ndarray, params: NnunetParams) -> Scores:

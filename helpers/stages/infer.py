@@ -23,6 +23,9 @@ from helpers.stages.device_tool import answered_exchange
 from helpers.stages.labels import run_labels
 from helpers.view.progress import show_progress
 
+# What the seconds of a case are spent on.
+MASK_STEPS = ("read", "open", "infer", "write")
+
 
 class MaskSource(Protocol):
     """A context manager that makes masks: on a device, or from outputs that were computed elsewhere."""

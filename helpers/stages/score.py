@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import CaseFiles
+from helpers.inference.time_limit import BoundedPredictor, OutOfTimeError, TimeLimit
 from helpers.params.yaml_file import unknown_name_error
-from helpers.recipes.base import Recipe
+from helpers.recipes.base import Recipe, SourceScores
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
 from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
 from helpers.stages.artifact import digest_compiled
 from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_cases
-from helpers.stages.infer import mask_name, open_predictor
+from helpers.stages.infer import MASK_STEPS, mask_name, open_predictor
 from helpers.stages.labels import run_labels, run_score_names
 
 # If undoing a flip gives at least this Dice, the flip is an error and not a coincidence of shapes.
 _SURE_DICE = 0.7
+# Of the seconds that the masks took, for the source's own score: it may end one step late.
+_SHARE_OF_MASKS = 0.8
+_TOO_LONG = "Not computed: it takes longer than the masks did. Set source_score: complete to compute it."
 
 
 def score_cases(recipe: Recipe, run: Run) -> StageResult:
@@ -80,20 +85,20 @@ def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
 def score_as_source(recipe: Recipe, run: Run) -> StageResult:
     """Shows the source's own score next to the correct one, and explains the difference."""
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
+    seconds = _seconds_of_masks(run) if run.params.source_score == "bounded" else math.inf
 
     def make(folder: Path) -> StageOutput:
+        if run.params.source_score == "skip" or not cases:
+            why = "skipped (source_score)" if cases else "none: no case has a truth"
+            return StageOutput((), {"source's score": why})
+        limit = TimeLimit(_SHARE_OF_MASKS * seconds)
         with open_predictor(recipe, run) as predictor:
             read = CasesOnDemand(recipe, run, cases)
-            result = recipe.scoring.score_as_source(read, predictor, run.params)
-        if result is None:
-            return StageOutput((), {"source's score": "none for these cases"}, {}, simulated=predictor.simulated)
-        facts = {
-            row: ", ".join(f"{name} {_show(value)}" for name, value in values.items())
-            for row, values in result.rows.items()
-        }
-        return StageOutput(
-            (), {**facts, "why": result.explanation}, {"rows": dict(result.rows)}, simulated=predictor.simulated
-        )
+            try:
+                result = recipe.scoring.score_as_source(read, BoundedPredictor(predictor, limit), run.params)
+            except OutOfTimeError:
+                result = SourceScores({}, _TOO_LONG)
+        return StageOutput((), *_show_source_scores(result), simulated=predictor.simulated)
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
@@ -108,6 +113,24 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
         make=make,
         code=(recipe.model, recipe.cases, recipe.preparation, recipe.scoring),
     )
+
+
+def _seconds_of_masks(run: Run) -> float:
+    """How long the masks of this run took, whether it made them or reused them; infinity if it has none yet."""
+    found = [result.timings for name, result in run.results.items() if name.startswith("infer/")]
+    return sum(timings.get(step, 0.0) for timings in found for step in MASK_STEPS) if found else math.inf
+
+
+def _show_source_scores(result: SourceScores | None) -> tuple[dict[str, object], dict[str, object]]:
+    """The facts and the values of the stage."""
+    if result is None:
+        return {"source's score": "none for these cases"}, {}
+    facts: dict[str, object] = {
+        row: ", ".join(f"{name} {_show(value)}" for name, value in values.items())
+        for row, values in result.rows.items()
+    }
+    facts |= {"computed on": result.done} if result.done else {}
+    return {**facts, "why": result.explanation}, {"rows": dict(result.rows)}
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,54 @@ def fit_to_memory(
     return fitting
 
 
+def check_memory_of_resampling(
+    shape: Sequence[int], spacing_mm: Sequence[float], resampled: Sequence[int], limit_bytes: int | None = None
+) -> None:
+    """Refuses to resample a volume that would not fit in memory, before anything is computed.
+
+    Args:
+        shape: (C, Z, Y, X) of the image.
+        spacing_mm: (Z, Y, X) of the image.
+        resampled: (C, Z, Y, X) of the result.
+        limit_bytes: memory that may be used; what the machine has available when None.
+
+    Raises:
+        ResourceError: it does not fit; the message gives both shapes and sizes.
+    """
+    limit = available_ram_bytes() if limit_bytes is None else limit_bytes
+    channels, *sizes = resampled
+    need = FLOAT_BYTES * 2 * channels * math.prod(sizes)  # every channel, and all of them in one array
+    if need > limit:
+        spacing = " x ".join(f"{value:g}" for value in spacing_mm)
+        raise ResourceError(
+            "not enough memory to resample the image to the model's spacing",
+            received=f"{_by(shape[1:])} voxels of {spacing} mm become {_by(sizes)}, {need / 2**20:,.0f} MiB",
+            expected=f"at most {limit / 2**20:,.0f} MiB",
+            remedy="Check the spacing in the file's header: it is in mm. Else crop the volume.",
+        )
+
+
+def check_memory_of_network(layer_bytes: int, shape: Sequence[int], limit_bytes: int | None = None) -> None:
+    """Refuses to run a network whose largest layer alone would not fit in memory.
+
+    Args:
+        layer_bytes: input and output of that layer.
+        shape: (N, C, ...) of the network's input.
+        limit_bytes: memory that may be used; what the machine has available when None.
+
+    Raises:
+        ResourceError: it does not fit; the message gives both sizes.
+    """
+    limit = available_ram_bytes() if limit_bytes is None else limit_bytes
+    if layer_bytes > limit:
+        raise ResourceError(
+            f"not enough memory for the network on an input of {_by(shape)}",
+            received=f"{layer_bytes / 2**20:,.0f} MiB for its largest layer alone",
+            expected=f"at most {limit / 2**20:,.0f} MiB",
+            remedy="Set a smaller input size, or use a machine with more memory.",
+        )
+
+
 def available_ram_bytes() -> int:
     """Memory still available to this process: the machine's, or its container's if that is less.
 
@@ -127,6 +175,10 @@ def available_ram_bytes() -> int:
             held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
             available = min(available, int(text) - held)
     return available
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _machine_bytes() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,39 @@ from helpers.inference.windows import PaddedVolume, Slab, WindowPlan, mirror_com
 
 if TYPE_CHECKING:
     import torch
+
+
+def largest_layer_bytes(module: torch.nn.Module, shape: Sequence[int]) -> int:
+    """Bytes of the input and the output of the layer that has most, found from shapes alone; 0 if torch cannot tell.
+
+    No more memory than this can be enough: other layers' outputs are kept beside these.
+
+    Args:
+        module: a network on the CPU.
+        shape: (N, C, ...) of its input, float32.
+    """
+    import torch
+
+    largest = 0
+
+    def measure(layer: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal largest
+        tensors = [value for value in (*inputs, output) if isinstance(value, torch.Tensor)]
+        largest = max(largest, sum(value.nbytes for value in tensors))
+
+    hooks = [layer.register_forward_hook(measure) for layer in module.modules() if not list(layer.children())]
+    shapes = {
+        name: value.to("meta") for name, value in itertools.chain(module.named_parameters(), module.named_buffers())
+    }
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(module, shapes, (torch.empty(tuple(shape), device="meta"),))
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        return 0  # an operator that needs values; the network itself will say what is wrong
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return largest
 
 
 @dataclass(frozen=True)

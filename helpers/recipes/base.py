@@ -289,6 +289,13 @@ class Preparation(Part[P]):
     def prepare_job(self, case: Case, params: P) -> InferenceJob:
         """The prepared image, the windows to run the network on, and how their scores become a mask."""
 
+    def check_case(self, case: Case, params: P) -> None:
+        """Refuses a case that this machine cannot prepare, before any long computation starts.
+
+        Raises:
+            CookbookError: it cannot be prepared; the message names the figures.
+        """
+
     @abstractmethod
     def example_input(self, case: Case, params: P) -> np.ndarray:
         """One prepared sample of a case (without batch axis), rich in foreground, for parity checks."""

@@ -33,6 +33,7 @@ from helpers.data.nnunet.preprocess import (
     Prepared,
     check_resampling,
     prepare_case,
+    prepared_shape,
     restore_labels,
     window_around_truth,
 )
@@ -50,6 +51,7 @@ from helpers.data.nnunet.v1_trainers import layers_of_trainer
 from helpers.errors import DataError, ParameterError, StepOrderError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan, infer_scores, slab_to_labels
+from helpers.inference.budget import check_memory_of_resampling
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
 from helpers.params.paths import PROJECT_ROOT, find_input, place_output
@@ -571,8 +573,24 @@ class NnunetPreparation(Preparation[N]):
         """Windows over the prepared case; scores are resampled to the case's grid, labels postprocessed."""
         return self._job_of(self.prepare(case, params), case, params)
 
+    def check_case(self, case: Case, params: N) -> None:
+        """Refuses a case that does not fit in memory at the model's spacing.
+
+        Raises:
+            ResourceError: as above.
+        """
+        sight = sight_of_case(case)
+        check_memory_of_resampling(
+            case.image.shape, sight.spacing_mm, prepared_shape(case.image, sight, self.model.plan(params))
+        )
+
     def prepare(self, case: Case, params: N) -> Prepared:
-        """The case cropped, resampled and normalised as specified by the plan."""
+        """The case cropped, resampled and normalised as specified by the plan.
+
+        Raises:
+            ResourceError: it would not fit in memory.
+        """
+        self.check_case(case, params)
         plan, sight = self.model.plan(params), sight_of_case(case)
         prepared = prepare_case(case.image, sight, plan)
         if not plan.previous_stage:

@@ -15,6 +15,7 @@ from helpers.data.truth import whole_labels
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
+from helpers.inference.budget import check_memory_of_network
 from helpers.params.paths import WEIGHTS_FOLDER, find_input
 from helpers.recipes.base import CaseSource, LoadedModel, ModelSource, P
 from helpers.run.result import Check
@@ -136,9 +137,16 @@ class LoadedTorchModel(LoadedModel):
         return Check("checkpoint loaded strictly", True, self.report.figure)
 
     def export(self, spec: GraphSpec, path: Path) -> onnx.ModelProto:
-        """Exports the network with PyTorch's exporter."""
-        from helpers.graph.export import export_network
+        """Exports the network with PyTorch's exporter.
 
+        Raises:
+            ResourceError: its layers cannot fit in memory.
+        """
+        from helpers.graph.export import export_network
+        from helpers.inference.on_torch import largest_layer_bytes
+
+        shape = spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size)
+        check_memory_of_network(largest_layer_bytes(self.exported, shape), shape)
         return export_network(self.exported, spec, path)
 
     def output(self, batch: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
         "values": {"names": sorted(known.names.items()), "ignored": known.ignored},
         "skipped": skipped,
     }
-    return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases,))
+    return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases, recipe.preparation))
 
 
 def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:
@@ -215,6 +215,7 @@ def digest_case(case: CaseFiles) -> str:
 
 def _describe(recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet, known: TruthValues) -> str:
     case = recipe.cases.read_case(files, run.params)
+    recipe.preparation.check_case(case, run.params)
     size = " × ".join(str(axis) for axis in case.image.shape)
     parts = [size]
     if case.geometry is not None:

@@ -127,3 +127,46 @@ def test_windows_are_counted():
     assert "343 windows" in str(found)
     assert estimate_memory((1, 10, 512, 512), WindowPlan((320, 256), 2)).windows == 10 * 3 * 3
     assert estimate_memory((1, 10, 5, 5), WindowPlan((8, 8, 8), 2)).windows == 2
+
+
+def test_a_resampling_that_does_not_fit_is_refused_with_both_sizes():
+    shape, spacing, resampled = (1, 24, 80, 80), (50.0, 50.0, 50.0), (1, 876, 3200, 3200)
+    with pytest.raises(ResourceError) as caught:
+        budget.check_memory_of_resampling(shape, spacing, resampled, limit_bytes=16 << 30)
+    line = caught.value.line()
+    assert "24 x 80 x 80 voxels of 50 x 50 x 50 mm become 876 x 3200 x 3200, 68,438 MiB" in line
+    assert "at most 16,384 MiB" in line and "it is in mm" in line
+    budget.check_memory_of_resampling(shape, (1.5, 1.0, 1.0), (1, 26, 64, 64), limit_bytes=16 << 20)
+
+
+def test_the_bytes_of_a_resampling_are_not_overestimated():
+    """The refusal must not hit a volume that would have fitted: the measured peak is at least the estimate."""
+    program = (
+        "import resource, numpy as np\n"
+        "from helpers.data.nnunet.resample import resample_image\n"
+        "image = np.ones((2, 16, 64, 64), np.float32)\n"
+        "resample_image(image, (16, 64, 70), None)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "resample_image(image, (64, 400, 400), None)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    estimate = 4 * 2 * 2 * 64 * 400 * 400
+    assert estimate <= int(done.stdout) * 1.05 and int(done.stdout) <= 1.3 * estimate
+
+
+def test_the_largest_layer_is_found_from_shapes_alone():
+    import torch
+
+    from helpers.inference.on_torch import largest_layer_bytes
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 1))
+    assert largest_layer_bytes(network, (1, 3, 100_000, 100_000)) == 4 * (8 + 8) * 100_000**2
+    assert next(network.parameters()).device.type == "cpu"
+    assert largest_layer_bytes(network, (1, 5, 8, 8)) == 0  # the network itself says that it wants 3 channels
+
+
+def test_a_network_that_does_not_fit_is_refused_with_both_sizes():
+    with pytest.raises(ResourceError, match=r"input of 1 x 3 x 9 x 9.*2 MiB for its largest layer.*at most 1 MiB"):
+        budget.check_memory_of_network(2 << 20, (1, 3, 9, 9), limit_bytes=1 << 20)
+    budget.check_memory_of_network(1 << 20, (1, 3, 9, 9), limit_bytes=1 << 20)

@@ -146,6 +146,19 @@ def prepare_case(image: np.ndarray, sight: Sight | Sequence[float], plan: Plan) 
     return Prepared(prepared, box, image.shape[1:], cropped_shape, back_axis, backward, goal, sight.turn)
 
 
+def prepared_shape(image: np.ndarray, sight: Sight | Sequence[float], plan: Plan) -> tuple[int, ...]:
+    """The shape (C, Z, Y, X) that `prepare_case` gives a case, found without resampling; zeros for an empty image."""
+    sight = sight if isinstance(sight, Sight) else Sight(tuple(sight))
+    image = sight.turn.apply(np.asarray(image))
+    box = bounding_box((image != 0).any(axis=0))
+    if box is None:
+        return (len(image), 0, 0, 0)
+    spacing = [float(sight.spacing_mm[axis]) for axis in plan.transpose_forward]
+    target = [*spacing[: 3 - len(plan.spacing_mm)], *plan.spacing_mm]
+    sizes = tuple(box[axis].stop - box[axis].start for axis in plan.transpose_forward)
+    return (len(image), *(sizes if _interpolations(plan)[0] is None else resampled_shape(sizes, spacing, target)))
+
+
 def check_resampling(plan: Plan) -> None:
     """Refuses a plan that resamples as is not supported, before any work.
 

@@ -14,6 +14,8 @@ from helpers.card.reading import true_values
 from helpers.card.schema import CASE, ModelCard
 from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
+from helpers.data.dicom_cases import SERIES
+from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import Geometry, check_same_grid
 from helpers.data.picture import open_picture, write_png
 from helpers.data.volume import Volume, read_volume, write_volume
@@ -45,7 +47,7 @@ def list_card_cases(card: ModelCard, root: Path, names: Iterable[str] = ()) -> l
     wanted, cases = set(names) or set(found), []
     for name in sorted(found):
         files = {first: found[name]} | {channel: place(root, patterns[channel], name) for channel in others}
-        missing = [path for path in files.values() if not path.is_file()]
+        missing = [path for path in files.values() if not path.exists()]
         if missing and name in wanted:
             raise DataError(
                 f"case {name} lacks a file",
@@ -71,8 +73,9 @@ def find_cases(root: Path, pattern: str) -> dict[str, Path]:
     found = {}
     for text in glob.glob("*".join(glob.escape(part) for part in parts), root_dir=root):
         name = fits.fullmatch(Path(text).as_posix())
-        if name and (root / text).is_file() and not name[1].startswith("."):
-            found[name[1]] = root / text
+        path = root / text
+        if name and (path.is_file() or (path.is_dir() and is_dicom_folder(path))) and not name[1].startswith("."):
+            found[name[1]] = path
     return found
 
 
@@ -119,7 +122,7 @@ def read_card_case(card: ModelCard, files: CaseFiles) -> Case:
 
 
 def _read_volumes(files: CaseFiles) -> tuple[np.ndarray, Geometry]:
-    volumes = [read_volume(path) for path in files.files.values()]
+    volumes = [read_volume(path, series=files.notes.get(SERIES)) for path in files.files.values()]
     names = [path.name for path in files.files.values()]
     for volume, name in zip(volumes[1:], names[1:], strict=True):
         check_same_grid(volume.geometry, volumes[0].geometry, name, names[0])

@@ -11,7 +11,9 @@ import numpy as np
 
 from helpers.data.brats_years import CONVENTIONS, read_naming, to_classes
 from helpers.data.case import Case, CaseFiles
+from helpers.data.dicom_cases import SERIES
 from helpers.data.files import find_files, one_file_each, refuse_broken, some_of, volume_stem
+from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import check_same_grid
 from helpers.data.regions import Box, bounding_box
 from helpers.data.truth import whole_labels
@@ -34,7 +36,8 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
     """Lists every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
 
     Args:
-        root: folder to search at every depth, through links; hidden files are ignored.
+        root: folder to search at every depth, through links; hidden files are ignored. A modality may also be a
+            folder of DICOM files, such as <case>_flair.
         only: ids of the cases that will be used; incomplete cases with other ids are then left out.
         label_year: year of the labels, if names do not tell it.
 
@@ -90,6 +93,9 @@ def _files_of_cases(root: Path) -> tuple[_Named, _Named, list[Path]]:
         [(path, _STEM.fullmatch(stem)) for path in paths if (stem := volume_stem(path.name)) is not None]
         for paths in (found.broken, found.files)
     )
+    folders = sorted({path.parent for path in found.files if volume_stem(path.name) is None})
+    matches = [(folder, match) for folder in folders if (match := _STEM.fullmatch(folder.name))]
+    volumes += [(folder, match) for folder, match in matches if is_dicom_folder(folder)]
     others = [path for path, match in volumes if not match]
     return [(p, m) for p, m in broken if m], [(p, m) for p, m in volumes if m], others
 
@@ -113,7 +119,8 @@ def read_brats_case(case: CaseFiles, label_year: int | None = None) -> Case:
         DataError: a file is unreadable, grids differ, voxels are not finite, or labels do not belong to the case's
             year.
     """
-    volumes = {role: read_volume(path) for role, path in case.files.items()}
+    series = case.notes.get(SERIES)
+    volumes = {role: read_volume(path, series=series) for role, path in case.files.items()}
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])

@@ -61,6 +61,8 @@ class RunParams(BaseModel):
     """Data folder; demo: generated cases; for nnU-Net also the name or number of a data set."""
     cases: list[str] = Field(default_factory=list)
     """Ids of the cases to run; empty: all."""
+    series: str = ""
+    """UID or description of the DICOM series, for cases that are folders with several."""
     demo_seeds: list[int] = Field(default_factory=list)
     """Seeds of the generated cases, one per case."""
 

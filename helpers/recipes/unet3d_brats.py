@@ -13,6 +13,7 @@ from pydantic import Field
 from helpers.data import brats
 from helpers.data.brats_years import FIRST_YEAR, LAST_YEAR
 from helpers.data.case import Case, CaseFiles
+from helpers.data.dicom_cases import choose_series
 from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan
@@ -84,7 +85,7 @@ class BratsCases(VolumeCases[BratsParams]):
 
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
         """The cases below a root, or those that the run names."""
-        return brats.list_brats_cases(root, params.cases, params.label_year)
+        return choose_series(brats.list_brats_cases(root, params.cases, params.label_year), params.series)
 
     def skipped_files(self, root: Path, params: BratsParams) -> list[str]:
         """Broken links, folders met twice, and volumes of no known role."""

@@ -16,6 +16,14 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digest_path(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of the names and contents of the files in a folder."""
+    if not path.is_dir():
+        return digest_file(path)
+    files = {found.name: digest_file(found) for found in sorted(path.iterdir()) if found.is_file()}
+    return digest_value(files)
+
+
 def digest_value(value: object) -> str:
     """Returns the SHA-256 of a JSON value; equal values have equal digests.
 

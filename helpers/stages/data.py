@@ -20,7 +20,7 @@ from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.atomic import working_folder, write_json
 from helpers.run.code import project_code
-from helpers.run.digest import digest_file, digest_value
+from helpers.run.digest import digest_file, digest_path, digest_value
 from helpers.run.libraries import library_versions
 from helpers.stages.labels import run_labels
 
@@ -206,7 +206,7 @@ def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) ->
 
 def digest_case(case: CaseFiles) -> str:
     """One hash over the contents of a case's files."""
-    digests = {role: digest_file(path) for role, path in case.files.items()}
+    digests = {role: digest_path(path) for role, path in case.files.items()}
     if case.truth is not None:
         digests["truth"] = digest_file(case.truth)
     content = {"id": case.id, "files": digests}

@@ -78,8 +78,11 @@ class _Slice:
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder has a file that is DICOM by its first bytes."""
-    return any(_is_dicom(path) for path in _files_of(folder))
+    """Whether a folder has DICOM files, by the first bytes of the first few that may be."""
+    names = [
+        path for path in _files_of(folder) if path.suffix.lower() in ("", ".dcm", ".ima") or path.suffix[1:].isdigit()
+    ]
+    return any(_is_dicom(path) for path in names[:_SHOWN])
 
 
 def list_dicom_series(folder: Path) -> list[DicomSeries]:

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
+from helpers.data.dicom_cases import SERIES, dicom_folders
 from helpers.data.files import FoundFiles, find_files, one_file_each, refuse_broken, some_of
+from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import check_same_grid
-from helpers.data.nnunet.readers import READERS, SIGHT, read_image, sight_of, stem_of, suffixes_of
+from helpers.data.nnunet.readers import PICTURES, READERS, SIGHT, STACKS, read_image, sight_of, stem_of, suffixes_of
 from helpers.data.truth import class_indices
 from helpers.errors import DataError, last_line
 
@@ -35,7 +37,8 @@ def list_cases(
     """Lists the cases of a data set, sorted by id; the roles of the files are the channels "0000", "0001", ...
 
     Args:
-        root: the task's folder, its parent, or a folder of images as `nnUNet_predict` expects it.
+        root: the task's folder, its parent, a folder of images as `nnUNet_predict` expects it, or of DICOM files. An
+            image may also be a folder of DICOM files, with the name of its case.
         only: ids to list, such as `liver_11`; empty for all.
         task: name of the task's folder, such as Task03_Liver, if `root` may be its parent.
         ref_folder: folder of the labels; by default `labelsTr` next to the images.
@@ -56,6 +59,7 @@ def list_cases(
     if images is None:
         raise _no_cases(root, suffixes_of(reader)[0])
     files = _by_stem(_images(images, reader), reader, f"image of {images.parent.name},")
+    files = _dicom(images, reader) | files
     truths = _by_stem(_all_images(labels, reader), reader, "label") if labels else {}
     channels = _channels_of(files, truths, n_channels)
     cases = {case: CaseFiles(case, found, truths.get(case)) for case, found in channels.items()}
@@ -124,7 +128,8 @@ def read_case(case: CaseFiles, reader: str = READERS[0]) -> Case:
     Raises:
         DataError: a file is unreadable, grids differ, or a label is not an integer from 0 to 255.
     """
-    volumes = {role: read_image(path, reader) for role, path in case.files.items()}
+    series = case.notes.get(SERIES)
+    volumes = {role: read_image(path, reader, series) for role, path in case.files.items()}
     reference = next(iter(volumes.values())).geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
@@ -203,7 +208,8 @@ def _task_folder(root: Path, task: str | None) -> Path:
 
 def _folders(folder: Path, ref_folder: Path | None, reader: str) -> tuple[Path | None, Path | None]:
     """The folder of the images and that of their labels; None for what does not exist."""
-    images = next((folder / name for name in _IMAGES if any(_images(folder / name, reader))), None)
+    found = (folder / name for name in _IMAGES)
+    images = next((path for path in found if any(_images(path, reader)) or _dicom(path, reader)), None)
     if images is None:
         return None, None
     labels = ref_folder or (images.parent / images.name.replace("images", "labels"))
@@ -213,6 +219,13 @@ def _folders(folder: Path, ref_folder: Path | None, reader: str) -> tuple[Path |
 def _images(folder: Path, reader: str) -> list[Path]:
     """The images in a folder: every one but a.seg.nrrd, the segmentation of a.nrrd in 3D Slicer."""
     return [path for path in _all_images(folder, reader) if not path.name.lower().endswith(".seg.nrrd")]
+
+
+def _dicom(folder: Path, reader: str) -> dict[str, Path]:
+    """The folders of DICOM files in a folder by name; the folder itself if it is one."""
+    if reader in (PICTURES, STACKS) or not folder.is_dir():
+        return {}
+    return {folder.resolve().name: folder} if is_dicom_folder(folder) else dicom_folders(folder)
 
 
 def _all_images(folder: Path, reader: str) -> list[Path]:

@@ -139,10 +139,15 @@ def mask_suffix(reader: str, file_ending: str) -> str:
     return writable[0]
 
 
-def read_image(path: Path, reader: str = READERS[0]) -> Volume:
+def read_image(path: Path, reader: str = READERS[0], series: str | None = None) -> Volume:
     """Reads one file: voxels (C, Z, Y, X) in the file's own order of axes, and their grid.
 
     A picture has one channel, three (RGB) or four (with alpha), and a grid of 1 mm without a position.
+
+    Args:
+        path: a file, or for readers of volumes also a folder of DICOM files.
+        reader: nnU-Net's name.
+        series: UID or description, for a folder with several series.
 
     Raises:
         DataError: the file is damaged, or not of the kind that the reader reads.
@@ -155,7 +160,7 @@ def read_image(path: Path, reader: str = READERS[0]) -> Volume:
         if stack.ndim != 3:
             raise DataError(f"{path} is not a stack of slices", received=stack.shape, expected="(Z, Y, X)")
         return Volume(np.ascontiguousarray(stack)[None], Geometry.identity(stack.shape, _tiff_spacing(path)))
-    return read_volume(path)
+    return read_volume(path, series=series)
 
 
 def sight_of(path: Path, reader: str, geometry: Geometry) -> Sight:

@@ -1,0 +1,95 @@
+"""Folders of DICOM files are cases of every recipe of volumes, in the layouts in which they arrive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers.data.brats import MODALITIES, list_brats_cases, read_brats_case
+from helpers.data.dicom_cases import choose_series
+from helpers.data.nnunet.cases import list_cases, read_case
+from helpers.data.volume import Volume, read_volume, write_volume
+from helpers.errors import DataError
+from helpers.run.digest import digest_path
+from tests.data.dicom_files import write_series
+
+OTHER_UID = "1.2.826.0.1.3680043.2.1125.77"
+
+
+@pytest.mark.parametrize("below", ["", "study/series"])
+def test_subfolders_of_dicom_files_are_cases_of_nnunet_with_labels_next_to_them(tmp_path, below):
+    for name in ("la_1", "la_2"):
+        folder = tmp_path / "imagesTr" / name / below
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_series(folder)
+    volume = read_volume(tmp_path / "imagesTr" / "la_1" / below)
+    (tmp_path / "labelsTr").mkdir()
+    write_volume(tmp_path / "labelsTr" / "la_1.nii.gz", Volume((volume.array > 20).astype(np.uint8), volume.geometry))
+    cases = list_cases(tmp_path)
+    assert [case.id for case in cases] == ["la_1", "la_2"]
+    case = read_case(cases[0])
+    assert np.array_equal(case.image, volume.array) and case.geometry == volume.geometry
+    assert case.require_truth().sum() == (volume.array > 20).sum()
+    assert cases[1].truth is None
+
+
+def test_a_data_root_of_dicom_files_is_one_case(tmp_path):
+    write_series(tmp_path / "patient")
+    (case,) = list_cases(tmp_path / "patient")
+    assert case.id == "patient" and read_case(case).image.shape == (1, 6, 6, 8)
+
+
+def test_channels_may_be_folders(tmp_path):
+    for channel in ("0000", "0001"):
+        write_series(tmp_path / f"p_{channel}")
+    (case,) = list_cases(tmp_path, n_channels=2)
+    assert case.id == "p" and read_case(case).image.shape == (2, 6, 6, 8)
+
+
+def test_two_dicom_folders_of_one_case_are_refused(tmp_path):
+    (tmp_path / "patient").mkdir()
+    for name in ("ct", "mr"):
+        write_series(tmp_path / "patient" / name)
+    with pytest.raises(DataError, match="several folders of DICOM files: received ct, mr"):
+        list_cases(tmp_path)
+
+
+def test_the_series_of_a_run_is_read_and_is_part_of_the_case(tmp_path):
+    folder = write_series(tmp_path / "p", tags={"0008|103e": "portal venous"})
+    write_series(folder, 4, tags={"0008|103e": "arterial", "0020|000e": OTHER_UID}, first=50)
+    cases = list_cases(tmp_path)
+    with pytest.raises(DataError, match="2 series"):
+        read_case(cases[0])
+    (chosen,) = choose_series(cases, "arterial")
+    assert chosen.notes == {"series": "arterial"} and read_case(chosen).image.shape[1] == 4
+    assert choose_series(cases, "") == cases
+
+
+def test_a_series_without_dicom_folders_is_refused(tmp_path):
+    volume = read_volume(write_series(tmp_path / "series"))
+    (tmp_path / "data").mkdir()
+    write_volume(tmp_path / "data" / "a.nii.gz", volume)
+    with pytest.raises(DataError, match="no case is a folder of DICOM files"):
+        choose_series(list_cases(tmp_path / "data"), "arterial")
+
+
+def test_modalities_of_brats_may_be_folders(tmp_path):
+    for number, role in enumerate(MODALITIES):
+        (tmp_path / "p1").mkdir(exist_ok=True)
+        write_series(tmp_path / "p1" / f"p1_{role}", planes=[np.full((1, 6, 8), number, np.int16)] * 6)
+    (case,) = list_brats_cases(tmp_path)
+    assert case.id == "p1"
+    np.testing.assert_array_equal(read_brats_case(case).image[:, 0, 0, 0], [0, 1, 2, 3])
+
+
+def test_the_digest_of_a_folder_follows_names_and_contents(tmp_path):
+    folder = write_series(tmp_path / "p")
+    before = digest_path(folder)
+    assert digest_path(folder) == before
+    content = (folder / "03.dcm").read_bytes()
+    (folder / "03.dcm").write_bytes(content[:-1] + b"x")
+    assert digest_path(folder) != before
+    (folder / "03.dcm").write_bytes(content)
+    assert digest_path(folder) == before
+    (folder / "06.dcm").write_bytes(content)
+    assert digest_path(folder) != before

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "scoring": BOTTOM | {"data.geometry"},
     "view": BOTTOM | {"data.geometry", "data.regions"},
     "report": BOTTOM | {"view"},
-    "fetch": BOTTOM | {"data", "networks"},
+    "fetch": BOTTOM | {"data", "graph", "networks"},
     "card": BOTTOM | {"data", "graph", "inference", "networks"},  # describes any model, and how its cases reach it
     "interop": BOTTOM | MIDDLE | {"inference", "scoring"},
     "recipes": BOTTOM | MIDDLE | {"card", "demo", "inference", "scoring", "view"},

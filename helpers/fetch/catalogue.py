@@ -24,8 +24,25 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Package(_Entry):
+    """A wheel that pip downloads; `python` is the version that it was made for, if newer ones are refused."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str = Field(pattern=r"^[0-9][0-9a-z.+]*$")
+    python: str | None = Field(None, pattern=r"^3\.[0-9]+$")
+
+
+class Conversion(_Entry):
+    """A frozen graph of TensorFlow 1 that becomes an ONNX file; paths are below the folder of the example."""
+
+    source: str
+    target: str
+    output: str
+    shape: list[int | None] = Field(min_length=4, max_length=5)
+
+
 class Item(_Entry):
-    """One file: its address (or manual steps to get it), its digests, and the folder to unpack it to."""
+    """One file: its address, package or manual steps, its digests, and the folder to unpack it to."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     kind: Literal["weights", "data"]
@@ -33,6 +50,7 @@ class Item(_Entry):
     url: str | None
     named_at: str | None = None
     manual: list[str] = Field(default_factory=list)
+    package: Package | None = None
     file: str
     md5: str | None = None
     sha256: str | None = None
@@ -67,8 +85,10 @@ class Item(_Entry):
 
     @model_validator(mode="after")
     def _has_source_and_digest(self) -> Item:
-        if (self.url is None) != bool(self.manual):
-            raise ValueError(f"{self.name} needs either a url or manual steps")
+        if [self.url is None, not self.manual, self.package is None].count(False) != 1:
+            raise ValueError(f"{self.name} needs either a url, a package or manual steps")
+        if self.package is not None and self.sha256 is None:
+            raise ValueError(f"{self.name} is a package and needs a sha256")
         if self.md5 is None and self.sha256 is None and "not published" not in self.digest_note:
             raise ValueError(f"{self.name} has no digest, so digest_note must contain: not published")
         return self
@@ -89,6 +109,8 @@ class Sources(_Entry):
 
     disk: Disk
     items: list[Item] = Field(min_length=1)
+    card: str | None = None
+    conversion: Conversion | None = None
 
     @model_validator(mode="after")
     def _names_differ(self) -> Sources:
@@ -99,10 +121,11 @@ class Sources(_Entry):
 
 
 class Catalogue(_Entry):
-    """The sources of all recipes."""
+    """The sources of all recipes, and of the examples for own models."""
 
     version: Literal[1]
     recipes: dict[str, Sources]
+    examples: dict[str, Sources] = Field(default_factory=dict)
 
 
 def load_catalogue(path: str | Path = DEFAULT_CATALOGUE) -> Catalogue:
@@ -119,14 +142,15 @@ def load_catalogue(path: str | Path = DEFAULT_CATALOGUE) -> Catalogue:
 
 
 def find_sources(catalogue: Catalogue, recipe: str) -> Sources:
-    """The sources of one recipe.
+    """The sources of one recipe, or of one example.
 
     Raises:
         ParameterError: the recipe is not in the catalogue; the message suggests the nearest name.
     """
-    if recipe not in catalogue.recipes:
-        raise unknown_name_error("recipe", recipe, catalogue.recipes)
-    return catalogue.recipes[recipe]
+    known = catalogue.recipes | catalogue.examples
+    if recipe not in known:
+        raise unknown_name_error("recipe", recipe, known)
+    return known[recipe]
 
 
 def pick_items(sources: Sources, only: Iterable[str] = ()) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Literal
 
 from helpers.errors import CookbookError
 from helpers.fetch.archive import unpack
-from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Disk, Item, find_sources, load_catalogue, pick_items
+from helpers.fetch.catalogue import DEFAULT_CATALOGUE, Disk, Item, Sources, find_sources, load_catalogue, pick_items
 from helpers.fetch.download import ExpectedFile, Partial, RetryPolicy, check_disk_space, check_file, download
-from helpers.params.paths import create_output
+from helpers.fetch.package import download_package
+from helpers.params.paths import PARAMS_FOLDER, create_output
 
 _LOG = logging.getLogger("cookbook")
 
-State = Literal["downloaded", "already present", "manual download", "failed"]
+State = Literal["downloaded", "already present", "converted", "manual download", "failed"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class FetchedItem:
     @property
     def ok(self) -> bool:
         """Whether the item is present and correct."""
-        return self.state in ("downloaded", "already present")
+        return self.state in ("downloaded", "already present", "converted")
 
     def __str__(self) -> str:
         return f"{'✓' if self.ok else '✗'} {self.name}: {self.state}, {self.figure}"
@@ -98,7 +100,29 @@ def fetch(
             result = FetchedItem(item.name, "failed", destination / item.file, error.line())
         _LOG.info("%s", result)
         fetched.append(result)
+    if not only and all(result.ok for result in fetched):
+        fetched += _prepare_example(sources, destination)
     return FetchReport(recipe, destination, sources.disk, tuple(fetched))
+
+
+def _prepare_example(sources: Sources, destination: Path) -> list[FetchedItem]:
+    """Converts the model of an example and puts its card next to it."""
+    made = []
+    if sources.conversion is not None:
+        from helpers.graph.frozen_graph import convert_frozen_graph
+
+        step, target = sources.conversion, destination / sources.conversion.target
+        kinds = convert_frozen_graph(destination / step.source, target, output=step.output, shape=step.shape)
+        figure = f"converted from {step.source}: {', '.join(kinds)}"
+        made.append(FetchedItem("model", "converted", target, figure))
+    if sources.card is not None:
+        target = destination / "card.yaml"
+        if not target.exists():  # the user may have changed it
+            shutil.copyfile(PARAMS_FOLDER / sources.card, target)
+        data = destination if any(item.kind == "data" for item in sources.items) else "YOUR_DATA"
+        run = f"`cookbook run own_model -p profile cpu -p card {target} -p data_root {data}`"
+        made.append(FetchedItem("card", "already present", target, run))
+    return made
 
 
 def expected_file(item: Item) -> ExpectedFile:
@@ -115,12 +139,15 @@ def _fetch_item(item: Item, destination: Path, keep: bool, retry: RetryPolicy | 
     if file.exists():
         digests = check_file(file, expected_file(item))
         return _finish(item, file, folder, "already present", 0, digests)
-    if item.url is None:
+    if item.url is None and item.package is None:
         return FetchedItem(item.name, "manual download", file, _steps(item, file))
     if folder and item.size_bytes:
         had = Partial(file).size()
         check_disk_space(destination, 2 * item.size_bytes - had, f"{item.file} and its contents")
-    got = download(item.url, file, expected_file(item), retry)
+    if item.package is not None:
+        got = download_package(item.package, file, expected_file(item))
+    else:
+        got = download(str(item.url), file, expected_file(item), retry)
     result = _finish(item, file, folder, "downloaded", got.transferred_bytes, got.digests)
     if folder and not keep:
         file.unlink()

@@ -3,8 +3,8 @@
 It reads the few kinds of nodes that a convolutional network of that time consists of, and refuses others by name.
 Channels stay last, as in the file; a model card says so (`layout: channels_last`).
 
-The messages are those of tensorflow/core/framework (graph.proto, node_def.proto, attr_value.proto, tensor.proto), as far
-as they are needed here.
+The messages are those of tensorflow/core/framework (graph.proto, node_def.proto, attr_value.proto, tensor.proto), as
+far as they are needed here.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class _Writer:
         self.constants[name] = np.ascontiguousarray(values)
         return name
 
-    def add(self, op: str, node: TfNode, inputs: Sequence[str], size: tuple[int, ...], **attributes: object) -> str:
+    def add(self, op: str, node: TfNode, inputs: Sequence[str], size: tuple[int, ...], **attributes: Any) -> str:
         """Adds a node of ONNX and returns its output, of a spatial size."""
         self.graph.append(helper.make_node(op, list(inputs), [node.name], node.name, **attributes))
         self.sizes[node.name] = size

@@ -81,7 +81,7 @@ class CardFitting:
 
     def _orientation(self, case: Case) -> Orientation:
         if not self.card.is_volume:
-            return Orientation((0, 1, 2), ())
+            return Orientation((0, 2, 1) if self.card.preparation.axes == "xyz" else (0, 1, 2), ())
         return Orientation.of(case.require_geometry(), self.card.preparation.axes)
 
     def _volume(self, case: Case) -> InferenceJob:
@@ -100,9 +100,11 @@ class CardFitting:
         preparation, data = self.card.preparation, self.card.data
         if data.colour == "bgr" and len(data.files) == 1:
             pixels = pixels[::-1]
+        if preparation.axes == "xyz":
+            pixels = pixels.transpose(0, 2, 1)
         if preparation.fit == "window":
             image = apply_steps(pixels, preparation.intensity)[:, None]
-            return InferenceJob(image, self._plan(None), lambda labels: labels[0])
+            return InferenceJob(image, self._plan(None), lambda labels: self._upright(labels[0]))
         box = _box_of(preparation, pixels.shape[1:], self.size)
         if preparation.fit != "pad":
             pixels = resize_picture(pixels, box.inner, preparation)
@@ -119,7 +121,12 @@ class CardFitting:
                 volume = _join(volume, (1, *self.size))
             volume = np.ascontiguousarray(volume[:, :, box.slices[1], box.slices[2]])
         threshold, labels = self.rule.threshold or 0.0, self.rule.labels
-        return resample_to_labels(volume, (1, *box.outer), threshold=threshold, region_labels=labels)[0]
+        made = resample_to_labels(volume, (1, *box.outer), threshold=threshold, region_labels=labels)
+        return self._upright(made[0])
+
+    def _upright(self, labels: np.ndarray) -> np.ndarray:
+        """Labels in the network's axes as (H, W)."""
+        return np.ascontiguousarray(labels.T) if self.card.preparation.axes == "xyz" else labels
 
 
 @dataclass(frozen=True)

@@ -60,5 +60,11 @@ def _z_score(image: np.ndarray, step: ZScore) -> np.ndarray:
 
 
 def _percentiles(image: np.ndarray, step: Percentiles) -> np.ndarray:
+    if step.per_channel:
+        return np.stack([_between_percentiles(channel, step) for channel in image])
+    return _between_percentiles(image, step)
+
+
+def _between_percentiles(image: np.ndarray, step: Percentiles) -> np.ndarray:
     low, high = (np.float32(value) for value in np.percentile(image, [step.low, step.high]))
     return ((image - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(image)

@@ -130,8 +130,8 @@ def _check_data(card: ModelCard, name: str) -> None:
 def _check_preparation(card: ModelCard, name: str) -> None:
     preparation = card.preparation
     if not card.is_volume:
-        if preparation.axes != "zyx" or preparation.spacing_mm:
-            raise _contradiction(name, "preparation", "axes or spacing_mm", "neither: they describe volumes")
+        if preparation.axes not in ("zyx", "xyz") or preparation.spacing_mm:
+            raise _contradiction(name, "preparation", "directions or spacing_mm", "neither: they describe volumes")
         if preparation.size is not None and len(preparation.size) != 2:
             raise _contradiction(name, "preparation.size", preparation.size, "[height, width] for a picture")
     elif preparation.fit == "letterbox":

@@ -94,8 +94,9 @@ class ZScore(_Section):
 class Percentiles(_Section):
     """Clips to two percentiles of the image and scales what is between them to 0..1."""
 
-    low: float = Field(0.5, ge=0, le=100)
-    high: float = Field(99.5, ge=0, le=100)
+    low: float = Field(default=0.5, ge=0, le=100)
+    high: float = Field(default=99.5, ge=0, le=100)
+    per_channel: bool = False
 
 
 class CtWindow(_Section):
@@ -134,7 +135,7 @@ class PreparationSection(_Section):
     size: list[int] | None = Field(None, min_length=2, max_length=3)
     """[height, width] or [depth, height, width] of the network's input; null: as fixed in the model file."""
     axes: str = Field("zyx", pattern="^(zyx|xyz|[RLAPSI]{3})$")
-    """Spatial axes of a volume: zyx (slices first), xyz (as nibabel reads) or directions such as RAS."""
+    """Order of the network's spatial axes: zyx (slices or rows first), xyz (x first), or directions such as RAS."""
     spacing_mm: list[float] | None = Field(None, min_length=3, max_length=3)
     """Volumes are resampled to this spacing first, in the order of axes; null: as stored."""
     tile_step_size: float = Field(0.5, gt=0, le=1)

@@ -59,7 +59,15 @@ def open_module(opened: OpenedCard, *, consent: bool) -> OpenedModule:
     """
     if opened.card.model.factory is not None:
         return _build(opened, opened.card.model.factory, consent)
-    path = opened.model_file
+    return open_script_or_export(opened.model_file)
+
+
+def open_script_or_export(path: Path) -> OpenedModule:
+    """Opens an archive of torch.export (.pt2) or TorchScript (any other suffix).
+
+    Raises:
+        CheckpointError: the file is neither.
+    """
     return _open_export(path) if path.suffix == ".pt2" else _open_script(path)
 
 

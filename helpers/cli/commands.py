@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from helpers.cli import new_card
 from helpers.cli.command import Command
 from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
@@ -151,6 +152,11 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Weights and data": {
         "fetch": Command("Download a recipe's official weights and data.", _fetch, _add_fetch_arguments),
         "verify": Command("Check weights and data before a run.", _verify, _add_verify_arguments),
+    },
+    "Your own model": {
+        "new-card": Command(
+            "Write a first model card from a model file or a MONAI bundle.", new_card.run, new_card.add_arguments
+        ),
     },
     "Finished runs": {
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),

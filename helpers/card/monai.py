@@ -69,7 +69,7 @@ def read_bundle(folder: Path) -> Bundle:
     """The card of a bundle.
 
     Raises:
-        ParameterError: the folder is no bundle, or its configuration has no network.
+        ParameterError: the folder is not a bundle, or its configuration has no network.
     """
     configs = folder / "configs"
     found = next((configs / name for name in _CONFIGS if (configs / name).is_file()), None)
@@ -291,9 +291,7 @@ def _add_output(bundle: Bundle, config: _Config, formats: _Formats) -> None:
         elif name not in _SILENT:
             bundle.not_expressed.append(f"postprocessing {name}")
             if name == "Lambda" and output["activation"] == "sigmoid":
-                bundle.not_expressed.append(
-                    "the order and the values of classes: CHECK, the last that is present wins"
-                )
+                bundle.not_expressed.append("order and values of classes: CHECK, the last that is present wins")
     names = list(formats.classes) or ["background", "class_1"]
     if output["activation"] == "sigmoid" and names[0].lower() != "background":
         names = ["background", *names]

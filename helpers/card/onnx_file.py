@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -234,16 +234,17 @@ def find_form(
             expected=f"{spatial + 2}: batch, channels and {spatial} of the image",
             remedy="Set data.kind and preparation.size to the model's.",
         )
-    scores, scores_last, numbers = target.name, channels_last, 0
-    if classes:
-        found = _argmax_before(onnx.load(str(path), load_external_data=False).graph, target.name)
-        scores, numbers = (found.input[0], 0) if found else (target.name, classes)
-        axis = next((a.i for a in found.attribute if a.name == "axis"), 0) if found else 1
-        if axis not in (1, -1, spatial + 1):
-            scores, numbers = target.name, classes
-        scores_last = channels_last if numbers else axis != 1
-    axis = 0 if scores != target.name else batch_axis
-    return PortForm(source, target, scores, spatial, channels_last, scores_last, axis, numbers)
+    plain = PortForm(source, target, target.name, spatial, channels_last, channels_last, batch_axis)
+    return _before_argmax(path, plain, classes) if classes else plain
+
+
+def _before_argmax(path: Path, form: PortForm, classes: int) -> PortForm:
+    """The form with the scores before the final ArgMax; without one, with one channel per class number."""
+    found = _argmax_before(onnx.load(str(path), load_external_data=False).graph, form.output.name)
+    axis = next((entry.i for entry in found.attribute if entry.name == "axis"), 0) if found else None
+    if found is None or axis not in (1, -1, form.spatial + 1):
+        return replace(form, class_numbers=classes)
+    return replace(form, scores=found.input[0], scores_last=axis != 1, batch_axis=0)
 
 
 def _argmax_before(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:

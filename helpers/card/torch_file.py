@@ -235,8 +235,7 @@ def export_module(
         opened: the module.
         spec: opset and batch of the graph.
         sample: a batch in the module's own layout.
-        output: key or position of its output.
-        path: the file to write.
+        output, path: key or position of its output, and the file to write.
 
     Raises:
         GraphError: torch cannot export it.
@@ -247,7 +246,7 @@ def export_module(
     module = opened.module if script else one_output(opened.module, output)
     position = output if isinstance(output, int) else 0
     names = [f"further_{index}" for index in range(position)] if script else []
-    axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}} if spec.dynamic_batch else None
+    axes = dict.fromkeys((INPUT, OUTPUT), {0: "batch"}) if spec.dynamic_batch else None
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -264,11 +263,9 @@ def export_module(
     except CookbookError:
         raise
     except Exception as error:
-        raise GraphError(
-            f"torch cannot export this model to ONNX with opset {spec.opset}",
-            received=last_line(error),
-            remedy="Try another opset, such as -p opset 17, or export it to ONNX yourself.",
-        ) from None
+        problem = f"torch cannot export this model to ONNX with opset {spec.opset}"
+        remedy = "Try another opset, such as -p opset 17, or export it to ONNX yourself."
+        raise GraphError(problem, received=last_line(error), remedy=remedy) from None
 
 
 def one_output(module: torch.nn.Module, output: str | int | None) -> torch.nn.Module:

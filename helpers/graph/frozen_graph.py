@@ -26,7 +26,7 @@ OPSET = 13
 _FLOAT, _INT32, _BOOL, _INT64 = 1, 3, 10, 9  # TensorFlow's numbers of element types
 _DTYPES = {_FLOAT: np.float32, _INT32: np.int32, _INT64: np.int64}
 
-# Message -> field -> (number, type, repeated). A type that is no scalar names another message.
+# Message -> field -> (number, type, repeated). A type that is not a scalar names another message.
 _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
     "Graph": {"node": (1, "Node", True)},
     "Node": {"name": (1, "string", False), "op": (2, "string", False), "input": (3, "string", True),

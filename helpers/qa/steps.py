@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def show_worst_pictures(review: Review, most: int = 3) -> None:
     """Displays the pictures that the run drew of its worst cases."""
     from IPython.display import Image, display
 
-    pictures = [sorted(review.run.path("figures").glob(f"*_{case.id}_*.png")) for case in review.cases]
+    pictures = [sorted(review.run.path("figures").glob(f"*_{glob.escape(case.id)}_*.png")) for case in review.cases]
     for paths in list(filter(None, pictures))[:most]:
         for path in paths:
             display(Image(filename=str(path)))

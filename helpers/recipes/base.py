@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from helpers.inference import InferenceJob, Predictor, infer_job
 from helpers.params.model import RunParams
 from helpers.params.paths import PARAMS_FOLDER, find_input
 from helpers.params.resolve import load_profile, resolve_params
+from helpers.params.targets import Precision, load_target
+from helpers.params.yaml_file import unknown_name_error
 from helpers.run.result import Check
 from helpers.scoring.dice import mean_of_known
 
@@ -426,6 +428,7 @@ class Recipe(Generic[P]):
         params = self.model.complete_params(params)
         for part in self._parts():
             part.check_params(params)
+        self._check_names(params)
         return params
 
     def labels(self, params: P) -> LabelSet:
@@ -440,6 +443,18 @@ class Recipe(Generic[P]):
         """How a run's cases are shown behind their masks: by its parameters, else by the recipe."""
         settings = self.cases.picture_settings(params)
         return replace(settings, grey_window=params.grey_window) if params.grey_window else settings
+
+    def _check_names(self, params: P) -> None:
+        """Refuses names that a later stage would not know, before anything is started."""
+        known = self.score_names(params) if params.minimum_scores else ()
+        for name in params.minimum_scores or ():
+            if name not in known:
+                raise unknown_name_error("score", name, known, where="in minimum_scores")
+        for name in params.study_targets:
+            load_target(name)
+        for name in params.study_precisions:
+            if name not in get_args(Precision):
+                raise unknown_name_error("precision", name, get_args(Precision), where="in study_precisions")
 
     def _parts(self) -> tuple[Part[P], ...]:
         return self.model, self.cases, self.preparation, self.scoring

@@ -181,9 +181,9 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
             for name, figure in _draw_case(recipe, run, files, scores.get(files.id), window).items():
                 picture = f"figures/{rank}_{files.id}_{name}.png"
                 figures.save_figure(figure, folder / picture)
-                pictures[picture] = "" if pictures else _ERRORS
-        shown = ", ".join(case.id for case in cases)
-        return StageOutput(facts={"worst first": shown}, next_step="Read the summary.", pictures=pictures)
+                pictures[picture] = _ERRORS if files.truth is not None and _ERRORS not in pictures.values() else ""
+        shown = {"worst first" if scores else "the first cases": ", ".join(case.id for case in cases)}
+        return StageOutput(facts=shown, next_step="Read the summary.", pictures=pictures)
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from helpers.qa.review import open_review
 from helpers.run import code
 from helpers.stages.data import selected_cases, write_demo_cases
 
+ROOT = Path(__file__).parents[2]
 QUICK = {"cases": ["case_1"], "simplify_timeout_s": 0.001}
 
 
@@ -71,3 +76,50 @@ def test_a_review_restores_the_demo_cases_that_were_deleted(run_pipeline, tmp_pa
     shutil.rmtree(tmp_path / ".demo")
     review = open_review(find_run(tmp_path, "tiny", done.run.folder.name), "ann", tmp_path, interactive=False)
     assert [case.id for case in review.cases] == ["case_1"]
+
+
+_DRAW = """
+import sys, time
+from helpers import recipes
+from helpers.stages.data import write_demo_cases
+from types import SimpleNamespace
+
+recipe = recipes.load("unet_carvana")
+params = recipe.prepare_params(outputs=sys.argv[1], demo_seeds=[1, 2])
+while time.time() < float(sys.argv[2]):
+    pass
+root = write_demo_cases(recipe, SimpleNamespace(params=params))
+for case in recipe.cases.list_cases(root, params):
+    assert recipe.cases.read_case(case, params).truth.any()
+print(sorted(path.name for path in root.rglob("*") if path.is_file()))
+"""
+
+
+def test_processes_that_share_a_fresh_folder_read_complete_cases(tmp_path):
+    start = str(time.time() + 6)  # after the imports, so that they draw at the same time
+    command = [sys.executable, "-c", _DRAW, str(tmp_path / "outputs"), start]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert len(set(said)) == 1 and said[0].count(".jpg") == 2 and said[0].count("_mask.gif") == 2
+    assert [path.name for path in (tmp_path / "outputs" / ".demo").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_that_exists_is_never_written_again(tiny, tmp_path, monkeypatch):
+    recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
+    root = write_demo_cases(recipe, run)
+    before = {path.name: path.stat().st_mtime_ns for path in root.iterdir()}
+    write = tiny.module.TinyCases.write_demo_cases
+    drawn = []
+    monkeypatch.setattr(
+        tiny.module.TinyCases,
+        "write_demo_cases",
+        lambda self, folder, seeds: drawn.append(folder) or write(self, folder, seeds),
+    )
+    write_demo_cases(recipe, run)
+    assert drawn == []
+    (root / ".files.json").unlink()
+    write_demo_cases(recipe, run)
+    after = {path.name: path.stat().st_mtime_ns for path in root.iterdir()}
+    assert drawn and drawn[0] != root
+    assert {name for name in before if before[name] != after[name]} <= {".files.json"}

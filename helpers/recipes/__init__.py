@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 # Name -> location and folder of profiles. A recipe is imported when it is loaded, so listing the names costs nothing.
 _RECIPES = {
     name: (f"helpers.recipes.{name}:RECIPE", PARAMS_FOLDER)
-    for name in ("unet3d_brats", "unet_carvana", "fcn_voc2012", "unetpp3d_liver", "nnunet_heart", "own_model")
+    for name in (
+        "unet3d_brats",
+        "unet_carvana",
+        "fcn_voc2012",
+        "unetpp3d_liver",
+        "nnunet_heart",
+        "nnunet",
+        "own_model",
+    )
 }
 
 

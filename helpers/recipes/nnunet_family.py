@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -242,6 +242,17 @@ class NnunetParams(RunParams):
 N = TypeVar("N", bound=NnunetParams)
 
 
+class Demo(Protocol):
+    """The model that `checkpoint: demo` means."""
+
+    @property
+    def configuration(self) -> str:
+        """Preferred if the user's data set has models of several."""
+
+    def open(self, weights: Path) -> ModelFolder:
+        """The model, given the path of a recipe's shipped weights, `<recipe>_demo.safetensors`."""
+
+
 @dataclass(frozen=True)
 class NnunetDemo:
     """The shipped demo weights of a recipe, described as a model folder describes itself.
@@ -277,7 +288,7 @@ class NnunetModel(TorchModel[N]):
         demo: the weights that `checkpoint: demo` means; None if the recipe ships none.
     """
 
-    demo: NnunetDemo | None = None
+    demo: Demo | None = None
 
     def build_for_state(self, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """The UNet++ or plain U-Net that a state dict fits, with one output instead of one per resolution."""
@@ -392,7 +403,7 @@ class NnunetModel(TorchModel[N]):
         described = model.describe()
         if params.mirror_axes is not None and params.mirror_axes != list(model.mirror_axes):
             described["mirrored axes"] = f"{', '.join(map(str, params.mirror_axes)) or 'none'}, by mirror_axes"
-        return {} if params.checkpoint == "demo" else described
+        return {} if model.folds == ("demo",) else described
 
     def _load_fold(self, path: Path, model: ModelFolder) -> tuple[torch.nn.Module, LoadReport]:
         from helpers.networks.checkpoint import load_checkpoint, load_state_dict
@@ -450,13 +461,13 @@ class NnunetCases(VolumeCases[N]):
         model: whose fold determines the held-out cases.
         task: the data set's folder as the Decathlon names it; None: any.
         write_demo: writes the demo cases of some seeds; None if the recipe ships none.
-        grey_window: of `params/windows.yaml`.
+        grey_window: of `params/windows.yaml`; None: by the normalisation of the model's first channel.
     """
 
     model: NnunetModel[N]
     task: str | None = None
     write_demo: Callable[[Path, Sequence[int]], list[str]] | None = None
-    grey_window: str = "mr"
+    grey_window: str | None = "mr"
 
     def check_params(self, params: N) -> None:
         """Refuses an unknown reader, a `split` without a training set, and folds that held out no case in common."""
@@ -556,7 +567,8 @@ class NnunetCases(VolumeCases[N]):
 
     def picture_settings(self, params: N) -> PictureSettings:
         """The first channel."""
-        return PictureSettings(grey_window=self.grey_window)
+        is_ct = self.model.plan(params).channels[0].scheme in ("ct", "ct2")
+        return PictureSettings(grey_window=self.grey_window or ("ct_abdomen" if is_ct else "mr"))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from helpers.stages.figures import draw_results
 from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
 from helpers.stages.infer import infer_cases
 from helpers.stages.parity import check_model_parity
+from helpers.stages.previous import run_previous_stage
 from helpers.stages.score import score_as_source, score_cases
 from helpers.stages.start import start_run
 from helpers.stages.summary import finish_run
@@ -28,6 +29,7 @@ __all__ = [
     "open_graph",
     "prepare_calibration",
     "prepare_data",
+    "run_previous_stage",
     "score_as_source",
     "score_cases",
     "show_vendor_commands",

@@ -1,4 +1,4 @@
-"""Runs the first stage of a cascade as a run of its own, with every check, before the second stage needs its masks."""
+"""Runs the first stage of a cascade as a run of its own, with every check, before the second stage starts."""
 
 from __future__ import annotations
 

@@ -543,7 +543,14 @@ class NnunetCases(VolumeCases[N]):
         """Reads and checks one case as the plan's reader does, with the mask of a cascade's first stage."""
         previous = files.files.get(PREVIOUS)
         channels = {role: path for role, path in files.files.items() if role != PREVIOUS}
-        case = nnunet_cases.read_case(replace(files, files=channels), self.model.plan(params).reader)
+        plan = self.model.plan(params)
+        case = nnunet_cases.read_case(replace(files, files=channels), plan.reader)
+        if len(case.image) != len(plan.channels):
+            raise DataError(
+                f"case {case.id} has other channels than the model",
+                received=len(case.image),
+                expected=f"{len(plan.channels)}: {', '.join(plan.channel_names)}",
+            )
         return case if previous is None else replace(case, previous=read_mask(previous, case))
 
     def mask_suffix(self, params: N) -> str:
@@ -618,7 +625,7 @@ class NnunetPreparation(Preparation[N]):
 
     def example_input(self, case: Case, params: N) -> np.ndarray:
         """The plan's window around the centre of the labelled voxels, or of the case."""
-        return window_around_truth(case, self.model.plan(params))
+        return window_around_truth(case, self.model.plan(params), self.prepare(case, params))
 
     def keeps_probabilities(self, params: N) -> bool:
         """With `save_softmax`."""
@@ -752,7 +759,8 @@ def check_channels_of_data(cases: Sequence[CaseFiles], names: Sequence[str], pla
     """
     expected = plan.channel_names or tuple(str(index) for index in range(len(plan.channels)))
     for case in cases:
-        if len(case.files) != len(plan.channels):
+        # A picture may hold all channels in one file: they are counted once it is read.
+        if len(case.files) != len(plan.channels) and plan.reader != PICTURES:
             raise DataError(
                 f"case {case.id} has other channels than the model",
                 received=f"{len(case.files)}: {', '.join(path.name for path in case.files.values())}",

@@ -1,4 +1,4 @@
-"""Model folders that nnU-Net v2 itself plans, builds and saves, small enough for tests, and its own masks of images."""
+"""Model folders that nnU-Net v2 itself plans, builds and saves, small enough for tests, and its own masks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Trained:
 
 
 def train(root: Path, kind: Kind, orientations: tuple[str, ...] = ORIENTATIONS) -> Trained:
-    """A data set of noise below `root`, and the folder that nnU-Net's planner and trainer make for it, not trained."""
+    """A data set of noise below `root`, and the folder that nnU-Net makes for it, not trained."""
     is_picture = kind.reader == PICTURES
     raw, ending = root / "raw" / DATASET, ".png" if is_picture else ".nii.gz"
     for name in ("imagesTr", "labelsTr"):
@@ -224,7 +224,10 @@ def predict(trained: Trained, to: Path, configuration: str | None = None, previo
     images = [[str(trained.images / f"{case}_0000{trained.file_ending}")] for case in trained.cases]
     outputs = [str(to / case) for case in trained.cases]
     predictor.predict_from_files_sequential(
-        images, outputs, save_probabilities=True, folder_with_segs_from_prev_stage=None if previous is None else str(previous)
+        images,
+        outputs,
+        save_probabilities=True,
+        folder_with_segs_from_prev_stage=None if previous is None else str(previous),
     )
 
 

@@ -10,9 +10,9 @@ import torch
 
 pytest.importorskip("nnunetv2.training.nnUNetTrainer.nnUNetTrainer")
 
-from helpers import recipes  # noqa: E402
-from helpers.inference import as_predictor  # noqa: E402
-from tests.recipes.nnunet_trained import (  # noqa: E402
+from helpers import recipes
+from helpers.inference import as_predictor
+from tests.recipes.nnunet_trained import (
     PICTURES,
     Kind,
     Trained,
@@ -24,7 +24,7 @@ from tests.recipes.nnunet_trained import (  # noqa: E402
     train,
 )
 
-RECIPE = "nnunet_heart"
+RECIPE = "nnunet"
 VOLUME_READERS = ("SimpleITKIO", "NibabelIOWithReorient")
 CONFIGURATIONS = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
 LABELS = ("plain", "regions", "ignore")

@@ -13,7 +13,7 @@ import numpy as np
 
 from helpers.data.case import Case
 from helpers.data.nnunet.plan import ChannelNorm, Plan
-from helpers.data.nnunet.readers import UNTURNED, Sight, Turn, sight_of_case
+from helpers.data.nnunet.readers import UNTURNED, Sight, Turn
 from helpers.data.nnunet.resample import Interpolation, interpolation_of, resample_image, resampled_shape
 from helpers.data.regions import Box, bounding_box
 from helpers.errors import DataError
@@ -228,9 +228,14 @@ def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
     return binary_fill_holes((cropped != 0).any(axis=0))
 
 
-def window_around_truth(case: Case, plan: Plan) -> np.ndarray:
-    """The plan's window (C, *window) around the middle of the labelled region, or of the case if there is none."""
-    prepared = prepare_case(case.image, sight_of_case(case), plan)
+def window_around_truth(case: Case, plan: Plan, prepared: Prepared) -> np.ndarray:
+    """The plan's window (C, *window) around the middle of the labelled region, or of the case if there is none.
+
+    Args:
+        case: with or without a truth.
+        plan: of the model.
+        prepared: the case prepared by that plan, with every channel of the network's input.
+    """
     window = (1, *plan.patch_size) if len(plan.patch_size) == 2 else plan.patch_size
     middle = _middle_of_truth(case, prepared, plan)
     sides = zip(middle, window, prepared.image.shape[1:], strict=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
+import io
 import lzma
 import os
 import shutil
@@ -17,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 import psutil
 
@@ -25,6 +28,8 @@ from helpers.errors import DataError, ResourceError
 from helpers.fetch.download import check_disk_space, explain_full_disk
 
 _BLOCK = 1 << 20
+# The longest header of a tar: a name, or attributes. The format allows any size, and Python reads one as a whole.
+_LONGEST_HEADER = 1 << 20
 _MAX_MEMBERS = 2_000_000
 # Compressed volumes and images hardly shrink any further; text shrinks by a factor of 100 at most.
 _MAX_EXPANSION = 200
@@ -40,6 +45,7 @@ _DAMAGE = (
     ValueError,
     NotImplementedError,
     OverflowError,
+    RecursionError,
 )
 
 
@@ -102,11 +108,92 @@ def _open_members(archive: Path) -> Iterator[list[_Member]]:
         with zipfile.ZipFile(archive) as opened:
             infos = [info for info in opened.infolist() if not _is_clutter(info.filename)]
             yield [_zip_member(opened, info, archive) for info in infos]
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as opened:
-            yield _tar_members(opened, archive)
     else:
-        raise DataError(f"{archive} is not a zip or tar archive", remedy="Download it again.")
+        with (
+            _decompress(archive) as content,
+            _TarStream(content, archive) as stream,
+            _open_tar(stream, archive) as opened,
+        ):
+            members = _tar_members(opened, archive)
+            stream.check_end(opened.offset)
+            yield members
+
+
+def _open_tar(stream: _TarStream, archive: Path) -> tarfile.TarFile:
+    """Opens a tar, which reads its first header."""
+    try:
+        return tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")
+    except _LongHeaderError:
+        raise
+    except tarfile.TarError:
+        raise DataError(f"{archive} is not a zip or tar archive", remedy="Download it again.") from None
+
+
+def _decompress(archive: Path) -> IO[bytes]:
+    """Opens the content of a tar by its first bytes, as its name may be wrong."""
+    with archive.open("rb") as stream:
+        head = stream.read(6)
+    if head.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(archive))
+    if head.startswith(b"BZh"):
+        return cast(IO[bytes], bz2.open(archive))
+    if head.startswith((b"\xfd7zXZ\0", b"]\0\0")):
+        return cast(IO[bytes], lzma.open(archive))
+    return archive.open("rb")
+
+
+class _LongHeaderError(tarfile.ReadError):
+    """A header of a tar is longer than any name or attribute."""
+
+
+class _TarStream(io.RawIOBase):
+    """The content of a tar, decompressed, within the limits for its size and that of a header.
+
+    Raises:
+        ResourceError: something asks for a place behind the limit, which nothing has decompressed yet.
+        _LongHeaderError: a header is too long.
+    """
+
+    def __init__(self, content: IO[bytes], archive: Path):
+        super().__init__()
+        self._content, self._archive = content, archive
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True; seeking back decompresses from the start."""
+        return True
+
+    def tell(self) -> int:
+        """The place in the decompressed content."""
+        return self._content.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a place, counted from the start."""
+        _check_expanded_size(self._archive, offset, 0)
+        return self._content.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads up to `size` bytes; files are read in blocks, so a longer request comes from a header."""
+        if not 0 <= size <= _LONGEST_HEADER:
+            raise _LongHeaderError(f"a header of {size:,} bytes, more than {_LONGEST_HEADER:,}")
+        content = self._content.read(size)
+        _check_expanded_size(self._archive, self._content.tell(), 0)
+        return content
+
+    def check_end(self, offset: int) -> None:
+        """Checks what follows the last member at `offset`, to the end: only there a compression proves its checksum.
+
+        Raises:
+            tarfile.ReadError: neither zeros nor the end follow, so that a damaged header was taken for the end.
+        """
+        self.seek(offset)
+        if self.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"no header at byte {offset:,}, where one should be")
+        while self.read(_BLOCK):
+            pass
 
 
 def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> _Member:
@@ -122,13 +209,15 @@ def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -
 def _tar_members(opened: tarfile.TarFile, archive: Path) -> list[_Member]:
     members: list[_Member] = []
     total = 0
-    for info in opened:
+    for number, info in enumerate(opened):
+        if info.size < 0:
+            raise tarfile.ReadError(f"{info.name} has a negative size")
+        total += info.size  # what is skipped is decompressed too
+        _check_expanded_size(archive, total, number)
         if _is_clutter(info.name):
             continue
         if not (info.isfile() or info.isdir()):
             raise _refused(archive, info.name, "a link or a device")
-        total += info.size
-        _check_expanded_size(archive, total, len(members))  # here, because listing decompresses the entire tar
         path = _safe_path(archive, info.name)
         members.append(_Member(path, info.isdir(), info.size, partial(_open_tar_member, opened, info)))
     return members
@@ -218,6 +307,8 @@ def _explain_damage(archive: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refused(archive, str(error.filename), "one name for a file and for a folder") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _refused(archive, f"{str(error.filename)[-60:]}", "a name that is too long") from None
         if error.errno not in (None, errno.EINVAL):  # None: invalid gzip or bz2 data; EINVAL: an invalid offset
             raise
         raise _damaged(archive, error) from None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
-import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from helpers.errors import DataError
-from helpers.run.atomic import atomic_path, explain_full_disk
+from helpers.run.atomic import explain_full_disk
+from helpers.run.csv_file import encode_text, write_csv
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 VERDICTS = (ACCEPT, REJECT, UNSURE)
@@ -69,15 +68,15 @@ class Verdict:
 
     def to_line(self) -> bytes:
         """One line of JSON with its line break; line breaks in the note are escaped."""
-        return (json.dumps(asdict(self), ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
+        return encode_text(json.dumps(asdict(self), ensure_ascii=False) + "\n")
 
     @classmethod
     def from_line(cls, line: bytes) -> Verdict | None:
         """Parses a line; None if it is incomplete or not a verdict."""
         try:
-            content = json.loads(line)
+            content = json.loads(line.decode("utf-8", "surrogateescape"))
             return cls(**{name: str(content[name]) for name in NAMES})
-        except (ValueError, KeyError, TypeError, DataError):
+        except (ValueError, KeyError, TypeError, DataError, RecursionError):
             return None
 
 
@@ -178,27 +177,16 @@ def export_verdicts(verdicts: Verdicts, path: Path) -> Path:
     """Writes every verdict ever given, one per row in order of time; the last column marks each reader's latest."""
     latest = {id(entry) for by_reader in verdicts.latest().values() for entry in by_reader.values()}
     rows = [(*astuple(entry), "yes" if id(entry) in latest else "no") for entry in _in_time(verdicts.entries)]
-    return _write_csv(path, (*NAMES, "last word"), rows)
+    return write_csv(path, (*NAMES, "last word"), rows)
 
 
 def export_rejected(verdicts: Verdicts, path: Path) -> Path:
     """Writes the rejected masks, one per row, with the reader and the note."""
-    return _write_csv(path, NAMES, [astuple(entry) for entry in verdicts.rejected()])
+    return write_csv(path, NAMES, [astuple(entry) for entry in verdicts.rejected()])
 
 
 def _in_time(entries: Iterable[Verdict]) -> list[Verdict]:
     return sorted(entries, key=lambda entry: entry.when)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\r\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    with atomic_path(path) as temporary:
-        # The byte-order mark tells spreadsheets that the file is UTF-8.
-        temporary.write_text(stream.getvalue(), encoding="utf-8-sig", newline="", errors="surrogateescape")
-    return path
 
 
 def _write_all(file: int, content: bytes) -> None:

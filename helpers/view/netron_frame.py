@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import ipywidgets
 
 LIFETIME_DAYS = 180
+# JupyterHub's prefix is quoted already, with a user's @ as it is or as %40, so neither may be quoted again.
+_IN_PATHS = "%/:@!$&'()*+,;=~"
 _HEADLESS = "Headless run: the picture above shows the graph; open model.onnx in netron to explore it."
 
 # Addresses of the servers of this kernel; opening a model again closes its previous server.
@@ -73,7 +75,7 @@ def frame_address(host: str, port: int) -> str:
     the address is on loopback.
     """
     prefix = _proxy_prefix()
-    return f"http://{host}:{port}" if prefix is None else f"{quote(prefix)}proxy/{port}/"
+    return f"http://{host}:{port}" if prefix is None else f"{quote(prefix, safe=_IN_PATHS)}proxy/{port}/"
 
 
 def _build_date(folder: Path) -> datetime.date | None:

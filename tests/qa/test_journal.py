@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import DataError, ResourceError
-from helpers.qa.journal import Journal, Verdict, export_rejected, export_verdicts, read_verdicts
+from helpers.qa.journal import REJECT, Journal, Verdict, export_rejected, export_verdicts, read_verdicts
+from helpers.run.csv_file import read_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
@@ -162,3 +163,22 @@ def test_a_verdict_on_another_mask_is_separate(tmp_path):
 def test_a_line_of_another_program_is_not_a_verdict():
     assert Verdict.from_line(b'{"verdict": "accept"}\n') is None
     assert Verdict.from_line(b"[1, 2]\n") is None
+
+
+@pytest.mark.parametrize("case", ["=1+1", "-case", "+1+1", "@case", "'quoted", "\tcase", "plain"])
+def test_a_case_whose_name_is_a_formula_is_text_in_both_exports(tmp_path, case):
+    Journal(tmp_path, "ann").append("lamp", "1a2b", case, "0" * 64, REJECT, "=cmd|'/c calc'!A0")
+    for export, name in ((export_verdicts, "qa.csv"), (export_rejected, "rejected.csv")):
+        path = export(read_verdicts(tmp_path), tmp_path / name)
+        (row,) = _rows(path)
+        assert row["case"][0] not in "=+-@\t" and row["note"].startswith("'=cmd")
+        header, restored = read_csv(path)
+        assert dict(zip(header, restored, strict=True))["case"] == case
+
+
+@pytest.mark.parametrize("note", ["\ud800", "caf\udce9", "\ud83d\ude00"[:1]])
+def test_text_without_an_encoding_is_saved_read_and_exported(tmp_path, note):
+    Journal(tmp_path, "ann").append("lamp", "1a2b", "case", "0" * 64, REJECT, note)
+    (entry,) = read_verdicts(tmp_path).entries
+    assert entry.note == (note if note == "caf\udce9" else "\ufffd")
+    assert read_csv(export_rejected(read_verdicts(tmp_path), tmp_path / "rejected.csv"))[1][-1] == entry.note

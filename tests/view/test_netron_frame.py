@@ -102,7 +102,17 @@ class TestFrame:
 
 @pytest.mark.parametrize(
     ("prefix", "address"),
-    [(None, "http://127.0.0.1:9000"), ("/", "/proxy/9000/"), ("/user/a b/", "/user/a%20b/proxy/9000/")],
+    [
+        (None, "http://127.0.0.1:9000"),
+        ("/", "/proxy/9000/"),
+        ("/user/a b/", "/user/a%20b/proxy/9000/"),
+        ("/user/a%20b/", "/user/a%20b/proxy/9000/"),
+        ("/user/anna@example.org/", "/user/anna@example.org/proxy/9000/"),
+        ("/user/anna%40example.org/", "/user/anna%40example.org/proxy/9000/"),
+        ("/user/50%25/", "/user/50%25/proxy/9000/"),
+        ("/user/a+b%2Bc/", "/user/a+b%2Bc/proxy/9000/"),
+        ("/user/\u00e4/", "/user/%C3%A4/proxy/9000/"),
+    ],
 )
 def test_a_proxy_is_used_if_there_is_one(monkeypatch, prefix, address):
     monkeypatch.setattr(netron_frame, "_proxy_prefix", lambda: prefix)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -159,6 +161,7 @@ def read_bundle(folder: Path) -> Bundle:
             received="no such folder" if not folder.is_dir() else f"a folder without {MANIFEST}",
             remedy="Name the folder that `cookbook export` wrote.",
         )
+    refuse_links(folder)
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
@@ -174,6 +177,25 @@ def read_bundle(folder: Path) -> Bundle:
             expected=f"{MANIFEST} of format {FORMAT}",
             remedy="Name the folder that `cookbook export` wrote.",
         ) from None
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses a bundle with a link in it, through which a step would read or write somewhere else.
+
+    Raises:
+        DataError: something below the folder is neither a plain file nor a folder.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            kind = stat.S_IFMT(path.lstat().st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):
+                link = f"a link to {os.readlink(path)}" if kind == stat.S_IFLNK else "a device, pipe or socket"
+                raise DataError(
+                    f"a bundle holds plain files only: {folder}",
+                    received=f"{path.relative_to(folder)} is {link}",
+                    remedy="If the link is yours, copy the bundle with `cp -rL`; otherwise do not use this bundle.",
+                )
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

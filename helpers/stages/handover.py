@@ -16,7 +16,7 @@ from helpers import recipes
 from helpers.data.case import Case, CaseFiles
 from helpers.errors import CompileError, DataError, ParameterError
 from helpers.graph.spec import GraphSpec
-from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleModel, save_array
+from helpers.interop.bundle import GRAPH, MANIFEST, Bundle, BundleCase, BundleModel, refuse_links, save_array
 from helpers.interop.ports import ports_of_graph
 from helpers.params.model import RunParams
 from helpers.params.renamed import rename_parameters
@@ -57,6 +57,7 @@ def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:
             remedy="Name another folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
     write_json(folder / MANIFEST, {"format": None})  # marks a bundle that is not complete yet
     for name in held:
         shutil.rmtree(folder / name, ignore_errors=True)

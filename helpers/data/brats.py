@@ -57,8 +57,7 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
         )
     cases: dict[str, CaseFiles] = {}
     for (folder, name), files in found.items():
-        wanted = not only or name in only
-        if wanted and name in cases:
+        if (wanted := not only or name in only) and name in cases:
             folders = [str(cases[name].files["t1"].parent), str(folder)]
             raise DataError(f"two cases have the id {name}", received=folders, remedy="Rename or move one of them.")
         missing = [role for role in MODALITIES if role not in dict(files)]

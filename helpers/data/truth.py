@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,27 @@ def check_known(path: Path, counts: np.ndarray, known: TruthValues) -> None:
         expected=str(known),
         remedy=remedy,
     )
+
+
+def check_any_class(path: Path, found: Sequence[set[int]], known: TruthValues) -> None:
+    """Refuses truths that all hold 0 and the ignored value 255 only: those are masks of 0 and 255.
+
+    Args:
+        path: of one of the truths, for the message.
+        found: the values of each truth.
+        known: the model's values.
+
+    Raises:
+        DataError: no truth of the data set has a class, and some have the ignored value.
+    """
+    values = set().union(*found)
+    if 255 in known.ignored and 255 in values and values <= {0, 255}:
+        raise DataError(
+            "no truth holds a class, only background (0) and the ignored value (255)",
+            received=f"{len(found)} files, such as {path}",
+            expected=str(known),
+            remedy="If these are masks of 0 and 255, convert 255 to the number of its class.",
+        )
 
 
 def whole_labels(path: Path, labels: np.ndarray) -> np.ndarray:

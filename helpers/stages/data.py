@@ -11,7 +11,7 @@ from typing import Protocol, overload
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.truth import TruthValues, check_known
+from helpers.data.truth import TruthValues, check_any_class, check_known
 from helpers.errors import DataError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import place_output
@@ -52,7 +52,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     digests = {case.id: digest_case(case) for case in cases}
 
     def make(folder: Path) -> StageOutput:
-        rows = {case.id: _describe(recipe, run, case, labels, known) for case in cases}
+        rows = _describe_all(recipe, run, cases, labels, known)
         labelled = sum(case.truth is not None for case in cases)
         return StageOutput(
             checks=(Check("readable, complete, on one grid", True, f"{len(cases)} of {len(cases)} cases"),),
@@ -213,21 +213,40 @@ def digest_case(case: CaseFiles) -> str:
     return digest_value({**content, "notes": dict(case.notes)} if case.notes else content)
 
 
-def _describe(recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet, known: TruthValues) -> str:
+def _describe_all(
+    recipe: Recipe, run: Run, cases: Sequence[CaseFiles], labels: LabelSet, known: TruthValues
+) -> dict[str, str]:
+    """A line about each case, by its id; every case is read, and its truth checked."""
+    rows: dict[str, str] = {}
+    found: dict[Path | None, set[int]] = {}
+    for case in cases:
+        rows[case.id], found[case.truth] = _describe(recipe, run, case, labels, known)
+    found.pop(None, None)
+    if found:
+        check_any_class(next(path for path in found if path), list(found.values()), known)
+    return rows
+
+
+def _describe(
+    recipe: Recipe, run: Run, files: CaseFiles, labels: LabelSet, known: TruthValues
+) -> tuple[str, set[int]]:
+    """A line about a case, and the values of its truth, which are checked."""
     case = recipe.cases.read_case(files, run.params)
     recipe.preparation.check_case(case, run.params)
     size = " × ".join(str(axis) for axis in case.image.shape)
     parts = [size]
     if case.geometry is not None:
         parts.append("spacing " + " × ".join(f"{mm:.3g}" for mm in case.geometry.spacing_mm_zyx) + " mm")
-    parts.append("no truth" if files.truth is None else _describe_truth(files.truth, case, labels, known))
-    return "; ".join((*parts, *case.remarks))
-
-
-def _describe_truth(path: Path, case: Case, labels: LabelSet, known: TruthValues) -> str:
-    """The volume of each class in a truth, whose values are checked here, on the voxels that were read anyway."""
+    if files.truth is None:
+        return "; ".join((*parts, "no truth", *case.remarks)), set()
     counts = np.bincount(case.require_truth().ravel(), minlength=len(labels))
-    check_known(path, counts, known)
+    check_known(files.truth, counts, known)
+    text = "; ".join((*parts, _describe_truth(case, counts, labels, known), *case.remarks))
+    return text, set(np.flatnonzero(counts).tolist())
+
+
+def _describe_truth(case: Case, counts: np.ndarray, labels: LabelSet, known: TruthValues) -> str:
+    """The size of each class in a truth."""
     found = {name: counts[label] for name, label in labels.foreground.items() if counts[label]}
     unit = "pixels" if case.geometry is None else "voxels"
     shown = [f"{name} {count:,} {unit}" for name, count in found.items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.data.truth import ROUNDING, TruthValues, check_known, class_indices, whole_labels
+from helpers.data.truth import ROUNDING, TruthValues, check_any_class, check_known, class_indices, whole_labels
 from helpers.errors import DataError
 
 FILE = Path("case_seg.nii.gz")
@@ -61,3 +61,11 @@ def test_the_ignored_value_is_known():
     check_known(FILE, counts_of(0, 20, 255), known)
     with pytest.raises(DataError, match=r"expected 0 class 0, 1 class 1, 2 class 2, …, 20 class 20, 255 \(ignored\)"):
         check_known(FILE, counts_of(0, 21, 255), known)
+
+
+def test_masks_of_0_and_255_are_not_taken_for_ignored_pixels():
+    known = TruthValues({0: "background", 1: "car"}, ignored=(255,))
+    check_any_class(FILE, [{0, 255}, {0, 1}], known)
+    check_any_class(FILE, [{0}, {0}], known)
+    with pytest.raises(DataError, match=r"no truth holds a class.*2 files, such as case_seg.*convert 255"):
+        check_any_class(FILE, [{0, 255}, {0}], known)

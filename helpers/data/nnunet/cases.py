@@ -58,8 +58,7 @@ def list_cases(
     images, labels = _folders(folder, ref_folder, reader)
     if images is None:
         raise _no_cases(root, suffixes_of(reader)[0])
-    files = _by_stem(_images(images, reader), reader, f"image of {images.parent.name},")
-    files = _dicom(images, reader) | files
+    files = _dicom(images, reader) | _by_stem(_images(images, reader), reader, f"image of {images.parent.name},")
     truths = _by_stem(_all_images(labels, reader), reader, "label") if labels else {}
     channels = _channels_of(files, truths, n_channels)
     cases = {case: CaseFiles(case, found, truths.get(case)) for case, found in channels.items()}

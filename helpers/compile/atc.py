@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import shutil
 import tempfile
@@ -24,6 +25,10 @@ _LOG = logging.getLogger("cookbook")
 _OM_MAGIC = b"IMOD"
 _DOUBLE_MARK = "double of ATC"  # the double that replaces ATC in tests prints this
 _SHOWN_LINES = 6
+_QUOTED_LINES, _QUOTED_CHARACTERS = 20, 300
+# `Op [resize_12, optype [Resize]]`, `Optype [Resize]`, `op_name: resize_12`, `node[resize_12]`, `op type is Resize`.
+_OPERATOR = re.compile(r"\b(?:op|ops|operator|node)[ _]?(?:type|name)?\s*(?:[\[:=]|is\b)", re.IGNORECASE)
+_PLACE_IN_CODE = re.compile(r"\s*(?:\[(?:FUNC|FILE|LINE|THREAD):[^\]]*\])+")
 # A run's precision as precision_mode and as the newer precision_mode_v2.
 _PRECISION_MODES = {
     "f16": ("force_fp16", "fp16"),
@@ -294,12 +299,21 @@ def _explain_failure(text: str, exit_code: int, log_name: str) -> CompileError:
         codes = ", ".join(atc_codes(text)) or "no code"
         received = f"exit code {exit_code}, {codes}; {' | '.join(lines[-_SHOWN_LINES:])}"
         return CompileError("ATC failed", received=received, remedy=see_log)
-    said = next(line for line in lines if explanation.code in line)
     return CompileError(
         f"ATC rejects the graph ({explanation.code}): {explanation.problem}",
-        received=f"“{said[:300]}”",
+        received=_quote(lines, explanation.code),
         remedy=f"{explanation.cause} {explanation.remedy} {see_log}",
     )
+
+
+def _quote(lines: Sequence[str], code: str) -> str:
+    """What ATC said with a code, and every operator that it names, there or in the lines of its TraceBack."""
+    said = [line for line in lines if code in line]
+    names = (line for line in lines if _OPERATOR.search(line))
+    quoted = dict.fromkeys(_PLACE_IN_CODE.sub("", line)[:_QUOTED_CHARACTERS] for line in (said[0], *names))
+    shown = [f"“{line}”" for line in list(quoted)[:_QUOTED_LINES]]
+    more = len(quoted) - len(shown)
+    return " ".join(shown) + (f" and {more} more lines that name an operator" if more else "")
 
 
 def _read_log(log: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from helpers.run.environment import scrubbed_environment
 
+_LOG = logging.getLogger("cookbook")
 _TIMEOUT_S = 20.0
 # Cards that report only their family; the full name is in the output of `npu-smi info -t board`.
 _FAMILY_NAMES = ("Ascend910", "Ascend950")
@@ -89,9 +91,12 @@ def parse_info(text: str) -> list[NpuDevice]:
         elif processes is not None:
             _count_process(cells, processes)
         elif len(cells) == 3 and first is None:
-            first = cells if re.fullmatch(r"(\d+)\s+(\S+)", cells[0]) else None
+            first = cells if re.fullmatch(r"\d{1,6}\s+\S+", cells[0]) else None
         elif len(cells) == 3 and first is not None:
-            devices.append(_parse_device(first, cells))
+            if re.match(r"\d{1,6}(?!\S)", cells[0]):
+                devices.append(_parse_device(first, cells))
+            else:
+                _LOG.warning("a device in the table of npu-smi cannot be read: %s", " | ".join(first + cells))
             first = None
     if processes is None:
         return devices
@@ -113,16 +118,16 @@ def parse_board(text: str) -> str | None:
 
 def _parse_device(first: Sequence[str], second: Sequence[str]) -> NpuDevice:
     npu, name = first[0].split()
-    number = re.match(r"[\d.]+", second[2])
+    number = re.match(r"\d{1,9}(\.\d+)?", second[2])
     # Cards with HBM print their DDR first, as "0 / 0"; the larger total is the device's memory.
-    pairs = [(int(used), int(total)) for used, total in re.findall(r"(\d+)\s*/\s*(\d+)", second[2])]
+    pairs = [(int(used), int(total)) for used, total in re.findall(r"(\d{1,12})\s*/\s*(\d{1,12})", second[2])]
     used, total = max(pairs, key=lambda pair: pair[1], default=(None, None))
     load = float(number[0]) if number else None
     return NpuDevice(int(npu), int(second[0].split()[0]), name, first[1], load, used, total)
 
 
 def _count_process(cells: Sequence[str], processes: dict[tuple[int, int], int]) -> None:
-    place = re.match(r"(\d+)\s+(\d+)", cells[0])
+    place = re.match(r"(\d{1,6})\s+(\d{1,6})(?!\S)", cells[0])
     if place and len(cells) >= 3 and cells[1].isdigit():
         key = int(place[1]), int(place[2])
         processes[key] = processes.get(key, 0) + 1

@@ -81,7 +81,7 @@ class Geometry:
             ("direction", "", self.direction, other.direction),
         ):
             if not np.allclose(mine, theirs, rtol=0, atol=tolerance_mm):
-                lines.append(f"{name} {_show(mine)} against {_show(theirs)}{unit}")
+                lines.append(f"{name} {' against '.join(_show_both(mine, theirs))}{unit}")
         return lines
 
 
@@ -206,5 +206,15 @@ def check_same_grid(geometry: Geometry, reference: Geometry, name: str, referenc
         )
 
 
-def _show(values: Sequence[float] | np.ndarray) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+def _show_both(one: Sequence[float], other: Sequence[float]) -> tuple[str, str]:
+    """Two vectors with as many digits as it takes to see where they differ."""
+    for digits in range(4, 18):
+        shown = _show(one, digits), _show(other, digits)
+        pairs = zip(one, other, strict=True)
+        if all(f"{a:.{digits}g}" != f"{b:.{digits}g}" for a, b in pairs if not np.isclose(a, b, rtol=0, atol=1e-9)):
+            break
+    return shown
+
+
+def _show(values: Sequence[float] | np.ndarray, digits: int = 4) -> str:
+    return "(" + ", ".join(f"{value:.{digits}g}" for value in values) + ")"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from helpers.params.targets import Target
 
 VENDOR_MODULES = {"ascend": "acl", "magicmind": "magicmind"}
+_VISIBLE_DEVICES = {"ascend": "ASCEND_RT_VISIBLE_DEVICES", "magicmind": "MLU_VISIBLE_DEVICES"}
+# How the runtimes say that they cannot read a file: ONNX Runtime, OpenVINO, torch.
+_DAMAGED = re.compile(
+    r"protobuf|parsing failed|unable to read|empty weights|incorrect weights|at offset \d|zip archive|corrupt", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,14 @@ def _choose_devices(target: RuntimeTarget, devices: str | list[int] | None) -> l
         return list(devices)
     count = count_devices(_interpreter_of(target), session_file(target.runtime), vendor_environment(target.runtime))
     if not count:
-        raise DeviceError(f"target {target.name} finds no device", received="devices: all", remedy=_needed(target))
+        variable = _VISIBLE_DEVICES[target.runtime]
+        shown = f", {variable}={os.environ[variable]}" if variable in os.environ else ""
+        needed = f" {_needed(target)}" if target.needs else ""
+        raise DeviceError(
+            f"target {target.name} finds no device",
+            received=f"devices: all{shown}",
+            remedy=f"Check {variable}: it hides every device that it does not list.{needed}",
+        )
     return list(range(count))
 
 
@@ -162,4 +175,6 @@ def _open_session(target: RuntimeTarget, path: Path, options: dict[str, Any]) ->
         text = lines[-1] if lines else type(error).__name__
         kind = fault_kind(error)
         remedy = None if kind else _needed(target)  # the runtime is installed: its message names the cause
+        if _DAMAGED.search(text):
+            remedy = "The file is damaged: compile the graph again, or copy the file again."
         raise device_error(f"target {target.name} cannot open {path.name}", text, kind, remedy) from error

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from helpers.compile.atc import AtcCompiler, choose_soc_version
+from helpers.compile.atc import AtcCompiler, _explain_failure, choose_soc_version
 from helpers.compile.npu_smi import NpuDevice
 from helpers.errors import CompileError, ParameterError
 from helpers.params import load_target
@@ -216,3 +216,30 @@ class TestIdentity:
         assert COMPILER.identity(load_target("ascend310p3")) == before
         monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", "/opt/ops")
         assert COMPILER.identity(load_target("ascend310p3")) != before
+
+
+REPORT = """
+ATC run failed, Please check the detail log, Try 'atc --help' for more information
+EZ3002: [PID: 7] 2026-01-02-03:04:05.678 Optype [Resize] of Ops kernel [AIcoreEngine] is unsupported. Reason: [x]
+        Solution: Check the input.
+        TraceBack (most recent call last):
+        No supported Ops kernel and engine are found for [Resize_12], optype [Resize].[FUNC:Select][FILE:e.cc][LINE:7]
+        No supported Ops kernel and engine are found for [Mod_3], optype [Mod].[FUNC:Select][FILE:e.cc][LINE:7]
+        Call OptimizeSubgraph failed.[FUNC:Optimize][FILE:g.cc][LINE:9]
+"""
+
+
+def test_every_operator_of_a_traceback_is_quoted():
+    line = _explain_failure(REPORT, 255, "compiled/model.log").line()
+    for name in ("Optype [Resize] of Ops kernel", "[Resize_12], optype [Resize]", "[Mod_3], optype [Mod]"):
+        assert name in line
+    assert "FUNC" not in line and "OptimizeSubgraph" not in line
+
+
+def test_every_operator_without_a_parser_is_quoted_up_to_a_number():
+    report = "\n".join(
+        f"E19010: No parser is registered for Op [n{i}, optype [ai.onnx::11::T{i}]]." for i in range(30)
+    )
+    line = _explain_failure(report, 1, "compiled/model.log").line()
+    assert "n0, optype" in line and "n19, optype" in line and "and 10 more lines that name an operator" in line
+    assert "n20, optype" not in line

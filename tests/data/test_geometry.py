@@ -48,3 +48,11 @@ def test_the_rounding_of_a_header_is_not_a_difference(shift, stretch):
 def test_identity_is_at_the_origin_along_the_axes():
     grid = Geometry.identity((2, 3, 4), (3.0, 2.0, 1.0))
     assert grid == Geometry((2, 3, 4), (3.0, 2.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+def test_values_that_differ_late_are_shown_with_the_digits_that_differ():
+    one = dataclasses.replace(Geometry.identity((2, 2, 2)), origin_mm_xyz=(178.0, -2.0, 0.0))
+    other = dataclasses.replace(one, origin_mm_xyz=(178.0123, -2.0, 0.0))
+    assert one.differences_from(other) == ["origin (178, -2, 0) against (178.01, -2, 0) mm"]
+    tiny = dataclasses.replace(one, origin_mm_xyz=(178.002, -2.0, 0.0))
+    assert one.differences_from(tiny) == ["origin (178, -2, 0) against (178.002, -2, 0) mm"]

@@ -24,8 +24,8 @@ ACL = [
 ATC = [
     "E10001", "E10002", "E10003", "E10005", "E10006", "E10007", "E10009", "E10010", "E10011", "E10016", "E10018",
     "E10022", "E10031", "E10035", "E10036", "E10037", "E10038", "E10039", "E10040", "E10041", "E10054", "E10056",
-    "E11001", "E12001", "E13025", "E16001", "E16002", "E19999", "E20001", "E40021", "E90003", "EZ3002", "EZ3003",
-    "EZ9999", "EE9999", "EH9999", "EI0001",
+    "E11001", "E12001", "E13025", "E16001", "E16002", "E19010", "E19999", "E20001", "E40021", "E90003", "EZ3002", "EZ3003",
+    "EZ9999", "EE1001", "EE9999", "EH9999", "EI0001",
 ]
 # fmt: on
 
@@ -96,3 +96,8 @@ def test_the_locale_selects_the_language(monkeypatch, value, language):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", value)
     assert user_language() == language
+
+
+def test_codes_that_people_meet_have_an_explanation_of_their_own():
+    assert "parse an operator" in explain_atc("E19010: No parser is registered for Op [a, optype [B]]", "en").problem
+    assert "ASCEND_RT_VISIBLE_DEVICES" in explain_atc("Invalid_Argument(EE1001): The argument is invalid.", "en").cause

@@ -24,6 +24,16 @@ class CaseFiles:
     truth: Path | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuses an id that is no plain file name: masks, figures and records are named after it."""
+        if self.id in ("", ".", "..") or {"/", "\0"} & set(self.id):
+            raise DataError(
+                "a case's name cannot name its mask",
+                received=repr(self.id),
+                expected="a name without slashes",
+                remedy="Rename the case in its data set.",
+            )
+
     def all_paths(self) -> list[Path]:
         """Every file of the case, the truth last."""
         return [*self.files.values(), *([self.truth] if self.truth else [])]

@@ -113,7 +113,7 @@ def _failed_if_interrupted(record: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that nobody waits for
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that was running
         mark_failed(record, str(error) or "interrupted")
         raise
 

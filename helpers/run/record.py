@@ -36,7 +36,7 @@ class RunRecord:
     """The record of one run, rewritten atomically at every change and every few seconds.
 
     Its status is `running`, `passed` or `failed`. `read_run_status` reports a running record as failed if its
-    heartbeat is old or its process has ended. A process that is told to end (SIGTERM, SIGHUP) ends its record first.
+    heartbeat is old or its process has ended. A process that gets SIGTERM or SIGHUP ends its record first.
 
     Args:
         path: the file to write.

@@ -1,4 +1,4 @@
-"""A process that is told to end (SIGTERM, SIGHUP) says so, ends its children and leaves nothing half-written."""
+"""A process that gets SIGTERM or SIGHUP says so, ends its children and leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end by a signal; whatever cleans up after Ctrl-C cleans up after it too."""
+    """A signal ends the process; whatever cleans up after Ctrl-C cleans up after it too."""
 
     def __init__(self, number: int):
         self.number = number

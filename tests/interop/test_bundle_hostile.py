@@ -1,4 +1,4 @@
-"""A bundle from somebody else reads and writes nothing outside of its folder."""
+"""A bundle from elsewhere reads and writes nothing outside of its folder."""
 
 from __future__ import annotations
 

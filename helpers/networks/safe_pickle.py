@@ -26,20 +26,24 @@ from helpers.errors import CheckpointError
 _LOG = logging.getLogger("cookbook")
 _PLAIN_GLOBALS = ("collections.OrderedDict", "builtins.set")
 _ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", b"ustar"
+_TEXT_KIND = re.compile(r"U\d{1,4}")  # such as the ids in splits_final.pkl of nnU-Net v1
 _NUMBER_KINDS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
 class NumberDtype:
-    """Replaces `numpy.dtype` during reading: a kind of number whose byte order is set afterwards."""
+    """Replaces `numpy.dtype` during reading: a kind of number, or text, whose byte order is set afterwards."""
 
     def __init__(self, kind: str, *_: object):
-        if kind not in _NUMBER_KINDS:
+        if kind not in _NUMBER_KINDS and not _TEXT_KIND.fullmatch(str(kind)):
             raise pickle.UnpicklingError(f"GLOBAL numpy.dtype({kind!r})")
         self.dtype = np.dtype(kind)
 
     def __setstate__(self, state: tuple) -> None:
         version, order, *rest = state
-        if version != 3 or order not in ("<", ">", "|", "=") or rest != [None, None, None, -1, -1, 0]:
+        sizes = [self.dtype.itemsize, self.dtype.alignment] if self.dtype.kind == "U" else [-1, -1]
+        if version != 3 or order not in ("<", ">", "|", "=") or rest[:3] + rest[5:] != [None, None, None, 0]:
+            raise pickle.UnpicklingError("GLOBAL numpy.dtype with a state of its own")
+        if rest[3:5] != sizes:
             raise pickle.UnpicklingError("GLOBAL numpy.dtype with a state of its own")
         self.dtype = self.dtype.newbyteorder(order)
 

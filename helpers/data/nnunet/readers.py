@@ -270,7 +270,10 @@ def _read_tiff(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path} does not exist", remedy="Check data_root and the case ids.")
     try:
-        return np.asarray(tifffile.imread(path))
+        values = np.asarray(tifffile.imread(path))
+        if not values.size:
+            raise ValueError("no pixels")
+        return values
     except Exception as error:  # which error a damaged file raises depends on the damaged bytes
         raise DataError(f"{path} cannot be read as TIFF", received=last_line(error)) from None
 

@@ -137,6 +137,8 @@ def _read_splits(path: Path) -> list[list[str]]:
             content = read_plain_pickle(path)
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, list):
+            raise TypeError(f"a {type(content).__name__}")
         splits = [[str(name) for name in split["val"]] for split in content]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

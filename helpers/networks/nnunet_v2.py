@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -244,8 +244,8 @@ class Decoder(nn.Module):
         return tuple(outputs[::-1]) if do_ds else outputs[0]
 
 
-class PlannedUNet(nn.Module):
-    """A U-Net of nnU-Net v2: the plain one, or the one with a residual encoder.
+class PlainConvUNet(nn.Module):
+    """A U-Net of nnU-Net v2 as a plan describes it.
 
     Args:
         input_channels: of the image, and of the one-hot mask of an earlier stage.
@@ -254,8 +254,7 @@ class PlannedUNet(nn.Module):
         features, kernels, strides: of each stage, the first resolution first.
         counts: convolutions, or residual blocks, of each encoder stage.
         decoder_counts: convolutions of each decoder stage, the deepest first.
-        residual: whether the encoder has residual blocks.
-        bottlenecks: channels of each stage's bottleneck; None for blocks of two units.
+        bottlenecks: of a residual encoder: channels of each stage's bottleneck; None for blocks of two units.
         stem_channels: of the stem of a residual encoder; None: those of the first stage.
 
     Attributes:
@@ -264,6 +263,8 @@ class PlannedUNet(nn.Module):
     Input (N, input_channels, [Z,] Y, X) float32 whose sides are multiples of the product of the strides. Output:
     logits (N, num_classes, [Z,] Y, X); with `do_ds` a tuple of them, the full resolution first.
     """
+
+    residual: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -276,12 +277,12 @@ class PlannedUNet(nn.Module):
         counts: Sequence[int],
         decoder_counts: Sequence[int],
         *,
-        residual: bool = False,
         bottlenecks: Sequence[int] | None = None,
         stem_channels: int | None = None,
     ):
         super().__init__()
         self.do_ds = False
+        residual = self.residual
         first = (stem_channels or features[0]) if residual else input_channels
         stem = Stack(layers, 1, input_channels, first, kernels[0]) if residual else None
         stages: list[nn.Module] = []
@@ -297,6 +298,12 @@ class PlannedUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.decoder(self.encoder(x), self.do_ds)
+
+
+class ResidualEncoderUNet(PlainConvUNet):
+    """The U-Net whose encoder has a stem and residual blocks."""
+
+    residual = True
 
 
 def own_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -118,7 +118,7 @@ def find_model(checkpoint: str, wanted: Wanted, folds: Folds, checkpoint_name: s
 def _check_wanted(model: ModelFolder, wanted: Wanted) -> None:
     parts = model.root.name.split("__")
     found = {"configuration": model.plan.configuration, "trainer": model.trainer}
-    found |= {"plans": parts[1]} if len(parts) > 1 else {}
+    found |= {"trainer": parts[0], "plans": parts[1]} if len(parts) > 1 else {}
     for part, value in wanted.named().items():
         if found.get(part, value) != value:
             raise ParameterError(

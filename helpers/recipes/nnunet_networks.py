@@ -22,11 +22,12 @@ def build_planned(network: NetworkPlan, inputs: int, outputs: int) -> torch.nn.M
         inputs: channels of the image, and of the one-hot mask of an earlier stage.
         outputs: labels or regions.
     """
-    from helpers.networks.nnunet_v2 import Layers, PlannedUNet
+    from helpers.networks.nnunet_v2 import Layers, PlainConvUNet, ResidualEncoderUNet
 
     dims = len(network.strides[0])
     norm, activation = _layer(network.norm), _layer(network.activation)
-    return PlannedUNet(
+    kind = ResidualEncoderUNet if network.kind == RESIDUAL else PlainConvUNet
+    return kind(
         inputs,
         outputs,
         Layers(dims, network.bias, norm, activation, network.activation_first),
@@ -35,7 +36,6 @@ def build_planned(network: NetworkPlan, inputs: int, outputs: int) -> torch.nn.M
         network.strides,
         network.blocks,
         network.decoder_convolutions,
-        residual=network.kind == RESIDUAL,
         bottlenecks=network.bottleneck_channels if network.block == "BottleneckD" else None,
         stem_channels=network.stem_channels,
     ).eval()

@@ -200,9 +200,24 @@ def _read_v2(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
     configuration = (content.get("init_args") or {}).get("configuration") or root.name.split("__")[-1]
     plan = plan_from_v2(_read_json(root / "plans.json"), _read_json(root / "dataset.json"), str(configuration))
     trainer = str(content.get("trainer_name") or root.name.split("__")[0])
+    _check_network(plan, content.get("network_weights"), checkpoint)
     # A checkpoint without the entry is from before mirror axes were stored; nnU-Net does not mirror it either.
     mirrors = content.get("inference_allowed_mirroring_axes") or ()
     return _with_trainer(plan, trainer), trainer, tuple(int(axis) for axis in mirrors)
+
+
+def _check_network(plan: Plan, weights: object, checkpoint: Path) -> None:
+    """Refuses a checkpoint of another network than the plan's; only a residual encoder has a stem."""
+    if plan.network is None or plan.network.is_from_weights or not isinstance(weights, Mapping):
+        return
+    found = RESIDUAL if any("encoder.stem." in str(key) for key in weights) else PLAIN
+    if found != plan.network.kind:
+        raise DataError(
+            f"{checkpoint} is of another network than its plan",
+            received=f"weights of a {found}",
+            expected=f"weights of a {plan.network.kind}, as in plans.json",
+            remedy="Copy plans.json and the checkpoint of the same training run.",
+        )
 
 
 def _with_trainer(plan: Plan, trainer: str) -> Plan:

@@ -103,7 +103,7 @@ def read_naming(case: CaseFiles, label_year: int | None = None) -> Naming:
     path = case.files["flair"]
     is_new = bool(_NEW_STYLE.match(path.name))
     style = "2023" if is_new else "2018"
-    folder = next(((p.name, year) for p in path.parents if (year := _year(_YEAR_OF_FOLDER, p.name))), None)
+    folder = _year_of_folders(path) or _year_of_folders(path.resolve())  # then where links lead
     challenge = _CHALLENGE.match(case.id) if is_new else None
     if label_year is not None:
         return Naming(_convention(label_year), f"label_year {label_year}", style)
@@ -179,6 +179,12 @@ def _refuse_unclear(path: Path, values: list[int], naming: Naming) -> None:
 
 
 _OTHER_LABELS = "Convert the labels, or leave the case out with `cases`."
+
+
+def _year_of_folders(path: Path) -> tuple[str, int] | None:
+    """The nearest folder of a path that names a year, and the year."""
+    years = ((folder.name, _year(_YEAR_OF_FOLDER, folder.name)) for folder in path.parents)
+    return next(((name, year) for name, year in years if year is not None), None)
 
 
 def _year(pattern: re.Pattern[str], name: str) -> int | None:

@@ -15,6 +15,7 @@ from helpers.errors import DataError
 # classes has values far from whole numbers as well.
 ROUNDING = 1e-3
 _SHOWN = 8
+_CHUNK = 1 << 20
 
 _LOG = logging.getLogger("cookbook")
 
@@ -41,12 +42,23 @@ class TruthValues:
         return ", ".join([*known, *(f"{value} (ignored)" for value in self.ignored)])
 
 
+def count_values(labels: np.ndarray) -> np.ndarray:
+    """How often each value 0 to 255 occurs in uint8 labels of any shape.
+
+    >>> count_values(np.array([[0, 1], [1, 2]], np.uint8))[:4].tolist()
+    [1, 2, 1, 0]
+    """
+    flat = np.ascontiguousarray(labels).ravel()
+    parts = (flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK))  # bincount makes 8 bytes of each
+    return sum((np.bincount(part, minlength=256) for part in parts), np.zeros(256, np.int64))
+
+
 def check_known(path: Path, counts: np.ndarray, known: TruthValues) -> None:
     """Refuses a truth with values that the model does not know: they would count as errors of the model.
 
     Args:
         path: of the truth, for the message.
-        counts: how often each value 0, 1, ... occurs, as `numpy.bincount` returns it.
+        counts: how often each value 0, 1, ... occurs.
         known: the model's values.
 
     Raises:

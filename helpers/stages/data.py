@@ -11,7 +11,7 @@ from typing import Protocol, overload
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.truth import TruthValues, check_any_class, check_known
+from helpers.data.truth import TruthValues, check_any_class, check_known, class_indices, count_values
 from helpers.errors import DataError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import place_output
@@ -239,7 +239,7 @@ def _describe(
         parts.append("spacing " + " × ".join(f"{mm:.3g}" for mm in case.geometry.spacing_mm_zyx) + " mm")
     if files.truth is None:
         return "; ".join((*parts, "no truth", *case.remarks)), set()
-    counts = np.bincount(case.require_truth().ravel(), minlength=len(labels))
+    counts = count_values(class_indices(files.truth, case.require_truth()))
     check_known(files.truth, counts, known)
     text = "; ".join((*parts, _describe_truth(case, counts, labels, known), *case.remarks))
     return text, set(np.flatnonzero(counts).tolist())

@@ -117,3 +117,11 @@ def test_the_folder_is_part_of_a_cases_digest_if_it_changes_what_labels_mean(tmp
 def test_every_convention_writes_the_labels_that_it_reads():
     for convention in CONVENTIONS.values():
         assert [convention.classes[value] for value in convention.written] == [0, 1, 2, 3]
+
+
+def test_the_folder_that_a_link_leads_to_may_name_the_year(tmp_path):
+    write_case(tmp_path / "BraTS2024" / "pat1", "pat1", NEW, labels_of(1, 4))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").symlink_to(tmp_path / "BraTS2024" / "pat1")
+    files = only_case(tmp_path / "data")
+    assert read_naming(files).convention == "2024" and brats.read_brats_case(files).truth.max() == 1

@@ -40,10 +40,8 @@ class NumberDtype:
 
     def __setstate__(self, state: tuple) -> None:
         version, order, *rest = state
-        sizes = [self.dtype.itemsize, self.dtype.alignment] if self.dtype.kind == "U" else [-1, -1]
-        if version != 3 or order not in ("<", ">", "|", "=") or rest[:3] + rest[5:] != [None, None, None, 0]:
-            raise pickle.UnpicklingError("GLOBAL numpy.dtype with a state of its own")
-        if rest[3:5] != sizes:
+        plain = [self.dtype.itemsize, self.dtype.alignment, 8] if self.dtype.kind == "U" else [-1, -1, 0]
+        if version != 3 or order not in ("<", ">", "|", "=") or rest != [None, None, None, *plain]:
             raise pickle.UnpicklingError("GLOBAL numpy.dtype with a state of its own")
         self.dtype = self.dtype.newbyteorder(order)
 

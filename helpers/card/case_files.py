@@ -14,11 +14,11 @@ from helpers.card.reading import true_values
 from helpers.card.schema import CASE, ModelCard
 from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
-from helpers.data.dicom_cases import SERIES
+from helpers.data.case_volumes import read_image_volume, read_mask_volume
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import Geometry, check_same_grid
 from helpers.data.picture import open_picture, write_png
-from helpers.data.volume import Volume, read_volume, write_volume
+from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
 
 IGNORED = 255  # the class index of voxels that no score counts
@@ -122,7 +122,7 @@ def read_card_case(card: ModelCard, files: CaseFiles) -> Case:
 
 
 def _read_volumes(files: CaseFiles) -> tuple[np.ndarray, Geometry]:
-    volumes = [read_volume(path, series=files.notes.get(SERIES)) for path in files.files.values()]
+    volumes = [read_image_volume(path, files) for path in files.files.values()]
     names = [path.name for path in files.files.values()]
     for volume, name in zip(volumes[1:], names[1:], strict=True):
         check_same_grid(volume.geometry, volumes[0].geometry, name, names[0])
@@ -201,7 +201,7 @@ def _card_of(case: Case) -> ModelCard:
 
 def _read_numbers(path: Path, geometry: Geometry | None) -> np.ndarray:
     if geometry is not None:
-        volume = read_volume(path)
+        volume = read_mask_volume(path, geometry)
         check_same_grid(volume.geometry, geometry, path.name, "the image of its case")
         return volume.array[0]
     with open_picture(path) as picture:

@@ -11,13 +11,13 @@ import numpy as np
 
 from helpers.data.brats_years import CONVENTIONS, read_naming, to_classes
 from helpers.data.case import Case, CaseFiles
-from helpers.data.dicom_cases import SERIES
+from helpers.data.case_volumes import read_image_volume, read_label_volume
 from helpers.data.files import find_files, one_file_each, refuse_broken, some_of, volume_stem
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import check_same_grid
 from helpers.data.regions import Box, bounding_box
 from helpers.data.truth import whole_labels
-from helpers.data.volume import Volume, read_volume
+from helpers.data.volume import Volume
 from helpers.errors import DataError
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")  # the channel order of MedicalZooPytorch
@@ -36,8 +36,7 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
     """Lists every case below a folder, sorted by id: training folders with HGG and LGG, or flat ones.
 
     Args:
-        root: folder to search at every depth, through links; hidden files are ignored. A modality may also be a
-            folder of DICOM files, such as <case>_flair.
+        root: folder to search at every depth, through links; a modality may be a folder of DICOM files.
         only: ids of the cases that will be used; incomplete cases with other ids are then left out.
         label_year: year of the labels, if names do not tell it.
 
@@ -118,8 +117,7 @@ def read_brats_case(case: CaseFiles, label_year: int | None = None) -> Case:
         DataError: a file is unreadable, grids differ, voxels are not finite, or labels do not belong to the case's
             year.
     """
-    series = case.notes.get(SERIES)
-    volumes = {role: read_volume(path, series=series) for role, path in case.files.items()}
+    volumes = {role: read_image_volume(path, case) for role, path in case.files.items()}
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])
@@ -127,7 +125,7 @@ def read_brats_case(case: CaseFiles, label_year: int | None = None) -> Case:
     naming = read_naming(case, label_year)
     truth, remarks = None, [str(naming)]
     if case.truth is not None:
-        label = read_volume(case.truth)
+        label = read_label_volume(case.truth, case)
         check_same_grid(label.geometry, reference, f"case {case.id}: seg", MODALITIES[0])
         truth, more = to_classes(case.truth, whole_labels(case.truth, label.array[0]), naming)
         remarks += more

@@ -21,7 +21,6 @@ ROUNDING_COSINE = 0.01
 # Outside these limits a header is damaged or not in millimetres, and single precision would overflow.
 _SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-6, 1e6, 1e8
 _AXES = "xyz"
-SHEAR_REMEDY = "Resample it to perpendicular axes, for example with nilearn.image.resample_img or ANTs."
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class Geometry:
     patient space (x to the left, y to the back, z to the head), x first, the direction a row-major 3 x 3 matrix whose
     columns are the directions of the array's axes x, y and z.
 
+    `sheared` is the grid of the file, if its axes are not perpendicular and its voxels were resampled to this grid.
+
     >>> grid = Geometry.identity((30, 128, 64), (2.5, 0.8, 0.8))
     >>> grid.size_zyx, grid.spacing_mm_zyx, grid.origin_mm_xyz
     ((30, 128, 64), (2.5, 0.8, 0.8), (0.0, 0.0, 0.0))
@@ -41,6 +42,7 @@ class Geometry:
     spacing_mm_zyx: tuple[float, float, float]
     origin_mm_xyz: tuple[float, float, float]
     direction: tuple[float, ...]
+    sheared: Geometry | None = None
 
     @classmethod
     def identity(
@@ -95,6 +97,8 @@ def grid_of_axes(
 ) -> Geometry:
     """The grid of three axes. Axes that are perpendicular but for rounding are made so, and that is logged.
 
+    Axes that are sheared stay so: `check_perpendicular` refuses them.
+
     Args:
         name: the file, for messages.
         field: the part of its header that has the axes, for messages.
@@ -104,7 +108,7 @@ def grid_of_axes(
         spacing_mm: distances of voxels (x, y, z), if they are known more precisely than from the axes.
 
     Raises:
-        DataError: a number is not finite or implausible, an axis is zero, or axes are in one plane or sheared.
+        DataError: a number is not finite or implausible, an axis is zero, or axes are in one plane.
 
     >>> grid_of_axes("v.nii", "sform", (2, 3, 4), np.diag([-0.5, -0.75, 2.5]), (0, 0, 0)).spacing_mm_zyx
     (2.5, 0.75, 0.5)
@@ -115,9 +119,7 @@ def grid_of_axes(
     spacing = np.asarray(lengths if spacing_mm is None else spacing_mm, float)
     _refuse_unusable(name, field, axes_mm, origin, spacing)
     direction = axes_mm / lengths
-    if largest_cosine(direction) > ROUNDING_COSINE:
-        raise _sheared(name, field, direction)
-    if largest_cosine(direction) > EXACT_COSINE:
+    if EXACT_COSINE < largest_cosine(direction) <= ROUNDING_COSINE:
         direction = _made_perpendicular(name, field, size_zyx, direction, spacing)
     spacing_x, spacing_y, spacing_z = spacing.tolist()
     direction = direction + 0.0  # -0.0 becomes 0.0
@@ -162,15 +164,28 @@ def _bad_grid(name: str, field: str, received: str, expected: str) -> DataError:
     )
 
 
-def _sheared(name: str, field: str, direction: np.ndarray) -> DataError:
+def is_sheared(geometry: Geometry) -> bool:
+    """Whether two axes are farther from perpendicular than rounding explains."""
+    return largest_cosine(np.reshape(geometry.direction, (3, 3))) > ROUNDING_COSINE
+
+
+def check_perpendicular(name: str, geometry: Geometry) -> None:
+    """Refuses a sheared grid.
+
+    Raises:
+        DataError: two axes are farther from perpendicular than rounding explains.
+    """
+    if not is_sheared(geometry):
+        return
+    direction = np.reshape(geometry.direction, (3, 3))
     between = np.abs(direction.T @ direction)
     first, second = max(((0, 1), (0, 2), (1, 2)), key=lambda pair: between[pair])
     degrees, limit = _degrees_off(between[first, second]), _degrees_off(ROUNDING_COSINE)
-    return DataError(
+    raise DataError(
         f"{name} is sheared, as by a tilted gantry",
-        received=f"axes {_AXES[first]} and {_AXES[second]} of its {field} {degrees:.2f} degrees from perpendicular",
+        received=f"axes {_AXES[first]} and {_AXES[second]} of its grid {degrees:.2f} degrees from perpendicular",
         expected=f"at most {limit:.2f} degrees, which rounding explains",
-        remedy=SHEAR_REMEDY,
+        remedy="With -p allow_shear True it is resampled to perpendicular axes, and its mask back.",
     )
 
 

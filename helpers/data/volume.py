@@ -6,12 +6,13 @@ uninitialised, turns NaN and infinity in a header into 0 or 1, and stretches a D
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,12 +20,12 @@ from helpers.data.formats.dicom import read_dicom_series
 from helpers.data.formats.metaimage import read_metaimage
 from helpers.data.formats.nifti import read_nifti
 from helpers.data.formats.nrrd import read_nrrd
-from helpers.data.geometry import Geometry
+from helpers.data.geometry import Geometry, check_perpendicular, is_sheared
+from helpers.data.shear import Interpolation, perpendicular_grid, resample
 from helpers.errors import DataError, last_line
 from helpers.run.digest import LFS_REMEDY, is_lfs_pointer
 
-if TYPE_CHECKING:
-    import SimpleITK as sitk
+_LOG = logging.getLogger("cookbook")
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _TWO_FILES = (".nhdr", ".mhd")  # a header and its second file cannot be replaced atomically
@@ -43,12 +44,13 @@ class Volume:
     geometry: Geometry
 
 
-def read_volume(path: str | os.PathLike, *, series: str | None = None) -> Volume:
+def read_volume(path: str | os.PathLike, *, series: str | None = None, shear: Interpolation | None = None) -> Volume:
     """Reads one volume or one DICOM series.
 
     Args:
         path: a file with one of `VOLUME_SUFFIXES`, in any case, a NIfTI pair, or a folder with DICOM files.
         series: UID or description of the series to read, if the folder has several.
+        shear: how a sheared volume is resampled to perpendicular axes; None: it is refused.
 
     Returns:
         The voxels as (1, Z, Y, X) in the stored dtype, after the header's slope and intercept.
@@ -67,7 +69,12 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None) -> Volume
         volume = _read_file(path)
     if volume.array.dtype.kind == "f":
         _check_finite(path, int(np.count_nonzero(~np.isfinite(volume.array))))
-    return volume
+    if shear is None or not is_sheared(volume.geometry):
+        check_perpendicular(str(path), volume.geometry)
+        return volume
+    straight = perpendicular_grid(volume.geometry)
+    _LOG.warning("%s: sheared; resampled (%s) to perpendicular axes, and its mask back", path, shear)
+    return Volume(resample(volume.array[0], volume.geometry, straight, shear)[None], straight)
 
 
 def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
@@ -75,7 +82,7 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
 
     Args:
         path: the file to write, in an existing folder; not a header with its voxels in a second file (.nhdr, .mhd).
-        volume: voxels (1, Z, Y, X) or (Z, Y, X).
+        volume: voxels (1, Z, Y, X) or (Z, Y, X); labels, if its file was sheared, which return to the sheared grid.
 
     Raises:
         DataError: the array has several channels, a shape that differs from its geometry's, or a dtype that the
@@ -94,29 +101,45 @@ def write_volume(path: str | os.PathLike, volume: Volume) -> Path:
         raise DataError(
             f"cannot write {path.name}", received=suffix, expected="a format of one file, such as .nii.gz"
         )
+    geometry = volume.geometry
+    if geometry.sheared is not None:
+        array, geometry = resample(array, geometry, geometry.sheared, "nearest"), geometry.sheared
+    if suffix in (".nii", ".nii.gz") and is_sheared(geometry):
+        _write_atomically(partial(_save_sheared_nifti, array, geometry), path, suffix)
+        return path
     try:
         image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     except TypeError:
         expected = "8 to 64 bit integers, float32 or float64"
         raise DataError(f"cannot write {path.name}", received=str(array.dtype), expected=expected) from None
-    image.SetSpacing(tuple(float(s) for s in volume.geometry.spacing_mm_zyx[::-1]))
-    image.SetOrigin(tuple(float(o) for o in volume.geometry.origin_mm_xyz))
-    image.SetDirection(tuple(float(d) for d in volume.geometry.direction))
-    _write_atomically(image, path, suffix)
+    image.SetSpacing(tuple(float(s) for s in geometry.spacing_mm_zyx[::-1]))
+    image.SetOrigin(tuple(float(o) for o in geometry.origin_mm_xyz))
+    image.SetDirection(tuple(float(d) for d in geometry.direction))
+    _write_atomically(partial(sitk.WriteImage, image, useCompression=True), path, suffix)
     return path
 
 
-def _write_atomically(image: sitk.Image, path: Path, suffix: str) -> None:
-    """Writes to a temporary file and renames it, so that a full disk or a killed process leaves no partial file."""
-    import SimpleITK as sitk
+def _save_sheared_nifti(array: np.ndarray, geometry: Geometry, path: str) -> None:
+    """Writes the axes as an sform alone; ITK would make them perpendicular without a word."""
+    import nibabel
 
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine_lps()
+    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(None, 0)
+    image.set_sform(affine, 1)
+    nibabel.save(image, path)
+
+
+def _write_atomically(save: Callable[[str], None], path: Path, suffix: str) -> None:
+    """Writes to a temporary file and renames it, so that a full disk or a killed process leaves no partial file."""
     handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
     os.close(handle)
     try:
-        sitk.WriteImage(image, temporary, useCompression=True)
+        save(temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise DataError(f"cannot write {path}", received=last_line(error), remedy="Check the disk.") from None
     finally:
         Path(temporary).unlink(missing_ok=True)

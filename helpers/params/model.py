@@ -63,6 +63,8 @@ class RunParams(BaseModel):
     """Ids of the cases to run; empty: all."""
     series: str = ""
     """UID or description of the DICOM series, for cases that are folders with several."""
+    allow_shear: bool = False
+    """Whether sheared volumes (a tilted gantry) are resampled to perpendicular axes, and their masks back."""
     demo_seeds: list[int] = Field(default_factory=list)
     """Seeds of the generated cases, one per case."""
 

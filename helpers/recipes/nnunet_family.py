@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.dicom_cases import choose_series
+from helpers.data.case_volumes import with_reading
 from helpers.data.nnunet import cases as nnunet_cases
 from helpers.data.nnunet.cascade import add_previous_stage, check_cascade
 from helpers.data.nnunet.cases import raw_folder
@@ -499,7 +499,7 @@ class NnunetCases(VolumeCases[N]):
         only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
         cases = nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference, **self._names(params))
         check_channels_of_data(cases, nnunet_cases.channel_names(root, task=self.task), self.model.plan(params))
-        part = choose_series(cases, params.series)[params.part_id :: params.num_parts]
+        part = with_reading(cases, params.series, params.allow_shear)[params.part_id :: params.num_parts]
         return [self._with_previous(case, params) for case in part]
 
     def _with_previous(self, case: CaseFiles, params: N) -> CaseFiles:

@@ -19,7 +19,7 @@ from helpers.card.network import CardNetwork, NetworkPorts, TorchNetwork, open_n
 from helpers.card.reading import OpenedCard, open_card
 from helpers.card.schema import ModelCard
 from helpers.data.case import Case, CaseFiles
-from helpers.data.dicom_cases import choose_series
+from helpers.data.case_volumes import with_reading
 from helpers.errors import ParameterError
 from helpers.graph.read import load_graph
 from helpers.graph.spec import GraphSpec
@@ -203,7 +203,7 @@ class CardCases(CaseSource[OwnModelParams]):
 
     def list_cases(self, root: Path, params: OwnModelParams) -> list[CaseFiles]:
         """Every case below a root."""
-        return choose_series(list_card_cases(_card(params), root, params.cases), params.series)
+        return with_reading(list_card_cases(_card(params), root, params.cases), params.series, params.allow_shear)
 
     def read_case(self, files: CaseFiles, params: OwnModelParams) -> Case:
         """Reads and checks one case."""

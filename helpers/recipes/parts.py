@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.data.case import Case
+from helpers.data.case_volumes import read_mask_volume
 from helpers.data.truth import whole_labels
-from helpers.data.volume import Volume, read_volume, write_volume
+from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
 from helpers.graph.spec import GraphSpec
 from helpers.inference.budget import check_memory_of_network
@@ -186,7 +187,7 @@ def read_mask_on_grid(path: Path, case: Case) -> np.ndarray:
     Raises:
         DataError: the mask is not on the case's grid, or holds values that are not labels.
     """
-    mask = read_volume(path)
+    mask = read_mask_volume(path, case.require_geometry())
     differences = mask.geometry.differences_from(case.require_geometry())
     if differences:
         raise DataError(f"{path.name} is on another grid than its case", received="; ".join(differences))

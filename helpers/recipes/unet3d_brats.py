@@ -13,7 +13,7 @@ from pydantic import Field
 from helpers.data import brats
 from helpers.data.brats_years import FIRST_YEAR, LAST_YEAR
 from helpers.data.case import Case, CaseFiles
-from helpers.data.dicom_cases import choose_series
+from helpers.data.case_volumes import with_reading
 from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan
@@ -85,7 +85,9 @@ class BratsCases(VolumeCases[BratsParams]):
 
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
         """The cases below a root, or those that the run names."""
-        return choose_series(brats.list_brats_cases(root, params.cases, params.label_year), params.series)
+        return with_reading(
+            brats.list_brats_cases(root, params.cases, params.label_year), params.series, params.allow_shear
+        )
 
     def skipped_files(self, root: Path, params: BratsParams) -> list[str]:
         """Broken links, folders met twice, and volumes of no known role."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.data.brats import MODALITIES, list_brats_cases, read_brats_case
-from helpers.data.dicom_cases import choose_series
+from helpers.data.case_volumes import with_reading
 from helpers.data.nnunet.cases import list_cases, read_case
 from helpers.data.volume import Volume, read_volume, write_volume
 from helpers.errors import DataError
@@ -60,9 +60,9 @@ def test_the_series_of_a_run_is_read_and_is_part_of_the_case(tmp_path):
     cases = list_cases(tmp_path)
     with pytest.raises(DataError, match="2 series"):
         read_case(cases[0])
-    (chosen,) = choose_series(cases, "arterial")
+    (chosen,) = with_reading(cases, "arterial", False)
     assert chosen.notes == {"series": "arterial"} and read_case(chosen).image.shape[1] == 4
-    assert choose_series(cases, "") == cases
+    assert with_reading(cases, "", False) == cases
 
 
 def test_a_series_without_dicom_folders_is_refused(tmp_path):
@@ -70,7 +70,7 @@ def test_a_series_without_dicom_folders_is_refused(tmp_path):
     (tmp_path / "data").mkdir()
     write_volume(tmp_path / "data" / "a.nii.gz", volume)
     with pytest.raises(DataError, match="no case is a folder of DICOM files"):
-        choose_series(list_cases(tmp_path / "data"), "arterial")
+        with_reading(list_cases(tmp_path / "data"), "arterial", False)
 
 
 def test_modalities_of_brats_may_be_folders(tmp_path):

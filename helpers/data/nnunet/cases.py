@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.dicom_cases import SERIES, dicom_folders
+from helpers.data.case_volumes import dicom_folders, read_image_volume, read_label_volume
 from helpers.data.files import FoundFiles, find_files, one_file_each, refuse_broken, some_of
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import check_same_grid
@@ -37,8 +38,7 @@ def list_cases(
     """Lists the cases of a data set, sorted by id; the roles of the files are the channels "0000", "0001", ...
 
     Args:
-        root: the task's folder, its parent, a folder of images as `nnUNet_predict` expects it, or of DICOM files. An
-            image may also be a folder of DICOM files, with the name of its case.
+        root: the task's folder, its parent, or a folder of images as `nnUNet_predict` expects it, or of DICOM files.
         only: ids to list, such as `liver_11`; empty for all.
         task: name of the task's folder, such as Task03_Liver, if `root` may be its parent.
         ref_folder: folder of the labels; by default `labelsTr` next to the images.
@@ -127,15 +127,15 @@ def read_case(case: CaseFiles, reader: str = READERS[0]) -> Case:
     Raises:
         DataError: a file is unreadable, grids differ, or a label is not an integer from 0 to 255.
     """
-    series = case.notes.get(SERIES)
-    volumes = {role: read_image(path, reader, series) for role, path in case.files.items()}
+    read = partial(read_image_volume, case=case)
+    volumes = {role: read_image(path, reader, read) for role, path in case.files.items()}
     reference = next(iter(volumes.values())).geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
     image = np.concatenate([volume.array for volume in volumes.values()]).astype(np.float32)
     truth = None
     if case.truth is not None:
-        label = read_image(case.truth, reader)
+        label = read_image(case.truth, reader, partial(read_label_volume, case=case))
         check_same_grid(label.geometry, reference, f"case {case.id}: the label", "the image")
         if len(label.array) != 1:
             raise DataError(f"{case.truth} is not a mask", received=f"{len(label.array)} channels", expected="1")

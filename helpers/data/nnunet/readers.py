@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from helpers.data.case import Case
+from helpers.data.case_volumes import read_mask_volume
 from helpers.data.files import volume_stem
 from helpers.data.geometry import Geometry
 from helpers.data.picture import open_picture
@@ -139,7 +141,7 @@ def mask_suffix(reader: str, file_ending: str) -> str:
     return writable[0]
 
 
-def read_image(path: Path, reader: str = READERS[0], series: str | None = None) -> Volume:
+def read_image(path: Path, reader: str = READERS[0], read: Callable[[Path], Volume] = read_volume) -> Volume:
     """Reads one file: voxels (C, Z, Y, X) in the file's own order of axes, and their grid.
 
     A picture has one channel, three (RGB) or four (with alpha), and a grid of 1 mm without a position.
@@ -147,7 +149,7 @@ def read_image(path: Path, reader: str = READERS[0], series: str | None = None) 
     Args:
         path: a file, or for readers of volumes also a folder of DICOM files.
         reader: nnU-Net's name.
-        series: UID or description, for a folder with several series.
+        read: reads a volume.
 
     Raises:
         DataError: the file is damaged, or not of the kind that the reader reads.
@@ -160,7 +162,7 @@ def read_image(path: Path, reader: str = READERS[0], series: str | None = None) 
         if stack.ndim != 3:
             raise DataError(f"{path} is not a stack of slices", received=stack.shape, expected="(Z, Y, X)")
         return Volume(np.ascontiguousarray(stack)[None], Geometry.identity(stack.shape, _tiff_spacing(path)))
-    return read_volume(path, series=series)
+    return read(path)
 
 
 def sight_of(path: Path, reader: str, geometry: Geometry) -> Sight:
@@ -179,7 +181,7 @@ def sight_of(path: Path, reader: str, geometry: Geometry) -> Sight:
         turn = _turn_of_itk(geometry)
     elif reader in _NIBABEL:
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine_lps()
-        if path.name.lower().endswith((".nii", ".nii.gz")):
+        if path.name.lower().endswith((".nii", ".nii.gz")) and geometry.sheared is None:
             import nibabel
 
             image = cast(nibabel.Nifti1Image, nibabel.load(path))
@@ -210,7 +212,8 @@ def read_mask(path: Path, case: Case) -> np.ndarray:
     Raises:
         DataError: the mask is not on the case's grid.
     """
-    mask, grid = read_image(path, sight_of_case(case).reader), case.require_geometry()
+    grid = case.require_geometry()
+    mask = read_image(path, sight_of_case(case).reader, partial(read_mask_volume, grid=grid))
     differences = mask.geometry.differences_from(grid)
     if differences or len(mask.array) != 1:
         received = "; ".join(differences) or f"{len(mask.array)} channels"

@@ -1,4 +1,4 @@
-"""Folders of DICOM files as cases: where they are, and which of their series is read."""
+"""How the volumes of a case are read: folders of DICOM files, the series of a run, and sheared grids."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 
 from helpers.data.case import CaseFiles
 from helpers.data.formats.dicom import is_dicom_folder
+from helpers.data.geometry import Geometry
+from helpers.data.volume import Volume, read_volume
 from helpers.errors import DataError
 
-SERIES = "series"  # the note of a case with the UID or the description of its series
+# Notes of a case: the UID or the description of its series, and whether a sheared grid may be resampled.
+_SERIES, _SHEAR = "series", "allow_shear"
 _DEPTH = 3  # as scanners and archives export: patient, study, series
 
 
@@ -36,8 +39,28 @@ def dicom_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def choose_series(cases: Sequence[CaseFiles], series: str) -> list[CaseFiles]:
-    """The cases with the series that a run names; empty: none is named.
+def read_image_volume(path: Path, case: CaseFiles) -> Volume:
+    """Reads an image of a case as its run wants it: the series that it names, a sheared grid resampled."""
+    return read_volume(path, series=case.notes.get(_SERIES), shear="linear" if _SHEAR in case.notes else None)
+
+
+def read_label_volume(path: Path, case: CaseFiles) -> Volume:
+    """Reads the truth of a case; a sheared grid is resampled if its run allows that."""
+    return read_volume(path, shear="nearest" if _SHEAR in case.notes else None)
+
+
+def read_mask_volume(path: Path, grid: Geometry) -> Volume:
+    """Reads a mask that was written for a case with this grid."""
+    return read_volume(path, shear=None if grid.sheared is None else "nearest")
+
+
+def with_reading(cases: Sequence[CaseFiles], series: str, allow_shear: bool) -> list[CaseFiles]:
+    """The cases with notes on how a run reads them.
+
+    Args:
+        cases: as they were listed.
+        series: UID or description of the series to read in folders of DICOM files; empty: the only one.
+        allow_shear: whether a sheared volume is resampled.
 
     Raises:
         DataError: a series is named, and no case is a folder of DICOM files.
@@ -48,9 +71,11 @@ def choose_series(cases: Sequence[CaseFiles], series: str) -> list[CaseFiles]:
             f"series {series!r} is named, and no case is a folder of DICOM files",
             remedy="Drop the parameter series, or set data_root to DICOM folders.",
         )
+    allowed = {_SHEAR: "True"} if allow_shear else {}
+    chosen = [{_SERIES: series} if series and is_folder else {} for is_folder in folders]
     return [
-        replace(case, notes={**case.notes, SERIES: series}) if series and is_folder else case
-        for case, is_folder in zip(cases, folders, strict=True)
+        replace(case, notes={**case.notes, **notes, **allowed}) if notes or allowed else case
+        for case, notes in zip(cases, chosen, strict=True)
     ]
 
 

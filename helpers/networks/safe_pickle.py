@@ -26,17 +26,20 @@ from helpers.errors import CheckpointError
 _LOG = logging.getLogger("cookbook")
 _PLAIN_GLOBALS = ("collections.OrderedDict", "builtins.set")
 _ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", b"ustar"
-_TEXT_KIND = re.compile(r"U\d{1,4}")  # such as the ids in splits_final.pkl of nnU-Net v1
 _NUMBER_KINDS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
 class NumberDtype:
-    """Replaces `numpy.dtype` during reading: a kind of number, or text, whose byte order is set afterwards."""
+    """Replaces `numpy.dtype` during reading: a kind of number whose byte order is set afterwards."""
 
     def __init__(self, kind: str, *_: object):
-        if kind not in _NUMBER_KINDS and not _TEXT_KIND.fullmatch(str(kind)):
+        if not self._is_known(kind):
             raise pickle.UnpicklingError(f"GLOBAL numpy.dtype({kind!r})")
         self.dtype = np.dtype(kind)
+
+    @classmethod
+    def _is_known(cls, kind: str) -> bool:
+        return kind in _NUMBER_KINDS
 
     def __setstate__(self, state: tuple) -> None:
         version, order, *rest = state
@@ -44,6 +47,14 @@ class NumberDtype:
         if version != 3 or order not in ("<", ">", "|", "=") or rest != [None, None, None, *plain]:
             raise pickle.UnpicklingError("GLOBAL numpy.dtype with a state of its own")
         self.dtype = self.dtype.newbyteorder(order)
+
+
+class TextDtype(NumberDtype):
+    """As `NumberDtype`, also for text of a fixed length, such as the ids in `splits_final.pkl` of nnU-Net v1."""
+
+    @classmethod
+    def _is_known(cls, kind: str) -> bool:
+        return super()._is_known(kind) or re.fullmatch(r"U\d{1,4}", str(kind)) is not None
 
 
 class Array(np.ndarray):
@@ -147,12 +158,13 @@ def read_torch_pickle(path: str | Path) -> Any:
         raise _damaged(path, error) from None
 
 
-def read_plain_pickle(path: str | Path, names: Collection[str] = ()) -> Any:
+def read_plain_pickle(path: str | Path, names: Collection[str] = (), text: bool = False) -> Any:
     """Reads a pickle of plain values and numpy numbers, such as nnU-Net v1's `plans.pkl`.
 
     Args:
         path: the file.
         names: globals, such as functions, that it may name; each is read as its own name, and nothing is imported.
+        text: whether it may hold numpy's arrays of text.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, or needs a global other than those of plain values and
@@ -161,7 +173,7 @@ def read_plain_pickle(path: str | Path, names: Collection[str] = ()) -> Any:
     path = Path(path)
     try:
         with open(path, "rb") as stream:
-            return _PlainUnpickler(stream, names).load()
+            return _PlainUnpickler(stream, names, text).load()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read", received=error.strerror) from None
     except pickle.UnpicklingError as error:
@@ -175,9 +187,9 @@ class _PlainUnpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
 
-    def __init__(self, stream: BinaryIO, names: Collection[str] = ()):
+    def __init__(self, stream: BinaryIO, names: Collection[str] = (), text: bool = False):
         super().__init__(stream)
-        self._names = frozenset(names)
+        self._names, self._text = frozenset(names), text
 
     def find_class(self, module: str, name: str) -> Any:
         if not name:
@@ -185,6 +197,8 @@ class _PlainUnpickler(pickle._Unpickler):
         full_name = f"{module}.{name}"
         if full_name in self._names:
             return full_name
+        if self._text and full_name == "numpy.dtype":
+            return TextDtype
         if full_name in _REPLACEMENTS:
             return _REPLACEMENTS[full_name]
         if full_name == "_codecs.encode":
@@ -194,7 +208,7 @@ class _PlainUnpickler(pickle._Unpickler):
         raise pickle.UnpicklingError(f"GLOBAL {full_name}")
 
     def load_build(self) -> None:
-        if type(self.stack[-2]) not in (NumberDtype, Array):
+        if type(self.stack[-2]) not in (NumberDtype, TextDtype, Array):
             raise pickle.UnpicklingError(f"GLOBAL state of a {type(self.stack[-2]).__name__}")
         super().load_build()  # type: ignore[misc]  # missing in typeshed
 

@@ -134,7 +134,7 @@ def _read_splits(path: Path) -> list[list[str]]:
         if path.suffix == ".pkl":
             from helpers.networks.safe_pickle import read_plain_pickle
 
-            content = read_plain_pickle(path)
+            content = read_plain_pickle(path, text=True)
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, list):

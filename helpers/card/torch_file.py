@@ -246,7 +246,7 @@ def export_module(
     module = opened.module if script else one_output(opened.module, output)
     position = output if isinstance(output, int) else 0
     names = [f"further_{index}" for index in range(position)] if script else []
-    axes = dict.fromkeys((INPUT, OUTPUT), {0: "batch"}) if spec.dynamic_batch else None
+    axes = {port: {0: "batch"} for port in (INPUT, OUTPUT)} if spec.dynamic_batch else None
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from helpers.cli import new_card
+from helpers.cli import new_card, new_recipe
 from helpers.cli.command import Command
 from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
@@ -156,6 +156,9 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Your own model": {
         "new-card": Command(
             "Write a first model card from a model file or a MONAI bundle.", new_card.run, new_card.add_arguments
+        ),
+        "new-recipe": Command(
+            "Write a recipe in Python that runs at once.", new_recipe.run, new_recipe.add_arguments
         ),
     },
     "Finished runs": {

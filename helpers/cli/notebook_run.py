@@ -48,6 +48,9 @@ class NotebookFailedError(CookbookError):
 
 def notebook_of(recipe_name: str) -> Path:
     """Returns the notebook of a recipe, such as `notebooks/<number>_<recipe>.ipynb`."""
+    outside = recipes.recipe_folder(recipe_name)
+    if outside is not None:
+        return outside / "notebook.ipynb"
     name = _NAMES.get(recipe_name, recipe_name)
     matches = sorted(NOTEBOOKS_FOLDER.glob(f"[0-9][0-9]_{name}.ipynb"))
     if not matches:
@@ -90,7 +93,7 @@ def run_notebook(recipe_name: str, given: Mapping[str, object]) -> Path:
     record, notebook = folder / "run.json", folder / "notebook.ipynb"
     before = _Kept(record, notebook)
     with _failed_if_interrupted(record):
-        failure = _execute(notebook_of(recipe_name), notebook, given)
+        failure = _execute(notebook_of(recipe.name), notebook, given)
     if failure and not before.is_replaced():
         before.restore()
         raise NotebookFailedError(failure.reason, remedy=failure.place_log(recipe_name))

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from helpers.card.onnx_file import FileRunner, Port, PortForm, find_form, read_facts, write_in_form
+from helpers.card.onnx_file import FileRunner, Port, PortForm, find_form, read_facts, run_unchanged, write_in_form
 from helpers.card.reading import OpenedCard, count_channels
 from helpers.card.schema import ModelCard
 from helpers.card.torch_file import (
@@ -27,10 +27,14 @@ from helpers.card.torch_file import (
     open_module,
 )
 from helpers.errors import GraphError, ParameterError
+from helpers.graph.read import relative_error
 from helpers.graph.spec import GraphSpec
 
 if TYPE_CHECKING:
     import torch
+
+
+_FLOAT16_LIMIT = 5e-2  # of the range of scores
 
 
 class Runner(Protocol):
@@ -159,10 +163,10 @@ def spatial_axes(card: ModelCard, fixed: int | None) -> int:
 
 
 def uses_sigmoid(card: ModelCard, channels: int) -> bool:
-    """Whether each channel is a class of its own, and the background none: said by the card, or by the number."""
+    """Whether each channel is a class of its own, and the background none: said by the card, or a single channel."""
     if card.output.activation is not None:
         return card.output.activation == "sigmoid"
-    return channels == len(card.foreground) and card.output.kind != "label_map"
+    return channels == 1 and card.output.kind != "label_map"
 
 
 def _check_scores(card: ModelCard, name: str, scores: tuple[int, ...], size: tuple[int, ...]) -> None:
@@ -180,7 +184,7 @@ def _check_scores(card: ModelCard, name: str, scores: tuple[int, ...], size: tup
         raise ParameterError(
             f"classes in {name} do not fit the model's output of {one}",
             received=f"{classes} classes: {', '.join(card.classes)}",
-            expected=f"{channels} classes with softmax, or {channels + 1} with sigmoid; the background counts",
+            expected=f"{channels} with activation softmax, {channels + 1} with sigmoid; the background counts",
             remedy="Set model.layout, if these are not its classes." if channels in size else None,
         )
     whole = card.preparation.fit != "window" and not card.is_volume
@@ -229,8 +233,21 @@ class OnnxNetwork(CardNetwork):
         return FileRunner(self.opened.model_file, self.form)
 
     def export(self, spec: GraphSpec, path: Path) -> list[str]:
-        """Rewrites the ports; a file that has them already is only given fixed sizes."""
-        return write_in_form(self.opened.model_file, self.form, spec, path)
+        """Rewrites the ports; a file that has them already is only given fixed sizes.
+
+        Raises:
+            GraphError: with its float16 numbers as float32, the model computes something else.
+        """
+        changes = write_in_form(self.opened.model_file, self.form, spec, path)
+        sample = np.random.default_rng(0).standard_normal(spec.batch_shape(1), dtype=np.float32)
+        unchanged = run_unchanged(self.opened.model_file, self.form, sample)
+        if unchanged is not None:
+            error = relative_error(self.runner.scores(sample), unchanged)
+            if error > _FLOAT16_LIMIT:
+                problem = "the model depends on the rounding of its float16 numbers"
+                raise GraphError(problem, received=f"{error:.1e} of range", expected=f"at most {_FLOAT16_LIMIT:g}")
+            changes.append(f"that changes its scores by {error:.1e} of their range")
+        return changes
 
 
 class TorchNetwork(CardNetwork):

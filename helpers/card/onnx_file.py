@@ -23,6 +23,7 @@ from helpers.graph.spec import GraphSpec
 _PASSING = ("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose")
 _RESIZING = ("Resize", "Upsample", "Slice")
 _INTEGERS = (TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.INT8, TensorProto.BOOL)
+_COERCING, _SOFTMAX_OPSET = ("Softmax", "LogSoftmax", "Hardmax"), 13
 _LARGEST_BYTES = 2_000_000_000
 
 
@@ -128,13 +129,53 @@ def _read_facts(path: Path, _changed: int, _size: int) -> OnnxFacts:
     return OnnxFacts(opset_of(model), inputs, outputs, endings, tuple(sorted(domains)))
 
 
+def widen_float16(graph: onnx.GraphProto) -> bool:
+    """Makes float32 of every float16 tensor of a graph, in place; returns whether there was one.
+
+    A runtime without float16 arithmetic rounds between some nodes and not between others, as it likes, so that a file
+    with float16 inside has no exact output to compare with.
+    """
+    found = False
+    for node in _all_nodes(graph):
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i, found = TensorProto.FLOAT, True
+            elif attribute.HasField("t"):
+                found |= _widen(attribute.t)
+    for part in (graph, *_branches(graph)):
+        for tensor in part.initializer:
+            found |= _widen(tensor)
+        for value in (*part.input, *part.output):
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+                value.type.tensor_type.elem_type, found = TensorProto.FLOAT, True
+        if found:
+            del part.value_info[:]
+    return found
+
+
+def _widen(tensor: onnx.TensorProto) -> bool:
+    if tensor.data_type != TensorProto.FLOAT16:
+        return False
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    return True
+
+
+def run_unchanged(path: Path, form: PortForm, batch: np.ndarray) -> np.ndarray | None:
+    """The scores of a file with float16 inside as it is; None for other files."""
+    model = load_graph(path)
+    if not widen_float16(model.graph):
+        return None
+    return FileRunner(path, form, widen=False).scores(batch)
+
+
 def _port(value: onnx.ValueInfoProto) -> Port:
     if not value.type.HasField("tensor_type"):
         raise GraphError(f"port {value.name} of the model is not a tensor", received=value.type.WhichOneof("value"))
     tensor = value.type.tensor_type
+    element = TensorProto.FLOAT if tensor.elem_type == TensorProto.FLOAT16 else tensor.elem_type
     if not tensor.HasField("shape"):
-        return Port(value.name, tensor.elem_type, None)
-    return Port(value.name, tensor.elem_type, tuple(axis.dim_value or None for axis in _known(tensor.shape.dim)))
+        return Port(value.name, element, None)
+    return Port(value.name, element, tuple(axis.dim_value or None for axis in _known(tensor.shape.dim)))
 
 
 def _known(axes: Iterable[onnx.TensorShapeProto.Dimension]) -> list[onnx.TensorShapeProto.Dimension]:
@@ -267,12 +308,15 @@ def write_in_form(path: Path, form: PortForm, spec: GraphSpec, target: Path) -> 
     if (opset := opset_of(model)) != spec.opset:
         model = _convert_opset(model, spec.opset)
         changes.append(f"converted from opset {opset} to {spec.opset}")
+    if widen_float16(model.graph):
+        changes.append("its float16 numbers become float32: the precision is chosen when it is compiled")
     graph = _Editor(model.graph, opset_of(model))
     if len(model.graph.output) > 1:
         changes.append(f"only the output {form.output.name} is kept")
     if form.scores != form.output.name:
         changes.append("the final ArgMax is left out: labels are taken from the scores before it")
     graph.keep_only(form.scores)
+    del model.graph.output[:]  # its shape is that of another tensor, if an ArgMax is left out
     graph.rename(form.scores, form.output.name)
     changes += _adapt_input(graph, form, spec)
     changes += _adapt_output(graph, form)
@@ -283,6 +327,13 @@ def write_in_form(path: Path, form: PortForm, spec: GraphSpec, target: Path) -> 
 
 
 def _convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    softmax = [node.name for node in model.graph.node if node.op_type in _COERCING]
+    if softmax and opset < _SOFTMAX_OPSET <= opset_of(model):
+        raise GraphError(
+            f"the model cannot be converted from opset {opset_of(model)} to {opset}",
+            received=f"{softmax[0] or 'Softmax'}, whose meaning changed in opset {_SOFTMAX_OPSET}",
+            remedy=f"Use opset {_SOFTMAX_OPSET}, or leave the Softmax out: the labels stay the same.",
+        )
     try:
         return onnx.version_converter.convert_version(model, opset)
     except Exception as error:
@@ -475,10 +526,15 @@ class FileRunner:
     Args:
         path: of the file.
         form: of its ports.
+        widen: whether its float16 tensors become float32.
     """
 
-    def __init__(self, path: Path, form: PortForm):
+    def __init__(self, path: Path, form: PortForm, *, widen: bool = True):
         model = load_graph(path)
+        dtypes = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+        self._is_half = not widen and dtypes[form.input.name] == TensorProto.FLOAT16
+        if widen:
+            widen_float16(model.graph)
         if form.scores != form.output.name:
             model.graph.output.append(helper.make_empty_tensor_value_info(form.scores))
         self._form, self._session = form, open_reference(model)
@@ -490,8 +546,10 @@ class FileRunner:
         return in_batches(self._run, batch, self._batch)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
+        given = self._form.to_file(batch)
+        feeds = {self._form.input.name: given.astype(np.float16) if self._is_half else given}
         try:
-            (scores,) = self._session.run([self._form.scores], {self._form.input.name: self._form.to_file(batch)})
+            (scores,) = self._session.run([self._form.scores], feeds)
         except Exception as error:
             shape = " x ".join(str(axis) for axis in batch.shape)
             raise GraphError(

@@ -162,7 +162,7 @@ class OutputSection(_Section):
     kind: Literal["logits", "probabilities", "label_map"]
     """Scores of any range, scores in 0..1, or the numbers of the classes."""
     activation: Literal["softmax", "sigmoid"] | None = None
-    """softmax: one channel per class; sigmoid: one per class without the background. Null: by their number."""
+    """softmax: one channel per class; sigmoid: one per class but the background. Null: sigmoid for one channel."""
     threshold: float = Field(0.5, gt=0, lt=1)
     """Probability above which a sigmoid class is present; of several, the last in the list of classes wins."""
 

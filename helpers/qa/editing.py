@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def export_case(run: FinishedRun, case_id: str, folder: Path) -> list[Path]:
     copy_file(run.mask_path(case_id), mask)
     labels = folder / f"{case_id}_labels.txt"
     with atomic_path(labels) as temporary:
-        temporary.write_text(_label_descriptions(run.labels), encoding="utf-8")
+        values = run.recipe.cases.mask_values(run.read_case(case_id), run.labels)
+        temporary.write_text(_label_descriptions(run.labels, values), encoding="utf-8")
     return [copied, mask, labels]
 
 
@@ -79,10 +81,10 @@ def import_mask(run: FinishedRun, case_id: str, edited: Path, outputs: Path) -> 
     return Correction(kept, int(np.count_nonzero(before != after)), scores)
 
 
-def _label_descriptions(labels: LabelSet) -> str:
+def _label_descriptions(labels: LabelSet, values: Sequence[int]) -> str:
     """ITK-SNAP's label file: value, red, green, blue, opacity, visible, visible in the mesh, name."""
     lines = ['0 0 0 0 0 0 0 "Clear Label"']
     for name, index in labels.foreground.items():
         red, green, blue = (round(255 * value) for value in rgb(label_colour(index)))
-        lines.append(f'{labels.values[index]} {red} {green} {blue} 1 1 1 "{name}"')
+        lines.append(f'{values[index]} {red} {green} {blue} 1 1 1 "{name}"')
     return "\n".join(lines) + "\n"

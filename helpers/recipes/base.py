@@ -259,6 +259,10 @@ class CaseSource(Part[P]):
             DataError: the mask is not on the case's grid.
         """
 
+    def mask_values(self, case: Case, labels: LabelSet) -> tuple[int, ...]:
+        """The number that a mask file of this case holds for each class."""
+        return labels.values
+
     @abstractmethod
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """Writes the demo cases that are missing, in the data set's own layout, and returns their ids."""

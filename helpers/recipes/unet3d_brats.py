@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from helpers.data import brats
-from helpers.data.brats_years import FIRST_YEAR, LAST_YEAR
+from helpers.data.brats_years import CONVENTIONS, FIRST_YEAR, LAST_YEAR
 from helpers.data.case import Case, CaseFiles
 from helpers.data.case_volumes import with_reading
 from helpers.data.volume import write_volume
@@ -104,6 +104,10 @@ class BratsCases(VolumeCases[BratsParams]):
     def read_mask(self, path: Path, case: Case) -> np.ndarray:
         """Class indices of a mask on the case's grid."""
         return brats.mask_to_classes(path, read_mask_on_grid(path, case), str(case.notes["convention"]))
+
+    def mask_values(self, case: Case, labels: LabelSet) -> tuple[int, ...]:
+        """The labels of the case's own year."""
+        return CONVENTIONS[str(case.notes["convention"])].written
 
     def write_demo_cases(self, root: Path, seeds: Sequence[int]) -> list[str]:
         """MNI anatomy with planted tumours."""

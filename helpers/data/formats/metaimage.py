@@ -5,6 +5,7 @@ The header's keys are those of itkwiki's MetaIO documentation. The grid is in LP
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import BinaryIO
 
@@ -134,7 +135,7 @@ def _geometry(path: Path, fields: Fields, size_zyx: tuple[int, int, int], n_axes
         axes = np.array(numbers_of(path, key, fields[key], n_axes * n_axes)).reshape(n_axes, n_axes)
     direction = axes[:3, :3].T  # a row of the matrix is the direction of one axis
     for name, column in zip("xyz", direction.T, strict=True):
-        length = float(np.linalg.norm(column))
+        length = math.hypot(*column)
         if abs(length - 1) > 0.01:
             raise bad_header(path, key or _AXES[0], f"length {length:.3g} of axis {name}", "axes of length 1")
     return grid_of_axes(str(path), _AXES[0], size_zyx, direction * spacing, origin[:3], spacing)

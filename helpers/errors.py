@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class CookbookError(Exception):
     """One clear line: the problem, what was received, what was expected, and the remedy.
@@ -92,3 +96,18 @@ class GateError(CookbookError):
 
 class StepOrderError(CookbookError):
     """A step was run before the one whose files it needs."""
+
+
+@contextlib.contextmanager
+def explain_damage(file: Path, remedy: str | None = None) -> Iterator[None]:
+    """Turns the errors of reading content of an unexpected form into one that names the file.
+
+    Args:
+        file: what is read; its content is not under the control of this program.
+        remedy: what to do.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise DataError(f"{file} is damaged or not of this program", received=cause, remedy=remedy) from error

@@ -62,6 +62,8 @@ def rerun(folder: Path, outputs: str | None = None) -> Rerun:
     if before["status"] != "passed":
         raise DataError(f"the run in {folder} did not pass", received=before["status"])
     params = before["params"]
+    if not isinstance(params.get("recipe"), str):
+        raise DataError(f"{folder / 'run.json'} is damaged", received=f"recipe {params.get('recipe')!r}")
     given = {name: value for name, value in _set_values(params).items() if name != "recipe"}
     given |= {"outputs": anchor_output(outputs) if outputs else tempfile.mkdtemp(prefix="rerun-"), "cache": False}
     # Not the name of the old folder: its hash may come from other parameter names, or have other defaults.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import shlex
 import shutil
@@ -341,6 +342,10 @@ def parse_throughput(text: str) -> float:
         CompileError: the output has no line with the throughput.
     """
     found = _THROUGHPUT.findall(text)
-    if not found:
+    try:
+        throughput = float(found[-1]) if found else math.nan
+    except ValueError:
+        throughput = math.nan
+    if not 0 < throughput < math.inf:
         raise CompileError("mm_run printed no throughput", expected="a line `Throughput (qps): 123.4`")
-    return float(found[-1])
+    return throughput

@@ -169,8 +169,10 @@ def read_bundle(folder: Path) -> Bundle:
         content["ports"] = ModelPorts.from_json(content["ports"])
         content["cases"] = tuple(_read_case(case) for case in content["cases"])
         content["model"] = _read_model(content["model"])
-        return Bundle(folder=folder, **content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        bundle = Bundle(folder=folder, **content)
+        _check_kinds(bundle)
+        return bundle
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(
             f"invalid hand-over bundle in {folder}",
             received=type(error).__name__,
@@ -213,6 +215,20 @@ def digest(path: Path) -> str:
 def _read_case(content: dict) -> BundleCase:
     plan = content.pop("plan")
     return BundleCase(**content, plan=WindowPlan.from_json(plan) if plan else None)
+
+
+def _check_kinds(bundle: Bundle) -> None:
+    """Refuses values of another kind than `write` writes; the manifest comes from another machine."""
+    names = [name for case in bundle.cases for name in (case.id, case.image, case.source_digest)]
+    names += [bundle.recipe, *bundle.files, *bundle.files.values(), *bundle.notes]
+    mappings = [bundle.params, bundle.spec, bundle.files, bundle.notes, *bundle.notes.values()]
+    if bundle.model:
+        names += [bundle.model.precision, *bundle.model.files]
+        mappings.append(bundle.model.target)
+        if not bundle.model.files or not all(type(size) is int and size > 0 for size in bundle.model.batches or ()):
+            raise ValueError("model")
+    if not all(isinstance(name, str) for name in names) or not all(isinstance(each, Mapping) for each in mappings):
+        raise TypeError("names and mappings")
 
 
 def _read_model(content: dict | None) -> BundleModel | None:

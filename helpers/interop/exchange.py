@@ -188,11 +188,18 @@ class Exchange:
             wanted = (FORMAT, self.tool.name, self.ports)
             if (content["format"], content["tool"], ModelPorts.from_json(content["ports"])) != wanted:
                 return None
-        except (OSError, ValueError, KeyError, TypeError):
+            stems = [str(stem) for stem in content["stems"]]
+            if not all(_is_case(case) for case in content["cases"].values()) or type(content["chips"]) is not int:
+                return None
+            has_inputs = all((self.folder / INPUT / f"{stem}.bin").is_file() for stem in stems)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
-        stems = content["stems"]
-        has_inputs = all((self.folder / INPUT / f"{stem}.bin").is_file() for stem in stems)
         # Inputs whose outputs exist may be removed to free the space.
         if has_inputs or len(self.tool.find_outputs(self.folder, stems, self.ports)) == len(stems):
             return content
         return None
+
+
+def _is_case(content: Mapping[str, Any]) -> bool:
+    """Whether a case of a manifest has the number of its first sample, and checksums."""
+    return type(content["first"]) is int and all(type(checksum) is int for checksum in content["checksums"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import platform
 import re
 import shlex
@@ -121,10 +122,10 @@ class AisBench(Tool):
         paths = [*(folder / OUTPUT).glob("*_summary.json"), *(folder / OUTPUT).glob("*/sumary.json")]
         for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
-                ms = float(json.loads(path.read_text(encoding="utf-8"))["NPU_compute_time"]["mean"])
-            except (ValueError, KeyError, TypeError):
+                ms = _positive(json.loads(path.read_text(encoding="utf-8"))["NPU_compute_time"]["mean"])
+            except (OSError, ValueError, LookupError, TypeError, RecursionError):
                 continue
-            if ms > 0:
+            if ms:
                 return ToolTimes(ms, 1000 * ports.batch_size / ms, path.relative_to(folder).as_posix())
         return None
 
@@ -176,11 +177,19 @@ class Benchmark(Tool):
         for pattern, rate in _RECORDS.items():
             for path in sorted((folder / RESULT).glob(pattern)):
                 found = rate.search(path.read_text(encoding="utf-8", errors="replace"))
-                if found and float(found[1]) > 0:
-                    per_second = float(found[1])
+                if found and (per_second := _positive(found[1])):
                     source = path.relative_to(folder).as_posix()
                     return ToolTimes(1000 * ports.batch_size / per_second, per_second, source)
         return None
+
+
+def _positive(value: object) -> float | None:
+    """A positive finite number that a tool printed, or None."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
 
 
 def split_evenly(items: Sequence[str], parts: int) -> list[Sequence[str]]:
@@ -225,9 +234,9 @@ class Msame(Tool):
         path = folder / LOG
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         found = _AVERAGE.findall(text) or _ONE.findall(text)
-        if not found or float(found[-1]) <= 0:
+        ms = _positive(found[-1]) if found else None
+        if not ms:
             return None
-        ms = float(found[-1])
         return ToolTimes(ms, 1000 * ports.batch_size / ms, LOG)
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from helpers import recipes
 from helpers.data.case import Case, CaseFiles
-from helpers.errors import CookbookError, DataError
+from helpers.errors import CookbookError, DataError, explain_damage
 from helpers.params.model import RunParams
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run.record import read_record, read_run_status
@@ -60,7 +60,11 @@ class FinishedRun:
     def scores(self) -> Mapping[str, Mapping[str, float | None]]:
         """Scores by case from `metrics.json`; empty if no case has a truth."""
         path = self.path("metrics.json")
-        return json.loads(path.read_text(encoding="utf-8"))["cases"] if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        with explain_damage(path, "Delete it and run the notebook again."):
+            cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+            return {str(case): {name: _number(value) for name, value in row.items()} for case, row in cases.items()}
 
     @cached_property
     def cases(self) -> list[CaseFiles]:
@@ -122,7 +126,7 @@ def list_runs(outputs: Path, recipe_name: str | None = None) -> list[FinishedRun
             continue
         try:
             found.append(_read_run(record, outputs))
-        except (ValidationError, CookbookError, OSError, ValueError, KeyError) as error:
+        except (ValidationError, CookbookError, OSError) as error:
             _LOG.warning("skipping %s: its record cannot be read (%s)", record.parent, error)
     return sorted(found, key=lambda run: run.started, reverse=True)
 
@@ -163,7 +167,18 @@ def drop_none(value: object) -> object:
     return value
 
 
+def _number(value: object) -> float | None:
+    if value is None or type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    raise TypeError(f"a score is {value!r}")
+
+
 def _read_run(record: Path, outputs: Path) -> FinishedRun:
+    with explain_damage(record):
+        return _finished_run(record, outputs)
+
+
+def _finished_run(record: Path, outputs: Path) -> FinishedRun:
     content = read_record(record.parent)
     recipe = recipes.load(record.parent.parent.name)
     # JSON has no tuples; the strict model accepts lists for them only when it parses JSON itself.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.errors import explain_damage
 from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, AsRecorded, Redaction
 from helpers.report.record import RunFolder
 from helpers.run.atomic import atomic_path
@@ -38,14 +39,17 @@ def write_report(folder: Path, *, anonymise: bool | None = None, to: Path | None
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    run = RunFolder.read(folder)
-    if anonymise is None:
-        anonymise = bool(run.record["params"].get("anonymise", False))
+    with explain_damage(folder / "run.json"):
+        run = RunFolder.read(folder)
+        if anonymise is None:
+            anonymise = bool(run.record["params"].get("anonymise", False))
+        values = build_page(run, anonymise)
     templates = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("page.html.j2").render(build_page(run, anonymise))
+    with explain_damage(folder / "run.json"):
+        page = environment.get_template("page.html.j2").render(values)
     path = to or folder / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

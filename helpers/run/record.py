@@ -136,12 +136,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in _REQUIRED_KEYS if key not in record]
+        kinds = {key: type(record[key]).__name__ for key in _REQUIRED_KEYS if key not in missing}
     except FileNotFoundError:
         raise DataError(f"no run in {folder}", expected="a folder with run.json") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read", received=f"{type(error).__name__}: {error}") from None
     if missing:
         raise DataError(f"{path} is incomplete", received=f"no {', '.join(missing)}")
+    wrong = [f"{key} is {kind}" for key, kind in kinds.items() if kind != ("str" if key == "status" else "dict")]
+    wrong += (
+        [f"stage {name} is no dict" for name, stage in record["stages"].items() if not isinstance(stage, dict)]
+        if not wrong
+        else []
+    )
+    if wrong:
+        raise DataError(f"{path} is damaged", received=", ".join(wrong[:3]))
     return record
 
 

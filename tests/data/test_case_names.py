@@ -16,8 +16,6 @@ def test_a_name_that_leads_elsewhere_is_refused(name):
         CaseFiles(name, {"image": Path("x.nii.gz")})
 
 
-@pytest.mark.parametrize(
-    "name", ["BraTS-GLI-00001-000", "a b", "=1+1", "*", "[a]", "..a", "-rf", "\u00e4"]
-)
+@pytest.mark.parametrize("name", ["BraTS-GLI-00001-000", "a b", "=1+1", "*", "[a]", "..a", "-rf", "\u00e4"])
 def test_any_other_name_is_a_name(name):
     assert CaseFiles(name, {}).id == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.data.geometry import Geometry
-from helpers.data.nnunet.cases import list_cases, raw_folder, read_case, skipped_files
+from helpers.data.nnunet.cases import list_cases, raw_folder, read_case, skipped_files, training_ids
 from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
 
@@ -160,3 +161,77 @@ def test_a_segmentation_next_to_its_image_is_no_image_and_labels_of_no_image_are
     task = decathlon(tmp_path / "task", ["la_1"])
     put(task / "labelsTr" / "la_7.nii.gz", dtype=np.uint8)
     assert skipped_files(task) == [f"labels in {task / 'labelsTr'} without an image: la_7.nii.gz"]
+
+
+def touch(root, images, labels=(), dataset=None):
+    """Files with these names, which are listed but not read."""
+    for folder, names in (("imagesTr", images), ("labelsTr", labels)):
+        for name in names:
+            (root / folder).mkdir(exist_ok=True)
+            (root / folder / f"{name}.nii.gz").touch()
+    if dataset is not None:
+        (root / "dataset.json").write_text(json.dumps(dataset))
+    return root
+
+
+def test_ids_that_end_in_four_digits_have_their_own_channels(tmp_path):
+    touch(tmp_path, ["la_0001_0000", "la_0001_0001", "la_2019_0000", "la_2019_0001"], ["la_0001", "la_2019"])
+    found = list_cases(tmp_path, n_channels=2)
+    assert [(case.id, list(case.files), case.truth.name) for case in found] == [
+        ("la_0001", ["0000", "0001"], "la_0001.nii.gz"),
+        ("la_2019", ["0000", "0001"], "la_2019.nii.gz"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_channels", "ids"),
+    [
+        (["la_0000", "la_0001"], None, ["la_0000", "la_0001"]),  # the labels tell
+        (["la"], None, ["la"]),
+        ([], 1, ["la_0000", "la_0001"]),  # the model takes one channel, so these are two cases
+        ([], 2, ["la"]),
+    ],
+)
+def test_labels_or_the_model_tell_a_channel_from_an_id(tmp_path, labels, n_channels, ids):
+    touch(tmp_path, ["la_0000", "la_0001"], labels)
+    assert [case.id for case in list_cases(tmp_path, n_channels=n_channels)] == ids
+
+
+def test_channels_that_the_model_does_not_take_are_refused(tmp_path):
+    touch(tmp_path, ["la_0000", "la_0001", "la_0002"], ["la"])
+    with pytest.raises(DataError, match="la has more channels than the model takes"):
+        list_cases(tmp_path, n_channels=2)
+    with pytest.raises(DataError, match="la lacks channels"):
+        list_cases(tmp_path, n_channels=4)
+
+
+@pytest.mark.parametrize("suffix", ["", "_0000"])
+def test_the_training_set_is_listed_with_or_without_channels(tmp_path, suffix):
+    names = ["case_3", "case_10", "case_2019"]
+    entries = [{"image": f"./imagesTr/{name}{suffix}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
+    touch(tmp_path, [f"{name}_0000" for name in [*names, "case_4"]], [*names, "case_4"], {"training": entries})
+    assert training_ids(tmp_path) == sorted(names)
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry["image"] for entry in entries]}))
+    assert training_ids(tmp_path) == sorted(names)
+
+
+def test_a_data_set_may_name_its_files_one_by_one(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("SCANS", str(elsewhere))
+    named = {
+        "b": {"images": ["$SCANS/b_t1.nii.gz", "$SCANS/b_t2.nii.gz"], "label": "labels/b.nii.gz"},
+        "a": {"images": [str(elsewhere / "a1.nii.gz"), "a2.nii.gz"], "label": "labels/a.nii.gz"},
+    }
+    touch(tmp_path, ["unused_0000"], dataset={"dataset": named})
+    first, second = list_cases(tmp_path)
+    assert (first.id, second.id) == ("a", "b") and training_ids(tmp_path) == ["a", "b"]
+    assert first.files == {"0000": elsewhere / "a1.nii.gz", "0001": tmp_path / "a2.nii.gz"}
+    assert second.files["0001"] == elsewhere / "b_t2.nii.gz" and second.truth == tmp_path / "labels" / "b.nii.gz"
+    put(tmp_path / "other" / "a.nii.gz", dtype=np.uint8)
+    assert [case.truth for case in list_cases(tmp_path, ref_folder=tmp_path / "other")] == [
+        tmp_path / "other" / "a.nii.gz",
+        None,
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps({"dataset": {"a": {"images": 3}}}))
+    with pytest.raises(DataError, match=r"dataset\.json has a data set that cannot be read"):
+        list_cases(tmp_path)

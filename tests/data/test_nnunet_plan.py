@@ -110,10 +110,6 @@ def test_unknown_networks_and_layers_are_refused_by_name(changes, message):
 
 
 def test_unsupported_plans_are_refused_by_name():
-    torched = v2_plans()
-    torched["configurations"]["3d_fullres"]["resampling_fn_data"] = "resample_torch_fornnunet"
-    with pytest.raises(DataError, match="resample_torch_fornnunet"):
-        plan_from_v2(torched, v2_dataset(), "3d_fullres")
     for key, where in (("label_manager", v2_plans()), ("preprocessor_name", None)):
         plans = where or v2_plans()
         (plans if where else plans["configurations"]["3d_fullres"])[key] = "MyOwn"

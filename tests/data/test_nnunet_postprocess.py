@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 
 from helpers.data.nnunet.postprocess import KeepLargest, apply_postprocessing, read_postprocessing
-from helpers.errors import DataError
+from helpers.errors import CheckpointError, DataError
 
 
 def scattered(seed=0, shape=(8, 12, 12)):
@@ -68,6 +69,32 @@ def test_other_files_are_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(DataError, match=r"not a postprocessing\.json"):
         read_postprocessing(path)
+
+
+def test_the_pickle_of_v2_is_read_by_the_name_of_its_function(tmp_path):
+    theirs = pytest.importorskip("nnunetv2.postprocessing.remove_connected_components")
+    step, path = theirs.remove_all_but_largest_component_from_segmentation, tmp_path / "postprocessing.pkl"
+    labels = list(np.unique([1, 2, 2]))  # nnU-Net's own are numpy's numbers
+    arguments = [{"labels_or_regions": labels}, {"labels_or_regions": (2, 3)}, {"labels_or_regions": 2}]
+    path.write_bytes(pickle.dumps(([step] * 3, arguments)))
+    assert read_postprocessing(path) == (KeepLargest((1, 2), 2), KeepLargest((2, 3), 2), KeepLargest((2,), 2))
+
+
+@pytest.mark.parametrize("function", [print, np.load])
+def test_a_pickle_that_names_another_function_is_refused(tmp_path, function):
+    path = tmp_path / "postprocessing.pkl"
+    path.write_bytes(pickle.dumps(([function], [{"labels_or_regions": 1}])))
+    with pytest.raises(CheckpointError, match="contains more than"):
+        read_postprocessing(path)
+
+
+def test_pieces_of_one_size_are_all_kept_in_v2_too():
+    theirs = pytest.importorskip("nnunetv2.postprocessing.remove_connected_components")
+    labels = np.zeros((1, 5, 9), np.uint8)
+    labels[0, 0, :4], labels[0, 2, :4], labels[0, 4, :3] = 1, 1, 1
+    kept = apply_postprocessing(labels, [KeepLargest((1,), 2)])
+    assert np.count_nonzero(kept) == 8
+    np.testing.assert_array_equal(kept, theirs.remove_all_but_largest_component_from_segmentation(labels, 1))
 
 
 @pytest.mark.parametrize("seed", range(10))

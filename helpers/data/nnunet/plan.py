@@ -227,7 +227,6 @@ def plan_from_v2(content: Mapping, dataset: Mapping, configuration: str) -> Plan
     try:
         settings = _resolve(content["configurations"], configuration)
         _refuse_other_classes(content, settings)
-        _refuse_other_resampling(settings)
         channels = _channels_of_v2(content, settings)
         data = Resampling.of(settings, "resampling_fn_data")
         return Plan(
@@ -318,18 +317,6 @@ def _resolve(configurations: Mapping, name: str) -> dict:
         settings = {**configurations[name], **settings}
         name = configurations[name].get("inherits_from")
     return settings
-
-
-def _refuse_other_resampling(settings: Mapping) -> None:
-    for key in ("resampling_fn_data", "resampling_fn_probabilities"):
-        named = Resampling.of(settings, key)
-        forced = named.option("force_separate_z")
-        if named.function != _RESAMPLING or forced is not None:
-            raise DataError(
-                "the plan does not resample by nnU-Net's default",
-                received=f"{key} {named.function}, force_separate_z {forced}",
-                expected=f"{_RESAMPLING}, force_separate_z None",
-            )
 
 
 def _channel(scheme: str, use_mask: object, statistics: Mapping | None, sd_name: str) -> ChannelNorm:

@@ -40,6 +40,7 @@ ALLOWED["cli"] = ALLOWED["study"] | {"card", "study", "doctor", "fetch", "intero
 
 # One module that needs one other module across the rule, and why.
 EXCEPTIONS = {
+    ("helpers.compile.onnxruntime", "helpers.graph.read"),  # stores the weights of the same graph in another type
     ("helpers.compile.torchscript", "helpers.graph.export"),  # traces the same module that is exported
     ("helpers.data.nnunet.model_folder", "helpers.networks.safe_pickle"),  # a model folder's pickles
     ("helpers.data.nnunet.postprocess", "helpers.networks.safe_pickle"),

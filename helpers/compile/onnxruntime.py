@@ -11,6 +11,7 @@ import numpy as np
 from helpers.compile.base import CompiledModel, CompileJob, Compiler, Report
 from helpers.compile.quantize import LAYER_OPS, describe_int8, select_fp32_layers
 from helpers.errors import CompileError, last_line
+from helpers.graph.read import constants_to_initializers, load_graph, names_in, new_name
 from helpers.params.targets import Target
 from helpers.run.environment import package_version
 
@@ -56,7 +57,9 @@ def store_weights_in_f16(graph: Path, output: Path) -> Path:
     import onnx
     from onnx import helper, numpy_helper
 
-    model = onnx.load(str(graph))
+    model = load_graph(graph)
+    constants_to_initializers(model)
+    taken = names_in(model)
     weights = {name for node in model.graph.node if node.op_type in LAYER_OPS for name in node.input[1:2]}
     casts = []
     for tensor in model.graph.initializer:
@@ -65,8 +68,9 @@ def store_weights_in_f16(graph: Path, output: Path) -> Path:
             continue
         if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
             continue
-        stored = f"{tensor.name}_f16"
-        widen = helper.make_node("Cast", [stored], [tensor.name], f"{tensor.name}_widen", to=onnx.TensorProto.FLOAT)
+        stored = new_name(f"{tensor.name}_f16", taken)
+        name = new_name(f"{tensor.name}_widen", taken)
+        widen = helper.make_node("Cast", [stored], [tensor.name], name, to=onnx.TensorProto.FLOAT)
         casts.append(widen)
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]

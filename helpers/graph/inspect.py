@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
-from onnx import numpy_helper
 
-from helpers.graph.read import count_ops, opset_of, tensor_shapes
+from helpers.graph.read import all_graphs, all_nodes, count_ops, known_values, opset_of, tensor_shapes
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 
@@ -50,26 +50,46 @@ def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
     shapes = tensor_shapes(model)
     macs_by_op: dict[str, int] = {}
     uncounted = []
-    for node in model.graph.node:
+    for node in all_nodes(model):
         if node.op_type in _MACS:
             macs = _MACS[node.op_type](node, shapes)
             if macs is None:
                 uncounted.append(node.name or node.output[0])
             else:
                 macs_by_op[node.op_type] = macs_by_op.get(node.op_type, 0) + macs
-    # The scales and the region of interest of a Resize are floats too, but not weights.
-    control = {name for node in model.graph.node if node.op_type == "Resize" for name in node.input[1:]}
-    control |= {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT64}
-    floats = [tensor for tensor in model.graph.initializer if tensor.name not in control]
+    weights = _weights(model)
     return GraphSummary(
         opset=opset_of(model),
         ops=dict(sorted(count_ops(model).items(), key=lambda item: (-item[1], item[0]))),
         macs=sum(macs_by_op.values()),
         macs_by_op=macs_by_op,
-        parameters=sum(math.prod(tensor.dims) for tensor in floats),
-        parameter_bytes=sum(numpy_helper.to_array(tensor).nbytes for tensor in floats),
+        parameters=sum(array.size for array in weights),
+        parameter_bytes=sum(array.nbytes for array in weights),
         uncounted=tuple(uncounted),
     )
+
+
+def _weights(model: onnx.ModelProto) -> list[np.ndarray]:
+    """The weights: float initializers, and constants in other forms that a layer reads."""
+    # The scales and the region of interest of a Resize are floats too, but not weights.
+    control = {name for node in all_nodes(model) if node.op_type in ("Resize", "Upsample") for name in node.input[1:]}
+    stored = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer]
+    integers = {tensor.name for tensor in stored if tensor.data_type == onnx.TensorProto.INT64}
+    names = {tensor.name for tensor in stored} - control - integers
+    constants = known_values(model)
+    through_identity = {
+        node.output[0]: node.input[0] for node in all_nodes(model) if node.op_type == "Identity" and node.input
+    }
+    read = {name for node in all_nodes(model) if node.op_type in _LAYERS for name in node.input[1:]}
+    names |= {
+        through_identity.get(name, name) for name in read if name in constants and not _is_neutral(constants[name])
+    }
+    return [constants[name] for name in sorted(names)]
+
+
+def _is_neutral(values: np.ndarray) -> bool:
+    """Whether a norm without learned scale and bias has these, which the op requires: all one, or all zero."""
+    return values.ndim == 1 and bool((values == 1).all() or (values == 0).all())
 
 
 def _sizes(shape: tuple[int | None, ...] | None) -> list[int] | None:
@@ -99,7 +119,7 @@ def _transposed_macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
 
 def _product_macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
     output, left = _sample_sizes(shapes.get(node.output[0])), shapes.get(node.input[0])
-    if output is None or left is None or left[-1] is None:
+    if output is None or not left or left[-1] is None:
         return None
     return math.prod(output) * left[-1]
 
@@ -110,3 +130,4 @@ _MACS: dict[str, Callable[[onnx.NodeProto, Shapes], int | None]] = {
     "Gemm": _product_macs,
     "MatMul": _product_macs,
 }
+_LAYERS = frozenset({*_MACS, "BatchNormalization", "InstanceNormalization", "GroupNormalization", "PRelu"})

@@ -6,8 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import onnx
 
 from helpers.errors import last_line
 from helpers.graph.read import load_graph
@@ -55,16 +58,29 @@ def run_onnxsim(
         check_n: number of comparisons on random inputs; at least 1, because onnxsim's default of 0 compares nothing.
     """
     shapes = json.dumps({name: list(shape) for name, shape in input_shapes.items()})
-    command = [sys.executable, "-c", _CHILD, str(source), str(target), str(max(1, check_n)), shapes]
-    before = len(load_graph(source).graph.node)
+    model = load_graph(source)
+    before = len(model.graph.node)
     target.unlink(missing_ok=True)  # a file from an earlier attempt must not be mistaken for the result
-    reason = _run_child(command, timeout_s)
-    if not reason and not target.is_file():
-        reason = "onnxsim wrote no file"
-    if reason:
-        shutil.copyfile(source, target)
-        return Simplified(False, reason, before, before)
+    with tempfile.TemporaryDirectory() as folder:
+        complete = _complete_file(source, model, Path(folder))
+        command = [sys.executable, "-c", _CHILD, str(complete), str(target), str(max(1, check_n)), shapes]
+        reason = _run_child(command, timeout_s)
+        if not reason and not target.is_file():
+            reason = "onnxsim wrote no file"
+        if reason:
+            shutil.copyfile(complete, target)
+            return Simplified(False, reason, before, before)
     return Simplified(True, "", before, len(load_graph(target).graph.node))
+
+
+def _complete_file(source: Path, model: onnx.ModelProto, folder: Path) -> Path:
+    """The graph's file itself, or a copy that needs no other file and is in the form of `load_graph`."""
+    stored = onnx.load(str(source), load_external_data=False)
+    if stored.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True):
+        return source
+    path = folder / "graph.onnx"
+    onnx.save(model, str(path))
+    return path
 
 
 def _run_child(command: list[str], timeout_s: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,22 @@ import onnx
 from onnx import helper, numpy_helper
 
 from helpers.errors import GraphError
-from helpers.graph.read import constants_of, count_ops, opset_of, relative_error, run_reference, tensor_shapes
+from helpers.graph.read import (
+    all_graphs,
+    all_nodes,
+    clean_ports,
+    count_ops,
+    infer_shapes,
+    inner_graphs,
+    known_values,
+    make_names_unique,
+    names_in,
+    new_name,
+    opset_of,
+    relative_error,
+    run_reference,
+    tensor_shapes,
+)
 from helpers.graph.spec import GraphSpec
 from helpers.params.yaml_file import unknown_name_error
 
@@ -22,16 +37,21 @@ _REGISTRY: dict[str, type[Rewrite]] = {}
 
 @dataclass(frozen=True)
 class GraphView:
-    """A model with its tensor shapes and constants, computed once per rewrite."""
+    """A model with its tensor shapes, constants and names, computed once per rewrite."""
 
     model: onnx.ModelProto
     shapes: dict[str, tuple[int | None, ...]]
     constants: dict[str, np.ndarray]
+    names: set[str]
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> GraphView:
         """The view of a model as it is now."""
-        return cls(model, tensor_shapes(model), constants_of(model))
+        return cls(model, tensor_shapes(model), known_values(model), names_in(model))
+
+    def new_name(self, wanted: str) -> str:
+        """A name that nothing in the model has: the wanted one, with a number if it is taken."""
+        return new_name(wanted, self.names)
 
 
 @dataclass(frozen=True)
@@ -52,23 +72,25 @@ class Replacement:
 
 
 class SubgraphBuilder:
-    """Builds the nodes that replace one node. Every name starts with that node's name, so names stay unique."""
+    """Builds the nodes that replace one node. Every name starts with that node's name and is new in the graph."""
 
-    def __init__(self, node: onnx.NodeProto):
+    def __init__(self, node: onnx.NodeProto, view: GraphView):
         self._prefix = node.name or node.output[0]
+        self._view = view
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
 
     def constant(self, suffix: str, values: np.ndarray) -> str:
         """Adds an initializer and returns its name."""
-        name = f"{self._prefix}_{suffix}"
+        name = self._view.new_name(f"{self._prefix}_{suffix}")
         self._initializers.append(numpy_helper.from_array(values, name))
         return name
 
     def add(self, op: str, inputs: Sequence[str], suffix: str, output: str | None = None, **attributes: Any) -> str:
         """Adds a node and returns the name of its output, which is made from the suffix unless given."""
-        output = output or f"{self._prefix}_{suffix}_out"
-        self._nodes.append(helper.make_node(op, inputs, [output], f"{self._prefix}_{suffix}", **attributes))
+        output = output or self._view.new_name(f"{self._prefix}_{suffix}_out")
+        name = self._view.new_name(f"{self._prefix}_{suffix}")
+        self._nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
         return output
 
     def finish(self, description: str) -> Replacement:
@@ -189,12 +211,17 @@ def rewrite_graph(
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    clean_ports(result)
+    make_names_unique(result)
     rows: list[tuple[str, str, str]] = []
     for rewrite in rewrites:
-        rows += _apply_one(result, rewrite)
-    del result.graph.value_info[:]
+        view = GraphView.of(result)
+        for graph in all_graphs(result.graph):
+            rows += _apply_one(graph, rewrite, view)
+    for graph in all_graphs(result.graph):
+        del graph.value_info[:]
     _drop_unused_constants(result)
-    result = onnx.shape_inference.infer_shapes(result)
+    result = infer_shapes(result)
     try:
         onnx.checker.check_model(result, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -202,11 +229,10 @@ def rewrite_graph(
     return result, rows
 
 
-def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str, str]]:
-    view = GraphView.of(model)
+def _apply_one(graph: onnx.GraphProto, rewrite: Rewrite, view: GraphView) -> list[tuple[str, str, str]]:
     nodes, rows = [], []
     renamed: dict[str, str] = {}
-    for node in model.graph.node:
+    for node in graph.node:
         replacement = rewrite.replace(node, view)
         if replacement is None:
             nodes.append(node)
@@ -214,19 +240,29 @@ def _apply_one(model: onnx.ModelProto, rewrite: Rewrite) -> list[tuple[str, str,
         if replacement.passes_on is not None:
             renamed[node.output[0]] = renamed.get(replacement.passes_on, replacement.passes_on)
         nodes += replacement.nodes
-        model.graph.initializer.extend(replacement.initializers)
+        graph.initializer.extend(replacement.initializers)
         rows.append((rewrite.name, node.name or node.output[0], replacement.description))
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    for node in kept:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    if rows:
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        _rename_inputs(kept, renamed)
+        del graph.node[:]
+        graph.node.extend(kept)
     return rows
 
 
+def _rename_inputs(nodes: Iterable[onnx.NodeProto], renamed: Mapping[str, str]) -> None:
+    """Renames what nodes read, also within If, Loop and Scan, whose graphs read tensors of the graphs around them."""
+    for node in nodes:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        for inner in inner_graphs(node):
+            _rename_inputs(inner.node, renamed)
+            for value in inner.output:
+                value.name = renamed.get(value.name, value.name)
+
+
 def _drop_unused_constants(model: onnx.ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    used |= {value.name for value in model.graph.output}
+    used = {name for node in all_nodes(model) for name in node.input}
+    used |= {value.name for graph in all_graphs(model.graph) for value in graph.output}
     graph = model.graph
     nodes = [node for node in graph.node if node.op_type != "Constant" or node.output[0] in used]
     initializers = [tensor for tensor in graph.initializer if tensor.name in used]

@@ -48,15 +48,15 @@ class AxiswiseInstanceNorm(Rewrite):
         sizes = [size for size in shape[2:] if size is not None]
         if len(sizes) < len(shape) - 2 or math.prod(sizes) < _MINIMUM_VALUES:
             return None
-        return _AxiswiseNorm(node, sizes, opset_of(view.model)).build(scale, bias)
+        return _AxiswiseNorm(node, sizes, view).build(scale, bias)
 
 
 class _AxiswiseNorm:
     """The nodes for one norm over spatial axes of the given sizes."""
 
-    def __init__(self, node: onnx.NodeProto, sizes: Sequence[int], opset: int):
-        self._node, self._sizes, self._opset = node, sizes, opset
-        self._builder = SubgraphBuilder(node)
+    def __init__(self, node: onnx.NodeProto, sizes: Sequence[int], view: GraphView):
+        self._node, self._sizes, self._opset = node, sizes, opset_of(view.model)
+        self._builder = SubgraphBuilder(node, view)
 
     def build(self, scale: np.ndarray, bias: np.ndarray) -> Replacement:
         add, constant = self._builder.add, self._builder.constant

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
+from helpers.graph.read import all_graphs
 from helpers.graph.surgery.base import GraphView, Replacement, Rewrite
 
 
@@ -19,10 +21,17 @@ class DropEmptyPad(Rewrite):
 
     def replace(self, node: onnx.NodeProto, view: GraphView) -> Replacement | None:
         """Removes a Pad by zero, unless it writes the graph's output."""
-        if node.op_type != "Pad" or len(node.input) < 2:
+        if node.op_type != "Pad":
             return None
-        pads = view.constants.get(node.input[1])
-        outputs = {value.name for value in view.model.graph.output}
-        if pads is None or pads.any() or node.output[0] in outputs:
+        outputs = {value.name for graph in all_graphs(view.model.graph) for value in graph.output}
+        pads = _pads(node, view)
+        if pads is None or np.any(pads) or node.output[0] in outputs:
             return None
         return Replacement([], [], "all pads are zero", passes_on=node.input[0])
+
+
+def _pads(node: onnx.NodeProto, view: GraphView) -> np.ndarray | None:
+    # An attribute before opset 11.
+    if len(node.input) > 1:
+        return view.constants.get(node.input[1])
+    return next((np.array(a.ints) for a in node.attribute if a.name == "pads"), None)

@@ -20,7 +20,8 @@ class Resize5DTo4D(Rewrite):
         (N, C, D, H, W) -> (N, C*D, H, W) -> (N, C*D, sH, sW) -> (N, C, D, sH*sW) -> (N, C, sD, sH*sW)
                         -> (N, C, sD, sH, sW)
 
-    Works for any C, D, H, W and any integer scale per axis, read from inferred shapes and the node's own constants.
+    Works for any C, D, H, W and any integer scale per axis, read from inferred shapes and the node's own constants,
+    and for the op's earlier forms: Resize of opset 10 and Upsample of opsets 7 to 9.
     """
 
     name = "resize_5d_to_4d"
@@ -28,7 +29,7 @@ class Resize5DTo4D(Rewrite):
 
     def replace(self, node: onnx.NodeProto, view: GraphView) -> Replacement | None:
         """The five nodes that replace a 5-D nearest Resize with constant integer scales; else None."""
-        if node.op_type != "Resize" or _mode(node) != "nearest":
+        if node.op_type not in ("Resize", "Upsample") or _mode(node) != "nearest":
             return None
         shape = view.shapes.get(node.input[0])
         if shape is None or len(shape) != 5:
@@ -38,7 +39,7 @@ class Resize5DTo4D(Rewrite):
         if scales is None or scales[:2] != (1, 1):
             return None
         (c, d, h, w), (sd, sh, sw) = axes, scales[2:]
-        builder = SubgraphBuilder(node)
+        builder = SubgraphBuilder(node, view)
         tensor = _reshape(builder, node.input[0], "flat", (0, c * d, h, w))
         tensor = _resize(builder, node, tensor, "plane", (1, 1, sh, sw))
         tensor = _reshape(builder, tensor, "rows", (0, c, d, h * sh * w * sw))
@@ -57,13 +58,25 @@ def _reshape(
 def _resize(
     builder: SubgraphBuilder, original: onnx.NodeProto, tensor: str, suffix: str, scales: tuple[int, ...]
 ) -> str:
-    # Opset 11 requires a region-of-interest input even in modes that ignore it.
-    roi = builder.constant(f"{suffix}_roi", np.array([], dtype=np.float32))
-    factors = builder.constant(f"{suffix}_scales", np.array(scales, dtype=np.float32))
     kept = {
         each.name: helper.get_attribute_value(each) for each in original.attribute if each.name in _KEPT_ATTRIBUTES
     }
+    form = _form(original)
+    if form == "scales as attribute":
+        return builder.add("Upsample", [tensor], suffix, scales=[float(scale) for scale in scales], **kept)
+    factors = builder.constant(f"{suffix}_scales", np.array(scales, dtype=np.float32))
+    if form == "scales as input 1":
+        return builder.add(original.op_type, [tensor, factors], suffix, **kept)
+    # Opset 11 requires a region-of-interest input even in modes that ignore it.
+    roi = builder.constant(f"{suffix}_roi", np.array([], dtype=np.float32))
     return builder.add("Resize", [tensor, roi, factors], suffix, **kept)
+
+
+def _form(node: onnx.NodeProto) -> str:
+    """Where the scales are: in an attribute (Upsample 7), in input 1 (Upsample 9, Resize 10), or in input 2."""
+    if len(node.input) == 1:
+        return "scales as attribute"
+    return "scales as input 1" if len(node.input) == 2 else "scales as input 2"
 
 
 def _mode(node: onnx.NodeProto) -> str:
@@ -84,13 +97,23 @@ def _integer_scales(node: onnx.NodeProto, axes: list[int], view: GraphView) -> t
     Returns:
         None if an axis is dynamic or the scales are not constant integers.
     """
-    inputs = [view.constants.get(name) if name else None for name in node.input]
-    scales = inputs[2] if len(inputs) > 2 else None
-    sizes = inputs[3] if len(inputs) > 3 else None
-    if len(axes) != 4:
+    if len(axes) != 4 or _changes_scales(node):
         return None
+    inputs = [view.constants.get(name) if name else None for name in node.input]
+    form = _form(node)
+    sizes = inputs[3] if len(inputs) > 3 else None
+    if form == "scales as attribute":
+        scales = next((np.array(a.floats) for a in node.attribute if a.name == "scales"), None)
+    else:
+        scales = inputs[1 if form == "scales as input 1" else 2]
     if sizes is not None and sizes.size == 5:
         scales = np.array([1.0, *(size / axis for size, axis in zip(sizes[1:].tolist(), axes, strict=True))])
     if scales is None or scales.size != 5 or not np.array_equal(scales, np.round(scales)) or scales.min() < 1:
         return None
     return tuple(int(scale) for scale in scales)
+
+
+def _changes_scales(node: onnx.NodeProto) -> bool:
+    """Whether attributes of opset 18 give the scales another meaning: fewer axes, or a policy that adapts them."""
+    policy = next((a.s.decode() for a in node.attribute if a.name == "keep_aspect_ratio_policy"), "stretch")
+    return policy != "stretch" or any(a.name == "axes" for a in node.attribute)

@@ -237,6 +237,10 @@ def constants_to_initializers(model: onnx.ModelProto) -> None:
             graph.initializer.append(numpy_helper.from_array(constants[name], name))
     del graph.node[:]
     graph.node.extend(kept)
+    used = {name for node in all_nodes(model) for name in node.input} | outputs
+    unread = [index for index, tensor in enumerate(graph.initializer) if tensor.name not in used]
+    for index in reversed(unread):
+        del graph.initializer[index]
 
 
 def names_in(model: onnx.ModelProto) -> set[str]:

@@ -11,10 +11,12 @@ from helpers.graph.surgery.base import (
 from helpers.graph.surgery.norm import AxiswiseInstanceNorm
 from helpers.graph.surgery.pad import DropEmptyPad
 from helpers.graph.surgery.resize import Resize5DTo4D
+from helpers.graph.surgery.softmax import FlattenSoftmax
 
 __all__ = [
     "AxiswiseInstanceNorm",
     "DropEmptyPad",
+    "FlattenSoftmax",
     "Resize5DTo4D",
     "Rewrite",
     "SurgeryReport",

@@ -100,4 +100,6 @@ def test_the_locale_selects_the_language(monkeypatch, value, language):
 
 def test_codes_that_people_meet_have_an_explanation_of_their_own():
     assert "parse an operator" in explain_atc("E19010: No parser is registered for Op [a, optype [B]]", "en").problem
-    assert "ASCEND_RT_VISIBLE_DEVICES" in explain_atc("Invalid_Argument(EE1001): The argument is invalid.", "en").cause
+    assert (
+        "ASCEND_RT_VISIBLE_DEVICES" in explain_atc("Invalid_Argument(EE1001): The argument is invalid.", "en").cause
+    )

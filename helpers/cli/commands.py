@@ -12,6 +12,7 @@ from helpers.cli import new_card, new_recipe
 from helpers.cli.command import Command
 from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
+from helpers.cli.runs_command import RUNS
 from helpers.cli.study_commands import STUDY_COMMANDS
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
@@ -162,6 +163,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
     },
     "Finished runs": {
+        "runs": RUNS,
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
         "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
     },

@@ -22,8 +22,10 @@ DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-cann"),
     "onnxsim": ("onnxsim",),
     "openvino": ("openvino",),
+    "pydicom": ("pydicom",),
     "safetensors": ("safetensors",),
     "scipy": ("scipy",),
+    "tifffile": ("tifffile",),
     "torch": ("torch",),
 }
 

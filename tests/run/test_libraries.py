@@ -20,10 +20,12 @@ HARMLESS = {
     "IPython": "shows results",
     "acl": "a vendor's runtime, whose version the compiled model's key has",
     "ais_bench": "a vendor's runtime",
+    "google": "protobuf: writes graphs, whose bytes are inputs of the next stage",
     "ipywidgets": "shows results",
     "magicmind": "a vendor's runtime, whose version the compiled model's key has",
     "psutil": "measures memory",
     "pydantic": "checks parameters, whose values are inputs",
+    "yaml": "reads parameters and cards, whose values are inputs",
     "rich": "the bars of the progress of a library that draws its own",
 }
 

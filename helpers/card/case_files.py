@@ -18,12 +18,12 @@ from helpers.data.case_volumes import read_image_volume, read_mask_volume
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import Geometry, check_same_grid
 from helpers.data.picture import open_picture, write_png
+from helpers.data.truth import whole_labels
 from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
 
 IGNORED = 255  # the class index of voxels that no score counts
 _CARD = "card"  # the note of a case that its masks are written and read by
-_ROUNDING = 1e-3  # resampling and float files leave values such as 0.99999
 
 
 def list_card_cases(card: ModelCard, root: Path, names: Iterable[str] = ()) -> list[CaseFiles]:
@@ -218,12 +218,7 @@ def _read_numbers(path: Path, geometry: Geometry | None) -> np.ndarray:
 
 
 def _to_classes(numbers: np.ndarray, table: dict[int, int], path: Path, entry: str) -> np.ndarray:
-    whole = np.rint(numbers)
-    if np.abs(numbers - whole).max(initial=0) > _ROUNDING:
-        raise DataError(
-            f"{path} is not a mask", received="values between whole numbers", expected="the values of classes"
-        )
-    values, places = np.unique(whole.astype(np.int64), return_inverse=True)
+    values, places = np.unique(whole_labels(path, numbers), return_inverse=True)
     unknown = [int(value) for value in values if int(value) not in table]
     if unknown:
         raise DataError(

@@ -267,7 +267,8 @@ class CardScoring(Scoring[OwnModelParams]):
     def labels(self, params: OwnModelParams) -> LabelSet:
         """The classes of the card."""
         card = _card(params)
-        return LabelSet(tuple(card.classes), tuple(card.classes.values()))
+        ignored = IGNORED if card.data.ignore else None
+        return LabelSet(tuple(card.classes), tuple(card.classes.values()), ignore=ignored)
 
     def score_names(self, params: OwnModelParams) -> tuple[str, ...]:
         """Such as `Dice liver`: each score of each class, then of each region."""

@@ -72,6 +72,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
         "labels": labels.names,
         "values": {"names": sorted(known.names.items()), "ignored": known.ignored},
         "skipped": skipped,
+        "rules": recipe.model.cache_key_extras(run.params),
     }
     return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases, recipe.preparation))
 

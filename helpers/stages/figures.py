@@ -68,7 +68,11 @@ def draw_data(recipe: Recipe, run: Run) -> StageResult:
         caption = "The first cases, each volume by its slice with the most labels."
         return {"data": (figures.draw_previews(previews), caption)}
 
-    inputs = {"cases": {case.id: digest_case(case) for case in cases}, "window": window.model_dump(mode="json")}
+    inputs = {
+        "cases": {case.id: digest_case(case) for case in cases},
+        "window": window.model_dump(mode="json"),
+        "rules": recipe.model.cache_key_extras(run.params),
+    }
     return _perform(run, "draw_data", "Pictures of the cases", inputs, draw, code=(recipe.cases,))
 
 
@@ -191,6 +195,7 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
         "scores": scores,
         "labels": run_labels(recipe, run).names,
         "window": window.model_dump(mode="json"),
+        "rules": recipe.model.cache_key_extras(run.params),
     }
     return run.perform(
         "draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe.cases, figures.save_figure)

@@ -65,6 +65,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         "masks": {case.id: digest_file(run.require_file(mask_name(recipe, run, case.id))) for case in cases},
         "minimum": minimum,
         "scores": run_score_names(recipe, run),
+        "rules": recipe.model.cache_key_extras(run.params),
         "held_out": held_out,
     }
     return run.perform("score", "Scores", inputs=inputs, make=make, code=(recipe.cases, recipe.scoring))

@@ -20,6 +20,7 @@ from helpers.inference import WindowPlan, infer_job
 from helpers.inference.predictor import DevicePredictor, Predictor
 from helpers.interop.bundle import Bundle, BundleCase, BundleModel, save_array
 from helpers.interop.exchange import Exchange, ExchangeBytes, check_room, measure_exchange
+from helpers.run.atomic import remove_leftovers
 
 _LOG = logging.getLogger("cookbook")
 
@@ -36,6 +37,7 @@ def infer_bundle(bundle: Bundle, *, devices: str | list[int] | None = None, pyth
         DeviceError: the bundle holds no compiled model, or the device failed. Finished outputs are kept.
     """
     model = _compiled(bundle)
+    remove_leftovers(bundle.folder, deep=True)
     source = {name: bundle.files[name] for name in model.files}
     todo = [case for case in bundle.cases if not _is_answered(bundle, case, source)]
     if not todo:

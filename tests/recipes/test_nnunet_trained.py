@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("nnunetv2.training.nnUNetTrainer.nnUNetTrainer")
 
 from helpers import recipes
 from helpers.inference import as_predictor
+from tests.recipes.nnunet_pipeline import run_pipeline
 from tests.recipes.nnunet_trained import (
     PICTURES,
     Kind,
@@ -54,11 +56,11 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def masks_of(trained: Trained, to: Path, configuration: str | None = None, previous: Path | None = None) -> None:
+def masks_of(trained: Trained, to: Path, previous: Path | None = None, **given: object) -> None:
     """The recipe's own masks of every image, as files in a folder."""
     to.mkdir()
     recipe = recipes.load(RECIPE)
-    given = {"checkpoint": str(trained.folder(configuration)), "data_root": str(trained.images)}
+    given |= {"checkpoint": str(trained.folder()), "data_root": str(trained.images)}
     given |= {} if previous is None else {"prev_stage_predictions": str(previous)}
     params = recipe.prepare_params(profile="cpu", **given)
     network = recipe.model.load_for_export(params)
@@ -70,7 +72,8 @@ def masks_of(trained: Trained, to: Path, configuration: str | None = None, previ
     for files in recipe.cases.list_cases(trained.images, params):
         case = recipe.cases.read_case(files, params)
         path = to / f"{files.id}{recipe.cases.mask_suffix(params)}"
-        recipe.cases.write_mask(recipe.preparation.segment(case, as_predictor(infer), params), case, path)
+        classes = recipe.preparation.segment_and_save(case, as_predictor(infer), params, path)
+        recipe.cases.write_mask(classes, case, path)
 
 
 def compare(trained: Trained, root: Path) -> tuple[int, int]:
@@ -99,6 +102,42 @@ def compare(trained: Trained, root: Path) -> tuple[int, int]:
 def test_masks_are_nnunet_s(kind, orientations, tmp_path):
     compared, differing = compare(train(tmp_path / "trained", kind, orientations), tmp_path)
     assert compared > 2000 and differing == 0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Kind("default", "2d", "regions", "NibabelIOWithReorient"), Kind("default", "2d", "plain", PICTURES)],
+    ids=str,
+)
+def test_saved_probabilities_are_merged_by_nnunets_own_ensembling(kind, tmp_path):
+    from nnunetv2.ensembling.ensemble import merge_files
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    trained = train(tmp_path / "trained", kind, ("PIR",))
+    with in_float32():
+        predict(trained, tmp_path / "theirs")
+    masks_of(trained, tmp_path / "ours", save_softmax=True)
+    manager = PlansManager(str(trained.folder() / "plans.json"))
+    labels = manager.get_label_manager(json.loads((trained.folder() / "dataset.json").read_text()))
+    for case in trained.cases:
+        ours, theirs = (np.load(tmp_path / name / f"{case}.npz")["probabilities"] for name in ("ours", "theirs"))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+        files = [str(tmp_path / name / f"{case}.npz") for name in ("ours", "ours")]
+        merge_files(files, str(tmp_path / case), trained.file_ending, manager.image_reader_writer_class(), labels)
+        merged, mask = tmp_path / f"{case}{trained.file_ending}", tmp_path / "ours" / f"{case}{trained.file_ending}"
+        np.testing.assert_array_equal(read_values(merged), read_values(mask))
+        np.testing.assert_array_equal(read_grid(merged), read_grid(mask))
+
+
+def test_a_run_of_every_stage_scores_regions_and_writes_nnunets_summary(tmp_path):
+    trained = train(tmp_path / "trained", Kind("M", "3d_fullres", "regions", "NibabelIOWithReorient"), ("LAS",))
+    given = {"checkpoint": str(trained.folder()), "data_root": str(trained.images.parent), "mirror_axes": []}
+    run = run_pipeline(RECIPE, tmp_path / "outputs", **given)
+    scores = json.loads(run.path("metrics.json").read_text())["cases"]["case_LAS"]
+    assert set(scores) == {"whole", "core", "enhancing"}
+    summary = json.loads(run.path("summary.json").read_text())
+    assert set(summary["mean"]) == {"(1, 2, 3)", "(2, 3)", "3"}
+    assert summary["mean"]["(2, 3)"]["Dice"] == pytest.approx(scores["core"], abs=1e-6)
 
 
 @pytest.mark.slow

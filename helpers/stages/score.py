@@ -23,8 +23,8 @@ from helpers.stages.labels import run_labels, run_score_names
 
 # If undoing a flip gives at least this Dice, the flip is an error and not a coincidence of shapes.
 _SURE_DICE = 0.7
-# Of the seconds that the masks took, for the source's own score: it may end one step late.
-_SHARE_OF_MASKS = 0.8
+# Of the seconds that the masks took, for the source's own score: preparing or restoring a case is not interrupted.
+_SHARE_OF_MASKS = 0.5
 _TOO_LONG = "Not computed: it takes longer than the masks did. Set source_score: complete to compute it."
 
 

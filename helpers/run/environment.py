@@ -23,6 +23,7 @@ _PACKAGES = (
     "numba",
     "SimpleITK",
     "nibabel",
+    "pydicom",
     "connected-components-3d",
     "Pillow",
     "safetensors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,9 @@ def explain_damage(file: Path, remedy: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        # A time out of range is an OSError too, but one without a file.
+        if isinstance(error, OSError) and (error.filename or error.errno not in (errno.EOVERFLOW, errno.EINVAL)):
+            raise
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise DataError(f"{file} is damaged or not of this program", received=cause, remedy=remedy) from error

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import select
 import sys
 from collections.abc import Collection, Sequence
 
@@ -52,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _report("interrupted; finished stages are kept", 130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader():
+            return _report("", 141)
         if isinstance(error, OSError) and not _flush_output():
-            return _report("", 141) if isinstance(error, BrokenPipeError) else _report(_unwritten(error), 1)
+            return _report(f"standard output cannot be written: {error.strerror}", 1)
         return _report(describe_failure(" ".join(["cookbook", *words[:2]]), error), 1)
 
 
@@ -70,14 +73,28 @@ def _flush_output() -> bool:
     try:
         sys.stdout.flush()
     except OSError:
-        # Python would try again when it ends, and report the failure with an exit code of its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return False
     return True
 
 
-def _unwritten(error: OSError) -> str:
-    return f"standard output cannot be written: {error.strerror}"
+def _has_no_reader() -> bool:
+    """Whether nobody reads standard output any more; what is left of it is then discarded."""
+    try:
+        file = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    if closed:
+        _discard_output()
+    return closed
+
+
+def _discard_output() -> None:
+    # Python would try again when it ends, and report the failure with an exit code of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

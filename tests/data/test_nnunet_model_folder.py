@@ -86,6 +86,14 @@ def test_postprocessing_next_to_the_plan_is_read(tmp_path):
     assert [rule.classes for rule in open_model_folder(root).postprocessing] == [(1, 2), (1,)]
 
 
+def test_the_postprocessing_pickle_of_v2_is_read(tmp_path):
+    theirs = pytest.importorskip("nnunetv2.postprocessing.remove_connected_components")
+    root = write_v2(tmp_path, v2_names(v1_state()))
+    steps = ([theirs.remove_all_but_largest_component_from_segmentation], [{"labels_or_regions": [1, 2]}])
+    (root / "postprocessing.pkl").write_bytes(pickle.dumps(steps))
+    assert [(rule.classes, rule.version) for rule in open_model_folder(root).postprocessing] == [((1, 2), 2)]
+
+
 def test_missing_parts_are_named(tmp_path):
     assert not is_model_folder(tmp_path)
     with pytest.raises(DataError, match="not an nnU-Net model folder"):

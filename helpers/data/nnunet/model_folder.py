@@ -24,6 +24,7 @@ _CHECKPOINTS = {
 }
 _STAGE = 5  # position among the trainer's arguments, which v1 stores with a checkpoint
 _CASCADE, _LOWRES = "3d_cascade_fullres", "3d_lowres"
+_POSTPROCESSING = ("postprocessing.json", "postprocessing.pkl")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ModelFolder:
         folds: names of the folds, "0" to "4" or "all".
         trainer: name of the trainer class, which in v1 distinguishes UNet++ from the plain U-Net.
         mirror_axes: spatial axes of the window that the model may be mirrored along.
-        postprocessing: rules of postprocessing.json, which v2 leaves to the user to apply.
+        postprocessing: rules of postprocessing.json or .pkl, which v2 leaves to the user to apply.
         left_out: folds in the folder that are not used.
     """
 
@@ -94,8 +95,8 @@ def open_model_folder(
     names, left_out = _choose_folds(root, there, wanted, file_name)
     checkpoints = tuple(_fold_path(root, name) / file_name for name in names)
     plan, trainer, mirrors = _read_v1(root, checkpoints[0]) if version == 1 else _read_v2(root, checkpoints[0])
-    rules = root / "postprocessing.json"
-    postprocessing = read_postprocessing(rules) if rules.is_file() else ()
+    rules = next((root / name for name in _POSTPROCESSING if (root / name).is_file()), None)
+    postprocessing = () if rules is None else read_postprocessing(rules)
     return ModelFolder(root, plan, checkpoints, names, trainer, mirrors, postprocessing, left_out)
 
 

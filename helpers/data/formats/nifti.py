@@ -234,7 +234,8 @@ def _qform(path: Path, fields: np.void, spacing: np.ndarray) -> np.ndarray | Non
     )
     handedness = -1.0 if float(fields["pixdim"][0]) < 0 else 1.0
     offsets = [float(fields[f"qoffset_{axis}"]) for axis in "xyz"]
-    axes = (rotation * spacing * (1, 1, handedness)).astype(np.float32).astype(float)
+    with np.errstate(over="ignore"):  # refused as not finite
+        axes = (rotation * spacing * (1, 1, handedness)).astype(np.float32).astype(float)
     return np.column_stack([axes, offsets])
 
 

@@ -217,8 +217,13 @@ class TestMain:
     def test_the_step_and_the_file_are_named_even_if_no_log_can_be_written(self, monkeypatch, capsys, tmp_path):
         def fail(options):
             with monkeypatch.context() as patch:
-                patch.setattr("helpers.report.record.read_record", lambda folder: 1 / 0)
+                patch.setattr("helpers.report.page.build_page", refuse_to_build)
                 write_report(tmp_path / "run")
+
+        def refuse_to_build(run, anonymise):
+            raise RuntimeError("no way")
+
+        monkeypatch.setattr("helpers.report.record.read_record", lambda folder: {"params": {}, "stages": {}})
 
         def refuse(**_):
             raise OSError(30, "Read-only file system")
@@ -226,7 +231,7 @@ class TestMain:
         monkeypatch.setattr("tempfile.mkstemp", refuse)
         assert self._run(monkeypatch, fail) == 1
         line = _error_line(capsys)
-        assert f"ZeroDivisionError: division by zero (file {tmp_path / 'run'})" in line
+        assert f"RuntimeError: no way (file {tmp_path / 'run'})" in line
         assert "cannot be written to a log (Read-only file system)" in line
 
     @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["run"]])

@@ -47,6 +47,26 @@ def _run_all(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("list", metavar="LIST.yaml", help="model folders and the values of their labels")
+    add_parameter_arguments(parser)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from helpers import recipes
+    from helpers.cli.notebook_run import run_notebook
+    from helpers.data.nnunet.merge import read_model_list
+    from helpers.params.paths import find_input
+    from helpers.stages.merge import merge_models
+
+    recipe = recipes.load("nnunet")
+    given = read_given(options, recipe.params_model)
+    models = read_model_list(find_input(options.list, parameter="LIST.yaml"))
+    folder = merge_models(recipe, models, given, lambda each: run_notebook("nnunet", each))
+    sys.stdout.write(f"merged: {folder}\n")
+    return 0
+
+
 def _run_recipe(name: str, given: dict[str, object]) -> int:
     from helpers.cli.notebook_run import run_notebook
     from helpers.run import read_run_status
@@ -164,6 +184,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Finished runs": {
         "runs": RUNS,
+        "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
         "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
     },

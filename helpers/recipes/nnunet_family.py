@@ -650,6 +650,7 @@ class NnunetPreparation(Preparation[N]):
 
         stem = path.with_name(path.name.removesuffix(mask_suffix(plan.reader, plan.file_ending)))
         write_softmax(stem, planes(), plan, prepared, case)
+        copy_descriptions(self.model.folder(params), path.parent)
         return job.restore(labels)
 
     def window_plan(self, prepared: Prepared, params: N) -> WindowPlan:
@@ -744,6 +745,13 @@ class NnunetScoring(Scoring[N]):
         if len(set(names)) < len(names):  # two labels must not share a score: each keeps its own name
             names = list(scored)
         return dict(zip(names, scored.values(), strict=True))
+
+
+def copy_descriptions(model: ModelFolder, folder: Path) -> None:
+    """Copies plans.json and dataset.json of v2 next to probabilities, where `nnUNetv2_ensemble` looks for them."""
+    for name in ("plans.json", "dataset.json"):
+        if model.plan.version == 2 and (model.root / name).is_file():
+            (folder / name).write_bytes((model.root / name).read_bytes())
 
 
 def check_channels_of_data(cases: Sequence[CaseFiles], names: Sequence[str], plan: Plan) -> None:

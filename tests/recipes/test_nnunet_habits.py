@@ -6,13 +6,16 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from helpers import recipes
 from helpers.data.nnunet.cases import numbered_folders
 from helpers.data.nnunet.v1_trainers import layers_of_trainer
+from helpers.data.volume import read_volume
 from helpers.errors import CheckpointError, DataError, ParameterError
+from helpers.inference import as_predictor
 from helpers.networks.nnunet import GenericUNet
 from helpers.recipes.nnunet_networks import build_from_weights
 from tests.data.nnunet_folders import write_v1
@@ -196,3 +199,25 @@ def test_nnunetv2_opens_the_demo_folder_and_its_network_has_the_same_weights():
     with torch.inference_mode():
         theirs, ours = predictor.network.eval()(x), recipe.model.load(params).network(x)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_saved_probabilities_are_what_nnunetv2_ensembles(tmp_path):
+    ensemble = pytest.importorskip("nnunetv2.ensembling.ensemble")
+    handler = pytest.importorskip("nnunetv2.utilities.plans_handling.plans_handler")
+    folder = tiny("liver_plain").write(tmp_path / "model", 2)
+    task = write_task(tmp_path, "unetpp3d_liver")
+    recipe = recipes.load("nnunet")
+    params = recipe.prepare_params(
+        profile="cpu", checkpoint=str(folder), data_root=str(task), save_softmax=True, tile_step_size=1.0
+    )
+    network = recipe.model.load(params)
+    case = recipe.cases.read_case(recipe.cases.list_cases(task, params)[0], params)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    predictor = as_predictor(network.output)
+    ours = recipe.preparation.segment_and_save(case, predictor, params, masks / "case_0.nii.gz")
+    manager = handler.PlansManager(str(masks / "plans.json"))
+    labels = manager.get_label_manager(json.loads((masks / "dataset.json").read_text()))
+    reader = manager.image_reader_writer_class()
+    ensemble.merge_files([str(masks / "case_0.npz")] * 2, str(tmp_path / "both"), ".nii.gz", reader, labels)
+    np.testing.assert_array_equal(read_volume(tmp_path / "both.nii.gz").array[0], ours)

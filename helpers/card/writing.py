@@ -102,10 +102,10 @@ def onnx_facts(path: Path) -> ModelFacts:
 
 
 def _is_channels_last(port: Port) -> bool:
-    """Whether the last axis is fixed and short, and the second one is neither."""
+    """Whether the last axis is fixed and short, and the second one is longer by far or not fixed."""
     axes = port.shape or ()
     first, last = axes[1], axes[-1]
-    return last is not None and last <= _FEW and (first is None or first > _FEW)
+    return last is not None and last <= _FEW and (first is None or first > 2 * last)
 
 
 def _run_once(path: Path, facts: OnnxFacts, source: Port) -> tuple[int, ...] | None:

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(line: str, code: int) -> int:
-    """Writes an error line, unless nobody can read it, and returns the exit code."""
+    """Writes an error line, if standard error is open, and returns the exit code."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"error: {line}\n" if line else "")
         sys.stderr.flush()
@@ -79,7 +79,7 @@ def _flush_output() -> bool:
 
 
 def _has_no_reader() -> bool:
-    """Whether nobody reads standard output any more; what is left of it is then discarded."""
+    """Whether the reader of standard output has closed it; what is left of it is then discarded."""
     try:
         file = sys.stdout.fileno()
     except (OSError, ValueError):

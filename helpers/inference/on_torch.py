@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def largest_layer_bytes(module: torch.nn.Module, shape: Sequence[int]) -> int:
     """Bytes of the input and the output of the layer that has most, found from shapes alone; 0 if torch cannot tell.
 
-    No more memory than this can be enough: other layers' outputs are kept beside these.
+    No more memory than this can be enough: other layers' outputs are kept in addition to these.
 
     Args:
         module: a network on the CPU.

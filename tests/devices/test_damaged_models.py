@@ -1,4 +1,4 @@
-"""A damaged model is called damaged; nobody is told to install the runtime that has just said so."""
+"""A damaged model is called damaged; the message does not ask for the runtime that reported it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ BENCHMARK = b"[read] throughputRate: 1.5\n[infer] Interface throughputRate: 66.7
 
 
 def refuses(read: Callable[[], object], tries) -> None:
-    """Calls a reader; only errors of the project are allowed, and each is one line."""
+    """Runs a reading; only errors of the project are allowed, and each is one line."""
     try:
         read()
         tries.count("accepted")

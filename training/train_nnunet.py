@@ -149,7 +149,7 @@ def run_training(steps: int, batch: int, learning_rate: float, seed: int, folder
 
 
 def main() -> None:
-    arguments = read_options(training_parser(__doc__, steps=1500, learning_rate=4e-3, batch=8))
+    arguments = read_options(training_parser(__doc__, steps=1200, learning_rate=4e-3, batch=8))
     run_training(arguments.steps, arguments.batch, arguments.learning_rate, arguments.seed, arguments.output)
     _logger.info("score it with: cookbook run nnunet -p demo_seeds %s", ",".join(map(str, HELD_OUT_SEEDS)))
 

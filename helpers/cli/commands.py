@@ -167,6 +167,7 @@ def _rerun(options: argparse.Namespace) -> int:
 GROUPS: dict[str, dict[str, Command]] = {
     "Start here": {
         "run": Command("Run a recipe's notebook without a browser.", _run, _add_run_arguments),
+        "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
         "doctor": Command("Show what this machine has and what runs on it.", _doctor, _add_doctor_arguments),
         "params": Command("List a recipe's parameters with type, value and meaning.", _params, add_recipe_argument),
     },
@@ -184,7 +185,6 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Finished runs": {
         "runs": RUNS,
-        "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
         "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
     },

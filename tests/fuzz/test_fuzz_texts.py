@@ -24,7 +24,8 @@ from helpers.compile.atc import _explain_failure
 from helpers.compile.magicmind import parse_throughput
 from helpers.compile.npu_smi import parse_board, parse_info
 from helpers.data.nnunet.cases import list_cases, training_ids
-from helpers.data.nnunet.model_folder import open_model_folder
+from helpers.data.nnunet.model_folder import _read_json
+from helpers.data.nnunet.plan import Plan, plan_from_v2
 from helpers.errors import CookbookError
 from helpers.fetch.archive import unpack
 from helpers.inference import WindowPlan
@@ -50,8 +51,8 @@ cases: [case_1, "0002"]
 minimum_scores: {Dice: 0.8, IoU: 0.7}
 parity_tolerance: 1.0e-4
 atc: {keep_f32: [a, b], timeout_s: 60.0, soc_version: Ascend310P3}
-builder_config: {archs: [{mtp_372: [8]}], opt_config: {type64to32_conversion: true}}
-devices: null
+precision: f16_weights
+study_batches: [1, 4]
 grey_window: mr
 """
 RUN = {
@@ -218,19 +219,23 @@ def test_fuzz_journals(tries, tmp_path):
         refuses(read, tries)
 
 
+def read_plan(folder: Path) -> Plan:
+    plans, dataset = _read_json(folder / "plans.json"), _read_json(folder / "dataset.json")
+    return plan_from_v2(plans, dataset, "3d_fullres")
+
+
 def test_fuzz_nnunet_folders(tries, tmp_path):
     folder, data = tmp_path / "model", tmp_path / "Dataset003_Liver"
     plans = json.dumps(v2_plans(), indent=1).encode()
     dataset = v2_dataset() | {"training": [{"image": "./imagesTr/liver_1.nii.gz"}]}
     listed = json.dumps(dataset, indent=1).encode()
-    write(folder / "fold_0" / "checkpoint_final.pth", b"")
     write(data / "imagesTr" / "liver_1_0000.nii.gz", b"")
     for source in tries:
         of_plans = source.random() < 0.5
         write(folder / "plans.json", mutate(plans, source) if of_plans else plans)
         write(folder / "dataset.json", listed if of_plans else mutate(listed, source))
         write(data / "dataset.json", mutate(listed, source))
-        refuses(lambda: open_model_folder(folder, [0]), tries)
+        refuses(lambda: read_plan(folder), tries)
         refuses(lambda: training_ids(data), tries)
         refuses(lambda: list_cases(data), tries)
 
@@ -306,9 +311,10 @@ def test_the_intact_files_are_accepted(bundle, tmp_path):
     assert read_bundle(bundle).cases[0].plan == WindowPlan((1, 8, 8), 2, mirror_axes=(0,))
     assert [device.npu for device in parse_info(BUSY_DUO)]
     write(tmp_path / "mine.yaml", PARAMETERS)
-    recipes.load("unet_carvana").prepare_params(
-        **{**read_yaml_mapping(tmp_path / "mine.yaml"), "builder_config": None, "minimum_scores": None}
-    )
+    recipes.load("unet_carvana").prepare_params(**read_yaml_mapping(tmp_path / "mine.yaml"))
+    write(tmp_path / "plans.json", json.dumps(v2_plans()).encode())
+    write(tmp_path / "dataset.json", json.dumps(v2_dataset()).encode())
+    assert read_plan(tmp_path).patch_size == (32, 48, 40)
     for kind in ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz"):
         assert unpack(write(tmp_path / f"set.{kind}", archive(kind)), tmp_path / kind / "set").n_files == 3
     assert random.Random(3).random() == random.Random(3).random()

@@ -86,7 +86,7 @@ class Item(_Entry):
     @model_validator(mode="after")
     def _has_source_and_digest(self) -> Item:
         if [self.url is None, not self.manual, self.package is None].count(False) != 1:
-            raise ValueError(f"{self.name} needs either a url, a package or manual steps")
+            raise ValueError(f"{self.name} needs either a url or manual steps, or a package")
         if self.package is not None and self.sha256 is None:
             raise ValueError(f"{self.name} is a package and needs a sha256")
         if self.md5 is None and self.sha256 is None and "not published" not in self.digest_note:

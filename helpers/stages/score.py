@@ -55,16 +55,15 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         suspects = {name: case for name, case in scored.items() if case.misplaced or (low and case.suspicion)}
         checks += [_judge_geometry(name, case.suspicion) for name, case in suspects.items()]
         facts = _facts_of(values, len(cases))
-        doubtful = {name: case.suspicion for name, case in scored.items() if case.suspicion}
-        facts |= {f"check the geometry of {name}": str(suspicion) for name, suspicion in doubtful.items()}
+        doubtful = {name: case for name, case in scored.items() if case.suspicion}
+        facts |= {f"check the geometry of {name}": str(case.suspicion) for name, case in doubtful.items()}
         facts |= {} if minimum or not cases else {"gate": "none; set minimum_scores to fail the run on a low mean"}
         return StageOutput(tuple(checks), facts, values, "View the masks.")
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
         "masks": {case.id: digest_file(run.require_file(mask_name(recipe, run, case.id))) for case in cases},
-        "minimum": minimum,
-        "scores": run_score_names(recipe, run),
+        "minimum": [minimum, run_score_names(recipe, run)],
         "rules": recipe.model.cache_key_extras(run.params),
         "held_out": held_out,
     }

@@ -47,7 +47,8 @@ def catalogue(tmp_path, wheels, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     digest = hashlib.sha256((wheels / WHEEL).read_bytes()).hexdigest()
     item = {
-        "name": "tiny", "kind": "weights", "title": "t", "url": None, "folder": "wheel", "licence": "MIT", "layout": "l",
+        "name": "tiny", "kind": "weights", "title": "t", "url": None, "folder": "wheel", "licence": "MIT",
+        "layout": "l",
         "package": {"name": "tiny-brain", "version": "1.0"}, "file": WHEEL, "sha256": digest, "digest_note": "noted",
     }  # fmt: skip
     disk = {"download_gb": 1.0, "unpacked_gb": 1.0, "our_run_gb": 1.0, "basis": "b", "source_pipeline": "s"}

@@ -18,8 +18,9 @@ import numpy as np
 
 from helpers.card.onnx_file import PortForm, in_batches
 from helpers.card.reading import OpenedCard
-from helpers.errors import CheckpointError, CookbookError, GraphError, ParameterError, last_line
+from helpers.errors import CheckpointError, GraphError, ParameterError, last_line
 from helpers.graph.spec import GraphSpec
+from helpers.graph.tracing import trace_to_onnx
 from helpers.networks.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
@@ -247,25 +248,15 @@ def export_module(
     position = output if isinstance(output, int) else 0
     names = [f"further_{index}" for index in range(position)] if script else []
     axes = {port: {0: "batch"} for port in (INPUT, OUTPUT)} if spec.dynamic_batch else None
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module,
-                (torch.from_numpy(sample),),
-                str(path),
-                dynamo=False,
-                opset_version=spec.opset,
-                input_names=[INPUT],
-                output_names=[*names, OUTPUT],
-                dynamic_axes=axes,
-            )
-    except CookbookError:
-        raise
-    except Exception as error:
-        problem = f"torch cannot export this model to ONNX with opset {spec.opset}"
-        remedy = "Try another opset, such as -p opset 17, or export it to ONNX yourself."
-        raise GraphError(problem, received=last_line(error), remedy=remedy) from None
+    trace_to_onnx(
+        module,
+        torch.from_numpy(sample),
+        path,
+        opset=spec.opset,
+        input_name=INPUT,
+        output_names=[*names, OUTPUT],
+        dynamic_axes=axes,
+    )
 
 
 def one_output(module: torch.nn.Module, output: str | int | None) -> torch.nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,16 @@ import onnx
 from helpers.errors import GraphError
 from helpers.graph.read import input_shape_of, load_graph, opset_of
 from helpers.graph.spec import GraphSpec
+from helpers.graph.tracing import trace_to_onnx
 
 if TYPE_CHECKING:
     import torch
 
 
 def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onnx.ModelProto:
-    """Exports a network by tracing (`dynamo=False`), the only exporter of torch 2.13 that writes opset 11.
+    """Exports a network by tracing, and reads the file back.
 
-    The other exporter writes opset 18 when asked for 11, without an error; so the opset is read back from the file.
+    PyTorch's other exporter writes opset 18 when asked for 11, without an error; so the opset is read back too.
 
     Args:
         network: a torch module; it is set to eval mode, and only its first output is exported.
@@ -30,25 +30,22 @@ def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onn
         The model as read back from the file.
 
     Raises:
-        GraphError: opset, names, input shape or number of outputs differ from the spec, or ONNX's checker fails.
+        GraphError: torch cannot export the network; opset, names, input shape or number of outputs differ from the
+            spec; or ONNX's checker fails.
     """
     import torch
 
     sample = torch.zeros(spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size))
     axes = {spec.input_name: {0: "batch"}, spec.output_name: {spec.output_batch_axis: "batch"}}
-    with warnings.catch_warnings(), torch.no_grad():
-        # Two harmless warnings: the tracer is deprecated, and InstanceNorm "is set to train".
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            first_output_only(network.eval()),
-            (sample,),
-            str(path),
-            dynamo=False,
-            opset_version=spec.opset,
-            input_names=[spec.input_name],
-            output_names=[spec.output_name],
-            dynamic_axes=axes if spec.dynamic_batch else None,
-        )
+    trace_to_onnx(
+        first_output_only(network.eval()),
+        sample,
+        path,
+        opset=spec.opset,
+        input_name=spec.input_name,
+        output_names=[spec.output_name],
+        dynamic_axes=axes if spec.dynamic_batch else None,
+    )
     model = load_graph(path)
     check_contract(model, spec)
     return model

@@ -32,6 +32,7 @@ class Geometry:
     columns are the directions of the array's axes x, y and z.
 
     `sheared` is the grid of the file, if its axes are not perpendicular and its voxels were resampled to this grid.
+    `is_patient` is False if the file says nothing of a patient, such as a photograph: its sides have no names then.
 
     >>> grid = Geometry.identity((30, 128, 64), (2.5, 0.8, 0.8))
     >>> grid.size_zyx, grid.spacing_mm_zyx, grid.origin_mm_xyz
@@ -43,6 +44,7 @@ class Geometry:
     origin_mm_xyz: tuple[float, float, float]
     direction: tuple[float, ...]
     sheared: Geometry | None = None
+    is_patient: bool = True
 
     @classmethod
     def identity(

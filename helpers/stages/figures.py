@@ -292,6 +292,8 @@ def _draw_case(
         window=window,
         scores=scores,
     )
+    if not case.geometry.is_patient:  # a picture has no sides to be looked at from
+        return {"slices": montage}
     masks = ({} if case.truth is None else {"truth": case.truth}) | {"prediction": prediction}
     body = figures.find_body(channel, window.limits(channel)[0])
     relief = figures.draw_relief(files.id, masks, body, geometry=case.geometry)

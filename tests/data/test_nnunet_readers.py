@@ -89,6 +89,7 @@ def test_pictures_have_the_channels_that_nnunet_reads(mode, suffix, tmp_path):
     case, found, spacing = seen(path, PICTURES)
     np.testing.assert_array_equal(found, expected)
     assert spacing == properties["spacing"] == (999, 1, 1)
+    assert case.geometry is not None and not case.geometry.is_patient
     mask = (np.arange(9 * 13).reshape(1, 9, 13) % 3).astype(np.uint8)
     write_mask(tmp_path / f"car{suffix}", mask, case)
     np.testing.assert_array_equal(theirs(PICTURES).read_seg(str(tmp_path / f"car{suffix}"))[0][0], mask)

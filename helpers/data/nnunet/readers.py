@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -156,12 +156,12 @@ def read_image(path: Path, reader: str = READERS[0], read: Callable[[Path], Volu
     """
     if reader == PICTURES:
         pixels = _read_picture(path)
-        return Volume(pixels[:, None], Geometry.identity((1, *pixels.shape[1:])))
+        return Volume(pixels[:, None], _grid_of_file((1, *pixels.shape[1:])))
     if reader == STACKS:
         stack = _read_tiff(path)
         if stack.ndim != 3:
             raise DataError(f"{path} is not a stack of slices", received=stack.shape, expected="(Z, Y, X)")
-        return Volume(np.ascontiguousarray(stack)[None], Geometry.identity(stack.shape, _tiff_spacing(path)))
+        return Volume(np.ascontiguousarray(stack)[None], _grid_of_file(stack.shape, _tiff_spacing(path)))
     return read(path)
 
 
@@ -219,6 +219,13 @@ def read_mask(path: Path, case: Case) -> np.ndarray:
         received = "; ".join(differences) or f"{len(mask.array)} channels"
         raise DataError(f"{path.name} is on another grid than its case", received=received)
     return mask.array[0]
+
+
+def _grid_of_file(
+    size_zyx: tuple[int, int, int], spacing_mm_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Geometry:
+    """A grid of which the file says no position and no direction."""
+    return replace(Geometry.identity(size_zyx, spacing_mm_zyx), is_patient=False)
 
 
 def _turn_of_nibabel(affine: np.ndarray) -> Turn:

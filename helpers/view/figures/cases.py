@@ -220,6 +220,8 @@ def _write_letters(axis: Axes, geometry: Geometry) -> None:
     """Writes the patient directions at the sides of an axial slice."""
     from matplotlib.patheffects import withStroke
 
+    if not geometry.is_patient:
+        return
     letters = axis_letters(geometry.direction)
     for x, y, letter, horizontal, vertical in (
         (0.015, 0.5, letters["x"][0], "left", "center"),

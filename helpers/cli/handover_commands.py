@@ -35,6 +35,8 @@ def _export(options: argparse.Namespace) -> int:
     check_inputs(recipe, params)
     folder = _check_new_folder(options.to)
     run = open_run(recipe, params)
+    if recipe.model.previous_params(params) is not None:
+        _print(stages.run_previous_stage(recipe, run))
     for stage in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
         _print(stage(recipe, run))
     bundle = pack_bundle(recipe, run, folder)

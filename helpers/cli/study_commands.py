@@ -78,6 +78,8 @@ def _run_to_graph(recipe_name: str, given: Mapping[str, object]) -> tuple[Recipe
     params = recipe.prepare_params(**given)
     recipe.model.checkpoint_paths(params)
     run = open_run(recipe, params)
+    if recipe.model.previous_params(params) is not None:
+        stages.run_previous_stage(recipe, run)
     stages.prepare_data(recipe, run)
     stages.export_onnx(recipe, run)
     stages.simplify_onnx(recipe, run)

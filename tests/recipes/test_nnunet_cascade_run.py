@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from helpers import recipes, stages
+from helpers.cli import main
 from helpers.data.volume import read_volume
 from helpers.errors import DataError, ParameterError
 from tests.data.nnunet_plan_files import v2_dataset
@@ -63,15 +65,22 @@ def theirs(task, folder, prev=None) -> dict[str, np.ndarray]:
     return found
 
 
+def run_cascade(outputs, task, folder):
+    """The finished run of a cascade; its first stage is run first."""
+    given = {"checkpoint": str(folder), "data_root": str(task), **QUICK}
+    options = {"profile": "cpu", "outputs": str(outputs), "interactive": False}
+    recipe, run = stages.start_run("nnunet", given | options)
+    first = stages.run_previous_stage(recipe, run)
+    assert first.facts["masks"] == 2 and all(check.passed for check in first.checks)
+    done = run_pipeline("nnunet", outputs, **given)
+    assert done.folder == run.folder
+    return done
+
+
 @pytest.mark.slow
 def test_the_masks_are_those_of_nnunet_s_two_stages(folders, tmp_path):
     task, folder = folders
-    given = {"profile": "cpu", "checkpoint": str(folder), "data_root": str(task), "outputs": str(tmp_path), **QUICK}
-    recipe, run = stages.start_run("nnunet", given | {"interactive": False})
-    first = stages.run_previous_stage(recipe, run)
-    assert first.facts["masks"] == 2 and all(check.passed for check in first.checks)
-    again = run_pipeline("nnunet", tmp_path, checkpoint=str(folder), data_root=str(task), **QUICK)
-    assert again.folder == run.folder
+    run = run_cascade(tmp_path, task, folder)
     lowres = run.params.prev_stage_predictions
     for stage, masks, before in (
         (LOWRES, lowres, None),
@@ -122,3 +131,36 @@ def test_the_first_stage_is_run_with_the_same_folds_and_without_limits(folders):
     first = recipe.model.previous_params(params)
     assert (first.fold, first.minimum_scores, first.prev_stage_predictions) == (0, {}, None)
     assert recipe.model.plan(first).configuration == LOWRES
+
+
+@pytest.mark.slow
+def test_a_bundle_of_a_cascade_holds_the_first_stage_s_masks(folders, tmp_path):
+    task, folder = folders
+    given = {"profile": "cpu", "checkpoint": folder, "data_root": task, "outputs": tmp_path / "outputs", **QUICK}
+    options = [part for name, value in given.items() for part in ("-p", f"{name}", f"{value}")]
+    assert main(["export", "nnunet", "--to", str(tmp_path / "bundle"), *options]) == 0
+    assert main(["compile", str(tmp_path / "bundle")]) == 0
+    assert main(["infer", str(tmp_path / "bundle")]) == 0
+    options = [
+        "-p",
+        "outputs",
+        str(tmp_path / "outputs"),
+        "-p",
+        "data_root",
+        str(task),
+        "-p",
+        "checkpoint",
+        str(folder),
+    ]
+    assert main(["score", str(tmp_path / "bundle"), *options]) == 0
+    one = run_cascade(tmp_path / "one", task, folder)
+    masks = sorted((tmp_path / "outputs" / "nnunet").glob("*/masks"))
+    (second,) = [
+        path
+        for path in masks
+        if json.loads((path.parent / "run.json").read_text("utf-8"))["params"]["checkpoint"] == str(folder)
+    ]
+    for case in ("case_0", "case_1"):
+        made = second / f"{case}.nii.gz"
+        expected = read_volume(one.path(f"masks/{case}.nii.gz")).array
+        np.testing.assert_array_equal(read_volume(made).array, expected)

@@ -36,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED["study"] = ALLOWED["stages"] | {"stages", "qa.finished"}  # compares runs that ended
 ALLOWED["qa"] = ALLOWED["stages"] | {"stages"}
 ALLOWED["doctor"] = ALLOWED["stages"] | {"fetch"}
-ALLOWED["cli"] = ALLOWED["study"] | {"card", "study", "doctor", "fetch", "interop", "qa"}
+ALLOWED["predict"] = ALLOWED["stages"] | {"stages", "qa.finished"}  # a finished run is a model
+ALLOWED["cli"] = ALLOWED["study"] | {"card", "study", "doctor", "fetch", "interop", "predict", "qa"}
 
 # One module that needs one other module across the rule, and why.
 EXCEPTIONS = {

@@ -12,6 +12,7 @@ from helpers.cli import new_card, new_recipe
 from helpers.cli.command import Command
 from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
+from helpers.cli.predict import PREDICT
 from helpers.cli.runs_command import RUNS
 from helpers.cli.study_commands import STUDY_COMMANDS
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
@@ -168,6 +169,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Start here": {
         "run": Command("Run a recipe's notebook without a browser.", _run, _add_run_arguments),
         "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
+        "predict": PREDICT,
         "doctor": Command("Show what this machine has and what runs on it.", _doctor, _add_doctor_arguments),
         "params": Command("List a recipe's parameters with type, value and meaning.", _params, add_recipe_argument),
     },

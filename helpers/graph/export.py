@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
 from helpers.errors import GraphError
-from helpers.graph.read import input_shape_of, load_graph, opset_of
+from helpers.graph.read import check_graph, input_shape_of, load_graph, opset_of
 from helpers.graph.spec import GraphSpec
 from helpers.graph.tracing import trace_to_onnx
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 
 def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onnx.ModelProto:
+    """As `trace_network`, for the graph alone."""
+    sample = np.zeros(spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size), np.float32)
+    return trace_network(network, spec, path, sample)[0]
+
+
+def trace_network(
+    network: torch.nn.Module, spec: GraphSpec, path: Path, sample: np.ndarray
+) -> tuple[onnx.ModelProto, np.ndarray]:
     """Exports a network by tracing, and reads the file back.
 
     PyTorch's other exporter writes opset 18 when asked for 11, without an error; so the opset is read back too.
@@ -25,9 +34,10 @@ def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onn
         network: a torch module; it is set to eval mode, and only its first output is exported.
         spec: names, shapes and opset of the graph.
         path: the file to write.
+        sample: the batch (N, C, ...) float32 to trace with; the graph does not depend on its values.
 
     Returns:
-        The model as read back from the file.
+        The model as read back from the file, and the network's output for the sample: tracing runs the network.
 
     Raises:
         GraphError: torch cannot export the network; opset, names, input shape or number of outputs differ from the
@@ -35,11 +45,13 @@ def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onn
     """
     import torch
 
-    sample = torch.zeros(spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size))
+    outputs: list[torch.Tensor] = []
+    deployed = first_output_only(network.eval())
+    deployed.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     axes = {spec.input_name: {0: "batch"}, spec.output_name: {spec.output_batch_axis: "batch"}}
     trace_to_onnx(
-        first_output_only(network.eval()),
-        sample,
+        deployed,
+        torch.from_numpy(sample),
         path,
         opset=spec.opset,
         input_name=spec.input_name,
@@ -48,7 +60,7 @@ def export_network(network: torch.nn.Module, spec: GraphSpec, path: Path) -> onn
     )
     model = load_graph(path)
     check_contract(model, spec)
-    return model
+    return model, outputs[0].detach().numpy()
 
 
 def check_contract(model: onnx.ModelProto, spec: GraphSpec) -> None:
@@ -67,10 +79,7 @@ def check_contract(model: onnx.ModelProto, spec: GraphSpec) -> None:
     expected_shape = (None if spec.dynamic_batch else spec.batch_size, *spec.input_shape)
     if shape != expected_shape:
         raise GraphError("the graph's input has an unexpected shape", received=shape, expected=expected_shape)
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise GraphError("ONNX's checker rejects the graph", received=str(error).strip()) from None
+    check_graph(model)
 
 
 def first_output_only(network: torch.nn.Module) -> torch.nn.Module:

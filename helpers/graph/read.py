@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from helpers.errors import GraphError, last_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+# Numbers of a tensor that may be a shape, a scale or a slice, and not weights.
+_SMALL_CONSTANT = 4096
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -138,10 +141,52 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         GraphError: the shapes contradict each other, or the operator set is unknown.
     """
+    if any(inner_graphs(node) for node in model.graph.node):
+        return _infer(model)
+    inferred, copy = _infer(without_weights(model)).graph, onnx.ModelProto()
+    copy.CopyFrom(model)
+    for field in ("value_info", "output"):
+        del getattr(copy.graph, field)[:]
+        getattr(copy.graph, field).extend(getattr(inferred, field))
+    return copy
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=False)
     except Exception as error:  # its class depends on the version of onnx
         raise GraphError("ONNX cannot infer the shapes of the graph", received=last_line(error)) from None
+
+
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights are inputs of the same shape: enough for shape inference and for ONNX's checker.
+
+    Both copy the whole model several times, which for a model of 100 MB costs more than the work itself. Small
+    constants stay, because shapes may depend on them.
+    """
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    light.graph.name = model.graph.name
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(light.graph, field).extend(getattr(model.graph, field))
+    known = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _SMALL_CONSTANT:
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in known:
+            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return light
+
+
+def check_graph(model: onnx.ModelProto, problem: str = "ONNX's checker rejects the graph") -> None:
+    """Runs ONNX's checker with shape inference.
+
+    Raises:
+        GraphError: the checker rejects the graph.
+    """
+    try:
+        onnx.checker.check_model(without_weights(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError(problem, received=str(error).strip()) from None
 
 
 def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
@@ -152,7 +197,7 @@ def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
         clean_ports(copy)
         model = copy
     shapes: dict[str, tuple[int | None, ...]] = {}
-    for graph in all_graphs(infer_shapes(model).graph):
+    for graph in all_graphs(_infer(without_weights(model)).graph):
         for value in (*graph.input, *graph.output, *graph.value_info):
             if value.type.tensor_type.HasField("shape"):
                 shapes[value.name] = tuple(

@@ -47,6 +47,7 @@ def run_onnxsim(
     *,
     timeout_s: float,
     check_n: int = 1,
+    compare: bool = True,
 ) -> Simplified:
     """Writes the simplified graph to `target`, or the unchanged one if onnxsim fails.
 
@@ -56,6 +57,7 @@ def run_onnxsim(
         input_shapes: shapes at which both graphs are compared; onnxsim cannot generate inputs for a dynamic batch.
         timeout_s: the child is killed after this time, and the graph is left unchanged.
         check_n: number of comparisons on random inputs; at least 1, because onnxsim's default of 0 compares nothing.
+        compare: False if the caller compares the outputs itself; onnxsim runs both graphs on the full window.
     """
     shapes = json.dumps({name: list(shape) for name, shape in input_shapes.items()})
     model = load_graph(source)
@@ -63,7 +65,15 @@ def run_onnxsim(
     target.unlink(missing_ok=True)  # a file from an earlier attempt must not be mistaken for the result
     with tempfile.TemporaryDirectory() as folder:
         complete = _complete_file(source, model, Path(folder))
-        command = [sys.executable, "-c", _CHILD, str(complete), str(target), str(max(1, check_n)), shapes]
+        command = [
+            sys.executable,
+            "-c",
+            _CHILD,
+            str(complete),
+            str(target),
+            str(max(1, check_n) if compare else 0),
+            shapes,
+        ]
         reason = _run_child(command, timeout_s)
         if not reason and not target.is_file():
             reason = "onnxsim wrote no file"
@@ -71,6 +81,13 @@ def run_onnxsim(
             shutil.copyfile(complete, target)
             return Simplified(False, reason, before, before)
     return Simplified(True, "", before, len(load_graph(target).graph.node))
+
+
+def keep_unsimplified(source: Path, target: Path, reason: str) -> Simplified:
+    """Writes the unchanged graph to `target`, in the form of `load_graph`."""
+    model = load_graph(source)
+    onnx.save(model, str(target))
+    return Simplified(False, reason, len(model.graph.node), len(model.graph.node))
 
 
 def _complete_file(source: Path, model: onnx.ModelProto, folder: Path) -> Path:

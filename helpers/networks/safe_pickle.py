@@ -7,6 +7,7 @@ error that states the name.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import pickle
@@ -14,12 +15,12 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
-import torch
 
 from helpers.errors import CheckpointError
 
@@ -141,6 +142,8 @@ def read_torch_pickle(path: str | Path) -> Any:
         CheckpointError: it is another kind of file, is truncated, or needs a global other than those of tensors,
             plain values, and numpy's scalars, dtypes and arrays.
     """
+    import torch
+
     path = Path(path)
     _check_format(path)
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -156,6 +159,22 @@ def read_torch_pickle(path: str | Path) -> Any:
         if "weights_only" in str(error):
             raise _old_or_scripted(path, error) from None
         raise _damaged(path, error) from None
+
+
+def read_torch_facts(path: str | Path) -> Any:
+    """Reads the plain values of a file of `torch.save`; every tensor is replaced by None, and torch is not imported.
+
+    Raises:
+        CheckpointError: as `read_torch_pickle`.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            return _FactsUnpickler(io.BytesIO(archive.read(name))).load()
+    except Exception as error:  # damaged, of another form, or not safe: torch's own reader says which
+        _LOG.debug("%s: %s", path, error)
+        return read_torch_pickle(path)
 
 
 def read_plain_pickle(path: str | Path, names: Collection[str] = (), text: bool = False) -> Any:
@@ -213,6 +232,35 @@ class _PlainUnpickler(pickle._Unpickler):
         super().load_build()  # type: ignore[misc]  # missing in typeshed
 
     dispatch[pickle.BUILD[0]] = load_build
+
+
+class _FactsUnpickler(_PlainUnpickler):
+    # Tensors are rebuilt by these functions from storages, which the pickle names but does not hold.
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_PlainUnpickler.dispatch)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")):
+            return _no_tensor
+        if (module, name) == ("torch", "device") or (
+            module in ("torch", "torch.storage") and name.endswith("Storage")
+        ):
+            return _no_tensor
+        return super().find_class(module, name)
+
+    def persistent_load(self, pid: object) -> None:
+        return None
+
+    def load_build(self) -> None:
+        if isinstance(self.stack[-2], OrderedDict):
+            self.stack.pop()  # a state dict's metadata
+            return
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def _no_tensor(*_: object) -> None:
+    return None
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:

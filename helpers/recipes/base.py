@@ -146,6 +146,10 @@ class LoadedModel(ABC):
             GraphError: the graph is not as specified.
         """
 
+    def export_and_run(self, spec: GraphSpec, path: Path, sample: np.ndarray) -> tuple[onnx.ModelProto, np.ndarray]:
+        """As `export`; also returns the scores for a batch (N, C, ...), which PyTorch computes while it exports."""
+        return self.export(spec, path), self.scores(sample)
+
     @abstractmethod
     def output(self, batch: np.ndarray) -> np.ndarray:
         """The output of the exported graph for a batch (N, C, ...)."""

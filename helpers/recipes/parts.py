@@ -150,6 +150,13 @@ class LoadedTorchModel(LoadedModel):
         check_memory_of_network(largest_layer_bytes(self.exported, shape), shape)
         return export_network(self.exported, spec, path)
 
+    def export_and_run(self, spec: GraphSpec, path: Path, sample: np.ndarray) -> tuple[onnx.ModelProto, np.ndarray]:
+        """Exports the network with PyTorch's exporter, which runs it on the sample."""
+        from helpers.graph.export import trace_network
+
+        model, output = trace_network(self.exported, spec, path, sample)
+        return model, run_network(self.network, sample) if np.issubdtype(output.dtype, np.integer) else output
+
     def output(self, batch: np.ndarray) -> np.ndarray:
         """The exported network's output."""
         return run_network(self.exported, batch)

@@ -37,11 +37,12 @@ class Run:
 
     Args:
         params: the resolved parameters.
+        folder: of the run, instead of the one that its parameters name.
     """
 
-    def __init__(self, params: RunParams):
+    def __init__(self, params: RunParams, folder: Path | None = None):
         self.params = params
-        self.folder = create_output(run_folder(params))
+        self.folder = create_output(folder or run_folder(params))
         self.store = Store(place_output(params.outputs) / ".store")
         self.results: dict[str, StageResult] = {}
         # Stage -> the function that draws its picture when its result is displayed.

@@ -55,12 +55,19 @@ def read_manifest(run: Run) -> CompiledManifest:
     Raises:
         CompileError: the run has no compiled model yet.
     """
+    return read_manifest_file(run.path(FOLDER))
+
+
+def read_manifest_file(folder: Path) -> CompiledManifest:
+    """The manifest in a compiled folder.
+
+    Raises:
+        CompileError: there is none.
+    """
     try:
-        content = json.loads(run.path(f"{FOLDER}/{_MANIFEST}").read_text(encoding="utf-8"))
-        manifest = CompiledManifest(**content)
+        return CompiledManifest(**json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         raise CompileError("this run has no compiled model", remedy="Run the compile stage first.") from None
-    return manifest
 
 
 def running_target(run: Run) -> Target:

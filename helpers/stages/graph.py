@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from helpers.graph.export import check_contract
 from helpers.graph.inspect import summarize_graph
 from helpers.graph.lint import Objection, lint
-from helpers.graph.read import load_graph, opset_of, relative_error, run_reference
-from helpers.graph.simplify import run_onnxsim
+from helpers.graph.probe import probe_sample, probe_windows
+from helpers.graph.read import load_graph, opset_of, without_weights
+from helpers.graph.simplify import keep_unsimplified, run_onnxsim
 from helpers.graph.spec import GraphSpec
 from helpers.graph.surgery import rewrite_and_prove, rewrite_named
-from helpers.inference.scores import class_map_errors
 from helpers.params.targets import load_target
-from helpers.recipes.base import LoadedModel, Recipe
+from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
 from helpers.run.environment import package_version
+from helpers.stages.answers import (
+    ANSWERS,
+    ReferenceAnswers,
+    check_against_answers,
+    check_errors,
+    prove_export,
+    save_answers,
+)
 
 EXPORTED, SIMPLIFIED, FINAL = "graph/exported.onnx", "graph/simplified.onnx", "model.onnx"
 
@@ -37,21 +43,17 @@ def export_onnx(recipe: Recipe, run: Run) -> StageResult:
         loaded = recipe.model.load(run.params)
         path = folder / EXPORTED
         path.parent.mkdir()
-        model = loaded.export(spec, path)
+        model, answer = loaded.export_and_run(spec, path, probe_sample(spec))
         checks = [loaded.check, Check("opset read back from the file", True, str(opset_of(model)))]
-        for batch in spec.batches_to_prove():
-            error = _export_error(loaded, path, spec, batch)
-            passed = error <= run.params.parity_tolerance
-            checks.append(
-                Check(f"ONNX Runtime against {loaded.runs_in}, batch {batch}", passed, f"{error:.1e} of range")
-            )
-        facts: dict[str, object] = {
-            **described,
-            "input": f"{spec.input_name} {_axes(spec)}",
-            "nodes": len(model.graph.node),
-        }
+        nodes, windows = len(model.graph.node), probe_windows(model, spec)
+        del model
+        proof, answers = prove_export(loaded, path, spec, windows, run.params.parity_tolerance)
+        checks += check_errors(proof, loaded.runs_in, run)
+        save_answers(folder, ReferenceAnswers(loaded.runs_in, proof.window, answers, answer))
+        facts: dict[str, object] = {**described, "input": f"{spec.input_name} {_axes(spec)}", "nodes": nodes}
+        facts |= {"compared at": proof.window_text}
         facts |= {"changed in the model": "; ".join(loaded.notes)} if loaded.notes else {}
-        return StageOutput(tuple(checks), facts, {"nodes": len(model.graph.node)}, "Simplify the graph.")
+        return StageOutput(tuple(checks), facts, {"nodes": nodes}, "Simplify the graph.")
 
     inputs = {
         "checkpoints": [digest_file(path) for path in recipe.model.checkpoint_paths(run.params)],
@@ -75,12 +77,15 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
     def make(folder: Path) -> StageOutput:
         target = folder / SIMPLIFIED
         target.parent.mkdir()
-        shape = {spec.input_name: spec.batch_shape(1 if spec.dynamic_batch else spec.batch_size)}
-        done = run_onnxsim(source, target, shape, timeout_s=run.params.simplify_timeout_s)
+        done = run_onnxsim(source, target, {}, timeout_s=run.params.simplify_timeout_s, compare=False)
+        checks = check_against_answers(run, target, spec) if done.simplified else []
+        if not all(check.passed for check in checks):
+            done = keep_unsimplified(source, target, f"onnxsim changed the outputs: {checks[-1].figure}")
+            checks = []
         check_contract(load_graph(target), spec)
         outcome = "simplified" if done.simplified else f"kept unsimplified: {done.reason}"
         return StageOutput(
-            checks=(Check("names, opset and shapes unchanged", True, f"opset {spec.opset}, {_axes(spec)}"),),
+            checks=(Check("names, opset and shapes unchanged", True, f"opset {spec.opset}, {_axes(spec)}"), *checks),
             facts={"outcome": outcome, "nodes": f"{done.nodes_before} → {done.nodes_after}"},
             values={"simplified": done.simplified, "nodes": done.nodes_after},
             next_step="Rewrite the nodes that a compiler would reject.",
@@ -88,7 +93,13 @@ def simplify_onnx(recipe: Recipe, run: Run) -> StageResult:
             reusable=done.simplified,
         )
 
-    inputs = {"graph": digest_file(source), "onnxsim": package_version("onnxsim"), "spec": spec.__dict__}
+    inputs = {
+        "graph": digest_file(source),
+        "answers": digest_file(run.require_file(ANSWERS)),
+        "onnxsim": package_version("onnxsim"),
+        "spec": spec.__dict__,
+        "tolerance": run.params.parity_tolerance,
+    }
     return run.perform("simplify", "Simplify with onnxsim", inputs=inputs, make=make)
 
 
@@ -115,10 +126,19 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
         facts |= {f"{op} nodes": f"{before} → {after}" for op, before, after in report.op_changes()}
         batches = ", ".join(str(batch) for batch in report.batches)
         proof = Check(f"same outputs at batch {batches}", True, f"maximum difference {report.largest_change:g}")
+        del model
+        checks = (proof, *check_against_answers(run, folder / FINAL, spec))
+        facts["compared at"] = report.proof.window_text
         values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
-        return StageOutput((proof,), facts, values, "Inspect the graph.")
+        return StageOutput(checks, facts, values, "Inspect the graph.")
 
-    inputs = {"graph": digest_file(source), "rewrites": names, "spec": spec.__dict__}
+    inputs = {
+        "graph": digest_file(source),
+        "answers": digest_file(run.require_file(ANSWERS)),
+        "rewrites": names,
+        "spec": spec.__dict__,
+        "tolerance": run.params.parity_tolerance,
+    }
     return run.perform("surgery", "Graph surgery", inputs=inputs, make=make)
 
 
@@ -149,8 +169,9 @@ def lint_graph(recipe: Recipe, run: Run) -> StageResult:
 
     def make(folder: Path) -> StageOutput:
         facts, checks, values = {}, [], {}
+        first, last = without_weights(load_graph(before)), without_weights(load_graph(after))
         for target in targets:
-            old, new = lint(load_graph(before), target), lint(load_graph(after), target)
+            old, new = lint(first, target), lint(last, target)
             facts[target.title] = f"{_count(old)} before surgery, {_count(new)} after"
             values[target.name] = [len(old), len(new)]
             if new:
@@ -171,20 +192,6 @@ def _offered(run: Run) -> list[str]:
     """The rewrites for nodes that the run's target would reject."""
     objections = lint(load_graph(run.require_file(SIMPLIFIED)), load_target(run.params.target))
     return [item.rewrite for item in objections if item.rewrite]
-
-
-def _export_error(loaded: LoadedModel, path: Path, spec: GraphSpec, batch: int) -> float:
-    """Maximum difference of ONNX Runtime from the loaded model, as a fraction of the model's range, on random input.
-
-    A graph that ends in an ArgMax is judged by the scores before the ArgMax (`class_map_errors`).
-    """
-    sample = np.random.default_rng(batch).standard_normal(spec.batch_shape(batch), dtype=np.float32)
-    expected = loaded.output(sample)
-    actual = run_reference(path, {spec.input_name: sample})[spec.output_name]
-    if np.issubdtype(expected.dtype, np.integer):
-        scores = loaded.scores(sample)
-        return float(class_map_errors(scores, actual[0], max(np.ptp(scores), np.finfo(np.float32).tiny)).max())
-    return relative_error(expected, actual)
 
 
 def _count(objections: list[Objection]) -> str:

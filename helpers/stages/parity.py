@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import CaseFiles
+from helpers.graph.probe import full_window, probe_sample, resized
 from helpers.graph.read import load_graph, open_reference
 from helpers.graph.surgery import AxiswiseInstanceNorm, rewrite_graph
 from helpers.inference.scores import class_map_errors, lead_of_best, slab_to_labels
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
+from helpers.stages.answers import ANSWERS, read_answers
 from helpers.stages.artifact import digest_compiled, running_precision
 from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
@@ -73,15 +76,22 @@ def check_parity(
         region_threshold: as `ModelSource.region_threshold`.
     """
     expected = [np.asarray(reference(batch)) for batch in inputs]
-    rows = []
-    for name, call in others.items():
-        actual = [np.asarray(call(batch)) for batch in inputs]
-        are_maps = all(np.issubdtype(answer.dtype, np.integer) for answer in actual)
-        if are_maps:
-            rows.append(compare_class_maps(name, expected, actual, margin=margin))
-        else:
-            rows.append(compare_outputs(name, expected, actual, margin=margin, region_threshold=region_threshold))
-    return rows
+    return [
+        _compare(name, expected, [np.asarray(call(batch)) for batch in inputs], margin, region_threshold)
+        for name, call in others.items()
+    ]
+
+
+def _compare(
+    name: str,
+    expected: Sequence[np.ndarray],
+    actual: Sequence[np.ndarray],
+    margin: float,
+    region_threshold: float | None,
+) -> Agreement:
+    if all(np.issubdtype(answer.dtype, np.integer) for answer in actual):
+        return compare_class_maps(name, expected, actual, margin=margin)
+    return compare_outputs(name, expected, actual, margin=margin, region_threshold=region_threshold)
 
 
 def compare_outputs(
@@ -147,7 +157,8 @@ def compare_class_maps(
 def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
     """Compares every form of the model with the reference: exported, simplified, repaired, and on the device.
 
-    The inputs are windows of real cases and noise.
+    The inputs are windows of real cases and noise. The device is compared on the full windows, the three graphs on
+    their centres if the export was proven on smaller windows, as most graphs are (`helpers.graph.probe`).
 
     Raises:
         GateError: an error is above `parity_tolerance` of the range, or a label flips where the margin is clear.
@@ -155,21 +166,27 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
     cases = selected_cases(recipe, run)[:2]
 
     def make(folder: Path) -> StageOutput:
-        inputs = _inputs(recipe, run, cases)
+        inputs, answers = _inputs(recipe, run, cases), read_answers(run)
+        small = [_centre(batch, answers.window) for batch in inputs]
+        margin = _CLEAR * _tolerance(run, "device")
+        threshold = recipe.model.region_threshold(run.params)
+        expected, expected_small = _reference(recipe, run, inputs, small)
+        rows = []
+        for name, file in (("exported", EXPORTED), ("simplified", SIMPLIFIED), ("repaired", FINAL)):
+            compare = partial(_compare, name, margin=margin, region_threshold=threshold)
+            row = _try(compare, expected_small, recipe, run, file, small)
+            if row is None or not all(check.passed for check in _judge(row, run, answers.runs_in)):
+                row = compare(expected, _outputs(recipe, run, file, inputs))
+            rows.append(row)
         with open_predictor(recipe, run) as device:
-            forms = {"exported": _graph(run, EXPORTED), "simplified": _graph(run, SIMPLIFIED)}
-            forms |= {"repaired": _graph(run, FINAL), "device": device}
-            margin = _CLEAR * _tolerance(run, "device")
-            reference = recipe.model.load(run.params)
-            threshold = recipe.model.region_threshold(run.params)
-            rows = check_parity(reference.scores, forms, inputs, margin=margin, region_threshold=threshold)
-        checks = [check for row in rows for check in _judge(row, run, reference.runs_in)]
+            rows.append(_compare("device", expected, [device(batch) for batch in inputs], margin, threshold))
+        checks = [check for row in rows for check in _judge(row, run, answers.runs_in)]
         facts = {row.name: _describe(row) for row in rows}
         values = {row.name: {**row.__dict__, "limit": _tolerance(run, row.name)} for row in rows}
         return StageOutput(tuple(checks), facts, values, "Segment the cases.", simulated=device.simulated)
 
     inputs = {
-        "graphs": {name: digest_file(run.require_file(name)) for name in (EXPORTED, SIMPLIFIED, FINAL)},
+        "graphs": {name: digest_file(run.require_file(name)) for name in (EXPORTED, SIMPLIFIED, FINAL, ANSWERS)},
         "compiled": digest_compiled(run),
         "checkpoints": [digest_file(path) for path in recipe.model.checkpoint_paths(run.params)],
         "rules": recipe.model.cache_key_extras(run.params),
@@ -183,6 +200,33 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
         make=make,
         code=(recipe.model, recipe.cases, recipe.preparation),
     )
+
+
+def check_device(recipe: Recipe, run: Run) -> StageResult:
+    """Compares the device with the kept answer of the reference on a full window of noise; needs no case.
+
+    Raises:
+        GateError: as `check_model_parity`.
+    """
+
+    def make(folder: Path) -> StageOutput:
+        answers = read_answers(run)
+        sample = probe_sample(recipe.model.graph_spec(run.params))
+        margin, threshold = _CLEAR * _tolerance(run, "device"), recipe.model.region_threshold(run.params)
+        with open_predictor(recipe, run) as device:
+            row = _compare("device", [answers.sample], [device(sample)], margin, threshold)
+        facts, values = {row.name: _describe(row)}, {**row.__dict__, "limit": _tolerance(run, row.name)}
+        checks = tuple(_judge(row, run, answers.runs_in))
+        return StageOutput(checks, facts, {row.name: values}, "Segment the cases.", simulated=device.simulated)
+
+    inputs = {
+        "answers": digest_file(run.require_file(ANSWERS)),
+        "compiled": digest_compiled(run),
+        "spec": recipe.model.graph_spec(run.params).__dict__,
+        "tolerance": run.params.parity_tolerance,
+        "threshold": recipe.model.region_threshold(run.params),
+    }
+    return run.perform("device", "Parity of the device", inputs=inputs, make=make, code=(recipe.model,))
 
 
 def _tolerance(run: Run, form: str) -> float:
@@ -222,9 +266,48 @@ def _inputs(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[np.nda
     return [np.ascontiguousarray(batch, np.float32) for batch in batches]
 
 
-def _graph(run: Run, name: str) -> Callable[[np.ndarray], np.ndarray]:
+def _reference(
+    recipe: Recipe, run: Run, inputs: Sequence[np.ndarray], small: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The reference's scores of the full and of the small windows; those of the noise are known already."""
+    reference, answers = recipe.model.load(run.params), read_answers(run)
+    sample = probe_sample(recipe.model.graph_spec(run.params))
+
+    def scores(batch: np.ndarray) -> np.ndarray:
+        return answers.sample if np.array_equal(batch, sample) else reference.scores(batch)
+
+    expected = [scores(batch) for batch in inputs]
+    is_full = all(full.shape == cut.shape for full, cut in zip(inputs, small, strict=True))
+    return expected, expected if is_full else [reference.scores(batch) for batch in small]
+
+
+def _centre(batch: np.ndarray, window: Sequence[int]) -> np.ndarray:
+    """The centre (N, C, *window) of a batch of larger windows."""
+    starts = [(size - side) // 2 for size, side in zip(batch.shape[2:], window, strict=True)]
+    box = tuple(slice(start, start + side) for start, side in zip(starts, window, strict=True))
+    return np.ascontiguousarray(batch[(slice(None), slice(None), *box)])
+
+
+def _try(
+    compare: Callable[..., Agreement],
+    expected: Sequence[np.ndarray],
+    recipe: Recipe,
+    run: Run,
+    name: str,
+    batches: Sequence[np.ndarray],
+) -> Agreement | None:
+    """The comparison on small windows; None if the graph does not take them, because sizes are written into it."""
+    try:
+        return compare(expected, _outputs(recipe, run, name, batches))
+    except Exception:  # whatever the runtime raises for a size that a graph does not take
+        return None
+
+
+def _outputs(recipe: Recipe, run: Run, name: str, batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+    spec, window = recipe.model.graph_spec(run.params), batches[0].shape[2:]
+    model = load_graph(run.require_file(name))
+    model = model if window == full_window(spec) else resized(model, window)
     # This check is about the graph, not about how ONNX Runtime sums a norm, so norms are summed axis by axis.
-    model, _ = rewrite_graph(load_graph(run.require_file(name)), [AxiswiseInstanceNorm()])
-    session = open_reference(model)
+    session = open_reference(rewrite_graph(model, [AxiswiseInstanceNorm()])[0])
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
-    return lambda batch: session.run([target], {source: batch})[0]
+    return [session.run([target], {source: batch})[0] for batch in batches]

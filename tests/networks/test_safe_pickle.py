@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from helpers.errors import CheckpointError
 from helpers.networks.checkpoint import load_state_dict
@@ -133,3 +136,21 @@ def test_a_malicious_sidecar_is_rejected_by_name_and_not_run(protocol, tmp_path)
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         read_plain_pickle(path)
+
+
+def test_the_facts_of_a_checkpoint_are_read_without_torch(tmp_path):
+    content = {
+        "network_weights": nn.Conv2d(1, 2, 3).state_dict(),
+        "init_args": {"configuration": "2d", "device": torch.device("cpu")},
+        "inference_allowed_mirroring_axes": (0, 1),
+        "_best_ema": np.float64(0.5),
+    }
+    torch.save(content, tmp_path / "checkpoint_final.pth")
+    program = (
+        "import sys; from helpers.networks.safe_pickle import read_torch_facts; facts = read_torch_facts(sys.argv[1]);"
+        "print(facts['init_args']['configuration'], facts['inference_allowed_mirroring_axes'], facts['_best_ema'],"
+        " sorted(facts['network_weights']), 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "checkpoint_final.pth")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+    assert done.stdout.strip() == "2d (0, 1) 0.5 ['bias', 'weight'] False", done.stderr

@@ -194,9 +194,9 @@ def _name_classes(plan: Plan, labels: Mapping[str, str]) -> Plan:
 
 
 def _read_v2(root: Path, checkpoint: Path) -> tuple[Plan, str, tuple[int, ...]]:
-    from helpers.networks.safe_pickle import read_torch_pickle
+    from helpers.networks.safe_pickle import read_torch_facts
 
-    content = read_torch_pickle(checkpoint)
+    content = read_torch_facts(checkpoint)
     content = content if isinstance(content, Mapping) else {}
     configuration = (content.get("init_args") or {}).get("configuration") or root.name.split("__")[-1]
     plan = plan_from_v2(_read_json(root / "plans.json"), _read_json(root / "dataset.json"), str(configuration))

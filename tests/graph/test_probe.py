@@ -1,4 +1,4 @@
-"""A small window proves what a full one would, and a graph with sizes or a batch of its own is not taken for another."""
+"""A small window proves what a full one would; sizes and batches that a graph has of its own are noticed."""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ def test_the_facts_of_a_checkpoint_are_read_without_torch(tmp_path):
     }
     torch.save(content, tmp_path / "checkpoint_final.pth")
     program = (
-        "import sys; from helpers.networks.safe_pickle import read_torch_facts; facts = read_torch_facts(sys.argv[1]);"
+        "import sys; from helpers.networks.safe_pickle import read_torch_facts;"
+        " facts = read_torch_facts(sys.argv[1]);"
         "print(facts['init_args']['configuration'], facts['inference_allowed_mirroring_axes'], facts['_best_ema'],"
         " sorted(facts['network_weights']), 'torch' in sys.modules)"
     )

@@ -61,7 +61,7 @@ def test_an_unchanged_mask_is_kept_and_an_image_changed_under_its_old_time_stamp
         (source / file.name).write_bytes(file.read_bytes())
     assert place.predict(source, output) == 0
     before = contents(output)
-    changed, other = sorted(source.iterdir())
+    changed, _ = sorted(source.iterdir())
     volume = read_volume(changed)
     write_volume(tmp_path / "other.nii.gz", Volume(np.flip(volume.array, 2).copy(), volume.geometry))
     overwrite_in_place(changed, (tmp_path / "other.nii.gz").read_bytes())

@@ -16,7 +16,7 @@ import numpy as np
 from helpers.data.case import Case, CaseFiles
 from helpers.data.files import find_pictures
 from helpers.data.letterbox import resize_bilinear
-from helpers.data.picture import open_picture, write_png
+from helpers.data.picture import open_picture, read_photograph, write_png
 from helpers.errors import DataError
 
 IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
@@ -115,23 +115,22 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads a photograph as (3, H, W) uint8 RGB, ignoring the orientation in its EXIF data.
 
     Raises:
-        DataError: the file is missing, empty, truncated or not an image.
+        DataError: see `read_photograph`.
     """
-    with open_picture(path) as image:
-        pixels = np.array(image.convert("RGB"))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.ascontiguousarray(read_photograph(path).transpose(2, 0, 1))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask as (H, W) uint8, 0 or 1, from palette indices or grey levels 0/1 or 0/255, or from bits.
+
+    If a palette is black and white, white is the car, whatever the order of the two.
 
     Raises:
         DataError: the file is missing, empty, truncated or not an image, is in colour, or has other values.
     """
     with open_picture(path) as image:
         pixels, mode = np.array(image), image.mode
-        if mode == "P" and not pixels.any() and min((image.getpalette() or [0])[:3]) > 127:
-            pixels += 1  # GIF writers drop unused colours, so in an all-white mask white is colour 0
+        is_negative = mode == "P" and _has_white_background(pixels, image.getpalette() or [])
     if mode not in ("P", "L", "1"):
         raise DataError(
             f"{path} is not a mask",
@@ -147,7 +146,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
             expected="0 and 1, or 0 and 255",
             remedy="Use the original mask; resizing and JPEG compression add intermediate values.",
         )
-    return (pixels != 0).astype(np.uint8)
+    return ((pixels != 0) ^ is_negative).astype(np.uint8)
 
 
 def read_class_mask(path: str | os.PathLike, values: Sequence[MaskValue] = ()) -> np.ndarray:
@@ -156,16 +155,17 @@ def read_class_mask(path: str | os.PathLike, values: Sequence[MaskValue] = ()) -
     Args:
         path: of the mask.
         values: the grey level, palette index or RGB colour of class 0, 1, ..., as Pytorch-UNet keeps them in a
-            checkpoint (`mask_values`); empty: background and car, as `read_mask` reads them.
+            checkpoint (`mask_values`), also RGBA; empty: background and car, as `read_mask` reads them.
 
     Raises:
         DataError: the file is missing, empty, truncated or not an image, or has other values.
     """
     if not values:
         return read_mask(path)
-    in_colour = isinstance(values[0], tuple)
+    channels = len(values[0]) if isinstance(values[0], tuple) else 0
+    in_colour = channels > 0
     with open_picture(path) as image:
-        pixels = np.array(image.convert("RGB") if in_colour else image)
+        pixels = np.array(image.convert("RGBA" if channels == 4 else "RGB") if in_colour else image)
     if pixels.ndim != (3 if in_colour else 2):
         raise DataError(f"{path} is in colour", expected=f"a mask of the values {_listed(values)}")
     classes = np.full(pixels.shape[:2], 255, np.uint8)
@@ -295,6 +295,15 @@ def _layout(root: Path, split: str) -> tuple[str, str | None]:
     if not pictures:
         return _LAYOUTS[0]
     return ".", "." if any(_is_mask(name, pictures) for name in pictures) else None
+
+
+def _has_white_background(pixels: np.ndarray, palette: Sequence[int]) -> bool:
+    """Whether colour 0 of a palette is white, and every other one that the mask uses is black.
+
+    Writers order colours by frequency, and drop those that are not used: in an all-white mask white may be colour 0.
+    """
+    others = [palette[3 * index : 3 * index + 3] for index in np.unique(pixels).tolist() if index]
+    return min(palette[:3], default=0) > 127 and all(max(colour, default=255) <= 127 for colour in others)
 
 
 def _is_mask(name: str, pictures: Mapping[str, Path]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,15 @@ from helpers.run.atomic import atomic_path
 if TYPE_CHECKING:
     from PIL import Image
 
+_DEEP_MODES = ("I", "F")  # also I;16 and its byte orders: Pillow cuts these at 255 when it makes RGB of them
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # of EXIF
+
+_LOG = logging.getLogger("cookbook")
+
 
 @contextmanager
 def open_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """Opens a picture and decodes its pixels, so that any damage is reported here.
+    """Opens a picture and decodes its pixels, so that any damage is reported here; of several pictures, the first.
 
     Raises:
         DataError: the file is missing, empty, truncated or not an image.
@@ -34,6 +40,8 @@ def open_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
         raise DataError(f"{path} is empty", received="0 bytes", expected="an image", remedy="Copy it again.")
     try:
         with Image.open(path) as image:
+            if image.format != "MPO" and _has_several(image):  # cameras add previews as MPO
+                _LOG.warning("%s holds several pictures; the first is read", path)
             image.load()
             yield image
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
@@ -42,6 +50,26 @@ def open_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
             received=f"{size_bytes} bytes ({error})",
             remedy="Copy or download it again.",
         ) from None
+
+
+def read_photograph(path: str | os.PathLike) -> np.ndarray:
+    """Reads a photograph as (H, W, 3) uint8 RGB as it is stored; the log says if its EXIF data turn it.
+
+    Raises:
+        DataError: the file is missing, damaged or not an image, or has grey values of more than 8 bits.
+    """
+    with open_picture(path) as image:
+        if image.mode.startswith(_DEEP_MODES):
+            raise DataError(
+                f"{path} has grey values of more than 8 bits",
+                received=f"image mode {image.mode}",
+                expected="8 bits per channel",
+                remedy="Scale them to 0 to 255 as for the training.",
+            )
+        turned = image.getexif().get(_ORIENTATION, _UPRIGHT)
+        if turned != _UPRIGHT:
+            _LOG.warning("%s: its EXIF data turn or flip it (orientation %s); it is read as stored", path, turned)
+        return np.array(image.convert("RGB"))
 
 
 def write_png(path: str | os.PathLike, pixels: np.ndarray, palette: np.ndarray | None = None) -> Path:
@@ -55,3 +83,12 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray, palette: np.ndarray |
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
     return path
+
+
+def _has_several(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except (EOFError, OSError, SyntaxError, ValueError):
+        return False
+    image.seek(0)
+    return True

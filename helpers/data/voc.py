@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.data.files import find_pictures
-from helpers.data.picture import open_picture, write_png
+from helpers.data.picture import open_picture, read_photograph, write_png
 from helpers.errors import DataError
 
 CLASSES = (
@@ -116,8 +117,12 @@ def say_layout(data_root: str | os.PathLike) -> list[str]:
     return said if _labels_of(folder) else [*said, f"{folder} has no labels in {LABELS}"]
 
 
-def read_voc_case(case: CaseFiles) -> Case:
+def read_voc_case(case: CaseFiles, names: Sequence[str] = CLASSES) -> Case:
     """Reads the image of a case, and its label if there is one.
+
+    Args:
+        case: the files.
+        names: of the classes. If they are VOC's, a label whose palette has VOC's colours in another order is refused.
 
     Returns:
         The image (3, H, W) uint8 RGB and the truth (H, W) uint8 with classes 0 to 20 and 255 = ignore, or None.
@@ -127,7 +132,7 @@ def read_voc_case(case: CaseFiles) -> Case:
             differ in size.
     """
     image = read_image(case.files["image"])
-    label = None if case.truth is None else read_label(case.truth)
+    label = None if case.truth is None else read_label(case.truth, names)
     if label is not None and label.shape != image.shape[:2]:
         raise DataError(
             f"image and label of {case.id} differ in size (height, width)",
@@ -141,20 +146,24 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads a photograph as (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: the file is missing, damaged or not an image.
+        DataError: see `read_photograph`.
     """
-    with open_picture(path) as image:
-        return np.array(image.convert("RGB"))
+    return read_photograph(path)
 
 
-def read_label(path: str | os.PathLike) -> np.ndarray:
+def read_label(path: str | os.PathLike, names: Sequence[str] = CLASSES) -> np.ndarray:
     """Reads a label PNG as (H, W) uint8: class numbers, 255 = ignore.
 
+    Args:
+        path: of the label.
+        names: see `read_voc_case`.
+
     Raises:
-        DataError: the file is missing or damaged, or is not a palette or grey image.
+        DataError: the file is missing or damaged, is not a palette or grey image, or was written again with its
+            colours in another order.
     """
     with open_picture(path) as image:
-        label, mode = np.array(image), image.mode
+        label, mode, colours = np.array(image), image.mode, image.getpalette() or []
     if mode not in ("P", "L"):
         raise DataError(
             f"{path} does not contain class numbers",
@@ -162,12 +171,28 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
             expected="a palette (P) or 8-bit grey (L) PNG",
             remedy="Convert its colours to class numbers first.",
         )
+    if mode == "P" and tuple(names) == CLASSES:
+        _refuse_reordered(Path(path), label, colours)
     return label
 
 
 def write_label(path: str | os.PathLike, label: np.ndarray) -> Path:
     """Writes (H, W) uint8 class numbers as a palette PNG in VOC's colours, atomically."""
     return write_png(path, label, palette())
+
+
+def _refuse_reordered(path: Path, label: np.ndarray, colours: Sequence[int]) -> None:
+    """Refuses class numbers that a program replaced by the order of the colours, as GIF writers and quantisers do."""
+    number_of = {tuple(colour): index for index, colour in enumerate(palette().tolist())}
+    used = {index: tuple(colours[3 * index : 3 * index + 3]) for index in np.unique(label).tolist()}
+    moved = [index for index, colour in used.items() if number_of.get(colour) != index]
+    if moved and all(colour in number_of for colour in used.values()):
+        raise DataError(
+            f"{path} has the colours of VOC in another order",
+            received=f"colour {moved[0]} is that of class {number_of[used[moved[0]]]}",
+            expected="class numbers as palette indices",
+            remedy="Use the original label, or convert its colours to class numbers.",
+        )
 
 
 def _possible_folders(data_root: str | os.PathLike) -> tuple[Path, ...]:

@@ -30,6 +30,7 @@ _WRAPPERS = ("model_state_dict", "state_dict", "network_weights", "model", "net"
 # Of DataParallel, torch.compile, and modules that hold the network (Lightning, AveragedModel, training loops).
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 _COUNTER = ".num_batches_tracked"  # of batch normalisation; used in training only
+_VARIANCE = ".running_var"
 _LOADABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SHOWN_KEYS = 5
 _MAXIMUM_NOTE_LENGTH = 2000
@@ -147,7 +148,7 @@ def load_checkpoint(
 def _read(path: Path, key: str | None) -> tuple[Checkpoint, Checkpoint]:
     """The checkpoint with its keys as they are stored, and without their prefixes."""
     _check_readable(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         content, metadata = _read_safetensors(path)
         found = Checkpoint(content, metadata, "safetensors")
     else:
@@ -222,7 +223,12 @@ def _unwrap(content: Mapping[str, Any], path: Path, key: str | None) -> Checkpoi
     if not content:
         raise _no_state_dict(path, "an empty dict")
     return Checkpoint(
-        content, metadata, " > ".join(wrappers) or "bare", class_names, _mask_values(mask_values), tuple(remarks)
+        content,
+        metadata,
+        " > ".join(wrappers) or "bare",
+        class_names,
+        _mask_values(path, mask_values),
+        tuple(remarks),
     )
 
 
@@ -235,9 +241,12 @@ def _class_names(meta: object) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()
 
 
-def _mask_values(values: object) -> tuple[int | tuple[int, ...], ...]:
+def _mask_values(path: Path, values: object) -> tuple[int | tuple[int, ...], ...]:
     if not isinstance(values, (list, tuple)):
         return ()
+    levels = [level for value in values for level in (value if isinstance(value, (list, tuple)) else (value,))]
+    if not all(isinstance(level, (bool, int, float)) and level == round(level) for level in levels):
+        raise CheckpointError(f"{path} has unusable mask_values", received=str(values)[:80], expected="whole numbers")
     return tuple(tuple(map(int, value)) if isinstance(value, (list, tuple)) else int(value) for value in values)
 
 
@@ -346,21 +355,29 @@ def _check_values(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], p
     others = [
         f"{key} ({str(value.dtype).removeprefix('torch.')})"
         for key, value in weights.items()
-        if value.dtype not in _LOADABLE or value.layout != torch.strided
+        if value.dtype not in _LOADABLE or value.layout != torch.strided or value.is_meta
     ]
     if others:
         raise CheckpointError(
             f"{path} has weights of a type that the network cannot compute with",
             received=f"{len(others)} tensors: {_first(others)}",
-            expected="dense float32, float64, float16 or bfloat16",
+            expected="dense float32, float64, float16 or bfloat16, and their values",
             remedy="Save the weights as they were before quantisation or conversion.",
         )
-    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
+    computed = {key: value.to(expected[key].dtype) for key, value in weights.items()}  # float64 may overflow
+    broken = [key for key, value in computed.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise CheckpointError(
             f"{path} has weights that are not finite",
             received=f"NaN or infinity in {len(broken)} of {len(weights)} tensors: {_first(broken)}",
             remedy="The training diverged, or a conversion overflowed; use an earlier checkpoint.",
+        )
+    negative = [key for key, value in computed.items() if key.endswith(_VARIANCE) and bool((value < 0).any())]
+    if negative:
+        raise CheckpointError(
+            f"{path} has negative variances, whose root is NaN",
+            received=_first(negative),
+            remedy="The file is damaged, or its weights were changed; use another copy.",
         )
 
 

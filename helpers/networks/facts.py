@@ -44,7 +44,7 @@ def read_facts(path: Path, key: str | None = None) -> CheckpointFacts:
 
 @lru_cache(maxsize=8)
 def _read_facts(path: Path, key: str | None, version: tuple[int, ...] | None) -> CheckpointFacts:
-    if path.suffix == ".safetensors" and version is not None:
+    if path.suffix.lower() == ".safetensors" and version is not None:
         shapes = _safetensors_shapes(path)
         if shapes is not None:
             return CheckpointFacts(shapes)

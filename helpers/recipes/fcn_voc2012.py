@@ -97,8 +97,11 @@ class FCNModel(TorchModel[VocParams]):
         return GraphSpec.of_run(params, "input", "output", (3, params.size, params.size), axis)
 
 
+@dataclass(frozen=True)
 class VocCases(PhotographCases[VocParams]):
     """Images of a split; masks are palette PNG files in VOC's own colours."""
+
+    model: FCNModel
 
     def list_cases(self, root: Path, params: VocParams) -> list[CaseFiles]:
         """The images of a split (`labelled`: all with a label)."""
@@ -110,7 +113,7 @@ class VocCases(PhotographCases[VocParams]):
 
     def read_case(self, files: CaseFiles, params: VocParams) -> Case:
         """Reads and checks one image and its label."""
-        return voc.read_voc_case(files)
+        return voc.read_voc_case(files, self.model.class_names(params))
 
     def write_mask(self, classes: np.ndarray, case: Case, path: Path) -> None:
         """A palette PNG in VOC's own colours."""
@@ -253,7 +256,7 @@ RECIPE = Recipe(
     title="FCN-R50-D8 / VOC 2012",
     params_model=VocParams,
     model=_MODEL,
-    cases=VocCases(),
+    cases=VocCases(_MODEL),
     preparation=VocPreparation(),
     scoring=VocScoring(_MODEL),
 )

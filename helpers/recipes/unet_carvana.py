@@ -113,6 +113,15 @@ class UNetModel(TorchModel[CarvanaParams]):
                 received=f"{len(values)} mask_values for a network of {classes} classes",
                 remedy="Save the checkpoint again with the values of its own masks.",
             )
+        shapes = {len(value) if isinstance(value, tuple) else 0 for value in values}
+        levels = [level for value in values for level in (value if isinstance(value, tuple) else (value,))]
+        if len(shapes) > 1 or not shapes <= {0, 3, 4} or not all(0 <= level <= 255 for level in levels):
+            raise CheckpointError(
+                f"{params.checkpoint} was trained with masks that are not read",
+                received=f"mask_values {', '.join(map(str, values[:4]))}",
+                expected="grey levels from 0 to 255, or colours (RGB or RGBA) of them",
+                remedy="Save it without mask_values to use 0, 1, … as the values of its classes.",
+            )
         if set(values) in ({0, 1}, {0, 255}, set()) and classes <= 2:
             return ()
         return values or tuple(range(classes))

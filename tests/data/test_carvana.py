@@ -16,12 +16,14 @@ from helpers.data.carvana import (
     prepare_image,
     prepare_mask,
     read_carvana_case,
+    read_class_mask,
     read_image,
     read_mask,
     restore_mask,
     say_layout,
     write_mask,
 )
+from helpers.data.voc import read_image as read_voc_image
 from helpers.errors import DataError
 
 RANDOM = np.random.default_rng(5)
@@ -245,3 +247,45 @@ def test_two_photographs_of_one_name_and_broken_links_are_refused(tmp_path):
     (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
     with pytest.raises(DataError, match=r"b\.jpg is a broken link"):
         find_carvana_cases(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+@pytest.mark.parametrize("value", [None, 0, 1])
+def test_white_is_the_car_whatever_the_order_of_the_palette(tmp_path, suffix, value):
+    truth = TRUTH if value is None else np.full((5, 7), value, np.uint8)
+    image = Image.fromarray(1 - truth)
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / f"mask.{suffix}")
+    np.testing.assert_array_equal(read_mask(tmp_path / f"mask.{suffix}"), truth)
+
+
+def test_black_and_white_in_colours_keeps_its_meaning_through_a_quantiser(tmp_path):
+    for truth in (TRUTH, 1 - TRUTH):
+        Image.fromarray(truth * np.uint8(255)).convert("RGB").quantize(2).save(tmp_path / "mask.gif")
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.gif"), truth)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("read", [read_image, read_voc_image])
+def test_photographs_of_more_than_8_bits_are_refused(tmp_path, dtype, read):
+    path = tmp_path / "photo.tif"
+    Image.fromarray(PICTURE[..., 0].astype(dtype) * 100).save(path)
+    with pytest.raises(DataError, match="more than 8 bits"):
+        read(path)
+
+
+def test_a_turned_photograph_and_one_of_several_are_said(tmp_path, caplog):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PICTURE).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(PICTURE).save(tmp_path / "pages.tif", save_all=True, append_images=[Image.fromarray(PICTURE)])
+    for name, said in (("turned.png", "orientation 6"), ("pages.tif", "several pictures")):
+        caplog.clear()
+        np.testing.assert_array_equal(read_image(tmp_path / name), PICTURE.transpose(2, 0, 1))
+        assert said in caplog.text
+
+
+def test_masks_of_colours_with_alpha_are_read_by_the_checkpoints_values(tmp_path):
+    values = ((0, 0, 0, 255), (255, 0, 0, 255))
+    write_mask(tmp_path / "mask.png", TRUTH, values)
+    np.testing.assert_array_equal(read_class_mask(tmp_path / "mask.png", values), TRUTH)

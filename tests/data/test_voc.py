@@ -201,3 +201,14 @@ def test_a_missing_label_among_others_is_named(root):
     (folder_of(root) / "SegmentationClass" / "2007_000033.png").unlink()
     with pytest.raises(DataError, match=r"SegmentationClass/2007_000033\.png does not exist"):
         read_first(root)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+def test_labels_whose_colours_were_reordered_are_refused(tmp_path, suffix):
+    label = np.zeros((8, 10), np.uint8)
+    label[2:5], label[6] = 15, 255
+    path = tmp_path / f"label.{suffix}"
+    Image.open(write_label(tmp_path / "intact.png", label)).convert("RGB").quantize(8).save(path)
+    with pytest.raises(DataError, match="colours of VOC in another order"):
+        read_label(path)
+    read_label(path, ("background", "rust"))  # other classes have other palettes

@@ -103,3 +103,26 @@ def test_a_missing_file_and_a_truncated_safetensors_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         load_state_dict(path)
+
+
+@pytest.mark.parametrize("with_sums", [True, False])
+def test_a_damaged_byte_is_noticed_by_the_checksum_of_its_record(tmp_path, with_sums):
+    path = tmp_path / "weights.pth"
+    torch.serialization.set_crc32_options(with_sums)
+    try:
+        torch.save({"weight": torch.arange(100.0)}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_state_dict(path)[0]["weight"][12] == 12  # also without checksums
+    content = bytearray(path.read_bytes())
+    content[content.find(torch.arange(100.0).numpy().tobytes()) + 50] ^= 0x80
+    path.write_bytes(content)
+    if with_sums:
+        with pytest.raises(CheckpointError, match=r"truncated or damaged: received Bad CRC-32"):
+            load_state_dict(path)
+
+
+def test_a_safetensors_file_is_known_by_its_suffix_in_upper_case(tmp_path):
+    state = tiny_network(seed=1).state_dict()
+    save_file(state, tmp_path / "WEIGHTS.SAFETENSORS")
+    assert load_state_dict(tmp_path / "WEIGHTS.SAFETENSORS")[0].keys() == state.keys()

@@ -220,3 +220,23 @@ def test_getattr_reaches_nothing_but_the_stand_in(tmp_path):
     path = saved({"state_dict": {"w": torch.ones(1)}, "trick": Reach()}, tmp_path)
     with pytest.raises(CheckpointError, match=r"needs builtins\.getattr"):
         read_checkpoint(path)
+
+
+def normalised() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+
+
+@pytest.mark.parametrize(
+    "key, change, message",
+    [
+        ("0.weight", lambda value: value.double() + 1e300, "not finite"),
+        ("0.weight", lambda value: value.to("meta"), "cannot compute with"),
+        ("1.running_var", lambda value: value - 2, "negative variances"),
+    ],
+    ids=["overflow", "meta", "negative variance"],
+)
+def test_weights_without_usable_values_in_float32_are_refused(key, change, message, tmp_path):
+    state = normalised().state_dict()
+    torch.save({**state, key: change(state[key])}, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(normalised(), tmp_path / "net.pth")

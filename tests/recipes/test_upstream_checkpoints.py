@@ -177,3 +177,19 @@ def test_averages_are_run_when_the_user_names_them(tmp_path):
     torch.save({"model": main, "model_ema": other}, path)
     assert segment("unet_carvana", PHOTOGRAPH, checkpoint=str(path), size=48, checkpoint_key="model_ema").all()
     assert not segment("unet_carvana", PHOTOGRAPH, checkpoint=str(path), size=48).all()
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 65535], [[0, 255], [255, 255]], [0, [255, 0, 0]]], ids=["16 bits", "LA", "mixed"]
+)
+def test_mask_values_that_cannot_be_read_are_refused_before_any_work(values, tmp_path):
+    _, path = saved_unet(tmp_path, values, n_classes=2, conv_bias=False)
+    recipe = load("unet_carvana")
+    with pytest.raises(CheckpointError, match="trained with masks that are not read"):
+        recipe.labels(recipe.prepare_params(profile="demo", checkpoint=str(path)))
+
+
+def test_mask_values_that_are_no_whole_numbers_are_refused(tmp_path):
+    _, path = saved_unet(tmp_path, [0.0, 0.5], n_classes=2, conv_bias=False)
+    with pytest.raises(CheckpointError, match="unusable mask_values"):
+        load("unet_carvana").prepare_params(profile="demo", checkpoint=str(path))

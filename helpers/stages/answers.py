@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def prove_export(
 
 def save_answers(folder: Path, answers: ReferenceAnswers) -> None:
     """Writes the answers into a stage's folder."""
-    arrays = {f"batch_{batch}": scores for batch, scores in answers.by_batch.items()}
+    arrays: dict[str, Any] = {f"batch_{batch}": scores for batch, scores in answers.by_batch.items()}
     np.savez(folder / ANSWERS, window=answers.window, runs_in=answers.runs_in, sample=answers.sample, **arrays)
 
 

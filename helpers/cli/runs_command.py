@@ -48,12 +48,15 @@ def _describe(record: Path) -> tuple[float, tuple[str, ...]]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "unknown"
     on = ", ".join(str(params[name]) for name in ("target", "precision") if name in params)
     last = _mean_scores(record.parent) if status == "passed" else " ".join(reason.split())
-    names = (_name(params.get("checkpoint"), "demo weights"), on, _name(params.get("data_root"), "demo"))
+    names = (_name(params, "checkpoint", "demo weights"), on, _name(params, "data_root", "demo"))
     return seconds, (when, f"{record.parent.parent.name}/{record.parent.name}", status, *names, _shorten(last))
 
 
-def _name(value: object, otherwise: str) -> str:
+def _name(params: Mapping[str, object], parameter: str, otherwise: str) -> str:
     """The last part of a path, which tells runs apart."""
+    if parameter not in params:
+        return "unknown"
+    value = params[parameter]
     return otherwise if value in (None, "", "demo") else Path(str(value)).name or str(value)
 
 

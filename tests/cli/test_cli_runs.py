@@ -62,6 +62,7 @@ def test_a_damaged_record_has_a_row(listed, tmp_path, content):
     (_add_run(tmp_path, "a") / "run.json").write_text(content)
     (row,) = listed()[1:]
     assert row.startswith("unknown") and "unet3d_brats/a" in row and "failed" in row
+    assert row.count("unknown") == 3 and "demo" not in row  # the start, the model and the data
 
 
 def test_an_empty_folder_says_so(listed, tmp_path):

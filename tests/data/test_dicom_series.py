@@ -223,3 +223,16 @@ def test_a_single_slice_has_its_thickness_or_is_refused(tmp_path):
     assert read_volume(folder).geometry.spacing_mm_zyx[0] == 2.5
     edit(folder / "00.dcm", SliceThickness=None, SpacingBetweenSlices=None)
     assert "SliceThickness" in refusal(folder).replace("00.dcm", "series")
+
+
+def test_a_broken_link_to_a_slice_and_reversed_grey_values_are_refused(tmp_path):
+    folder = write_series(tmp_path / "series")
+    (folder / "99.dcm").symlink_to(tmp_path / "nowhere.dcm")
+    with pytest.raises(DataError, match=r"99\.dcm is a broken link"):
+        read_volume(folder)
+    reverse = write_series(tmp_path / "reverse", count=2)
+    header = pydicom.dcmread(reverse / "01.dcm")
+    header.PhotometricInterpretation = "MONOCHROME1"
+    header.save_as(reverse / "01.dcm")
+    with pytest.raises(DataError, match=r"01\.dcm has its grey values in reverse"):
+        read_volume(reverse)

@@ -235,3 +235,26 @@ def test_a_data_set_may_name_its_files_one_by_one(tmp_path, monkeypatch):
     (tmp_path / "dataset.json").write_text(json.dumps({"dataset": {"a": {"images": 3}}}))
     with pytest.raises(DataError, match=r"dataset\.json has a data set that cannot be read"):
         list_cases(tmp_path)
+
+
+def test_a_case_with_and_without_a_channel_in_its_name_is_refused(tmp_path):
+    touch(tmp_path, ["la_3", "la_3_0000", "la_4_0000"])
+    with pytest.raises(DataError, match=r"two files for the image la_3: .*la_3\.nii\.gz and .*la_3_0000\.nii\.gz"):
+        list_cases(tmp_path)
+
+
+def test_a_label_whose_only_image_is_another_channel_is_said(tmp_path):
+    touch(tmp_path, ["la_3_0001"], ["la_3"])
+    assert skipped_files(tmp_path) == [f"labels in {tmp_path / 'labelsTr'} without an image: la_3.nii.gz"]
+
+
+def test_a_damaged_dataset_json_is_refused_and_a_mark_of_its_encoding_is_not(tmp_path):
+    touch(tmp_path, ["a_0000"])
+    index = tmp_path / "dataset.json"
+    index.write_text(
+        json.dumps({"dataset": {"b": {"images": ["x.nii.gz"], "label": "y.nii.gz"}}}), encoding="utf-8-sig"
+    )
+    assert [case.id for case in list_cases(tmp_path)] == ["b"]
+    index.write_text('{"training": [')
+    with pytest.raises(DataError, match=r"dataset\.json cannot be read"):
+        list_cases(tmp_path)

@@ -92,6 +92,10 @@ def list_dicom_series(folder: Path) -> list[DicomSeries]:
         DataError: a file that should be DICOM is damaged.
     """
     found: dict[str, tuple[str, list[Path]]] = {}
+    # No check of distances notices that the first or the last slice is missing.
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path} is a broken link", remedy="Restore the target, or remove the link.")
     for path in _files_of(folder):
         header = _read_header(path)
         if header is not None and _is_image(path, header):
@@ -246,6 +250,13 @@ def _check_decodable(path: Path, header: Dataset) -> None:
     channels, frames = int(header.get("SamplesPerPixel", 1)), int(header.get("NumberOfFrames", 1) or 1)
     if channels != 1 or header.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise not_scalar(path, f"{channels} channels, {header.get('PhotometricInterpretation')}")
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        raise DataError(
+            f"{path} has its grey values in reverse, which ITK inverts and other readers do not",
+            received="MONOCHROME1",
+            expected="MONOCHROME2",
+            remedy="Convert the series, and check its values.",
+        )
     if frames != 1:
         raise DataError(
             f"{path} has several frames, whose positions are not checked",

@@ -75,11 +75,10 @@ def skipped_files(
     images, labels = _folders(folder, ref_folder, reader)
     if images is None or _named_by_dataset(folder) is not None:
         return []
-    stems = {_stem(path, reader) for path in _images(images, reader)}
-    cases = stems | {match["case"] for stem in stems if (match := _CHANNEL.fullmatch(stem))}
-    orphans = (
-        [path.name for path in _all_images(labels, reader) if _stem(path, reader) not in cases] if labels else []
-    )
+    truths = {_stem(path, reader): path for path in (_all_images(labels, reader) if labels else [])}
+    files = _dicom(images, reader) | {_stem(path, reader): path for path in _images(images, reader)}
+    cases = _channels_of(files, truths, None).keys()
+    orphans = [path.name for stem, path in sorted(truths.items()) if stem not in cases]
     next_to = sorted({*_all_images(images, reader)} - {*_images(images, reader)})
     said = [f"labels in {labels} without an image: {some_of(orphans)}"] if orphans else []
     if next_to:
@@ -261,20 +260,24 @@ def _channels_of(
     may be the second channel of `la` or the first of `la_0001`.
     """
     grouped: dict[str, dict[str, Path]] = {}
+    twice: list[str] = []
     for name, path in files.items():
         match = _CHANNEL.fullmatch(name)
         # Four digits are a channel only if there is also a channel 0000.
         has_first = match is not None and f"{match['case']}_0000" in files
         case, channel = (match["case"], match["channel"]) if match and has_first else (name, "0000")
+        twice += [case] if channel in grouped.get(case, {}) else []
         grouped.setdefault(case, {})[channel] = path
     whole = {name: {"0000": path} for name, path in files.items()}
     if grouped.keys() == whole.keys():
         return grouped
     as_cases, as_channels = len(truths.keys() & whole.keys()), len(truths.keys() & grouped.keys())
-    if as_cases != as_channels:
-        return whole if as_cases > as_channels else grouped
-    too_many = n_channels is not None and any(len(found) > n_channels for found in grouped.values())
-    return whole if too_many and n_channels == 1 else grouped
+    too_many = n_channels == 1 and any(len(found) > 1 for found in grouped.values())
+    if as_cases > as_channels or (as_cases == as_channels and too_many):
+        return whole
+    if twice:
+        one_file_each(((twice[0], files[name]) for name in (twice[0], f"{twice[0]}_0000")), "image")
+    return grouped
 
 
 def _select(where: str, cases: Mapping[str, CaseFiles], only: Collection[str]) -> list[CaseFiles]:
@@ -310,9 +313,9 @@ def _place(folder: Path, name: str) -> Path:
 def _read_dataset(folder: Path) -> Mapping:
     index = folder / "dataset.json"
     try:
-        content = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-    except ValueError:
-        content = {}
+        content = json.loads(index.read_text(encoding="utf-8-sig")) if index.is_file() else {}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{index} cannot be read", received=last_line(error), expected="JSON") from None
     return content if isinstance(content, Mapping) else {}
 
 

@@ -15,9 +15,10 @@ from helpers.card.schema import CASE, ModelCard
 from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
 from helpers.data.case_volumes import read_image_volume, read_mask_volume
+from helpers.data.files import refuse_broken
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import Geometry, check_same_grid
-from helpers.data.picture import open_picture, write_png
+from helpers.data.picture import is_deep, open_picture, rgb_of, say_turned, write_png
 from helpers.data.truth import whole_labels
 from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
@@ -67,13 +68,19 @@ def list_card_cases(card: ModelCard, root: Path, names: Iterable[str] = ()) -> l
 
 
 def find_cases(root: Path, pattern: str) -> dict[str, Path]:
-    """Case id to file, for every file that fits a pattern."""
+    """Case id to file, for every file that fits a pattern.
+
+    Raises:
+        DataError: one is a broken link.
+    """
     parts = pattern.split(CASE)
     fits = re.compile(re.escape(parts[0]) + "([^/]+)" + _rest(parts))
     found = {}
     for text in glob.glob("*".join(glob.escape(part) for part in parts), root_dir=root):
         name = fits.fullmatch(Path(text).as_posix())
         path = root / text
+        if name and path.is_symlink():
+            refuse_broken([path] if not path.exists() else [])
         if name and (path.is_file() or (path.is_dir() and is_dicom_folder(path))) and not name[1].startswith("."):
             found[name[1]] = path
     return found
@@ -146,14 +153,16 @@ def read_picture(path: Path, colour: str) -> np.ndarray:
     """Channels (C, H, W) of a picture file, in the stored dtype; of a `.npy` file as stored.
 
     Raises:
-        DataError: the file cannot be used, or a `.npy` file does not hold (C, H, W) numbers.
+        DataError: the file cannot be used, has more than 8 bits of grey where RGB is wanted, or a `.npy` file does
+            not hold (C, H, W) numbers.
     """
     if path.suffix == ".npy":
         return _read_array(path)
     with open_picture(path) as picture:
+        say_turned(path, picture)
         if colour in ("rgb", "bgr"):
-            pixels = np.array(picture.convert("RGB"))  # the preparation reverses it for bgr, the pictures do not
-        elif colour == "grey" and picture.mode not in ("L", "I", "I;16", "F"):
+            pixels = rgb_of(path, picture)  # the preparation reverses it for bgr, the pictures do not
+        elif colour == "grey" and picture.mode != "L" and not is_deep(picture):
             pixels = np.array(picture.convert("L"))
         else:
             pixels = np.array(picture)

@@ -59,17 +59,36 @@ def read_photograph(path: str | os.PathLike) -> np.ndarray:
         DataError: the file is missing, damaged or not an image, or has grey values of more than 8 bits.
     """
     with open_picture(path) as image:
-        if image.mode.startswith(_DEEP_MODES):
-            raise DataError(
-                f"{path} has grey values of more than 8 bits",
-                received=f"image mode {image.mode}",
-                expected="8 bits per channel",
-                remedy="Scale them to 0 to 255 as for the training.",
-            )
-        turned = image.getexif().get(_ORIENTATION, _UPRIGHT)
-        if turned != _UPRIGHT:
-            _LOG.warning("%s: its EXIF data turn or flip it (orientation %s); it is read as stored", path, turned)
-        return np.array(image.convert("RGB"))
+        say_turned(path, image)
+        return rgb_of(path, image)
+
+
+def rgb_of(path: str | os.PathLike, image: Image.Image) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 RGB of an opened picture.
+
+    Raises:
+        DataError: it has grey values of more than 8 bits.
+    """
+    if is_deep(image):
+        raise DataError(
+            f"{path} has grey values of more than 8 bits",
+            received=f"image mode {image.mode}",
+            expected="8 bits per channel",
+            remedy="Scale them to 0 to 255 as for the training.",
+        )
+    return np.array(image.convert("RGB"))
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture is grey with more than 8 bits."""
+    return image.mode.startswith(_DEEP_MODES)
+
+
+def say_turned(path: str | os.PathLike, image: Image.Image) -> None:
+    """Warns if the EXIF data of a picture turn it when it is shown: its pixels are read as they are stored."""
+    orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    if orientation != _UPRIGHT:
+        _LOG.warning("%s: its EXIF data turn or flip it (orientation %s); it is read as stored", path, orientation)
 
 
 def write_png(path: str | os.PathLike, pixels: np.ndarray, palette: np.ndarray | None = None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -156,6 +156,10 @@ class DevicePredictor:
         self._output = _find_tensor(device.outputs, output_name)
         self.name, self.max_in_flight, self.simulated = device.name, device.max_in_flight, device.simulated
         self.torch_network = TorchNetwork(*device.torch_network) if device.torch_network else None
+
+    def through(self, wrap: Callable[[Any], OpenedModel]) -> DevicePredictor:
+        """The same tensors of the same device, with every call going through a wrapper of it."""
+        return DevicePredictor(wrap(self._device), self._input.name, self._output.name)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """The output for one batch."""

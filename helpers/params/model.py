@@ -31,7 +31,8 @@ class RunParams(BaseModel):
 
     # Fields that change where results are written or how they are shown, never the results.
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
-        {"devices", "outputs", "cache", "interactive", "viewer", "grey_window", "anonymise"}
+        {"devices", "cases_in_flight", "on_error", "outputs", "cache", "interactive", "viewer", "grey_window"}
+        | {"anonymise"}
     )
     # Fields that may name a file or folder to read; a run records them as absolute paths.
     PATHS: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data_root"})
@@ -65,6 +66,10 @@ class RunParams(BaseModel):
     """UID or description of the DICOM series, for cases that are folders with several."""
     allow_shear: bool = False
     """Whether sheared volumes (a tilted gantry) are resampled to perpendicular axes, and their masks back."""
+    cases_in_flight: int | None = Field(None, ge=1)
+    """Cases that are worked on at once while masks are made; null: by cores, never beyond the free memory."""
+    on_error: Literal["stop", "continue"] = "stop"
+    """Whether a case that fails stops the others; either way the run fails."""
     demo_seeds: list[int] = Field(default_factory=list)
     """Seeds of the generated cases, one per case."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=RunParams)
 
 Scores = dict[str, float | None]
+SMALL_JOB_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -305,6 +306,14 @@ class Preparation(Part[P]):
         Raises:
             CookbookError: it cannot be prepared; the message names the figures.
         """
+
+    def peak_bytes(self, case: Case, params: P) -> int:
+        """An upper bound of the memory that a case takes from when it was read to when its mask is written, in all.
+
+        By default that of six arrays as large as the image, in float32, and what the windows of a small network take.
+        """
+        truth = 0 if case.truth is None else case.truth.nbytes
+        return case.image.nbytes + truth + 6 * 4 * case.image.size + SMALL_JOB_BYTES
 
     @abstractmethod
     def example_input(self, case: Case, params: P) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -52,7 +53,7 @@ from helpers.data.nnunet.v1_trainers import layers_of_trainer
 from helpers.errors import DataError, ParameterError, StepOrderError
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan, infer_scores, slab_to_labels
-from helpers.inference.budget import check_memory_of_resampling
+from helpers.inference.budget import check_memory_of_resampling, estimate_memory
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
 from helpers.params.paths import PROJECT_ROOT, find_input, place_output
@@ -603,6 +604,24 @@ class NnunetPreparation(Preparation[N]):
         check_memory_of_resampling(
             case.image.shape, sight.spacing_mm, prepared_shape(case.image, sight, self.model.plan(params))
         )
+
+    def peak_bytes(self, case: Case, params: N) -> int:
+        """The larger of what preparing and what the windows take; cropping is not counted on."""
+        plan = self.model.plan(params)
+        channels, *sizes = prepared_shape(case.image, sight_of_case(case), plan, crops=False)
+        stored, prepared = 4 * case.image.size, 4 * channels * math.prod(sizes)
+        # The cropped image, the normalised one and two steps of its resampling; then every channel and all in one.
+        preparing = 2 * stored + 2 * max(stored, prepared) // channels + 2 * prepared
+        windows = WindowPlan(
+            plan.patch_size,
+            plan.n_outputs,
+            batch_size=params.batch_size,
+            mirror_axes=tuple(range(len(plan.patch_size))),
+            target_shape=case.image.shape[1:],
+        )
+        inferring = estimate_memory((channels, *sizes), windows, max_in_flight=2).ram_bytes
+        truth = 0 if case.truth is None else case.truth.nbytes
+        return case.image.nbytes + truth + max(preparing, inferring)
 
     def prepare(self, case: Case, params: N) -> Prepared:
         """The case cropped, resampled and normalised as specified by the plan.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from helpers.errors import CookbookError, GateError, StepOrderError
@@ -32,6 +34,29 @@ _MADE_BY = {
 }
 
 
+@dataclass
+class BegunStage:
+    """A stage between the two halves of `Run.perform`.
+
+    Attributes:
+        stage, title, key: of the stage.
+        entry: its files and result; None if it failed.
+        is_reused: whether the entry was found.
+        error: what `make` raised.
+        seconds: so far.
+        scratch: holds the folder of files that are not in the store.
+    """
+
+    stage: str
+    title: str
+    key: str
+    entry: CacheEntry | None = None
+    is_reused: bool = False
+    error: BaseException | None = None
+    seconds: float = 0.0
+    scratch: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+
 class Run:
     """One run in `outputs/<recipe>/<profile>-<hash>/`.
 
@@ -47,6 +72,7 @@ class Run:
         self.results: dict[str, StageResult] = {}
         # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
+        self._lock = threading.Lock()
         remove_leftovers(self.folder, deep=True)
         attach_log_file(self.folder / "run.log")
         self.record = RunRecord(
@@ -101,20 +127,67 @@ class Run:
         Raises:
             GateError: a check failed; its figure is in the message. Nothing of the stage is kept.
         """
-        key = _key(stage, inputs, (make, *code))
+        return self.commit(self.begin(stage, title, inputs=inputs, make=make, code=code), essential=essential)
+
+    def begin(
+        self,
+        stage: str,
+        title: str,
+        *,
+        inputs: Mapping[str, object],
+        make: Callable[[Path], StageOutput],
+        code: Sequence[object] = (),
+    ) -> BegunStage:
+        """The first half of `perform`: finds the result or makes it, and changes neither record nor run folder.
+
+        Several stages may be begun at once, each in a thread of its own; `commit` belongs to one thread. An error of
+        `make` is kept for `commit`.
+        """
+        with self._lock:  # the searched sources are shared
+            key = _key(stage, inputs, (make, *code))
+        begun = BegunStage(stage, title, key)
         started = time.perf_counter()
         try:
-            found = self._find(stage, key) if self.params.cache else None
-            entry = found or self._make(key, make)
-            if found:
-                place_files(found, self.folder)
+            begun.entry = self._find(stage, key) if self.params.cache else None
+            begun.is_reused = begun.entry is not None
+            if begun.entry is None:
+                begun.entry = self._make(key, make, begun.scratch)
         except BaseException as error:
-            self._withdraw(stage, key)
+            begun.scratch.close()
+            begun.error = error
+        begun.seconds = time.perf_counter() - started
+        return begun
+
+    def commit(self, begun: BegunStage, *, essential: bool = True, ends_run: bool = True) -> StageResult:
+        """The second half of `perform`: places the files in the run folder and records the result or the failure.
+
+        Args:
+            begun: what `begin` returned.
+            essential: as in `perform`.
+            ends_run: whether a failure ends the run now; without, only the stage counts as failed.
+
+        Raises:
+            GateError: a check failed; its figure is in the message. Nothing of the stage is kept.
+        """
+        started = time.perf_counter()
+        try:
+            with begun.scratch:
+                if begun.error is not None:
+                    raise begun.error
+                assert begun.entry is not None
+                place_files(begun.entry, self.folder)
+        except BaseException as error:
+            self._withdraw(begun.stage, begun.key)
+            seconds = begun.seconds + time.perf_counter() - started
             if essential or not isinstance(error, Exception):
-                self._record_failure(stage, title, error, time.perf_counter() - started)
+                self._record_failure(begun, error, seconds, ends_run or not isinstance(error, Exception))
             raise
-        write_json(self._stage_record(stage), {"key": key, "files": entry.files})
-        return self._finish(stage, title, entry, found is not None, time.perf_counter() - started)
+        write_json(self._stage_record(begun.stage), {"key": begun.key, "files": begun.entry.files})
+        return self._finish(begun, begun.entry, begun.seconds + time.perf_counter() - started)
+
+    def record_interrupt(self, stage: str, title: str, error: BaseException) -> None:
+        """Ends the run as failed at a stage that was interrupted before its result came back."""
+        self._record_failure(BegunStage(stage, title, ""), error, 0.0, ends_run=True)
 
     def finish(self, reason: str = "") -> None:
         """Ends the run as passed, in its last step.
@@ -149,9 +222,10 @@ class Run:
             for name, digest in files.items()
         )
 
-    def _make(self, key: str, make: Callable[[Path], StageOutput]) -> CacheEntry:
-        """Makes a stage and copies its files into the run folder; what may be reused goes to the store first."""
-        with self.store.working_folder() as folder:
+    def _make(self, key: str, make: Callable[[Path], StageOutput], scratch: contextlib.ExitStack) -> CacheEntry:
+        """Makes a stage; what may be reused goes to the store, the rest stays in `scratch` until it is placed."""
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(self.store.working_folder())
             made = make(folder)
             failed = [check for check in made.checks if not check.passed]
             if failed:
@@ -170,14 +244,15 @@ class Run:
                 "pictures": list(made.pictures.items()),  # keeps their order
             }
             entry = self.store.keep(key, folder, result) if made.reusable else describe_entry(key, folder, result)
-            place_files(entry, self.folder)
+            scratch.push(stack.pop_all())
             return entry
 
-    def _finish(self, stage: str, title: str, entry: CacheEntry, reused: bool, seconds: float) -> StageResult:
+    def _finish(self, begun: BegunStage, entry: CacheEntry, seconds: float) -> StageResult:
+        stage, reused = begun.stage, begun.is_reused
         made: Status = entry.result["status"]
         result = StageResult(
             stage=stage,
-            title=title,
+            title=begun.title,
             status="reused" if reused and made == "made" else made,
             files=tuple(entry.files),
             checks=tuple(Check(name, True, figure) for name, figure in entry.result["checks"]),
@@ -206,13 +281,13 @@ class Run:
                 self.path(name).unlink(missing_ok=True)
             record.unlink()
 
-    def _record_failure(self, stage: str, title: str, error: BaseException, seconds: float) -> None:
+    def _record_failure(self, begun: BegunStage, error: BaseException, seconds: float, ends_run: bool) -> None:
         line = error.line() if isinstance(error, CookbookError) else f"{type(error).__name__}: {error}"
-        self.record.set_stage(
-            stage, {"stage": stage, "title": title, "status": "failed", "reason": line, "seconds": seconds}
-        )
-        self.record.end("failed", f"{stage}: {line}")
-        _LOG.error("%s failed: %s", stage, line, exc_info=not isinstance(error, GateError))
+        failed = {"title": begun.title, "status": "failed", "reason": line, "seconds": seconds}
+        self.record.set_stage(begun.stage, {"stage": begun.stage, **failed})
+        if ends_run:
+            self.record.end("failed", f"{begun.stage}: {line}")
+        _LOG.error("%s failed: %s", begun.stage, line, exc_info=None if isinstance(error, GateError) else error)
 
     def _stage_record(self, stage: str) -> Path:
         return self.folder / ".stages" / f"{stage}.json"

@@ -27,6 +27,7 @@ from helpers.recipes.base import LoadedModel, ModelSource, P, Recipe
 from helpers.run import Run, StageResult
 from helpers.run.atomic import copy_file, write_json
 from helpers.run.digest import digest_file, digest_value
+from helpers.run.in_flight import Place
 from helpers.stages.artifact import FOLDER, read_manifest
 from helpers.stages.compile import compile_graph
 from helpers.stages.data import selected_cases
@@ -163,7 +164,7 @@ class BundleAnswers(contextlib.nullcontext):
         """False: only the reading of outputs is timed here; the device's own times are in the bundle."""
         return False
 
-    def segment(self, case: Case, path: Path) -> np.ndarray:
+    def segment(self, case: Case, path: Path, place: Place) -> np.ndarray:
         """The mask of a case, from its output."""
         job = self._recipe.preparation.prepare_job(case, self._run.params)
         return job.restore(self._bundle.load(self._cases[case.id].answer))

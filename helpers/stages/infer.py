@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,12 +14,18 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.devices import Device, open_device
+from helpers.devices.base import DeviceFault
+from helpers.devices.in_turn import DeviceInTurn
+from helpers.errors import CookbookError, GateError
+from helpers.inference.budget import available_ram_bytes
 from helpers.inference.predictor import DevicePredictor
 from helpers.interop.exchange import Exchange
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult, StageResults
 from helpers.run.digest import digest_value
+from helpers.run.in_flight import InFlight, Landed, Place, cases_at_once
 from helpers.run.measure import Stopwatch, peak_memory
+from helpers.run.run import BegunStage
 from helpers.stages.artifact import compiled_path, digest_compiled, running_precision, running_target
 from helpers.stages.data import HasParams, digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
@@ -40,8 +49,13 @@ class MaskSource(Protocol):
     def open(self) -> None:
         """Prepares the source for the first case."""
 
-    def segment(self, case: Case, path: Path) -> np.ndarray:
-        """Returns class indices on the case's own grid, uint8; writes further results next to the mask at `path`."""
+    def segment(self, case: Case, path: Path, place: Place) -> np.ndarray:
+        """Returns class indices on the case's own grid, uint8; writes further results next to the mask at `path`.
+
+        Args:
+            case, path: as above.
+            place: of this case among those in flight, for turns on the device.
+        """
 
     def recovered_errors(self) -> list[str]:
         """Errors since the last call that did not stop the inference."""
@@ -58,18 +72,30 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
         source: makes the masks; by default the outputs of the run's `device_tool` if complete, else the run's device.
 
     Returns:
-        One result per case, in order; `timings` holds the seconds of each step and the peak resident memory.
+        One result per case, in order; `timings` holds the seconds of each step and the peak resident memory. Several
+        cases are in flight at once, and a step may have waited for another case.
 
     Raises:
-        DeviceError: the device failed. Masks that were finished before are kept.
+        CookbookError: a case failed. Masks of the cases before it are kept; with `on_error: continue` all others are
+            made first, and the error names every case that failed.
     """
     if source is None:
         answered = answered_exchange(recipe, run)
         source = _ToolAnswers(recipe, run, answered) if answered else _DeviceOnDemand(recipe, run)
-    results = []
-    with source:
-        for files in show_progress(selected_cases(recipe, run), "infer", run.params.interactive):
-            results.append(_infer_case(recipe, run, files, source))
+    cases = selected_cases(recipe, run)
+    flight = InFlight(cases_at_once(run.params.cases_in_flight, len(cases)), available_ram_bytes() * 4 // 5)
+    results, failed = [], {}
+    with source as opened:
+        work = partial(_begin_case, recipe, run, opened)
+        with contextlib.closing(flight.run(cases, work)) as landed:
+            for files in show_progress(cases, "infer", run.params.interactive):
+                try:
+                    results.append(_commit_case(run, files, landed))
+                except Exception as error:
+                    if run.params.on_error == "stop" or (isinstance(error, DeviceFault) and error.kind == "lost"):
+                        raise
+                    failed[files.id] = error
+    _refuse_failures(run, failed, len(cases))
     return StageResults("Masks", results, run.illustrations.get("infer"))
 
 
@@ -101,20 +127,23 @@ def mask_name(recipe: Recipe, run: HasParams, case_id: str) -> str:
     return f"masks/{case_id}{recipe.cases.mask_suffix(run.params)}"
 
 
-def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) -> StageResult:
+def _begin_case(recipe: Recipe, run: Run, source: MaskSource, files: CaseFiles, place: Place) -> BegunStage:
+    """Makes a mask, in a thread of its own; only `_commit_case` changes the run."""
     labels = run_labels(recipe, run)
 
     def make(folder: Path) -> StageOutput:
         watch = Stopwatch()
         with peak_memory() as memory:
             with watch.time("read"):
+                place.reserve(_bytes_to_read(files))
                 case = recipe.cases.read_case(files, run.params)
             with watch.time("open"):
                 source.open()
             path = folder / mask_name(recipe, run, files.id)
             path.parent.mkdir()
             with watch.time("infer"):
-                classes = source.segment(case, path)
+                place.reserve(recipe.preparation.peak_bytes(case, run.params))
+                classes = source.segment(case, path, place)
             with watch.time("write"):
                 recipe.cases.write_mask(classes, case, path)
             same = np.array_equal(recipe.cases.read_mask(path, case), classes)
@@ -134,13 +163,56 @@ def _infer_case(recipe: Recipe, run: Run, files: CaseFiles, source: MaskSource) 
         "rules": recipe.model.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", include=_deciding_fields(run)),
     }
-    return run.perform(
-        f"infer/{files.id}",
-        f"Mask of {files.id}",
-        inputs=inputs,
-        make=make,
-        code=(recipe.cases, recipe.preparation, source),
+    code = (recipe.cases, recipe.preparation, source)
+    return run.begin(*_stage_of(files), inputs=inputs, make=make, code=code)
+
+
+def _commit_case(run: Run, files: CaseFiles, landed: Iterator[Landed[BegunStage]]) -> StageResult:
+    """Waits for the next case, which is this one, and records it."""
+    try:
+        begun = next(landed).result()
+    except KeyboardInterrupt as error:
+        run.record_interrupt(*_stage_of(files), error)
+        raise
+    return run.commit(begun, ends_run=run.params.on_error == "stop")
+
+
+def _stage_of(files: CaseFiles) -> tuple[str, str]:
+    return f"infer/{files.id}", f"Mask of {files.id}"
+
+
+def _refuse_failures(run: Run, failed: Mapping[str, Exception], count: int) -> None:
+    """Ends a run some of whose cases have no mask; their own lines are in its record and its log.
+
+    Raises:
+        GateError: it names the cases, and the reason of the first.
+    """
+    if not failed:
+        return
+    name, first = next(iter(failed.items()))
+    reason = first.line() if isinstance(first, CookbookError) else f"{type(first).__name__}: {first}"
+    error = GateError(
+        f"{len(failed)} of {count} cases have no mask", received=f"{', '.join(failed)}; {name}: {reason}"
     )
+    run.fail(error)
+    raise error
+
+
+def _bytes_to_read(files: CaseFiles) -> int:
+    """What reading a case takes at most: voxels of one byte become float32, beside a copy of both."""
+    return 10 * sum(_stored_bytes(path) for path in files.all_paths())
+
+
+def _stored_bytes(path: Path) -> int:
+    """The size of a file, or of its content: gzip ends with that, modulo 4 GiB."""
+    if path.is_dir():
+        return sum(_stored_bytes(child) for child in path.iterdir())
+    size = path.stat().st_size
+    if path.suffix != ".gz" or size < 4:
+        return size
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return max(size, int.from_bytes(file.read(4), "little"))
 
 
 def _mask_note(found: dict[str, int], counts: np.ndarray) -> str:
@@ -171,6 +243,7 @@ class _DeviceOnDemand:
         self._recipe, self._run = recipe, run
         self._stack = contextlib.ExitStack()
         self._predictor: DevicePredictor | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> _DeviceOnDemand:
         return self
@@ -190,13 +263,19 @@ class _DeviceOnDemand:
     def open(self) -> None:
         self._opened()
 
-    def segment(self, case: Case, path: Path) -> np.ndarray:
-        return self._recipe.preparation.segment_and_save(case, self._opened(), self._run.params, path)
+    def segment(self, case: Case, path: Path, place: Place) -> np.ndarray:
+        predictor, segment = self._opened(), self._recipe.preparation.segment_and_save
+        if predictor.torch_network is not None:  # the volume and its sums are in the device's own memory
+            with place.alone():
+                return segment(case, predictor, self._run.params, path)
+        shared = predictor.through(lambda device: DeviceInTurn(device, place.take_turn))
+        return segment(case, shared, self._run.params, path)
 
     def _opened(self) -> DevicePredictor:
-        if self._predictor is None:
-            self._predictor = self._stack.enter_context(open_predictor(self._recipe, self._run))
-        return self._predictor
+        with self._lock:
+            if self._predictor is None:
+                self._predictor = self._stack.enter_context(open_predictor(self._recipe, self._run))
+            return self._predictor
 
 
 class _ToolAnswers(contextlib.nullcontext):
@@ -219,6 +298,6 @@ class _ToolAnswers(contextlib.nullcontext):
     def open(self) -> None:
         pass
 
-    def segment(self, case: Case, path: Path) -> np.ndarray:
+    def segment(self, case: Case, path: Path, place: Place) -> np.ndarray:
         predictor = self._exchange.predictor(case.id)
         return self._recipe.preparation.segment_and_save(case, predictor, self._run.params, path)

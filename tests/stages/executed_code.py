@@ -18,7 +18,7 @@ HELPERS = str(PROJECT_ROOT / "helpers") + "/"
 
 
 class Recorder:
-    """Wraps `Run.perform` so that every definition which a stage's `make` executes is recorded.
+    """Wraps `Run.begin` so that every definition which a stage's `make` executes is recorded.
 
     Attributes:
         executed: by stage; a stage within a stage has its own entry.
@@ -28,15 +28,15 @@ class Recorder:
     def __init__(self) -> None:
         self.executed: dict[str, set[Node]] = {}
         self.reached: dict[str, frozenset[Node]] = {}
-        self._perform = Run.perform
+        self._begin = Run.begin
 
     def missing(self) -> dict[str, set[Node]]:
         """What was executed and is not in the key, by stage."""
         missing = {stage: nodes - self.reached[stage] for stage, nodes in self.executed.items()}
         return {stage: nodes for stage, nodes in missing.items() if nodes}
 
-    def perform(self, run: Run, stage: str, title: str, *, make: Callable, code=(), **given):
-        """As `Run.perform`."""
+    def begin(self, run: Run, stage: str, title: str, *, make: Callable, code=(), **given):
+        """As `Run.begin`."""
         self.reached[stage] = project_code().reach((make, *code)).definitions
 
         @functools.wraps(make)
@@ -46,7 +46,7 @@ class Recorder:
             self.executed[stage] = {node for code in codes if (node := _definition_of(code))}
             return made
 
-        return self._perform(run, stage, title, make=traced, code=code, **given)
+        return self._begin(run, stage, title, make=traced, code=code, **given)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from tests.stages.executed_code import Recorder
 @pytest.fixture
 def recorder(monkeypatch):
     made = Recorder()
-    monkeypatch.setattr(Run, "perform", lambda run, stage, title, **given: made.perform(run, stage, title, **given))
+    monkeypatch.setattr(Run, "begin", lambda run, stage, title, **given: made.begin(run, stage, title, **given))
     return made
 
 

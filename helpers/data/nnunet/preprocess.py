@@ -146,11 +146,17 @@ def prepare_case(image: np.ndarray, sight: Sight | Sequence[float], plan: Plan) 
     return Prepared(prepared, box, image.shape[1:], cropped_shape, back_axis, backward, goal, sight.turn)
 
 
-def prepared_shape(image: np.ndarray, sight: Sight | Sequence[float], plan: Plan) -> tuple[int, ...]:
-    """The shape (C, Z, Y, X) that `prepare_case` gives a case, found without resampling; zeros for an empty image."""
+def prepared_shape(
+    image: np.ndarray, sight: Sight | Sequence[float], plan: Plan, *, crops: bool = True
+) -> tuple[int, ...]:
+    """The shape (C, Z, Y, X) that `prepare_case` gives a case, found without resampling; zeros for an empty image.
+
+    Without `crops` it is the largest possible one, found without looking at the voxels.
+    """
     sight = sight if isinstance(sight, Sight) else Sight(tuple(sight))
     image = sight.turn.apply(np.asarray(image))
-    box = bounding_box((image != 0).any(axis=0))
+    whole = tuple(slice(0, size) for size in image.shape[1:])
+    box = bounding_box((image != 0).any(axis=0)) if crops else whole
     if box is None:
         return (len(image), 0, 0, 0)
     spacing = [float(sight.spacing_mm[axis]) for axis in plan.transpose_forward]

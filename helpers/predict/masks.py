@@ -1,4 +1,4 @@
-"""Makes the masks of cases with a proven model, one case after the other, and says what became of each."""
+"""Makes the masks of cases with a proven model, several at once, and says in order what became of each."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from helpers.data.case import Case, CaseFiles
-from helpers.devices.base import DeviceFault
+from helpers.data.case import CaseFiles
 from helpers.errors import CookbookError, DataError
-from helpers.inference.predictor import Answer, DevicePredictor, Predictor
+from helpers.inference.predictor import DevicePredictor, OpenedModel
 from helpers.params.model import RunParams
 from helpers.predict.proof import ProvenModel
 from helpers.predict.record import PredictRecord
 from helpers.recipes.base import Recipe
 from helpers.run.code import project_code
 from helpers.run.digest import digest_value
+from helpers.run.in_flight import Place
 from helpers.run.libraries import library_versions
+from helpers.stages.case_in_flight import is_last, open_flight, read_in_flight, segment_in_flight
 from helpers.stages.data import digest_case
 
 
@@ -65,50 +67,60 @@ class MaskMaker:
         Raises:
             CookbookError: a case failed and `stop` is set, or the device is lost.
         """
-        outcome, rules = Outcome(), self._rules()
+        outcome, rules, flight = Outcome(), self._rules(), open_flight(self.params, len(cases))
         with contextlib.ExitStack() as stack:
-            device: DevicePredictor | None = None
-            for index, files in enumerate(cases, start=1):
-                progress = _Progress(f"[{index}/{len(cases)}] {files.id}")
+            device = _OpenedOnce(lambda: stack.enter_context(self.model.open(self.recipe, self.params)))
+            titles = {files.id: f"[{index}/{len(cases)}] {files.id}" for index, files in enumerate(cases, start=1)}
+
+            def work(files: CaseFiles, place: Place) -> _Made | None:
+                return self._make(files, rules, device, place, _Progress(titles[files.id]))
+
+            landed = stack.enter_context(contextlib.closing(flight.run(cases, work)))
+            for files in cases:
+                progress = _Progress(titles[files.id])
                 try:
-                    with ThreadPoolExecutor(2, thread_name_prefix="read") as threads:
-                        digest = threads.submit(digest_case, files)
-                        if files.id in self.record.cases and self.record.holds(
-                            files.id, _key(digest.result(), rules)
-                        ):
-                            outcome.kept.append(files.id)
-                            progress.end("unchanged")
-                            continue
-                        reading = threads.submit(self.recipe.cases.read_case, files, self.params)
-                        if device is None:  # opened while the first case is read
-                            device = stack.enter_context(self.model.open(self.recipe, self.params))
-                        case, key = reading.result(), _key(digest.result(), rules)
-                    self._make(case, key, device, progress)
-                    outcome.made.append(files.id)
+                    made = next(landed).result()
+                    (outcome.kept if made is None else outcome.made).append(files.id)
+                    progress.end("unchanged" if made is None else self._keep(files, made))
                 except CookbookError as error:
                     outcome.failed[files.id] = self.record.failed[files.id] = error.line()
                     self.record.write()
-                    if self.stop or (isinstance(error, DeviceFault) and error.kind == "lost"):
+                    if self.stop or is_last(error):
                         raise
                     progress.end(f"failed: {error.line()}")
         return outcome
 
-    def _make(self, case: Case, key: str, device: DevicePredictor, progress: _Progress) -> None:
+    def _make(
+        self, files: CaseFiles, rules: dict[str, object], device: _OpenedOnce, place: Place, progress: _Progress
+    ) -> _Made | None:
+        """Makes a mask in a folder and a thread of its own; None if the one that is there is up to date."""
         started = time.perf_counter()
-        folder = self.record.folder
-        with tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
-            path = Path(work) / f"{case.id}{self.recipe.cases.mask_suffix(self.params)}"
-            counted = _Counted(device, progress)
-            classes = self.recipe.preparation.segment_and_save(case, counted, self.params, path)
+        with ThreadPoolExecutor(2, thread_name_prefix="read") as threads:
+            digest = threads.submit(digest_case, files)
+            if files.id in self.record.cases and self.record.holds(files.id, _key(digest.result(), rules)):
+                return None
+            opening = threads.submit(device.get)  # while the first case is read
+            case = read_in_flight(self.recipe, self.params, files, place)
+            predictor, key = opening.result(), _key(digest.result(), rules)
+        with contextlib.ExitStack() as stack:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".work-", dir=self.record.folder)))
+            path = work / f"{case.id}{self.recipe.cases.mask_suffix(self.params)}"
+            counted = predictor.through(lambda opened: _Counted(opened, progress))
+            classes = segment_in_flight(self.recipe, self.params, case, counted, path, place)
             self.recipe.cases.write_mask(classes, case, path)
             if not np.array_equal(self.recipe.cases.read_mask(path, case), classes):
                 raise DataError(f"the mask of {case.id} differs when it is read back", remedy="Check the disk.")
-            names = sorted(found.name for found in Path(work).iterdir())
+            remarks = [*_remarks(classes), *predictor.recovered_errors()]
+            return _Made(key, work, remarks, time.perf_counter() - started, stack.pop_all())
+
+    def _keep(self, files: CaseFiles, made: _Made) -> str:
+        """Moves the files of a case into the output folder, records them, and returns the case's line."""
+        with made.scratch:
+            names = sorted(found.name for found in made.work.iterdir())
             for name in names:
-                os.replace(Path(work) / name, folder / name)
-        seconds = time.perf_counter() - started
-        self.record.add(case.id, key, names, seconds)
-        progress.end("; ".join([f"{seconds:.1f} s", *_remarks(classes), *device.recovered_errors()]))
+                os.replace(made.work / name, self.record.folder / name)
+        self.record.add(files.id, made.key, names, made.seconds)
+        return "; ".join([f"{made.seconds:.1f} s", *made.remarks])
 
     def _rules(self) -> dict[str, object]:
         """Everything besides a case's files that its mask depends on."""
@@ -156,20 +168,54 @@ class _Progress:
 
 
 class _Counted:
-    """A predictor whose calls are counted."""
+    """A device whose calls are counted."""
 
-    def __init__(self, predictor: Predictor, progress: _Progress):
-        self._predictor, self._progress = predictor, progress
-        self.name, self.max_in_flight = predictor.name, predictor.max_in_flight
-        self.simulated, self.fixed_batches = predictor.simulated, predictor.fixed_batches
-        self.torch_network = predictor.torch_network
+    def __init__(self, device: OpenedModel, progress: _Progress):
+        self._device, self._progress = device, progress
+        self.name, self.max_in_flight, self.simulated = device.name, device.max_in_flight, device.simulated
+        self.inputs, self.outputs, self.batches = device.inputs, device.outputs, device.batches
+        self.output_batch_axis, self.torch_network = device.output_batch_axis, device.torch_network
 
-    def submit(self, batch: np.ndarray) -> Answer:
+    def submit(self, feeds: Mapping[str, np.ndarray]) -> Future:
         self._progress.count()
-        return self._predictor.submit(batch)
+        return self._device.submit(feeds)
 
     def recovered_errors(self) -> list[str]:
-        return self._predictor.recovered_errors()
+        return self._device.recovered_errors()
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A mask that is written and not in the output folder yet.
+
+    Attributes:
+        key: of its record.
+        work: the folder of its files.
+        remarks: for the case's line.
+        seconds: from the start of its case.
+        scratch: removes the folder.
+    """
+
+    key: str
+    work: Path
+    remarks: list[str]
+    seconds: float
+    scratch: contextlib.ExitStack
+
+
+class _OpenedOnce:
+    """A device that the first case opens, while it is read."""
+
+    def __init__(self, open_device: Callable[[], DevicePredictor]):
+        self._open, self._lock = open_device, threading.Lock()
+        self._device: DevicePredictor | None = None
+
+    def get(self) -> DevicePredictor:
+        """The device."""
+        with self._lock:
+            if self._device is None:
+                self._device = self._open()
+            return self._device
 
 
 def free_of_truth(cases: Sequence[CaseFiles]) -> Iterator[CaseFiles]:

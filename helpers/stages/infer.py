@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -14,19 +13,17 @@ import numpy as np
 
 from helpers.data.case import Case, CaseFiles
 from helpers.devices import Device, open_device
-from helpers.devices.base import DeviceFault
-from helpers.devices.in_turn import DeviceInTurn
 from helpers.errors import CookbookError, GateError
-from helpers.inference.budget import available_ram_bytes
 from helpers.inference.predictor import DevicePredictor
 from helpers.interop.exchange import Exchange
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult, StageResults
 from helpers.run.digest import digest_value
-from helpers.run.in_flight import InFlight, Landed, Place, cases_at_once
+from helpers.run.in_flight import Landed, Place
 from helpers.run.measure import Stopwatch, peak_memory
 from helpers.run.run import BegunStage
 from helpers.stages.artifact import compiled_path, digest_compiled, running_precision, running_target
+from helpers.stages.case_in_flight import is_last, open_flight, read_in_flight, segment_in_flight
 from helpers.stages.data import HasParams, digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
 from helpers.stages.labels import run_labels
@@ -83,7 +80,7 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
         answered = answered_exchange(recipe, run)
         source = _ToolAnswers(recipe, run, answered) if answered else _DeviceOnDemand(recipe, run)
     cases = selected_cases(recipe, run)
-    flight = InFlight(cases_at_once(run.params.cases_in_flight, len(cases)), available_ram_bytes() * 4 // 5)
+    flight = open_flight(run.params, len(cases))
     results, failed = [], {}
     with source as opened:
         work = partial(_begin_case, recipe, run, opened)
@@ -92,7 +89,7 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
                 try:
                     results.append(_commit_case(run, files, landed))
                 except Exception as error:
-                    if run.params.on_error == "stop" or (isinstance(error, DeviceFault) and error.kind == "lost"):
+                    if run.params.on_error == "stop" or is_last(error):
                         raise
                     failed[files.id] = error
     _refuse_failures(run, failed, len(cases))
@@ -135,14 +132,12 @@ def _begin_case(recipe: Recipe, run: Run, source: MaskSource, files: CaseFiles, 
         watch = Stopwatch()
         with peak_memory() as memory:
             with watch.time("read"):
-                place.reserve(_bytes_to_read(files))
-                case = recipe.cases.read_case(files, run.params)
+                case = read_in_flight(recipe, run.params, files, place)
             with watch.time("open"):
                 source.open()
             path = folder / mask_name(recipe, run, files.id)
             path.parent.mkdir()
             with watch.time("infer"):
-                place.reserve(recipe.preparation.peak_bytes(case, run.params))
                 classes = source.segment(case, path, place)
             with watch.time("write"):
                 recipe.cases.write_mask(classes, case, path)
@@ -198,23 +193,6 @@ def _refuse_failures(run: Run, failed: Mapping[str, Exception], count: int) -> N
     raise error
 
 
-def _bytes_to_read(files: CaseFiles) -> int:
-    """What reading a case takes at most: voxels of one byte become float32, beside a copy of both."""
-    return 10 * sum(_stored_bytes(path) for path in files.all_paths())
-
-
-def _stored_bytes(path: Path) -> int:
-    """The size of a file, or of its content: gzip ends with that, modulo 4 GiB."""
-    if path.is_dir():
-        return sum(_stored_bytes(child) for child in path.iterdir())
-    size = path.stat().st_size
-    if path.suffix != ".gz" or size < 4:
-        return size
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return max(size, int.from_bytes(file.read(4), "little"))
-
-
 def _mask_note(found: dict[str, int], counts: np.ndarray) -> str:
     """Notes a mask without foreground, or one whose largest label covers at least as much as the background."""
     extreme = not any(found.values()) or max(counts) == counts[1:].max()
@@ -264,12 +242,7 @@ class _DeviceOnDemand:
         self._opened()
 
     def segment(self, case: Case, path: Path, place: Place) -> np.ndarray:
-        predictor, segment = self._opened(), self._recipe.preparation.segment_and_save
-        if predictor.torch_network is not None:  # the volume and its sums are in the device's own memory
-            with place.alone():
-                return segment(case, predictor, self._run.params, path)
-        shared = predictor.through(lambda device: DeviceInTurn(device, place.take_turn))
-        return segment(case, shared, self._run.params, path)
+        return segment_in_flight(self._recipe, self._run.params, case, self._opened(), path, place)
 
     def _opened(self) -> DevicePredictor:
         with self._lock:

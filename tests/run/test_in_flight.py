@@ -107,7 +107,7 @@ def test_the_earliest_case_gets_the_next_turn():
             free(None)
 
     _results(flight, range(3), work)
-    # Whoever comes first starts; from then on an earlier case that waits is never passed by a later one twice.
+    # From the first call on, an earlier case that waits is never passed by a later one twice.
     last = {item: max(place for place, each in enumerate(calls) if each == item) for item in range(3)}
     assert last[0] < last[1] < last[2] and len(calls) == 15
 

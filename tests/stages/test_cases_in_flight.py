@@ -15,7 +15,6 @@ from helpers.errors import DataError, GateError
 from helpers.run.digest import digest_file
 from helpers.run.in_flight import InFlight
 
-
 _SEEDS = [1, 2, 3, 4, 5, 6]
 
 
@@ -122,7 +121,7 @@ def test_an_interrupt_leaves_finished_masks_and_nothing_else(compiled, tiny, mon
 def test_the_budget_is_asked_before_a_case_is_read_and_before_it_is_prepared(compiled, tiny, monkeypatch):
     done, asked, held = compiled("budget", cases_in_flight=4), [], []
     recipe = tiny.module.RECIPE
-    monkeypatch.setattr("helpers.stages.infer.available_ram_bytes", lambda: 200 << 20)  # two cases of 65 MiB
+    monkeypatch.setattr("helpers.stages.case_in_flight.available_ram_bytes", lambda: 200 << 20)  # two cases of 65 MiB
     reserve, segment = InFlight.reserve, type(recipe.preparation).segment_and_save
 
     def note(self, index, n_bytes):

@@ -156,7 +156,7 @@ def read_picture(path: Path, colour: str) -> np.ndarray:
         DataError: the file cannot be used, has more than 8 bits of grey where RGB is wanted, or a `.npy` file does
             not hold (C, H, W) numbers.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _read_array(path)
     with open_picture(path) as picture:
         say_turned(path, picture)

@@ -187,6 +187,13 @@ def _check_scores(card: ModelCard, name: str, scores: tuple[int, ...], size: tup
             expected=f"{channels} with activation softmax, {channels + 1} with sigmoid; the background counts",
             remedy="Set model.layout, if these are not its classes." if channels in size else None,
         )
+    if "threshold" in card.output.model_fields_set and not uses_sigmoid(card, channels):
+        raise ParameterError(
+            f"output.threshold in {name} has no meaning for a model whose largest score wins",
+            received=f"{card.output.threshold:g} for {channels} channels",
+            expected="a threshold with activation sigmoid only",
+            remedy="Remove it, or set output.activation.",
+        )
     whole = card.preparation.fit != "window" and not card.is_volume
     if not whole and scores[1:] != size:
         raise ParameterError(
@@ -339,6 +346,6 @@ _OPENED: dict[tuple[_Key, bool], CardNetwork] = {}
 def _open(key: _Key, opened: OpenedCard, consent: bool) -> CardNetwork:
     if (key, consent) not in _OPENED:
         _OPENED.clear()  # only the newest stays in memory
-        is_onnx = opened.card.model.factory is None and opened.model_file.suffix == ".onnx"
+        is_onnx = opened.card.model.factory is None and opened.model_file.suffix.lower() == ".onnx"
         _OPENED[key, consent] = OnnxNetwork(opened) if is_onnx else TorchNetwork(opened, consent=consent)
     return _OPENED[key, consent]

@@ -69,7 +69,7 @@ def open_script_or_export(path: Path) -> OpenedModule:
     Raises:
         CheckpointError: the file is neither.
     """
-    return _open_export(path) if path.suffix == ".pt2" else _open_script(path)
+    return _open_export(path) if path.suffix.lower() == ".pt2" else _open_script(path)
 
 
 def _open_script(path: Path) -> OpenedModule:

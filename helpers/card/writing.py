@@ -133,7 +133,7 @@ def module_facts(path: Path) -> ModelFacts:
     Raises:
         GraphError: it has no convolution.
     """
-    if path.suffix != ".pt2" and not zipfile.is_zipfile(path):
+    if path.suffix.lower() != ".pt2" and not zipfile.is_zipfile(path):
         raise ParameterError(f"{path.name} is no archive of torch", remedy="Save the network as TorchScript or ONNX.")
     opened = open_script_or_export(path)
     kernels = [tensor for tensor in opened.module.state_dict().values() if tensor.ndim in (4, 5)]

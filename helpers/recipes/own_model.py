@@ -117,7 +117,7 @@ class FileModel(ModelSource[OwnModelParams]):
     def checkpoint_paths(self, params: OwnModelParams) -> tuple[Path, ...]:
         """The model file, or the checkpoint of a factory; and the files with the weights of a large ONNX model."""
         path = opened_card(params).model_file
-        return (path, *external_files(path)) if path.suffix == ".onnx" else (path,)
+        return (path, *external_files(path)) if path.suffix.lower() == ".onnx" else (path,)
 
     def load(self, params: OwnModelParams) -> LoadedModel:
         """The model as it was given."""

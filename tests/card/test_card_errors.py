@@ -46,6 +46,8 @@ def card(**changes: object) -> dict:
         (card(preparation={"intensity": [{"mean_std": {"mean": [1.0, 2.0], "std": [1.0]}}]}), "one per channel"),
         (card(preparation={"intensity": [{"range": [0, 255], "clip": [0, 1]}]}), "one step per item"),
         (card(preparation={"intensity": [{"clip": [5, 1]}]}), "the lower number first"),
+        (card(preparation={"intensity": [{"scale": float("inf")}]}), "finite number"),
+        (card(output={"threshold": 0.7}), "has no meaning for a model whose largest score wins"),
         (card(data={"colour": "grey"}), "expected 3, as in the model"),
         (card() | {"model": {"file": "unet.onnx", "output": "logit"}}, "no output 'logit': expected out"),
         (card() | {"model": {"file": "unett.onnx"}}, "Did you mean 'unet.onnx'"),
@@ -75,6 +77,14 @@ def test_a_wrong_card_is_a_parameter_error(tmp_path, content, said):
 def test_a_card_that_does_not_fit_the_files_is_a_data_error(tmp_path, content, said):
     error = refusal(tmp_path, content)
     assert isinstance(error, DataError) and said in error.line()
+
+
+def test_a_model_is_known_by_its_suffix_in_upper_case(tmp_path):
+    small.mixer(tmp_path / "UNET.ONNX")
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(small.card_of("UNET.ONNX"), sort_keys=False))
+    recipe = recipes.load("own_model")
+    recipe.prepare_params(profile="cpu", card=str(path), data_root=str(small.write_pictures(tmp_path / "data")))
 
 
 def test_weights_without_a_network_are_explained(tmp_path):

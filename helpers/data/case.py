@@ -50,6 +50,7 @@ class Case:
         notes: facts that are needed to write a mask, such as the label convention.
         previous: class indices (Z, Y, X) of an earlier stage of a cascade, a further input of the network.
         remarks: what the user should know about the case, in the table of the data.
+        prediction: class indices of the run's mask, for scores that compare it with others; else None.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Case:
     geometry: Geometry | None
     notes: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    prediction: np.ndarray | None = None
     previous: np.ndarray | None = None
 
     def require_truth(self) -> np.ndarray:

@@ -136,7 +136,8 @@ class HeartScoring(NnunetScoring[HeartParams]):
 
         def score(index: int) -> list[Scores]:
             case = cases[index]
-            masks = [self.preparation.segment(case, predictor, correct)]
+            made = case.prediction if params.passes == "right" else None
+            masks = [self.preparation.segment(case, predictor, correct) if made is None else made]
             for passes in ("source_python", "source_cpp"):
                 masks.append(self.preparation.segment_as_source(passes, case, predictor, params))
             truth = case.require_truth()

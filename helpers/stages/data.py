@@ -141,7 +141,10 @@ class CasesOnDemand(Sequence[Case]):
     def __getitem__(self, index: int | slice) -> Case | Sequence[Case]:
         if isinstance(index, slice):
             return CasesOnDemand(self._recipe, self._run, self._files[index])
-        return self._recipe.cases.read_case(self._files[index], self._run.params)
+        return self._read(self._files[index])
+
+    def _read(self, files: CaseFiles) -> Case:
+        return self._recipe.cases.read_case(files, self._run.params)
 
 
 def demo_root(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None = None) -> Path:

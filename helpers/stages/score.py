@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from helpers.data.case import CaseFiles
+from helpers.data.case import Case, CaseFiles
 from helpers.inference.time_limit import BoundedPredictor, OutOfTimeError, TimeLimit
 from helpers.params.yaml_file import unknown_name_error
 from helpers.recipes.base import Recipe, SourceScores
@@ -24,7 +25,7 @@ from helpers.stages.labels import run_labels, run_score_names
 # If undoing a flip gives at least this Dice, the flip is an error and not a coincidence of shapes.
 _SURE_DICE = 0.7
 # Of the seconds that the masks took, for the source's own score: preparing or restoring a case is not interrupted.
-_SHARE_OF_MASKS = 0.5
+_SHARE_OF_MASKS = 0.8
 _TOO_LONG = "Not computed: it takes longer than the masks did. Set source_score: complete to compute it."
 
 
@@ -93,7 +94,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
             return StageOutput((), {"source's score": why})
         limit = TimeLimit(_SHARE_OF_MASKS * seconds)
         with open_predictor(recipe, run) as predictor:
-            read = CasesOnDemand(recipe, run, cases)
+            read = _CasesWithMasks(recipe, run, cases)
             try:
                 result = recipe.scoring.score_as_source(read, BoundedPredictor(predictor, limit), run.params)
             except OutOfTimeError:
@@ -102,6 +103,7 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
 
     inputs = {
         "cases": {case.id: digest_case(case) for case in cases},
+        "masks": {case.id: digest_file(path) for case in cases if (path := _mask_path(recipe, run, case)).is_file()},
         "model": digest_compiled(run),
         "rules": recipe.model.cache_key_extras(run.params),
         "params": run.params.model_dump(mode="json", exclude={"profile", *run.params.NOT_HASHED}),
@@ -113,6 +115,22 @@ def score_as_source(recipe: Recipe, run: Run) -> StageResult:
         make=make,
         code=(recipe.model, recipe.cases, recipe.preparation, recipe.scoring),
     )
+
+
+class _CasesWithMasks(CasesOnDemand):
+    """Cases with the run's masks, which a comparison need not make again."""
+
+    def __init__(self, recipe: Recipe, run: Run, files: Sequence[CaseFiles]):
+        super().__init__(recipe, run, files)
+        self._paths = {case.id: _mask_path(recipe, run, case) for case in files}
+
+    def _read(self, files: CaseFiles) -> Case:
+        case, path = super()._read(files), self._paths[files.id]
+        return replace(case, prediction=self._recipe.cases.read_mask(path, case)) if path.is_file() else case
+
+
+def _mask_path(recipe: Recipe, run: Run, files: CaseFiles) -> Path:
+    return run.folder / mask_name(recipe, run, files.id)
 
 
 def _seconds_of_masks(run: Run) -> float:

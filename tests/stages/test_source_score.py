@@ -33,7 +33,7 @@ def stage_of(run_pipeline, folder, **given):
 def test_it_has_less_time_than_the_masks_took(asked, run_pipeline, tmp_path):
     done, result = stage_of(run_pipeline, tmp_path)
     masks = done.run.results["infer/case_1"].timings
-    assert 0 < asked[0] <= 0.5 * sum(masks[step] for step in ("read", "open", "infer", "write"))
+    assert 0 < asked[0] <= 0.8 * sum(masks[step] for step in ("read", "open", "infer", "write"))
     assert result.values["rows"] == {"row": {"figure": 1.0}} and result.facts["computed on"] == "1 of 1 cases"
 
 

@@ -33,6 +33,19 @@ def test_a_channel_equals_the_clipped_spline_zoom_of_scipy(order):
     np.testing.assert_allclose(ours, np.clip(expected, image.min(), image.max()), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_long_axes_whose_matrix_is_taken_in_blocks_equal_scipy(axis, order):
+    random, old, new = np.random.default_rng(1), 230, 171
+    image = np.moveaxis(random.normal(size=(1, old, 3, 2)).astype(np.float32), 1, 1 + axis)
+    places = old / new * (np.arange(new) + 0.5) - 0.5
+    lines = np.moveaxis(image[0], axis, -1).reshape(-1, old).astype(float)
+    expected = np.stack([map_coordinates(line, [places], order=order, mode="nearest") for line in lines])
+    ours = resample_image(image, tuple(np.moveaxis(np.empty((new, 3, 2)), 0, axis).shape), None, order)
+    ours = np.moveaxis(ours[0], axis, -1).reshape(-1, new)
+    np.testing.assert_allclose(ours, np.clip(expected, image.min(), image.max()), rtol=0, atol=2e-6)
+
+
 def test_a_coarse_axis_is_resampled_separately_by_the_nearest_slice():
     image = np.random.default_rng(0).normal(size=(1, 5, 14, 11)).astype(np.float32)
     slices = [

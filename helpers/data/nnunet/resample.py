@@ -16,6 +16,8 @@ import numpy as np
 from helpers.data.nnunet.plan import Resampling
 from helpers.errors import DataError
 
+BLOCK_ROWS = 64  # new voxels of an axis that are computed together
+NEGLIGIBLE = 1e-9
 ANISOTROPY = 3.0  # an axis that is coarser by a larger factor is resampled separately
 _DEFAULT, _TORCH, _NONE = "resample_data_or_seg_to_shape", "resample_torch_fornnunet", "no_resampling_hack"
 _TORCH_DEFAULTS = {"mode": "linear", "aniso_axis_mode": "nearest-exact"}
@@ -146,10 +148,30 @@ def _along(array: np.ndarray, axis: int, size: int, order: int) -> np.ndarray:
         return array
     if order == 0:
         return np.take(array, nearest_indices(old, size), axis=axis)
-    matrix = axis_matrix(old, size, order)
-    if axis == 0:
-        return (matrix @ array.reshape(old, -1)).reshape(size, *array.shape[1:])
-    return np.matmul(matrix, array) if axis == 1 else np.matmul(array, matrix.T)
+    result = np.empty((*array.shape[:axis], size, *array.shape[axis + 1 :]), np.float32)
+    for rows, columns, part in _blocks(old, size, order):
+        if axis == 0:  # the other axes are one for the product
+            np.matmul(part, array[columns].reshape(len(part[0]), -1), out=result[rows].reshape(len(part), -1))
+        elif axis == 1:
+            np.matmul(part, array[:, columns], out=result[:, rows])
+        else:
+            np.matmul(array.reshape(-1, old)[:, columns], part.T, out=result.reshape(-1, size)[:, rows])
+    return result
+
+
+@lru_cache(maxsize=32)
+def _blocks(old: int, new: int, order: int) -> tuple[tuple[slice, slice, np.ndarray], ...]:
+    """Blocks of rows of an axis' matrix: the rows, the columns that matter to them, and that part of the matrix.
+
+    The weights of a spline fall by a factor of two to four from voxel to voxel; those below 1e-9 change no float32.
+    """
+    matrix, blocks = axis_matrix(old, new, order), []
+    for first in range(0, new, BLOCK_ROWS):
+        rows = slice(first, min(new, first + BLOCK_ROWS))
+        found = np.flatnonzero((np.abs(matrix[rows]) > NEGLIGIBLE).any(axis=0))
+        columns = slice(int(found[0]), int(found[-1]) + 1)
+        blocks.append((rows, columns, np.ascontiguousarray(matrix[rows, columns])))
+    return tuple(blocks)
 
 
 def nearest_indices(old: int, new: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from helpers.data.case_volumes import read_image_volume, read_mask_volume
 from helpers.data.files import refuse_broken
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import Geometry, check_same_grid
-from helpers.data.picture import is_deep, open_picture, rgb_of, say_turned, write_png
+from helpers.data.picture import is_deep, open_picture, refuse_lossy, rgb_of, say_turned, write_png
 from helpers.data.truth import whole_labels
 from helpers.data.volume import Volume, write_volume
 from helpers.errors import DataError
@@ -214,6 +214,7 @@ def _read_numbers(path: Path, geometry: Geometry | None) -> np.ndarray:
         check_same_grid(volume.geometry, geometry, path.name, "the image of its case")
         return volume.array[0]
     with open_picture(path) as picture:
+        refuse_lossy(path, picture)
         if picture.mode not in ("P", "L", "1", "I", "I;16"):
             raise DataError(
                 f"{path} is not a mask",

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.files import find_pictures
+from helpers.data.files import find_pictures, other_files
 from helpers.data.letterbox import resize_bilinear
-from helpers.data.picture import open_picture, read_photograph, write_png
+from helpers.data.picture import open_picture, read_photograph, refuse_lossy, write_png
 from helpers.errors import DataError
 
 IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
@@ -49,11 +49,12 @@ def say_layout(data_root: str | os.PathLike, split: str = IMAGES) -> list[str]:
     """What is missing of Kaggle's layout, and is done instead."""
     root = Path(data_root)
     images, masks = _layout(root, split)
+    others = other_files(root / images)
     if masks is None and split == IMAGES:
-        return [f"{root} has no folder {IMAGES}: the photographs in it are run, without a truth"]
+        return [f"{root} has no folder {IMAGES}: the photographs in it are run, without a truth", *others]
     if masks is not None and not ((root / masks).is_dir() and find_pictures(root / masks)):
-        return [f"{root} has no masks in {masks}"]
-    return [] if images == split else [f"photographs are read from {images}, masks from {masks}"]
+        return [f"{root} has no masks in {masks}", *others]
+    return others if images == split else [f"photographs are read from {images}, masks from {masks}", *others]
 
 
 def list_carvana_cases(
@@ -165,6 +166,7 @@ def read_class_mask(path: str | os.PathLike, values: Sequence[MaskValue] = ()) -
     channels = len(values[0]) if isinstance(values[0], tuple) else 0
     in_colour = channels > 0
     with open_picture(path) as image:
+        refuse_lossy(path, image)
         pixels = np.array(image.convert("RGBA" if channels == 4 else "RGB") if in_colour else image)
     if pixels.ndim != (3 if in_colour else 2):
         raise DataError(f"{path} is in colour", expected=f"a mask of the values {_listed(values)}")
@@ -313,7 +315,8 @@ def _is_mask(name: str, pictures: Mapping[str, Path]) -> bool:
 def _find_masks(photographs: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     """The mask of each photograph: `<id>_mask` or `<id>`, with any suffix of a picture."""
     masks = find_pictures(folder)
-    names = {name: f"{name}_mask" if f"{name}_mask" in masks else name for name in photographs}
+    is_shared = folder == next(iter(photographs.values())).parent  # there a photograph is no mask of its own
+    names = {name: f"{name}_mask" if is_shared or f"{name}_mask" in masks else name for name in photographs}
     missing = [f"{name}{MASK_SUFFIX}" for name, mask in names.items() if mask not in masks]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -322,7 +325,7 @@ def _find_masks(photographs: Mapping[str, Path], folder: Path) -> dict[str, Path
             received=f"no {', '.join(missing[:3])}{more}",
             remedy="Copy the masks, or remove the photographs.",
         )
-    used = {*names, *names.values()} if folder == next(iter(photographs.values())).parent else {*names.values()}
+    used = {*names, *names.values()} if is_shared else {*names.values()}
     orphans = sorted(path.name for mask, path in masks.items() if mask not in used)
     if orphans:
         _LOG.warning("%d masks in %s have no photograph; the first is %s", len(orphans), folder, orphans[0])

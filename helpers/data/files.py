@@ -11,6 +11,10 @@ from helpers.data.volume import VOLUME_SUFFIXES
 from helpers.errors import DataError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+_OTHER_PICTURES = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".jfif", ".jpe", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".hdr", ".psd", ".svg"),
+)
 # 3D Slicer writes the segmentation of a.nrrd as a.seg.nrrd.
 _STEM_SUFFIXES = (".seg.nrrd", *VOLUME_SUFFIXES)
 
@@ -99,6 +103,12 @@ def find_pictures(folder: Path) -> dict[str, Path]:
     refuse_broken([path for path in found.broken if picture_stem(path.name) is not None])
     named = [(stem, path) for path in found.files if (stem := picture_stem(path.name)) is not None]
     return dict(sorted(one_file_each(named, f"picture of {folder.name},").items()))
+
+
+def other_files(folder: Path) -> list[str]:
+    """One line that names the pictures of formats that are not read, if there are any."""
+    names = [path.name for path in find_files(folder, deep=False).files if path.suffix.lower() in _OTHER_PICTURES]
+    return [f"pictures in {folder} of formats that are not read: {some_of(names)}"] if names else []
 
 
 def one_file_each(named: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:

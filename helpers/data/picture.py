@@ -39,10 +39,7 @@ def open_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
     if size_bytes == 0:
         raise DataError(f"{path} is empty", received="0 bytes", expected="an image", remedy="Copy it again.")
     try:
-        with Image.open(path) as image:
-            if image.format != "MPO" and _has_several(image):  # cameras add previews as MPO
-                _LOG.warning("%s holds several pictures; the first is read", path)
-            image.load()
+        with _decoded(path) as image:
             yield image
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
@@ -79,6 +76,21 @@ def rgb_of(path: str | os.PathLike, image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def refuse_lossy(path: str | os.PathLike, image: Image.Image) -> None:
+    """Refuses a mask that was stored as JPEG, which puts other class numbers around every edge.
+
+    Raises:
+        DataError: it is JPEG.
+    """
+    if image.format in ("JPEG", "MPO"):
+        raise DataError(
+            f"{path} is a mask stored as JPEG, which changes values at edges",
+            received=image.format,
+            expected="PNG or another format without loss",
+            remedy="Use the original mask.",
+        )
+
+
 def is_deep(image: Image.Image) -> bool:
     """Whether a picture is grey with more than 8 bits."""
     return image.mode.startswith(_DEEP_MODES)
@@ -102,6 +114,19 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray, palette: np.ndarray |
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
     return path
+
+
+def _decoded(path: Path) -> Image.Image:
+    from PIL import Image
+
+    try:
+        image = Image.open(path)
+        if image.format != "MPO" and _has_several(image):  # cameras add previews as MPO
+            _LOG.warning("%s holds several pictures; the first is read", path)
+        image.load()
+    except Exception as error:  # which error a damaged file raises depends on the damaged bytes
+        raise OSError(str(error)) from None
+    return image
 
 
 def _has_several(image: Image.Image) -> bool:

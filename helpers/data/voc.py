@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.files import find_pictures
-from helpers.data.picture import open_picture, read_photograph, write_png
+from helpers.data.files import find_pictures, other_files, some_of
+from helpers.data.picture import open_picture, read_photograph, refuse_lossy, write_png
 from helpers.errors import DataError
 
 CLASSES = (
@@ -111,9 +112,10 @@ def say_layout(data_root: str | os.PathLike) -> list[str]:
     """What is missing of VOC's layout, and is done instead."""
     root = Path(data_root)
     if not _has_voc_folder(root):
-        return [f"{root} has no {IMAGES}: its photographs are run, without a truth"]
+        return [f"{root} has no {IMAGES}: its photographs are run, without a truth", *other_files(root)]
     folder = find_voc_folder(root)
     said = [] if (folder / SPLITS).is_dir() else [f"{folder} has no {SPLITS}: all photographs are run"]
+    said += other_files(folder / IMAGES)
     return said if _labels_of(folder) else [*said, f"{folder} has no labels in {LABELS}"]
 
 
@@ -159,10 +161,11 @@ def read_label(path: str | os.PathLike, names: Sequence[str] = CLASSES) -> np.nd
         names: see `read_voc_case`.
 
     Raises:
-        DataError: the file is missing or damaged, is not a palette or grey image, or was written again with its
+        DataError: the file is missing, damaged or JPEG, is not a palette or grey image, or was written again with its
             colours in another order.
     """
     with open_picture(path) as image:
+        refuse_lossy(path, image)
         label, mode, colours = np.array(image), image.mode, image.getpalette() or []
     if mode not in ("P", "L"):
         raise DataError(
@@ -217,8 +220,15 @@ def _read_split(folder: Path, split: str) -> list[str]:
             received=f"split {split!r}",
             expected=f"one of {', '.join([*known, 'labelled'])}",
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [_checked_id(line.strip()) for line in lines if line.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", received=str(error), expected="ids in UTF-8") from None
+    ids = [_checked_id(line.strip()) for line in lines if line.strip()]
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    if twice:
+        raise DataError(f"{path} lists ids twice", received=some_of(twice), remedy="Remove one of each.")
+    return ids
 
 
 def _checked_id(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -289,3 +290,31 @@ def test_masks_of_colours_with_alpha_are_read_by_the_checkpoints_values(tmp_path
     values = ((0, 0, 0, 255), (255, 0, 0, 255))
     write_mask(tmp_path / "mask.png", TRUTH, values)
     np.testing.assert_array_equal(read_class_mask(tmp_path / "mask.png", values), TRUTH)
+
+
+def test_a_photograph_next_to_masks_is_no_mask_of_its_own(tmp_path):
+    for name in ("a", "a_mask", "b"):
+        Image.fromarray(TRUTH * np.uint8(255)).save(tmp_path / f"{name}.png")
+    with pytest.raises(DataError, match=r"1 of 2 photographs have no mask.*b_mask"):
+        find_carvana_cases(tmp_path)
+
+
+def test_files_that_are_no_pictures_are_said_and_a_class_mask_as_jpeg_is_refused(tmp_path):
+    (tmp_path / "imgs").mkdir()
+    Image.fromarray(PICTURE).save(tmp_path / "imgs" / "a.jpg")
+    (tmp_path / "imgs" / "b.heic").write_bytes(b"x")
+    assert any("b.heic" in line for line in say_layout(tmp_path))
+    with pytest.raises(DataError, match="stored as JPEG"):
+        read_class_mask(tmp_path / "imgs" / "a.jpg", (0, 1, 2))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_no_damaged_byte_of_a_picture_ends_in_another_error(tmp_path):
+    for suffix in ("tif", "gif", "png", "bmp"):
+        intact, path = tmp_path / f"intact.{suffix}", tmp_path / f"damaged.{suffix}"
+        Image.fromarray(PICTURE).save(intact)
+        content = intact.read_bytes()
+        for place in range(0, min(len(content), 400), 2):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])
+            with contextlib.suppress(DataError):
+                read_image(path)

@@ -212,3 +212,26 @@ def test_labels_whose_colours_were_reordered_are_refused(tmp_path, suffix):
     with pytest.raises(DataError, match="colours of VOC in another order"):
         read_label(path)
     read_label(path, ("background", "rust"))  # other classes have other palettes
+
+
+def test_a_label_stored_as_jpeg_is_refused(tmp_path):
+    Image.fromarray(np.full((8, 8), 15, np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="stored as JPEG"):
+        read_label(tmp_path / "a.jpg")
+
+
+def test_a_split_may_have_a_mark_of_its_encoding_and_no_id_twice(root):
+    split = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "mine.txt"
+    split.write_text("2007_000033\r\n", encoding="utf-8-sig")
+    assert [case.id for case in list_voc_cases(root, "mine")] == ["2007_000033"]
+    split.write_text("2007_000033\n2007_000033\n")
+    with pytest.raises(DataError, match="lists ids twice: received 2007_000033"):
+        list_voc_cases(root, "mine")
+    split.write_bytes(b"x\xe9\n")
+    with pytest.raises(DataError, match="cannot be read"):
+        list_voc_cases(root, "mine")
+
+
+def test_photographs_of_other_formats_are_said(root):
+    (root / "VOCdevkit" / "VOC2012" / "JPEGImages" / "a.heic").write_bytes(b"x")
+    assert any("of formats that are not read: a.heic" in line for line in say_layout(root))

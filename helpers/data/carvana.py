@@ -315,7 +315,7 @@ def _is_mask(name: str, pictures: Mapping[str, Path]) -> bool:
 def _find_masks(photographs: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     """The mask of each photograph: `<id>_mask` or `<id>`, with any suffix of a picture."""
     masks = find_pictures(folder)
-    is_shared = folder == next(iter(photographs.values())).parent  # there a photograph is no mask of its own
+    is_shared = folder == next(iter(photographs.values())).parent  # there a photograph is not its own mask
     names = {name: f"{name}_mask" if is_shared or f"{name}_mask" in masks else name for name in photographs}
     missing = [f"{name}{MASK_SUFFIX}" for name, mask in names.items() if mask not in masks]
     if missing:

@@ -122,6 +122,20 @@ def test_a_segmentation_of_slicer_with_one_layer_is_a_volume(tmp_path):
     assert np.array_equal(volume.array[0], voxels("uint8")) and volume.geometry == grid()
 
 
+@pytest.mark.parametrize(("mins", "is_read"), [("nan nan nan", True), ("10 20 30", False)])
+def test_an_nrrd_without_a_space_must_not_place_its_axes(tmp_path, mins, is_read):
+    header = (
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nspacings: 0.5 0.75 2.5\n"
+        f"axis mins: {mins}\nendian: little\nencoding: raw\n\n"
+    )
+    (tmp_path / "v.nrrd").write_bytes(header.encode() + voxels().astype("<i2").tobytes())
+    if is_read:
+        assert read_volume(tmp_path / "v.nrrd").geometry.spacing_mm_zyx == (2.5, 0.75, 0.5)
+    else:
+        with pytest.raises(DataError, match="axis mins"):
+            read_volume(tmp_path / "v.nrrd")
+
+
 def test_gzip_in_several_members_is_one_stream(tmp_path):
     write_volume(tmp_path / "v.nii", Volume(voxels(), grid()))
     content = (tmp_path / "v.nii").read_bytes()

@@ -145,6 +145,10 @@ def _geometry(
         spacing = np.array(numbers_of(path, "spacings", " ".join(values), 3))
         if (spacing <= 0).any():
             raise bad_header(path, "spacings", fields["spacings"][:60], "positive numbers")
+        for name, key in (("axis mins", "axismins"), ("axis maxs", "axismaxs")):
+            # Whether they are the middle or the border of the first voxel depends on further fields.
+            if set(fields.get(key, "").lower().split()) - {"nan"}:
+                raise bad_header(path, name, fields[key][:60], "a space with its origin instead")
         return grid_of_axes(str(path), "spacings", size_zyx, np.diag(spacing) * signs, np.zeros(3), spacing)
     vectors = [axes[axis] for axis in kept[:3]]
     if any(vector is None for vector in vectors):

@@ -13,7 +13,7 @@ def apply_steps(image: np.ndarray, steps: Iterable[IntensityStep]) -> np.ndarray
     """The image (C, ...) after every step, float32.
 
     >>> steps = [IntensityStep(range=[0.0, 255.0]), IntensityStep(clip=[0.0, 0.5])]
-    >>> apply_steps(np.array([[0, 51, 255]]), steps).round(2).tolist()
+    >>> apply_steps(np.array([[0, 51, 255]]), steps).astype(float).round(2).tolist()
     [[0.0, 0.2, 0.5]]
     """
     result = image.astype(np.float32)

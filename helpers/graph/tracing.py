@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CookbookError, GraphError
 
@@ -49,29 +49,28 @@ def trace_to_onnx(
         GraphError: the exporter cannot express an op, or the module fails on the sample; the op and the module that
             uses it are named if the exporter says so.
     """
+    names = {"input_names": [input_name], "output_names": list(output_names), "dynamic_axes": dynamic_axes}
+    with _printed_text() as printed:
+        cause = _try_export(module, sample, path, opset_version=opset, **names)
+    if cause is not None:
+        _LOG.debug("torch refuses the export: %s\n%s", cause, "".join(printed))
+        raise _refusal(cause, "".join(printed), opset) from None
+
+
+def _try_export(module: torch.nn.Module, sample: torch.Tensor, path: Path, **options: Any) -> Exception | None:
+    """Exports a module, and returns the error if the exporter refuses it."""
     import torch
 
-    with _printed_text() as printed, warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
         # Two harmless warnings: the tracer is deprecated, and InstanceNorm "is set to train".
         warnings.simplefilter("ignore")
         try:
-            torch.onnx.export(
-                module,
-                (sample,),
-                str(path),
-                dynamo=False,
-                opset_version=opset,
-                input_names=[input_name],
-                output_names=list(output_names),
-                dynamic_axes=dynamic_axes,
-            )
-            return
+            torch.onnx.export(module, (sample,), str(path), dynamo=False, **options)
         except CookbookError:
             raise
         except Exception as error:  # the exporter raises what the module and its own converters raise
-            cause = error
-    _LOG.debug("torch refuses the export: %s\n%s", cause, "".join(printed))
-    raise _refusal(cause, "".join(printed), opset) from None
+            return error
+    return None
 
 
 def _refusal(error: Exception, printed: str, opset: int) -> GraphError:

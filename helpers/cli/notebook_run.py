@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from helpers.run.run import run_folder
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
+    from papermill.engines import NotebookExecutionManager
     from papermill.exceptions import PapermillExecutionError
 
 # `run all` executes these before and after the recipes' notebooks.
@@ -39,6 +41,8 @@ _KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 # Variables that name a folder, which may be relative to the caller's.
 _FOLDER_VARIABLES = ("nnUNet_results", "RESULTS_FOLDER", "nnUNet_raw", "nnUNet_raw_data_base")
 _LONGEST = 300  # characters of the message of an unexpected error
+_ENGINE = "cookbook"
+_SAVE_EVERY_S = 1  # papermill saves a notebook twice per cell, of text too
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -180,11 +184,13 @@ class _Failure:
 
 def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> _Failure | None:
     """Executes a notebook; returns why it failed."""
-    import papermill
+    with _without_iri_grammar():
+        import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     _silence_libraries()
+    _register_engine()
     # The kernel's connection file holds its key; in a folder of its own, the next run removes that of a killed one.
     temporary = working_folder(Path(tempfile.gettempdir()))
     with _kernel_environment(), temporary as folder, tempfile.TemporaryFile() as printed:
@@ -194,6 +200,8 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> _F
                 str(source).replace("{", "{{").replace("}", "}}"),
                 str(target).replace("{", "{{").replace("}", "}}"),
                 parameters=dict(parameters),
+                engine_name=_ENGINE,
+                autosave_cell_every=_SAVE_EVERY_S,
                 kernel_name="python3",
                 cwd=str(source.parent),
                 progress_bar=False,
@@ -212,6 +220,42 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, object]) -> _F
             details = _read_printed(printed) + "".join(traceback.format_exception(error))
             return _Failure(f"the notebook {target.name} cannot {what}: {name_error(error)}", details)
     return None
+
+
+@contextlib.contextmanager
+def _without_iri_grammar() -> Iterator[None]:
+    """Lets jsonschema be imported without its check of IRIs, which compiles 38 grammars and is not needed here."""
+    name = "rfc3987_syntax"
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
+
+
+def _register_engine() -> None:
+    """Adds an engine to papermill that saves the notebook at most once a second while cells run, and at the end."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **given: Any) -> None:
+            save = nb_man.save
+
+            def save_if_due(**given: Any) -> None:
+                if (nb_man.now() - nb_man.last_save_time).total_seconds() >= _SAVE_EVERY_S:
+                    save(**given)
+
+            nb_man.save = save_if_due
+            try:
+                super().execute_managed_notebook(nb_man, kernel_name, **given)
+            finally:
+                nb_man.save = save
+
+    papermill_engines.register(_ENGINE, Engine)
 
 
 def _explain_cell(error: PapermillExecutionError) -> _Failure:

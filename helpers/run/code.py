@@ -26,7 +26,7 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 import numpy as np
 
 from helpers.params.paths import SOURCE_ROOT
-from helpers.run.source import Import, SourceModule, names_in
+from helpers.run.source import Import, SourceModule
 
 # Packages that cannot change a number of a result, and why; all others count. A stage that draws a picture names a
 # function of `view` in its code, and `view` then counts as well.
@@ -259,8 +259,10 @@ class CodeIndex:
     def _used_imports(self, node: Node) -> dict[str, Import]:
         """The names from other packages that a definition uses and its module imports."""
         module = self.module(node[0])
-        used = {name for statement in self._statements(node) for name in names_in(statement)}
-        imports = module.imports if module else {}
+        if module is None:
+            return {}
+        used = {name for statement in self._statements(node) for name, *_ in module.uses(statement).names}
+        imports = module.imports
         return {name: imports[name] for name in used & imports.keys() if _top(imports[name]) != self._package}
 
     def _libraries_of(self, node: Node) -> frozenset[str]:
@@ -268,49 +270,34 @@ class CodeIndex:
         if node not in self._libraries:
             module, used = self.module(node[0]), list(self._used_imports(node).values())
             for statement in self._statements(node) if module else ():
-                used += [each for found in module.imports_in(statement).values() for each in found] if module else []
+                used += (
+                    [each for found in module.uses(statement).imports.values() for each in found] if module else []
+                )
             self._libraries[node] = frozenset(map(_top, used)) - {self._package}
         return self._libraries[node]
 
 
-class _References(ast.NodeVisitor):
+class _References:
     """Collects the definitions that statements of a module refer to."""
 
     def __init__(self, index: CodeIndex, module: SourceModule):
         self._index, self._module = index, module
-        self._inner: dict[str, list[Import]] = {}
+        self._inner: Mapping[str, Sequence[Import]] = {}
         self._found: set[Node] = set()
 
     def of(self, statements: Iterable[ast.stmt]) -> set[Node]:
         """Returns the definitions that statements refer to."""
         for statement in statements:
-            self._inner = self._module.imports_in(statement)
-            self.visit(statement)
+            uses = self._module.uses(statement)
+            self._inner = uses.imports
+            for name, *attributes in uses.names:  # a module that is used as an object counts as a whole
+                self._take(name, attributes)
+            for text in uses.texts:  # a registry imports the module or definition that a string names
+                self._found |= self._index.named_in(text)
             if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 for name in self._inner:  # a guarded import; the module uses its names elsewhere
                     self._take(name, [])
         return self._found
-
-    def visit_Name(self, node: ast.Name) -> None:
-        """Adds a name; a module that is used as an object counts as a whole."""
-        self._take(node.id, [])
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        """Adds a dotted name in a module; other attributes belong to objects."""
-        names: list[str] = []
-        inner: ast.expr = node
-        while isinstance(inner, ast.Attribute):
-            names.append(inner.attr)
-            inner = inner.value
-        if isinstance(inner, ast.Name):
-            self._take(inner.id, names)
-        else:
-            self.visit(inner)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        """Adds the module or definition that a string names, for a registry that imports it."""
-        if isinstance(node.value, str):
-            self._found |= self._index.named_in(node.value)
 
     def _take(self, name: str, attributes: list[str]) -> None:
         """Adds a name, followed by attributes (in reverse order) as far as they lead through modules."""

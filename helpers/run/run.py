@@ -70,6 +70,7 @@ class Run:
         self.folder = create_output(folder or run_folder(params))
         self.store = Store(place_output(params.outputs) / ".store")
         self.results: dict[str, StageResult] = {}
+        self.made: set[str] = set()  # the stages that were performed, and not reused
         # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
         self._lock = threading.Lock()
@@ -175,14 +176,19 @@ class Run:
                 if begun.error is not None:
                     raise begun.error
                 assert begun.entry is not None
-                place_files(begun.entry, self.folder)
+                placed = begun.is_reused and self._has_placed(begun.stage, begun.entry)
+                if not placed:
+                    place_files(begun.entry, self.folder)
         except BaseException as error:
             self._withdraw(begun.stage, begun.key)
             seconds = begun.seconds + time.perf_counter() - started
             if essential or not isinstance(error, Exception):
                 self._record_failure(begun, error, seconds, ends_run or not isinstance(error, Exception))
             raise
-        write_json(self._stage_record(begun.stage), {"key": begun.key, "files": begun.entry.files})
+        if not begun.is_reused:
+            self.made.add(begun.stage)
+        if not placed:
+            write_json(self._stage_record(begun.stage), {"key": begun.key, "files": begun.entry.files})
         return self._finish(begun, begun.entry, begun.seconds + time.perf_counter() - started)
 
     def record_interrupt(self, stage: str, title: str, error: BaseException) -> None:
@@ -215,6 +221,10 @@ class Run:
             # Deleting or changing a file of the run is the way to request it again.
             self.store.forget(key)
         return self.store.find(key)
+
+    def _has_placed(self, stage: str, entry: CacheEntry) -> bool:
+        """Whether the run's folder already has an entry's files; `begin` has compared those of this key."""
+        return _read_stage_record(self._stage_record(stage)) == _StageRecord(entry.key, entry.files)
 
     def _files_intact(self, files: Mapping[str, str]) -> bool:
         return all(

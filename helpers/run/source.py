@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,21 @@ class Import:
     name: str | None = None
 
 
+@dataclass(frozen=True)
+class Uses:
+    """What a statement uses.
+
+    Attributes:
+        names: each with the attributes that follow it, the last one first: `a.b.c` is `("a", "c", "b")`.
+        texts: the string constants.
+        imports: the imports within it by name; a name has several if one is a fallback for another.
+    """
+
+    names: Set[tuple[str, ...]]
+    texts: Set[str]
+    imports: Mapping[str, Sequence[Import]]
+
+
 class SourceModule:
     """The top-level definitions of a file by name, its imports, and its other statements."""
 
@@ -26,6 +41,7 @@ class SourceModule:
         self.lazy_imports: dict[str, Import] = {}
         self.statements: list[ast.stmt] = []
         self._bare: dict[str, list[ast.stmt]] = {}
+        self._uses: dict[int, Uses] = {}  # by the identity of a bare statement
         for statement in ast.parse(path.read_bytes()).body:
             self._sort(statement)
 
@@ -46,18 +62,43 @@ class SourceModule:
             self._bare[name] = [strip.visit(statement) for statement in statements]
         return self._bare[name]
 
-    def imports_in(self, statement: ast.AST) -> dict[str, list[Import]]:
-        """Returns the imports within a statement by name; a name has several if one is a fallback for another."""
-        found: dict[str, list[Import]] = {}
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    name = alias.asname or alias.name.partition(".")[0]
-                    found.setdefault(name, []).append(Import(alias.name if alias.asname else name))
-            elif isinstance(node, ast.ImportFrom):
-                source = self._source_of(node)
-                for alias in node.names:
-                    found.setdefault(alias.asname or alias.name, []).append(Import(source, alias.name))
+    def uses(self, statement: ast.stmt) -> Uses:
+        """Returns what a bare statement uses; it is searched once."""
+        if id(statement) not in self._uses:
+            self._uses[id(statement)] = self._find_uses(statement)
+        return self._uses[id(statement)]
+
+    def _find_uses(self, statement: ast.stmt) -> Uses:
+        names: set[tuple[str, ...]] = set()
+        texts: set[str] = set()
+        imports: dict[str, list[Import]] = {}
+        nodes: list[ast.AST] = [statement]
+        for node in nodes:
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                inner, attributes = _split_dotted(node)
+                if isinstance(inner, ast.Name):
+                    names.add((inner.id, *attributes))
+                else:
+                    nodes.append(inner)
+            elif isinstance(node, ast.Constant):
+                if isinstance(node.value, str):
+                    texts.add(node.value)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                for name, target in self._targets_of(node):
+                    imports.setdefault(name, []).append(target)
+            else:
+                nodes += _children_of(node)
+        return Uses(names, texts, imports)
+
+    def _targets_of(self, node: ast.Import | ast.ImportFrom) -> list[tuple[str, Import]]:
+        """The names that an import binds, with their targets."""
+        if isinstance(node, ast.ImportFrom):
+            source = self._source_of(node)
+            return [(alias.asname or alias.name, Import(source, alias.name)) for alias in node.names]
+        found = []
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            found.append((name, Import(alias.name if alias.asname else name)))
         return found
 
     def _source_of(self, node: ast.ImportFrom) -> str:
@@ -69,9 +110,9 @@ class SourceModule:
 
     def _sort(self, statement: ast.stmt) -> None:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            self.imports |= {name: found[-1] for name, found in self.imports_in(statement).items()}
-        elif isinstance(statement, ast.If) and "TYPE_CHECKING" in names_in(statement.test):
-            self.lazy_imports |= {name: found[-1] for name, found in self.imports_in(statement).items()}
+            self.imports |= dict(self._targets_of(statement))
+        elif isinstance(statement, ast.If) and _names_type_checking(statement.test):
+            self.lazy_imports |= {name: found[-1] for name, found in self._find_uses(statement).imports.items()}
             for other in statement.orelse:
                 self._sort(other)
         elif names := _names_bound_by(statement):
@@ -121,9 +162,28 @@ class _Strip(ast.NodeTransformer):
         return node
 
 
-def names_in(node: ast.AST) -> set[str]:
-    """The names that a node refers to or binds."""
-    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+def _names_type_checking(test: ast.expr) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == "TYPE_CHECKING" for node in ast.walk(test))
+
+
+def _split_dotted(node: ast.expr) -> tuple[ast.expr, list[str]]:
+    """What a chain of attributes starts with, and the attributes, the last one first."""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute):
+        attributes.append(node.attr)
+        node = node.value
+    return node, attributes
+
+
+def _children_of(node: ast.AST) -> list[ast.AST]:
+    """The nodes directly below one, without Load, Store and Del; in half the time of `ast.iter_child_nodes`."""
+    found: list[ast.AST] = []
+    for value in vars(node).values():
+        if isinstance(value, list):
+            found += [each for each in value if isinstance(each, ast.AST)]
+        elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+            found.append(value)
+    return found
 
 
 def _names_bound_by(statement: ast.stmt) -> list[str]:

@@ -203,7 +203,13 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
 
 
 def draw_times(run: Run) -> Path:
-    """Draws the seconds of each stage of this run, with all masks in one bar and all pictures in another."""
+    """Draws the seconds of each stage of this run, with all masks in one bar and all pictures in another.
+
+    If all stages were reused, the chart of an earlier run in this folder stays: it shows what their results cost.
+    """
+    path = run.path("figures/seconds.png")
+    if not run.made and path.is_file():
+        return path
     seconds: dict[str, float] = {}
     masks = sum(name.startswith("infer/") for name in run.results)
     for name, result in run.results.items():
@@ -211,7 +217,7 @@ def draw_times(run: Run) -> Path:
         title = "Pictures" if name.startswith("draw_") else title
         title = name_simulated(title, result.simulated)
         seconds[title] = seconds.get(title, 0.0) + result.seconds
-    return figures.save_figure(figures.draw_stage_times(seconds), run.path("figures/seconds.png"))
+    return figures.save_figure(figures.draw_stage_times(seconds), path)
 
 
 def _perform(

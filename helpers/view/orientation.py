@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.orientations import aff2axcodes, io_orientation
 
 from helpers.data.geometry import Geometry
 
@@ -24,6 +23,8 @@ def axis_letters(direction: tuple[float, ...]) -> dict[str, tuple[str, str]]:
     >>> axis_letters((1, 0, 0, 0, -1, 0, 0, 0, 1))
     {'x': ('R', 'L'), 'y': ('P', 'A'), 'z': ('I', 'S')}
     """
+    from nibabel.orientations import aff2axcodes
+
     last = aff2axcodes(_affine(direction), _LPS_LETTERS)
     return {name: (_OPPOSITE[letter], letter) for name, letter in zip("xyz", last, strict=True)}
 
@@ -42,6 +43,8 @@ class LpsOrder:
     @classmethod
     def of(cls, geometry: Geometry) -> LpsOrder:
         """The order of a grid."""
+        from nibabel.orientations import io_orientation
+
         axes, flips = [0, 0, 0], [False, False, False]
         for grid_axis, (patient_axis, sign) in enumerate(io_orientation(_affine(geometry.direction))):
             axes[2 - int(patient_axis)] = 2 - grid_axis

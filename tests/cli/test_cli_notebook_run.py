@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -10,6 +12,7 @@ import pytest
 
 from helpers import cli
 from helpers.cli import notebook_run
+from helpers.params.paths import PROJECT_ROOT
 from helpers.run import read_run_status
 
 START = 'from helpers import stages\nrecipe, run = stages.start_run("unet3d_brats", globals())'
@@ -51,6 +54,29 @@ def test_a_run_that_reaches_its_last_cell_passes(execute):
     assert _record(folder)["status"] == "passed"
     assert _record(folder)["params"]["batch_size"] == 2
     assert (folder / "notebook.ipynb").is_file()
+
+
+def test_the_notebook_is_saved_now_and_then_and_at_the_end(execute, monkeypatch):
+    from papermill import engines
+
+    saved, save = [], engines.write_ipynb
+    monkeypatch.setattr(engines, "write_ipynb", lambda *given: (saved.append(given), save(*given)))
+    monkeypatch.setattr(notebook_run, "_SAVE_EVERY_S", 1_000_000)
+    code, _, folder = execute(START, "6 * 7", FINISH)
+    assert (code, len(saved)) == (0, 2)  # papermill's own engine saves twice per cell
+    cells = nbformat.read(folder / "notebook.ipynb", as_version=4).cells
+    assert [cell.metadata.papermill.status for cell in cells] == ["completed"] * 5
+    assert "42" in [output.data["text/plain"] for cell in cells for output in cell.outputs if "data" in output]
+
+
+def test_no_grammar_of_iris_is_compiled_to_run_a_notebook():
+    program = (
+        "import sys; from helpers.cli import notebook_run\n"
+        "with notebook_run._without_iri_grammar(): import jsonschema\n"
+        "assert 'lark' not in sys.modules and 'rfc3987_syntax' not in sys.modules\n"
+        "import rfc3987_syntax; assert 'lark' in sys.modules\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,22 @@ class TestReuse:
         stage = Stage(facts={"zebra": 1, "ant": 2, "mole": 3})
         assert list(stage.perform(run).facts) == list(stage.perform(runs()).facts) == ["zebra", "ant", "mole"]
 
+    def test_files_that_are_in_place_are_not_written_again(self, run, runs):
+        stage = Stage()
+        stage.perform(run)
+        names = ("out/a.txt", "b.txt", ".stages/work.json")
+        before = [run.path(name).stat().st_ino for name in names]
+        again = runs()
+        assert stage.perform(again).status == "reused"
+        assert [again.path(name).stat().st_ino for name in names] == before
+
+    def test_the_stages_that_were_performed_are_told_from_the_reused_ones(self, run, runs):
+        Stage().perform(run, "one")
+        again = runs()
+        Stage().perform(again, "one")
+        Stage().perform(again, "two")
+        assert (run.made, again.made) == ({"one"}, {"two"})
+
     def test_other_inputs_make_it_again(self, run):
         stage = Stage()
         stage.perform(run, x=1)

@@ -107,8 +107,10 @@ class TestPipeline:
 class TestAgain:
     def test_a_second_run_reuses_every_stage(self, first, run_pipeline, outputs):
         before = (masks_of(first), first.run.path("metrics.json").read_bytes())
+        chart = first.run.path("figures/seconds.png").stat()
         again = run_pipeline(outputs, pictures=True)
         assert again.run.folder == first.run.folder
+        assert again.run.path("figures/seconds.png").stat().st_ino == chart.st_ino  # nothing was performed
         assert {r.status for n, r in again.run.results.items() if n != "vendor"} == {"reused"}
         assert (masks_of(again), again.run.path("metrics.json").read_bytes()) == before
 
@@ -119,7 +121,9 @@ class TestAgain:
     def test_one_deleted_mask_redoes_that_one(self, first, run_pipeline, outputs):
         before = masks_of(first)
         first.run.path("masks/case_2.nii.gz").unlink()
+        chart = first.run.path("figures/seconds.png").stat()
         again = run_pipeline(outputs)
+        assert again.run.path("figures/seconds.png").stat().st_ino != chart.st_ino
         assert [result.status for result in again.made["infer"]] == ["reused", "made", "reused"]
         assert again.made["score"].status == "reused"
         assert masks_of(again) == before

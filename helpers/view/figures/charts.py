@@ -24,7 +24,7 @@ def draw_stage_times(seconds: Mapping[str, float]) -> Figure:
     """Draws one horizontal bar per stage, in the order given."""
     figure, axis = _bar_chart(len(seconds))
     _draw_bars(axis, seconds, lambda value: f" {value:.1f} s" if value >= 0.1 else f" {value:.3f} s")
-    axis.set_xlabel("seconds in this run (a reused stage costs only its check)", fontsize=9)
+    axis.set_xlabel("seconds in the last run that performed a stage (a reused one costs only its check)", fontsize=9)
     return figure
 
 

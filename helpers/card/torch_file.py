@@ -7,6 +7,7 @@ parameters, or the command, name the file; a factory needs the user's consent as
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import sys
 import warnings
 import zipfile
@@ -22,6 +23,7 @@ from helpers.errors import CheckpointError, GraphError, ParameterError, last_lin
 from helpers.graph.spec import GraphSpec
 from helpers.graph.tracing import trace_to_onnx
 from helpers.networks.checkpoint import load_checkpoint
+from helpers.run.digest import digest_file
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +128,19 @@ def _build(opened: OpenedCard, factory: str, consent: bool) -> OpenedModule:
         )
     report = load_checkpoint(network, opened.model_file)
     return OpenedModule(network.eval(), factory, None, f"{report.n_tensors} tensors ({report.wrapper})")
+
+
+def digest_of_factory(factory: str, folder: Path) -> dict[str, str]:
+    """The digests of the Python files that a factory's module consists of, by name; nothing is imported.
+
+    For a package these are all its files. Files next to the card count as well, since the module may import them.
+    """
+    top = factory.partition(":")[0].partition(".")[0]
+    spec = importlib.machinery.PathFinder.find_spec(top, [str(folder), *sys.path])
+    origins = [] if spec is None else [Path(path) for path in spec.submodule_search_locations or [spec.origin or ""]]
+    files = {file for path in origins for file in (path.rglob("*.py") if path.is_dir() else [path]) if file.is_file()}
+    files |= {path for path in folder.glob("*.py") if path.is_file()}
+    return {str(path): digest_file(path) for path in sorted(files)}
 
 
 def _find(factory: str, folder: Path) -> Any:

@@ -125,6 +125,8 @@ class RunParams(BaseModel):
 
     parity_tolerance: float = Field(1e-4, gt=0)
     """Maximum error against the PyTorch network, as a fraction of its output range."""
+    device_tolerance: float | None = Field(None, gt=0)
+    """The same for the device; null: as much as the precision usually costs, such as 0.005 in f16."""
     minimum_scores: dict[str, float] | None = None
     """Scores below which the run fails; {}: none; null: demo_minimum_scores, on demo data only."""
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from helpers.card.fitting import CardFitting, LabelRule, crop_window
 from helpers.card.network import CardNetwork, NetworkPorts, TorchNetwork, open_network, uses_sigmoid
 from helpers.card.reading import OpenedCard, open_card
 from helpers.card.schema import ModelCard
+from helpers.card.torch_file import digest_of_factory
 from helpers.data.case import Case, CaseFiles
 from helpers.data.case_volumes import with_reading
 from helpers.errors import ParameterError
@@ -132,8 +133,11 @@ class FileModel(ModelSource[OwnModelParams]):
         return network.for_tracing()
 
     def cache_key_extras(self, params: OwnModelParams) -> dict[str, object]:
-        """The card itself."""
-        return {"card": _card(params).model_dump(mode="json")}
+        """The card itself, and the code of a factory."""
+        opened = opened_card(params)
+        factory = opened.card.model.factory
+        code = {"factory": digest_of_factory(factory, opened.path.parent)} if factory else {}
+        return {"card": _card(params).model_dump(mode="json"), **code}
 
     def region_threshold(self, params: OwnModelParams) -> float | None:
         """The score above which a class is there, if each class has its own."""

@@ -223,7 +223,7 @@ def check_device(recipe: Recipe, run: Run) -> StageResult:
         "answers": digest_file(run.require_file(ANSWERS)),
         "compiled": digest_compiled(run),
         "spec": recipe.model.graph_spec(run.params).__dict__,
-        "tolerance": run.params.parity_tolerance,
+        "tolerance": _tolerance(run, "device"),
         "threshold": recipe.model.region_threshold(run.params),
     }
     return run.perform("device", "Parity of the device", inputs=inputs, make=make, code=(recipe.model,))
@@ -231,6 +231,8 @@ def check_device(recipe: Recipe, run: Run) -> StageResult:
 
 def _tolerance(run: Run, form: str) -> float:
     precision = running_precision(run)
+    if form == "device" and run.params.device_tolerance is not None:
+        return run.params.device_tolerance
     if form != "device" or precision == "f32":
         return run.params.parity_tolerance
     return _DEVICE_TOLERANCE[precision]
@@ -246,7 +248,7 @@ def _describe(row: Agreement) -> str:
 def _judge(row: Agreement, run: Run, reference: str) -> list[Check]:
     limit, figure = _tolerance(run, row.name), f"max {row.largest:.1e} of range"
     if row.name == "device" and row.largest > limit:
-        figure += f" (`cookbook bisect {run.params.recipe}` names the node)"
+        figure += f" (`cookbook bisect {run.params.recipe}` names the node; device_tolerance sets the limit)"
     return [
         Check(f"{reference} ↔ {row.name}", row.largest <= limit, f"{figure}, limit {limit:g}"),
         Check(f"{reference} ↔ {row.name}: clear label flips", row.clear_flips == 0, str(row.clear_flips)),

@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from helpers import recipes, stages
+from helpers.card.torch_file import digest_of_factory
 from helpers.data.geometry import Geometry
 from helpers.data.picture import write_png
 from helpers.data.volume import Volume, read_volume, write_volume
@@ -168,3 +169,18 @@ def test_ignored_values_count_in_no_score(tmp_path):
     card = small.card_of("", data=CARD | {"ignore": [9]}, preparation={"size": [16, 24]})
     _, mean = run(tmp_path, card | {"model": save("torchscript", tmp_path)}, data)
     assert mean["Dice thing"] > 0.85  # the lower half of the mask would halve it
+
+
+def test_an_edited_factory_has_another_key(tmp_path):
+    (tmp_path / "net.py").write_text("from shared import build\n")
+    (tmp_path / "shared.py").write_text("build = 1\n")
+    first = digest_of_factory("net:build", tmp_path)
+    assert first == digest_of_factory("net:build", tmp_path)
+    (tmp_path / "shared.py").write_text("build = 2\n")
+    assert first != digest_of_factory("net:build", tmp_path)
+    package = tmp_path / "nets" / "blocks"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").write_text("")
+    (package / "unet.py").write_text("raise RuntimeError('not imported')\n")
+    assert str(package / "unet.py") in digest_of_factory("nets.blocks.unet:UNet", tmp_path)

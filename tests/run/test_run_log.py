@@ -14,7 +14,7 @@ from tests.run.counted_stage import Stage
 
 _LOGGING_CALLS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 # They quieten the loggers of libraries and write nothing themselves.
-_QUIETEN = {"cli/notebook_run.py", "cli/main.py", "compile/openvino.py"}
+_QUIETEN = {"cli/notebook_run.py", "cli/main.py", "compile/openvino.py", "data/formats/dicom.py"}
 
 
 def _logger_names(tree: ast.AST) -> list[str]:

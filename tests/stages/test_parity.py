@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from helpers.params.model import RunParams
+from helpers.stages import parity
 from helpers.stages.parity import check_parity, compare_outputs
 
 
@@ -87,3 +91,13 @@ def test_every_callable_is_run_on_every_input():
     rows = check_parity(lambda batch: batch * 2, {"a": call, "b": lambda x: x * 2 + 1e-3}, [_scores(1), _scores(2)])
     assert [row.name for row in rows] == ["a", "b"] and len(asked) == 2
     assert rows[0].largest == 0 < rows[1].largest < 1e-3
+
+
+@pytest.mark.parametrize(
+    "given, limits",
+    [({}, (1e-4, 5e-3)), ({"device_tolerance": 0.02}, (1e-4, 0.02)), ({"parity_tolerance": 1e-3}, (1e-3, 5e-3))],
+)
+def test_the_device_s_limit_is_its_precision_s_unless_it_is_given(given, limits, monkeypatch):
+    run = SimpleNamespace(params=RunParams(recipe="unet_carvana", precision="f16", **given))
+    monkeypatch.setattr(parity, "running_precision", lambda run: "f16")
+    assert (parity._tolerance(run, "exported"), parity._tolerance(run, "device")) == limits

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,9 +58,16 @@ def cookbook(target: str, reports, *words: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def tensorflow_model(tmp_path) -> list[str]:
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """One folder of outputs, so that what does not depend on the target is made once."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def tensorflow_model(tmp_path_factory) -> list[str]:
     """A 3-D network as a frozen graph holds it, its card and a volume: the words of the command."""
+    tmp_path = tmp_path_factory.mktemp("model")
     (tmp_path / "graph.pb").write_bytes(u_net())
     shape = (None, 8, 8, 8, 2)
     convert_frozen_graph(tmp_path / "graph.pb", tmp_path / "net.onnx", output="prob", shape=shape)
@@ -80,23 +88,28 @@ def tensorflow_model(tmp_path) -> list[str]:
 
 @pytest.mark.parametrize("target", ["ascend310p3", "mlu370"])
 @pytest.mark.parametrize("own", [False, True], ids=["demo", "3-D with channels last"])
-def test_a_run_on_the_double(tmp_path, target, own, request):
+def test_a_run_on_the_double(tmp_path, outputs, target, own, request):
     words = request.getfixturevalue("tensorflow_model") if own else ["-p", "demo_seeds", "9001"]
-    out = ["-p", "outputs", str(tmp_path / "out")]
+    out = ["-p", "outputs", str(outputs)]
     said = cookbook(target, tmp_path / "reports", "run", "own_model", "-p", "profile", target, *words, *out)
     assert said.startswith("passed: ")
-    (folder,) = (tmp_path / "out" / "own_model").glob(f"{target}-*")
+    folder = Path(said.removeprefix("passed: ").strip())
+    assert folder.parent == outputs / "own_model" and folder.name.startswith(f"{target}-")
     record = json.loads((folder / "run.json").read_text("utf-8"))
     assert record["status"] == "passed"
     assert "compile_fallback" not in record["stages"]
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["demo", "3-D with channels last"])
-def test_precisions_side_by_side_and_bisection(tmp_path, own, request):
+@pytest.mark.parametrize(
+    ("own", "targets", "precisions"),
+    [(False, "cpu", "f32,bf16"), (True, "cpu,onnxruntime", "f32")],
+    ids=["demo", "3-D with channels last"],
+)
+def test_precisions_and_targets_side_by_side_and_bisection(outputs, own, targets, precisions, request):
     words = request.getfixturevalue("tensorflow_model") if own else ["-p", "demo_seeds", "9001"]
-    given = [*words, "-p", "profile", "cpu" if own else "demo", "-p", "outputs", str(tmp_path / "out")]
+    given = [*words, "-p", "profile", "cpu" if own else "demo", "-p", "outputs", str(outputs)]
     command = [sys.executable, "-m", "helpers"]
-    sweep = [*command, "sweep", "own_model", "--targets", "cpu,onnxruntime", "--precisions", "f32,bf16", *given]
+    sweep = [*command, "sweep", "own_model", "--targets", targets, "--precisions", precisions, *given]
     done = subprocess.run(sweep, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     bisect = [*command, "bisect", "own_model", *given]

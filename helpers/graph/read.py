@@ -47,7 +47,8 @@ def load_graph(path: Path) -> onnx.ModelProto:
     make_names_unique(model)
     if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
         return model
-    return infer_shapes(model)
+    set_shapes(model)
+    return model
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -141,14 +142,21 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         GraphError: the shapes contradict each other, or the operator set is unknown.
     """
-    if any(inner_graphs(node) for node in model.graph.node):
-        return _infer(model)
-    inferred, copy = _infer(without_weights(model)).graph, onnx.ModelProto()
+    copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    for field in ("value_info", "output"):
-        del getattr(copy.graph, field)[:]
-        getattr(copy.graph, field).extend(getattr(inferred, field))
+    set_shapes(copy)
     return copy
+
+
+def set_shapes(model: onnx.ModelProto) -> None:
+    """As `infer_shapes`, in place, without a second copy of the weights."""
+    if any(inner_graphs(node) for node in model.graph.node):
+        model.CopyFrom(_infer(model))
+        return
+    inferred = _infer(without_weights(model)).graph
+    for field in ("value_info", "output"):
+        del getattr(model.graph, field)[:]
+        getattr(model.graph, field).extend(getattr(inferred, field))
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -345,6 +353,8 @@ def open_reference(graph: onnx.ModelProto | Path, *, optimise: bool = False) -> 
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # an error is raised, and need not be printed as well
+    # Threads that wait actively take the processor from other processes, and double the CPU time of a busy machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     content = graph.SerializeToString() if isinstance(graph, onnx.ModelProto) else str(graph)

@@ -184,6 +184,7 @@ def _export_apart(recipe: Recipe, params: RunParams, folder: Path) -> None:
     program = f"from {__name__} import export_in_child; export_in_child()"
     request = json.dumps([recipe.name, params.model_dump(mode="json", exclude_defaults=True), str(folder / "export")])
     environment = {**os.environ, HOME_VARIABLE: str(PROJECT_ROOT), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's waiting threads leave the processor to others
     subprocess.run([sys.executable, "-c", program], input=request, text=True, capture_output=True, env=environment)
 
 

@@ -5,16 +5,19 @@ They are files of the export stage, so the cache finds them by the checkpoint, t
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
-from helpers.graph.probe import Proof, full_window, open_at, probe_batch, probe_sample, prove_at
-from helpers.graph.read import relative_error
+from helpers.graph.probe import Proof, full_window, open_at, probe_batch, probe_sample, prove_at, resize, session_call
+from helpers.graph.read import load_graph, open_reference, relative_error
 from helpers.graph.spec import GraphSpec
+from helpers.graph.surgery import Rewrite, rewrite_in_place
 from helpers.inference.scores import class_map_errors
 from helpers.recipes.base import LoadedModel
 from helpers.run import Check, Run
@@ -42,16 +45,20 @@ class ReferenceAnswers:
 def prove_export(
     loaded: LoadedModel, path: Path, spec: GraphSpec, windows: list[tuple[int, ...]], allowed: float
 ) -> tuple[Proof, dict[int, np.ndarray]]:
-    """Compares an exported graph with its model on the first window that both take; also returns the answers."""
+    """Compares an exported graph with its model on the first window that both take; also returns the answers.
+
+    The model runs once, on the largest batch: a graph whose samples depend on one another differs at a smaller one.
+    """
     answers: dict[int, np.ndarray] = {}
 
     def compare(window: tuple[int, ...]) -> Iterator[float]:
         answers.clear()
         run = open_at(path, spec, window)
+        noise = probe_batch(spec, window, max(spec.batches_to_prove()))
+        scores = loaded.scores(noise)
         for batch in spec.batches_to_prove():
-            noise = probe_batch(spec, window, batch)
-            answers[batch] = loaded.scores(noise)
-            yield _error(answers[batch], run(noise))
+            answers[batch] = scores[:batch]  # samples do not depend on one another, so the first ones are known
+            yield _error(answers[batch], run(noise[:batch]))
 
     return prove_at(windows, spec.batches_to_prove(), allowed, compare), answers
 
@@ -91,6 +98,28 @@ def check_against_answers(run: Run, graph: Path, spec: GraphSpec) -> list[Check]
     proof = prove_at([small] if small == full else [small, full], (), run.params.parity_tolerance, compare)
     proof = replace(proof, batches=tuple(batches if proof.window == small else sample))
     return check_errors(proof, answers.runs_in, run)
+
+
+def prove_rewrites(answers: ReferenceAnswers, source: Path, rewrites: list[Rewrite], spec: GraphSpec) -> Proof | None:
+    """Rewrites a graph for the windows of the kept answers, and compares it with them.
+
+    Returns:
+        The comparison; None if the graph is not made for such windows, or an error is above the rewrites' tolerance.
+    """
+    allowed = max(rewrite.tolerance for rewrite in rewrites)
+    try:
+        model = load_graph(source)
+        resize(model, answers.window)
+        rewrite_in_place(model, rewrites)
+        with tempfile.TemporaryDirectory() as folder:
+            onnx.save(model, str(Path(folder) / "graph.onnx"))
+            del model  # the session reads the weights from the file
+            call = session_call(open_reference(Path(folder) / "graph.onnx"))
+        noises = {batch: probe_batch(spec, answers.window, batch) for batch in answers.by_batch}
+        errors = tuple(_error(want, call(noises[batch])) for batch, want in answers.by_batch.items())
+    except Exception:  # whatever a runtime raises for a size that a graph does not take
+        return None
+    return Proof(answers.window, tuple(answers.by_batch), errors) if max(errors) <= allowed else None
 
 
 def check_errors(proof: Proof, runs_in: str, run: Run) -> list[Check]:

@@ -10,12 +10,13 @@ from typing import cast
 from helpers.compile.base import CompiledModel, CompileJob, compiler_for
 from helpers.graph.read import load_graph
 from helpers.graph.spec import GraphSpec
-from helpers.graph.surgery import Rewrite, rewrite_and_prove, rewrite_named
+from helpers.graph.surgery import Rewrite, rewrite_and_prove, rewrite_in_place, rewrite_named
 from helpers.params.targets import Precision, Target, load_target
 from helpers.recipes.base import ModelSource, Recipe
 from helpers.run import Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
-from helpers.stages.answers import ANSWERS
+from helpers.run.measure import return_memory
+from helpers.stages.answers import ANSWERS, ReferenceAnswers, prove_rewrites, read_answers
 from helpers.stages.artifact import FOLDER, CompiledManifest, write_manifest
 from helpers.stages.calibration import WINDOWS, Calibration, RunCalibration
 from helpers.stages.graph import FINAL
@@ -91,7 +92,7 @@ def _show_command(
         calibration.windows()  # written for the command to read
 
     def make(folder: Path) -> StageOutput:
-        _, facts = _rewrite_for_target(job, source, folder, at_full_size=True)
+        _, facts = _rewrite_for_target(job, source, folder, None)
         _write_side_files(job, folder)
         commands, substitute = compiler.commands(job), f"{fallback.title}, {_FALLBACK_PRECISION}"
         facts |= {"target": target.title, **commands, "needs": target.needs, "continues with": substitute}
@@ -113,8 +114,10 @@ def _compile(
     def make(folder: Path) -> StageOutput:
         output = folder / _OUTPUT
         output.parent.mkdir()
-        # The compiled model of a run that has the reference's answer is compared with it on the full window.
-        graph, facts = _rewrite_for_target(job, source, folder, at_full_size=not run.path(ANSWERS).is_file())
+        # The compiled model of a run that has the reference's answers is compared with them on the full window.
+        answers = read_answers(run) if run.path(ANSWERS).is_file() else None
+        graph, facts = _rewrite_for_target(job, source, folder, answers)
+        return_memory()
         _write_side_files(job, folder)
         try:
             with report_progress("compile", run.params.interactive) as report:
@@ -195,18 +198,26 @@ def rewrites_for(target: Target, precision: Precision) -> list[Rewrite]:
 
 
 def _rewrite_for_target(
-    job: CompileJob, source: Path, folder: Path, *, at_full_size: bool
+    job: CompileJob, source: Path, folder: Path, answers: ReferenceAnswers | None
 ) -> tuple[Path, dict[str, object]]:
-    """Applies the target's own rewrites; returns the graph to compile and one row per rewrite."""
+    """Applies the target's own rewrites; returns the graph to compile and one row per rewrite.
+
+    They are compared with the reference's answers if those are there and suffice, else with the graph before them.
+    """
     import onnx
 
     rewrites = rewrites_for(job.target, job.precision)
     if not rewrites:
         return source, {}
-    model, report = rewrite_and_prove(load_graph(source), rewrites, job.spec, at_full_size=at_full_size)
+    proof = prove_rewrites(answers, source, rewrites, job.spec) if answers else None
+    if proof:
+        model = load_graph(source)
+        rows = rewrite_in_place(model, rewrites)
+    else:
+        model, report = rewrite_and_prove(load_graph(source), rewrites, job.spec, at_full_size=answers is None)
+        proof, rows = report.proof, list(report.rows)
     rewritten = folder / _REWRITTEN
     rewritten.parent.mkdir(exist_ok=True)
     onnx.save(model, str(rewritten))
-    changed = f"{len(report.rows)} nodes, maximum difference {report.largest_change:.1e} of range"
-    changed += f" at {report.proof.window_text}"
+    changed = f"{len(rows)} nodes, maximum difference {proof.largest:.1e} of range at {proof.window_text}"
     return rewritten, {f"{rewrite.name}: {rewrite.why}": changed for rewrite in rewrites}

@@ -124,11 +124,13 @@ def apply_surgery(recipe: Recipe, run: Run) -> StageResult:
         facts = {rewrite.name: rewrite.why for rewrite in rewrites}
         facts |= {node: text for _, node, text in report.rows}
         facts |= {f"{op} nodes": f"{before} → {after}" for op, before, after in report.op_changes()}
-        batches = ", ".join(str(batch) for batch in report.batches)
-        proof = Check(f"same outputs at batch {batches}", True, f"maximum difference {report.largest_change:g}")
         del model
-        checks = (proof, *check_against_answers(run, folder / FINAL, spec))
-        facts["compared at"] = report.proof.window_text
+        checks: tuple[Check, ...] = (Check("no node to rewrite", True, "the graph that the step before compared"),)
+        if report.rows:
+            batches = ", ".join(str(batch) for batch in report.batches)
+            proof = Check(f"same outputs at batch {batches}", True, f"maximum difference {report.largest_change:g}")
+            checks = (proof, *check_against_answers(run, folder / FINAL, spec))
+            facts["compared at"] = report.proof.window_text
         values = {"rewritten": len(report.rows), "largest_change": report.largest_change}
         return StageOutput(checks, facts, values, "Inspect the graph.")
 

@@ -5,6 +5,7 @@ from helpers.graph.surgery.base import (
     SurgeryReport,
     rewrite_and_prove,
     rewrite_graph,
+    rewrite_in_place,
     rewrite_named,
     rewrite_names,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "SurgeryReport",
     "rewrite_and_prove",
     "rewrite_graph",
+    "rewrite_in_place",
     "rewrite_named",
     "rewrite_names",
 ]

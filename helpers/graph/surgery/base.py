@@ -20,7 +20,6 @@ from helpers.graph.read import (
     check_graph,
     clean_ports,
     count_ops,
-    infer_shapes,
     inner_graphs,
     known_values,
     make_names_unique,
@@ -28,6 +27,7 @@ from helpers.graph.read import (
     new_name,
     opset_of,
     relative_error,
+    set_shapes,
     tensor_shapes,
 )
 from helpers.graph.spec import GraphSpec
@@ -223,19 +223,24 @@ def rewrite_graph(
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    clean_ports(result)
-    make_names_unique(result)
+    return result, rewrite_in_place(result, rewrites)
+
+
+def rewrite_in_place(model: onnx.ModelProto, rewrites: list[Rewrite]) -> list[tuple[str, str, str]]:
+    """As `rewrite_graph`, without a second copy of the weights; returns (rewrite, node, description) by node."""
+    clean_ports(model)
+    make_names_unique(model)
     rows: list[tuple[str, str, str]] = []
     for rewrite in rewrites:
-        view = GraphView.of(result)
-        for graph in all_graphs(result.graph):
+        view = GraphView.of(model)
+        for graph in all_graphs(model.graph):
             rows += _apply_one(graph, rewrite, view)
-    for graph in all_graphs(result.graph):
+    for graph in all_graphs(model.graph):
         del graph.value_info[:]
-    _drop_unused_constants(result)
-    result = infer_shapes(result)
-    check_graph(result, "the rewritten graph fails ONNX's checker")
-    return result, rows
+    _drop_unused_constants(model)
+    set_shapes(model)
+    check_graph(model, "the rewritten graph fails ONNX's checker")
+    return rows
 
 
 def _apply_one(graph: onnx.GraphProto, rewrite: Rewrite, view: GraphView) -> list[tuple[str, str, str]]:

@@ -55,7 +55,8 @@ def _predict(options: argparse.Namespace) -> int:
     request = Request(options.input, options.output, given, options.scores, options.on_error == "stop")
     outcome, scores = predict(model, request)
     kept = f", {len(outcome.kept)} unchanged" if outcome.kept else ""
-    sys.stdout.write(f"{len(outcome.made)} masks{kept}: {options.output}\n")
+    count = "1 mask" if len(outcome.made) == 1 else f"{len(outcome.made)} masks"
+    sys.stdout.write(f"{count}{kept}: {options.output}\n")
     for name, mean in scores.items():
         sys.stdout.write(f"{name}: {'nothing to find' if mean is None else f'{mean:.4f}'}\n")
     refuse_failures(outcome)

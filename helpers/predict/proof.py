@@ -7,12 +7,14 @@ the libraries and the code of the steps. The steps themselves are those of a not
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,7 @@ _STEPS = (export_onnx, simplify_onnx, apply_surgery, lint_graph, compile_model, 
 _OF_THE_DATA = frozenset(
     {"recipe", "profile", "checkpoint", "data_root", "cases", "demo_seeds", "minimum_scores", "demo_minimum_scores"}
     | {"device_tool", "device_tool_chips", "precision_study", "study_targets", "study_precisions", "study_batches"}
-    | {"study_seconds", "int8_attempts"}
+    | {"study_seconds", "int8_attempts", "save_softmax"}
 )
 
 
@@ -185,7 +187,29 @@ def _export_apart(recipe: Recipe, params: RunParams, folder: Path) -> None:
     request = json.dumps([recipe.name, params.model_dump(mode="json", exclude_defaults=True), str(folder / "export")])
     environment = {**os.environ, HOME_VARIABLE: str(PROJECT_ROOT), "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's waiting threads leave the processor to others
-    subprocess.run([sys.executable, "-c", program], input=request, text=True, capture_output=True, env=environment)
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    ) as child:
+        try:
+            loading = threading.Thread(target=_load_libraries, daemon=True)
+            loading.start()
+            child.communicate(request)
+            loading.join()
+        except BaseException:
+            child.kill()
+            raise
+
+
+def _load_libraries() -> None:
+    """Imports what the steps after the export need, while the child works."""
+    for name in ("onnx", "onnxruntime", "openvino"):
+        with contextlib.suppress(ImportError):  # reported by the step that needs it
+            importlib.import_module(name)
 
 
 def export_in_child() -> None:

@@ -100,17 +100,22 @@ def check_against_answers(run: Run, graph: Path, spec: GraphSpec) -> list[Check]
     return check_errors(proof, answers.runs_in, run)
 
 
-def prove_rewrites(answers: ReferenceAnswers, source: Path, rewrites: list[Rewrite], spec: GraphSpec) -> Proof | None:
+def prove_rewrites(
+    answers: ReferenceAnswers, source: Path, rewrites: list[Rewrite], spec: GraphSpec
+) -> tuple[Proof, int] | None:
     """Rewrites a graph for the windows of the kept answers, and compares it with them.
 
     Returns:
-        The comparison; None if the graph is not made for such windows, or an error is above the rewrites' tolerance.
+        The comparison, and how many nodes are rewritten at this size: if none is, there is nothing to compare.
+        None if the graph does not take such windows, or an error is above the rewrites' tolerance.
     """
     allowed = max(rewrite.tolerance for rewrite in rewrites)
     try:
         model = load_graph(source)
         resize(model, answers.window)
-        rewrite_in_place(model, rewrites)
+        rows = rewrite_in_place(model, rewrites)
+        if not rows:
+            return Proof(answers.window, (), ()), 0
         with tempfile.TemporaryDirectory() as folder:
             onnx.save(model, str(Path(folder) / "graph.onnx"))
             del model  # the session reads the weights from the file
@@ -119,7 +124,7 @@ def prove_rewrites(answers: ReferenceAnswers, source: Path, rewrites: list[Rewri
         errors = tuple(_error(want, call(noises[batch])) for batch, want in answers.by_batch.items())
     except Exception:  # whatever a runtime raises for a size that a graph does not take
         return None
-    return Proof(answers.window, tuple(answers.by_batch), errors) if max(errors) <= allowed else None
+    return (Proof(answers.window, tuple(answers.by_batch), errors), len(rows)) if max(errors) <= allowed else None
 
 
 def check_errors(proof: Proof, runs_in: str, run: Run) -> list[Check]:

@@ -209,15 +209,17 @@ def _rewrite_for_target(
     rewrites = rewrites_for(job.target, job.precision)
     if not rewrites:
         return source, {}
-    proof = prove_rewrites(answers, source, rewrites, job.spec) if answers else None
-    if proof:
+    proven = prove_rewrites(answers, source, rewrites, job.spec) if answers else None
+    if proven:
         model = load_graph(source)
-        rows = rewrite_in_place(model, rewrites)
+        proof, compared = proven
+        changed = f"{len(rewrite_in_place(model, rewrites))} nodes"
+        changed += f", {compared} of them compared with the reference" if compared else ", compared once compiled"
     else:
         model, report = rewrite_and_prove(load_graph(source), rewrites, job.spec, at_full_size=answers is None)
-        proof, rows = report.proof, list(report.rows)
+        changed, proof = f"{len(report.rows)} nodes", report.proof
     rewritten = folder / _REWRITTEN
     rewritten.parent.mkdir(exist_ok=True)
     onnx.save(model, str(rewritten))
-    changed = f"{len(rows)} nodes, maximum difference {proof.largest:.1e} of range at {proof.window_text}"
+    changed += f", maximum difference {proof.largest:.1e} of range at {proof.window_text}" if proof.errors else ""
     return rewritten, {f"{rewrite.name}: {rewrite.why}": changed for rewrite in rewrites}

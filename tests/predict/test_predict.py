@@ -68,7 +68,7 @@ def test_an_unchanged_mask_is_kept_and_an_image_changed_under_its_old_time_stamp
     capsys.readouterr()
     assert place.predict(source, output) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("1 masks, 1 unchanged") and "unchanged" in said.err.splitlines()[-1]
+    assert said.out.startswith("1 mask, 1 unchanged") and "unchanged" in said.err.splitlines()[-1]
     after = contents(output)
     assert [name for name in after if after[name] != before[name]] == [sorted(after)[0]]
 
@@ -143,3 +143,12 @@ def test_an_invalid_option_is_refused_before_anything_is_written(place, tmp_path
 def test_masks_are_not_written_among_the_images(place, capsys):
     assert place.predict(place.images, place.images) == 2
     assert "OUTPUT is INPUT" in capsys.readouterr().err
+
+
+def test_one_volume_is_one_mask_and_keeping_probabilities_proves_nothing_again(place, first, tmp_path, capsys):
+    capsys.readouterr()
+    assert place.predict(sorted(place.images.iterdir())[0], tmp_path, "--save-probabilities") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("1 mask: ") and "Export" not in said.err
+    assert len(list(tmp_path.glob("*.npz"))) == 1
+    assert next(iter(contents(tmp_path).items())) in contents(first).items()

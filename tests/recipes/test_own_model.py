@@ -71,7 +71,7 @@ def run(folder: Path, card: dict, data: Path, **given: object):
     return made, scored.values["mean"]
 
 
-@pytest.mark.parametrize("kind", ["torchscript", "script", "pt2", "factory"])
+@pytest.mark.parametrize("kind", ["torchscript", pytest.param("script", marks=pytest.mark.slow), "pt2", "factory"])
 def test_every_kind_of_torch_file(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     data = small.write_pictures(tmp_path / "data")

@@ -59,9 +59,10 @@ def segment(name: str, photograph: np.ndarray, **given) -> np.ndarray:
     return recipe.preparation.segment(Case("a", photograph, None, None), predictor, params)
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 5])
-@pytest.mark.parametrize("bilinear", [False, True])
-@pytest.mark.parametrize("size", [[40, 60], 48])
+@pytest.mark.parametrize(
+    ("n_classes", "bilinear", "size"),
+    [(2, False, 48), (2, True, [40, 60]), (3, True, 48), (3, False, [40, 60]), (5, False, 48), (5, True, [40, 60])],
+)
 def test_masks_of_several_classes_are_upstream_s(n_classes, bilinear, size, tmp_path):
     network, path = saved_unet(
         tmp_path, list(range(n_classes)), n_classes=n_classes, bilinear=bilinear, conv_bias=False

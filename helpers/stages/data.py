@@ -74,7 +74,9 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
         "skipped": skipped,
         "rules": recipe.model.cache_key_extras(run.params),
     }
-    return run.perform("data", "Data", inputs=inputs, make=make, code=(recipe.cases, recipe.preparation))
+    # Of the preparation only the check of memory: another way of preparing does not change this stage.
+    code = (recipe.cases, type(recipe.preparation).check_case)
+    return run.perform("data", "Data", inputs=inputs, make=make, code=code)
 
 
 def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:

@@ -168,9 +168,9 @@ def _rerun(options: argparse.Namespace) -> int:
 GROUPS: dict[str, dict[str, Command]] = {
     "Start here": {
         "run": Command("Run a recipe's notebook without a browser.", _run, _add_run_arguments),
-        "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
         "predict": PREDICT,
         "doctor": Command("Show what this machine has and what runs on it.", _doctor, _add_doctor_arguments),
+        "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
         "params": Command("List a recipe's parameters with type, value and meaning.", _params, add_recipe_argument),
     },
     "Weights and data": {

@@ -136,7 +136,7 @@ class TestHelp:
         text = self._help(capsys)
         names = re.findall(r"^  ([a-z][a-z-]+) {2,}", text, flags=re.MULTILINE)
         assert text.startswith("usage: cookbook ")
-        assert names[:2] == ["run", "doctor"] and names == list(commands.COMMANDS)
+        assert names[:3] == ["run", "predict", "doctor"] and names == list(commands.COMMANDS)
 
     def test_summaries_fit_a_terminal_of_80_columns(self):
         assert all(len(f"  {name:<12}{command.summary}") < 80 for name, command in commands.COMMANDS.items())

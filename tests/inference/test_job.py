@@ -118,8 +118,12 @@ def test_no_byte_is_written(target):
     image = np.random.default_rng(0).standard_normal((1, 40, 80, 80), dtype=np.float32)
     predictor = as_predictor(lambda batch: np.repeat(batch, 3, axis=1))
     infer_job(image, predictor, plan)  # what is compiled on first use is kept on disk
+    written = []
+    for _ in range(5):  # a thread of an earlier test, such as the heartbeat of a run, may write in between
+        before = written_bytes()
+        infer_job(image, predictor, plan)
+        written.append(written_bytes() - before)
+    assert min(written) == 0
     before = written_bytes()
-    infer_job(image, predictor, plan)
-    assert written_bytes() == before
     Path("/dev/null").write_bytes(b"12345")
-    assert written_bytes() == before + 5
+    assert written_bytes() >= before + 5

@@ -65,15 +65,8 @@ def run_onnxsim(
     target.unlink(missing_ok=True)  # a file from an earlier attempt must not be mistaken for the result
     with tempfile.TemporaryDirectory() as folder:
         complete = _complete_file(source, model, Path(folder))
-        command = [
-            sys.executable,
-            "-c",
-            _CHILD,
-            str(complete),
-            str(target),
-            str(max(1, check_n) if compare else 0),
-            shapes,
-        ]
+        checks = str(max(1, check_n) if compare else 0)
+        command = [sys.executable, "-c", _CHILD, str(complete), str(target), checks, shapes]
         reason = _run_child(command, timeout_s)
         if not reason and not target.is_file():
             reason = "onnxsim wrote no file"

@@ -46,19 +46,18 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     if run.params.data_root == "demo":
         write_demo_cases(recipe, run)
     cases = selected_cases(recipe, run)
-    labels = run_labels(recipe, run)
-    known = recipe.scoring.truth_values(run.params)
+    labels, known = run_labels(recipe, run), recipe.scoring.truth_values(run.params)
     skipped = recipe.cases.skipped_files(data_root(recipe, run), run.params)
     digests = {case.id: digest_case(case) for case in cases}
 
     def make(folder: Path) -> StageOutput:
         rows = _describe_all(recipe, run, cases, labels, known)
-        labelled = sum(case.truth is not None for case in cases)
+        n_labelled = sum(case.truth is not None for case in cases)
         return StageOutput(
             checks=(Check("readable, complete, on one grid", True, f"{len(cases)} of {len(cases)} cases"),),
             facts={
                 "cases": len(cases),
-                "with truth": labelled or "0; no scores, because no case has a truth",
+                "with truth": n_labelled or "0; no scores, because no case has a truth",
                 **({"left out": "; ".join(skipped)} if skipped else {}),
                 **{f"case {name}": row for name, row in rows.items()},
             },
@@ -74,8 +73,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
         "skipped": skipped,
         "rules": recipe.model.cache_key_extras(run.params),
     }
-    # Of the preparation only the check of memory: another way of preparing does not change this stage.
-    code = (recipe.cases, type(recipe.preparation).check_case)
+    code = (recipe.cases, type(recipe.preparation).check_case)  # how a case is prepared changes nothing here
     return run.perform("data", "Data", inputs=inputs, make=make, code=code)
 
 

@@ -17,7 +17,7 @@ from helpers.inference.scores import class_map_errors, lead_of_best, slab_to_lab
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.digest import digest_file
-from helpers.stages.answers import ANSWERS, read_answers
+from helpers.stages.answers import ANSWERS, ReferenceAnswers, read_answers
 from helpers.stages.artifact import digest_compiled, running_precision
 from helpers.stages.data import digest_case, example_input, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
@@ -167,17 +167,8 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
 
     def make(folder: Path) -> StageOutput:
         inputs, answers = _inputs(recipe, run, cases), read_answers(run)
-        small = [_centre(batch, answers.window) for batch in inputs]
-        margin = _CLEAR * _tolerance(run, "device")
-        threshold = recipe.model.region_threshold(run.params)
-        expected, expected_small = _reference(recipe, run, inputs, small)
-        rows = []
-        for name, file in (("exported", EXPORTED), ("simplified", SIMPLIFIED), ("repaired", FINAL)):
-            compare = partial(_compare, name, margin=margin, region_threshold=threshold)
-            row = _try(compare, expected_small, recipe, run, file, small)
-            if row is None or not all(check.passed for check in _judge(row, run, answers.runs_in)):
-                row = compare(expected, _outputs(recipe, run, file, inputs))
-            rows.append(row)
+        expected, rows = _compare_graphs(recipe, run, inputs, answers)
+        margin, threshold = _CLEAR * _tolerance(run, "device"), recipe.model.region_threshold(run.params)
         with open_predictor(recipe, run) as device:
             rows.append(_compare("device", expected, [device(batch) for batch in inputs], margin, threshold))
         checks = [check for row in rows for check in _judge(row, run, answers.runs_in)]
@@ -200,6 +191,23 @@ def check_model_parity(recipe: Recipe, run: Run) -> StageResult:
         make=make,
         code=(recipe.model, recipe.cases, recipe.preparation),
     )
+
+
+def _compare_graphs(
+    recipe: Recipe, run: Run, inputs: list[np.ndarray], answers: ReferenceAnswers
+) -> tuple[list[np.ndarray], list[Agreement]]:
+    """The reference's answers, and how well each graph agrees with them."""
+    small = [_centre(batch, answers.window) for batch in inputs]
+    margin, threshold = _CLEAR * _tolerance(run, "device"), recipe.model.region_threshold(run.params)
+    expected, expected_small = _reference(recipe, run, inputs, small)
+    rows = []
+    for name, file in (("exported", EXPORTED), ("simplified", SIMPLIFIED), ("repaired", FINAL)):
+        compare = partial(_compare, name, margin=margin, region_threshold=threshold)
+        row = _try(compare, expected_small, recipe, run, file, small)
+        if row is None or not all(check.passed for check in _judge(row, run, answers.runs_in)):
+            row = compare(expected, _outputs(recipe, run, file, inputs))
+        rows.append(row)
+    return expected, rows
 
 
 def check_device(recipe: Recipe, run: Run) -> StageResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def test_only_held_out_cases_count_and_the_others_are_reported(tmp_path):
         ("mean", held_out), ("trained_on", sorted(set(metrics["cases"]) - set(held_out))))}  # fmt: skip
     for part, values in means.items():
         assert metrics[part]["liver"] == pytest.approx(np.mean(values), abs=1e-6)
-    rows = json.loads(run.path("summary.json").read_text(encoding="utf-8"))["results"]["all"]
-    assert [row["test"] for row in rows] == held_out
+    rows = json.loads(run.path("summary.json").read_text(encoding="utf-8"))["metric_per_case"]
+    assert [Path(row["prediction_file"]).name for row in rows] == [f"{name}.nii.gz" for name in held_out]
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", split="validation", **given)
     assert [case.id for case in recipe.cases.list_cases(task, params)] == held_out

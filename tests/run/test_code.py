@@ -399,6 +399,7 @@ EXPLAINED = {
     "helpers.graph.surgery.base:Rewrite": "fills the registry that rewrite_named reads",
     "helpers.demo.brain:_FOLDER": "holds data, which ends up in files of cases",
     "helpers.card.torch_file:_find": "imports a user's module, whose files are in the key of the own model",
+    "helpers.predict.proof:_load_libraries": "imports libraries earlier than the steps that need them",
     "helpers.devices.worker.child:load_session_module": "another interpreter loads the session by its file",
 }
 _WORDS = {"import_module", "__import__", "__subclasses__", "__init_subclass__", "__file__"}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from helpers import stages
 from helpers.errors import CheckpointError, DataError, GateError, ParameterError
+from helpers.recipes import parts
+from helpers.recipes.parts import run_network
 from helpers.run import read_run_status
 from tests.stages.pipeline import QUICK
 
@@ -28,9 +31,16 @@ class TestGates:
         with pytest.raises(GateError):
             stages.finish_run(run_pipeline.last.recipe, run)
 
-    def test_a_tolerance_that_cannot_be_met_fails_export_with_the_number(self, run_pipeline, tmp_path):
-        with pytest.raises(GateError, match=r"ONNX Runtime against torch, batch 1: .* of range"):
-            run_pipeline(tmp_path, until="export", parity_tolerance=1e-30)
+    def test_a_graph_that_departs_from_the_network_fails_export_with_the_number(
+        self, run_pipeline, tmp_path, monkeypatch
+    ):
+        def run_inexactly(network, batch):
+            output = run_network(network, batch)
+            return output + 1e-3 * np.ptp(output)
+
+        monkeypatch.setattr(parts, "run_network", run_inexactly)
+        with pytest.raises(GateError, match=r"ONNX Runtime against torch, batch 1: 1\.0e-03 of range"):
+            run_pipeline(tmp_path, until="export")
         assert not run_pipeline.last.run.path("graph").exists()
 
     def test_scores_on_the_users_data_are_reported_and_not_judged(self, run_pipeline, tmp_path, tiny):

@@ -165,7 +165,8 @@ def official(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", planted.FAULTS)
-@pytest.mark.parametrize("recipe", recipes.recipe_names())
+# The demo of own_model is an ONNX file of a few nodes, without a norm to plant a fault in.
+@pytest.mark.parametrize("recipe", [name for name in recipes.recipe_names() if name != "own_model"])
 def test_the_planted_fault_is_found_in_the_graph_of_every_recipe(official, recipe, fault):
     model, feeds = official(recipe)
     start = time.perf_counter()

@@ -58,7 +58,7 @@ def open_module(opened: OpenedCard, *, consent: bool) -> OpenedModule:
 
     Raises:
         ParameterError: there is no consent, or the factory does not exist.
-        CheckpointError: the file is no archive of torch, or the checkpoint does not fit.
+        CheckpointError: the file is not a torch archive, or the checkpoint does not fit.
     """
     if opened.card.model.factory is not None:
         return _build(opened, opened.card.model.factory, consent)

@@ -58,7 +58,7 @@ def write_card(model: Path, target: Path) -> str:
         target: where the card will be, from which the model is named.
 
     Raises:
-        CookbookError: the file is no model of these kinds.
+        CookbookError: the file is not a model of one of these kinds.
     """
     if model.suffix.lower() not in MODEL_SUFFIXES:
         raise ParameterError(
@@ -134,7 +134,7 @@ def module_facts(path: Path) -> ModelFacts:
         GraphError: it has no convolution.
     """
     if path.suffix.lower() != ".pt2" and not zipfile.is_zipfile(path):
-        raise ParameterError(f"{path.name} is no archive of torch", remedy="Save the network as TorchScript or ONNX.")
+        raise ParameterError(f"{path.name} is not a torch archive", remedy="Save the network as TorchScript or ONNX.")
     opened = open_script_or_export(path)
     kernels = [tensor for tensor in opened.module.state_dict().values() if tensor.ndim in (4, 5)]
     if not kernels:

@@ -25,7 +25,7 @@ class CaseFiles:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses an id that is no plain file name: masks, figures and records are named after it."""
+        """Refuses an id that is not a plain file name: masks, figures and records are named after it."""
         if self.id in ("", ".", "..") or {"/", "\0"} & set(self.id):
             raise DataError(
                 "a case's name cannot name its mask",

@@ -310,7 +310,7 @@ def _strip_prefixes(checkpoint: Checkpoint, path: Path, key: str | None) -> Chec
                 remedy="Correct or drop the parameter checkpoint_key.",
             )
         remarks.append(f"only the keys below {key} are used")
-    # All keys share a prefix, or some do and the rest is no part of the network (a loss, moving averages).
+    # All keys share a prefix, or some do and the rest does not belong to the network (a loss, moving averages).
     while prefix := next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), None):
         state, left = _below(state, prefix)
         if left:

@@ -145,7 +145,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is incomplete", received=f"no {', '.join(missing)}")
     wrong = [f"{key} is {kind}" for key, kind in kinds.items() if kind != ("str" if key == "status" else "dict")]
     wrong += (
-        [f"stage {name} is no dict" for name, stage in record["stages"].items() if not isinstance(stage, dict)]
+        [f"stage {name} is not a dict" for name, stage in record["stages"].items() if not isinstance(stage, dict)]
         if not wrong
         else []
     )

@@ -33,7 +33,7 @@ _STEPS = (
 
 
 def run_previous_stage(recipe: Recipe, run: Run) -> StageResult:
-    """Computes the masks of a cascade's first stage; a model that is no second stage needs none.
+    """Computes the masks of a cascade's first stage; a model that is not a second stage needs none.
 
     The first stage is a run of its own in the same outputs folder, from its checkpoint to its scores. Results that it
     has already are reused.

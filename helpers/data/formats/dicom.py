@@ -291,7 +291,7 @@ def _unusable(path: Path, field: str, received: object, expected: str) -> DataEr
         f"{path} has an unusable {field}",
         received=received,
         expected=expected,
-        remedy="Leave the file out if it is no slice of the volume; otherwise get the series again.",
+        remedy="Leave the file out if it does not belong to the volume; otherwise get the series again.",
     )
 
 

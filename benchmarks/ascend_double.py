@@ -52,7 +52,7 @@ def run_part(part: str, model: Path, **double: object) -> dict[str, float]:
         variables["PYTHONPATH"] = f"{ROOT}:{DOUBLE / 'python'}"
         command = [sys.executable, __file__, part, str(model)]
         done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
-        found = [json.loads(path.read_text()) for path in Path(reports).glob("*.json")]
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in Path(reports).glob("*.json")]
     if not found or not all(report["ok"] for report in found):
         raise SystemExit(f"the double's report is not clean: {[report['violations'] for report in found]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -150,7 +150,7 @@ def main() -> None:
         "four_chips": many,
         "speed_up": many["patches_per_s"] / one["patches_per_s"],
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps({name: result[name] for name in ("hot_path", "latency_ms", "one_chip", "speed_up")}))
 
 

@@ -198,7 +198,7 @@ def main() -> None:
     machine, command = describe_machine(), f"python benchmarks/files.py --rounds {arguments.rounds}"
     result = {"benchmark": "files", "command": command, "machine": machine}
     result["networks"] = {name: compare(name, arguments.rounds) for name in SCANS}
-    (ROOT / "benchmarks" / "results" / "files.json").write_text(json.dumps(result, indent=1) + "\n")
+    (ROOT / "benchmarks" / "results" / "files.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def measure(work: Callable[[], object]) -> dict[str, float]:
     memory that a virtual machine has to ask its host for. CPU seconds hardly change with other load on the machine;
     seconds by the clock do.
     """
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the earlier peak
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forgets the earlier peak
     start_mb = _status_mb("VmRSS")
     first_seconds, _ = _timed(work)
     peak_mb = _status_mb("VmHWM") - start_mb
@@ -38,9 +38,9 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def describe_machine() -> dict[str, object]:
     """CPU, cores, memory, versions and load average."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    memory_kb = int(Path("/proc/meminfo").read_text().split()[1])
+    memory_kb = int(Path("/proc/meminfo").read_text(encoding="utf-8").split()[1])
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),
@@ -53,7 +53,7 @@ def describe_machine() -> dict[str, object]:
 
 
 def _status_mb(field: str) -> float:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
+    line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6
 
 

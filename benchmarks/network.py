@@ -178,7 +178,9 @@ def main() -> None:
     machine, command = describe_machine(), f"python benchmarks/network.py --rounds {arguments.rounds}"
     figures = {name: compare(name, arguments.rounds) for name in NETWORKS}
     result = {"benchmark": "network", "command": command, "machine": machine, "networks": figures}
-    (ROOT / "benchmarks" / "results" / "network.json").write_text(json.dumps(result, indent=1) + "\n")
+    (ROOT / "benchmarks" / "results" / "network.json").write_text(
+        json.dumps(result, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

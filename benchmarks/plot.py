@@ -21,7 +21,7 @@ TITLES = {"seconds": "seconds by the clock", "cpu_seconds": "CPU seconds", "peak
 
 def plot_results() -> Path:
     """Writes and returns `results/comparison.png`."""
-    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     compared = [result for result in found if "medians" in result]
     figure, rows = plt.subplots(len(compared), len(TITLES), figsize=(11, 2.4 * len(compared)), squeeze=False)
     for row, result in zip(rows, compared, strict=True):

@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"networks": {}}
+    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"networks": {}}
     for name in arguments.only:
         folder = arguments.models / str(list(NETWORKS).index(name))
         if arguments.action == "prepare":
@@ -135,7 +135,7 @@ def main() -> None:
         _logger.info("%s %s %s", name, found["median_s"], found["cpu_median_s"])
         command = "python benchmarks/precision_speed.py time --models FOLDER"
         result |= {"command": command, "machine": describe_machine()}
-        RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         draw(result)
 
 

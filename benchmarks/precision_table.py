@@ -55,11 +55,14 @@ def main() -> None:
     for recipe in arguments.recipes:
         outputs = (arguments.outputs or Path(tempfile.mkdtemp())).resolve()
         folder, code = sweep(recipe, arguments.cases, outputs)
-        table = json.loads((folder / "precision/table.json").read_text())
+        table = json.loads((folder / "precision/table.json").read_text(encoding="utf-8"))
         command = f"python benchmarks/precision_table.py {recipe} --cases {arguments.cases}"
         result = {"command": command, "cases": arguments.cases, "exit_code": code, "machine": describe_machine()}
-        result |= {"table": table, "speeds": json.loads((folder / "precision/speeds.json").read_text())}
-        (RESULTS / f"precision_{recipe}.json").write_text(json.dumps(result, indent=1) + "\n")
+        result |= {
+            "table": table,
+            "speeds": json.loads((folder / "precision/speeds.json").read_text(encoding="utf-8")),
+        }
+        (RESULTS / f"precision_{recipe}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(folder / "figures/precision.png", RESULTS / f"precision_{recipe}.png")
         for row in table["rows"]:
             _logger.info("%s %s", recipe, {name: row[name] for name in ("cell", "headline", "change", "passed")})

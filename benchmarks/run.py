@@ -95,7 +95,7 @@ def main() -> None:
         figures = choices[name](arguments.rounds)
         command = f"python benchmarks/run.py {name} --rounds {arguments.rounds}"
         result = {"benchmark": name, "command": command, "machine": machine, **figures}
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

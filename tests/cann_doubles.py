@@ -33,7 +33,7 @@ class CannDoubles:
         done = self.start(words, folder, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
         if log:
-            (folder / log).write_text(done.stdout)
+            (folder / log).write_text(done.stdout, encoding="utf-8")
         return done.stdout
 
     def start(self, words: list[str], folder: Path, **settings: str) -> subprocess.CompletedProcess:
@@ -46,7 +46,7 @@ class CannDoubles:
 
     def read_reports(self) -> list[dict]:
         """One report per process that used pyACL."""
-        return [json.loads(path.read_text()) for path in sorted(self.reports.glob("*.json"))]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.reports.glob("*.json"))]
 
     def assert_clean(self, at_least: int = 1) -> None:
         """Fails unless at least so many processes used pyACL, all of them correctly."""

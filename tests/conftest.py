@@ -42,7 +42,8 @@ def magicmind_double(tmp_path) -> MagicMindDouble:
     python.write_text(
         "#!/bin/sh\n"
         f'export PYTHONPATH="{MAGICMIND / "python"}" MM_DOUBLE_REPORT="{folder}/reports/%p.json"\n'
-        f'export MM_DOUBLE_DEVICES=2\nexec "{sys.executable}" "$@"\n'
+        f'export MM_DOUBLE_DEVICES=2\nexec "{sys.executable}" "$@"\n',
+        encoding="utf-8",
     )
     python.chmod(0o755)
     return MagicMindDouble(str(python), MAGICMIND / "bin", folder / "reports")

@@ -30,5 +30,7 @@ def test_no_function_is_too_long(folder):
 
 
 def test_a_longer_function_is_found(tmp_path):
-    (tmp_path / "long.py").write_text("def whole():\n" + "    pass\n" * 39 + "def long():\n" + "    pass\n" * 40)
+    (tmp_path / "long.py").write_text(
+        "def whole():\n" + "    pass\n" * 39 + "def long():\n" + "    pass\n" * 40, encoding="utf-8"
+    )
     assert _long_functions(FUNCTION_LINES, tmp_path) == {"long.py: long": 41}

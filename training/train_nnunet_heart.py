@@ -47,7 +47,7 @@ def run_training(steps: int, batch: int, learning_rate: float, seed: int, output
     cases = make_cases(generate_case, TRAINING_SEEDS)
     plans = output.with_name(f"{output.stem}_plans.json")
     described = describe_plan(PLAN, TASK, cases, NETWORK_CLASS, batch)
-    plans.write_text(json.dumps(described, indent=1) + "\n")
+    plans.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     batches = Batches([prepare(case, PLAN) for case in cases], PLAN, np.random.default_rng(seed))
     validation = make_cases(generate_case, VALIDATION_SEEDS)
     _logger.info("generated %d cases", len(cases))

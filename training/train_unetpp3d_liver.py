@@ -52,7 +52,7 @@ def run_training(
     plan = make_plan(TASK, WINDOW, SPACING_MM, NETWORK, measure_foreground(cases))
     plans = output.with_name(f"{output.stem}_plans.json")
     described = describe_plan(plan, TASK, cases, NETWORK_CLASS, batch)
-    plans.write_text(json.dumps(described, indent=1) + "\n")
+    plans.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     prepared = [prepare(case, plan) for case in cases]
     batches = Batches(prepared, plan, np.random.default_rng(seed), MIRROR_AXES)
     validation = make_cases(generate_case, VALIDATION_SEEDS)
@@ -78,7 +78,7 @@ def main() -> None:
     else:
         options = (arguments.steps, arguments.batch, arguments.learning_rate, arguments.seed)
         network = run_training(*options, arguments.output, arguments.start)
-    plans = json.loads(arguments.output.with_name(f"{arguments.output.stem}_plans.json").read_text())
+    plans = json.loads(arguments.output.with_name(f"{arguments.output.stem}_plans.json").read_text(encoding="utf-8"))
     foreground = plans["foreground_intensity_properties_per_channel"]["0"]
     plan = make_plan(TASK, WINDOW, SPACING_MM, NETWORK, foreground)
     held_out = make_cases(generate_case, HELD_OUT_SEEDS)

@@ -141,7 +141,7 @@ def _run_npu_smi(*arguments: str) -> str:
         done = subprocess.run(
             [program, *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=_TIMEOUT_S,
             env=scrubbed_environment(),

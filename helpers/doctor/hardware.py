@@ -89,7 +89,9 @@ def _ask(command: list[str]) -> str:
     if program is None:
         return f"none ({command[0]} not found)"
     try:
-        done = subprocess.run([program, *command[1:]], capture_output=True, text=True, errors="replace", timeout=20)
+        done = subprocess.run(
+            [program, *command[1:]], capture_output=True, encoding="utf-8", errors="replace", timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{command[0]} does not respond ({type(error).__name__})"
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]

@@ -32,7 +32,9 @@ def download_package(package: Package, target: Path, expected: ExpectedFile) -> 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".package-") as work:
         command += ["--dest", work, f"{package.name}=={package.version}"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, cwd=work)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT_S, cwd=work
+            )
         except subprocess.TimeoutExpired:
             raise _cannot_get(package, f"pip took longer than {_TIMEOUT_S:g} s") from None
         if done.returncode:

@@ -95,7 +95,7 @@ def _complete_file(source: Path, model: onnx.ModelProto, folder: Path) -> Path:
 
 def _run_child(command: list[str], timeout_s: float) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired:
         return f"onnxsim took longer than {timeout_s:g} s"
     if done.returncode == 0:

@@ -170,9 +170,9 @@ def available_ram_bytes() -> int:
     """
     available = _machine_bytes()
     for path in map(Path, CGROUP_LIMITS):
-        text = path.read_text().strip() if path.is_file() else "max"
+        text = path.read_text(encoding="utf-8").strip() if path.is_file() else "max"
         if text != "max":
-            held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            held = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
             available = min(available, int(text) - held)
     return available
 
@@ -184,7 +184,7 @@ def _by(shape: Sequence[int]) -> str:
 def _machine_bytes() -> int:
     table = Path("/proc/meminfo")
     if table.is_file():
-        return int(table.read_text().partition("MemAvailable:")[2].split()[0]) * 1024
+        return int(table.read_text(encoding="utf-8").partition("MemAvailable:")[2].split()[0]) * 1024
     try:
         import psutil
     except ImportError:  # the accelerator's machine may have numpy alone

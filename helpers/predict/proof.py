@@ -192,7 +192,7 @@ def _export_apart(recipe: Recipe, params: RunParams, folder: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
         env=environment,
     ) as child:
         try:

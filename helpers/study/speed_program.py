@@ -50,7 +50,7 @@ def time_in_own_process(
     job: dict[str, object] = {"path": str(path), "target": target, "options": dict(options), "input": str(sample)}
     job |= {"name": name, "batches": sorted(batches), "budget_s": budget_s}
     command = [sys.executable, "-m", "helpers.study.speed_program", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=SOURCE_ROOT, errors="replace")
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", cwd=SOURCE_ROOT)
     if done.returncode != 0:
         received = last_line(done.stderr) or f"exit code {done.returncode}"
         raise DeviceError(f"timing {path.name} on {target} failed", received=received)

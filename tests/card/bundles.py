@@ -9,8 +9,8 @@ from pathlib import Path
 def write_bundle(folder: Path, inference: dict, metadata: dict) -> Path:
     """Writes `configs/` of a bundle and returns its folder."""
     (folder / "configs").mkdir(parents=True)
-    (folder / "configs" / "inference.json").write_text(json.dumps(inference))
-    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "configs" / "inference.json").write_text(json.dumps(inference), encoding="utf-8")
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
     return folder
 
 

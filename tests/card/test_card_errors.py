@@ -16,7 +16,9 @@ def refusal(tmp_path, content: dict | str) -> CookbookError:
     small.mixer(tmp_path / "unet.onnx")
     data = small.write_pictures(tmp_path / "data")
     card = tmp_path / "card.yaml"
-    card.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    card.write_text(
+        content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False), encoding="utf-8"
+    )
     recipe = recipes.load("own_model")
     with pytest.raises(CookbookError) as caught:
         params = recipe.prepare_params(profile="cpu", card=str(card), data_root=str(data))
@@ -82,7 +84,7 @@ def test_a_card_that_does_not_fit_the_files_is_a_data_error(tmp_path, content, s
 def test_a_model_is_known_by_its_suffix_in_upper_case(tmp_path):
     small.mixer(tmp_path / "UNET.ONNX")
     path = tmp_path / "card.yaml"
-    path.write_text(yaml.safe_dump(small.card_of("UNET.ONNX"), sort_keys=False))
+    path.write_text(yaml.safe_dump(small.card_of("UNET.ONNX"), sort_keys=False), encoding="utf-8")
     recipe = recipes.load("own_model")
     recipe.prepare_params(profile="cpu", card=str(path), data_root=str(small.write_pictures(tmp_path / "data")))
 
@@ -94,7 +96,7 @@ def test_weights_without_a_network_are_explained(tmp_path):
 
 
 def test_a_factory_does_not_run_without_consent(tmp_path):
-    (tmp_path / "trap.py").write_text("raise SystemExit('ran')\n")
+    (tmp_path / "trap.py").write_text("raise SystemExit('ran')\n", encoding="utf-8")
     torch.save({}, tmp_path / "weights.pt")
     error = refusal(tmp_path, card() | {"model": {"factory": "trap:build", "checkpoint": "weights.pt"}})
     assert "-p run_factory true" in error.line()

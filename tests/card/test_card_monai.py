@@ -82,7 +82,7 @@ def test_a_folder_without_configuration_is_refused(tmp_path, name):
 
 def test_a_damaged_configuration_is_one_line(tmp_path):
     folder = bundles.write_bundle(tmp_path / "bundle", *bundles.spleen())
-    (folder / "configs" / "metadata.json").write_text("{")
+    (folder / "configs" / "metadata.json").write_text("{", encoding="utf-8")
     with pytest.raises(ParameterError, match="cannot be read"):
         read_bundle(folder)
 

@@ -70,9 +70,9 @@ def test_a_bundle_lists_what_was_not_expressed(tmp_path, capsys):
 
 def test_a_card_that_exists_is_kept_unless_forced(tmp_path, capsys):
     model = small.mixer(tmp_path / "m.onnx")
-    (tmp_path / "card.yaml").write_text("mine")
+    (tmp_path / "card.yaml").write_text("mine", encoding="utf-8")
     assert main(["new-card", str(model)]) == 2
-    assert (tmp_path / "card.yaml").read_text() == "mine" and "--force" in capsys.readouterr().err
+    assert (tmp_path / "card.yaml").read_text(encoding="utf-8") == "mine" and "--force" in capsys.readouterr().err
     assert main(["new-card", str(model), "--force"]) == 0
 
 
@@ -87,7 +87,7 @@ def test_a_written_card_names_the_model_from_where_it_is(tmp_path):
     model = small.mixer(tmp_path / "m.onnx")
     (tmp_path / "cards").mkdir()
     assert main(["new-card", str(model), "-o", str(tmp_path / "cards" / "c.yaml")]) == 0
-    content = yaml.safe_load((tmp_path / "cards" / "c.yaml").read_text())
+    content = yaml.safe_load((tmp_path / "cards" / "c.yaml").read_text(encoding="utf-8"))
     assert content["model"]["file"] == str(model)
 
 

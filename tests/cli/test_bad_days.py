@@ -57,7 +57,7 @@ def test_a_kernel_that_cannot_start_leaves_the_passed_run_alone(run_cells, tmp_p
     broken.mkdir(parents=True)
     text = "import sys\nsys.exit(chr(10).join(map(str, range(50))))"
     spec = {"argv": [sys.executable, "-c", text], "display_name": "broken", "language": "python"}
-    (broken / "kernel.json").write_text(json.dumps(spec))
+    (broken / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "kernels"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setattr("jupyter_core.paths.ENV_JUPYTER_PATH", [])
@@ -65,7 +65,7 @@ def test_a_kernel_that_cannot_start_leaves_the_passed_run_alone(run_cells, tmp_p
     code, error = run_cells(START)
     assert code == 1 and "notebook.ipynb cannot start its kernel" in error and "traceback is in" in error
     log = Path(error.split()[-1].rstrip("."))
-    assert "\n49\n" in log.read_text()
+    assert "\n49\n" in log.read_text(encoding="utf-8")
     log.unlink()
     assert {path: path.read_bytes() for path in before} == before
 
@@ -122,7 +122,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(arguments, 
     (tmp_path / "FILE").touch()
     (tmp_path / "RUN").mkdir()
     record = {"params": {"recipe": "unet_carvana"}, "environment": {}, "stages": {}, "status": "passed"}
-    (tmp_path / "RUN" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "RUN" / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and ": cannot create " in error and "writable folder" in error

@@ -45,12 +45,12 @@ class TestRun:
         assert capsys.readouterr().out == f"passed: {tmp_path}\n"
 
     def test_a_parameter_overrides_the_file(self, notebooks, tmp_path):
-        (tmp_path / "mine.yaml").write_text("batch_size: 2\ntile_step_size: 0.25\n")
+        (tmp_path / "mine.yaml").write_text("batch_size: 2\ntile_step_size: 0.25\n", encoding="utf-8")
         assert cli.main(["run", "unet3d_brats", "-f", str(tmp_path / "mine.yaml"), "-p", "batch_size", "4"]) == 0
         assert notebooks[0][1] == {"batch_size": 4, "tile_step_size": 0.25}
 
     def test_a_parameter_overrides_its_old_name_in_the_file(self, notebooks, tmp_path):
-        (tmp_path / "old.yaml").write_text("step: 0.25\n")
+        (tmp_path / "old.yaml").write_text("step: 0.25\n", encoding="utf-8")
         file = ["-f", str(tmp_path / "old.yaml")]
         for name in ("step", "tile_step_size"):
             assert cli.main(["run", "unet3d_brats", *file, "-p", name, "0.75"]) == 0
@@ -211,7 +211,7 @@ class TestMain:
         line = _error_line(capsys)
         assert "error: cookbook doctor failed: ZeroDivisionError: division by zero. The traceback is in /" in line
         log = Path(line.split()[-1].rstrip("."))
-        assert "ZeroDivisionError" in log.read_text() and "in fail" in log.read_text()
+        assert "ZeroDivisionError" in log.read_text(encoding="utf-8") and "in fail" in log.read_text(encoding="utf-8")
         log.unlink()
 
     def test_the_step_and_the_file_are_named_even_if_no_log_can_be_written(self, monkeypatch, capsys, tmp_path):

@@ -19,12 +19,12 @@ def finished(tmp_path):
     folder = run_folder(params)
     (folder / "masks").mkdir(parents=True)
     for name in ("model.onnx", "metrics.json", "masks/a.nii.gz", "masks/b.nii.gz", "run.log"):
-        (folder / name).write_text(f"{name} as it was")
+        (folder / name).write_text(f"{name} as it was", encoding="utf-8")
     given = {"recipe": "unet3d_brats", "profile": "demo", "batch_size": 2, "minimum_scores": None, "outputs": "x"}
     given["builder_config"] = {"archs": None}  # a validator may refuse an explicit None
     environment = {"python": "3.0", "packages": {"numpy": "0.1"}}
     record = {"params": given, "environment": environment, "status": "passed", "stages": {}}
-    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
 
 
@@ -39,7 +39,7 @@ def runs(finished, monkeypatch):
         target = Path(given["outputs"]) / recipe / finished.name
         shutil.copytree(finished, target)
         for name, text in changes.items():
-            (target / name).unlink() if text is None else (target / name).write_text(text)
+            (target / name).unlink() if text is None else (target / name).write_text(text, encoding="utf-8")
         return target
 
     monkeypatch.setattr(rerun_module, "run_notebook", run_notebook)
@@ -79,7 +79,7 @@ def test_a_failed_run_is_not_repeated_and_no_run_is_overwritten(finished, runs, 
     assert cli.main(["rerun", str(finished), "--outputs", str(tmp_path / "outputs")]) == 1
     assert "the run folder already exists" in capsys.readouterr().err
     record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
-    (finished / "run.json").write_text(json.dumps({**record, "status": "failed"}))
+    (finished / "run.json").write_text(json.dumps({**record, "status": "failed"}), encoding="utf-8")
     assert cli.main(["rerun", str(finished)]) == 1
     assert "did not pass" in capsys.readouterr().err and runs[0] == []
 
@@ -89,7 +89,7 @@ def test_a_run_of_the_same_parameters_under_their_new_names_is_not_overwritten(f
     shutil.copytree(finished, earlier)
     record = json.loads((earlier / "run.json").read_text(encoding="utf-8"))
     record["params"]["step"] = 0.5
-    (earlier / "run.json").write_text(json.dumps(record))
+    (earlier / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert cli.main(["rerun", str(earlier), "--outputs", str(tmp_path / "outputs")]) == 1
     assert "the run folder already exists" in capsys.readouterr().err and runs[0] == []
 
@@ -99,7 +99,7 @@ def test_a_relative_path_in_an_old_record_is_said(finished, runs, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     record["params"]["checkpoint"] = "w.pth"
-    (finished / "run.json").write_text(json.dumps(record))
+    (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert cli.main(["rerun", str(finished), "--outputs", "again"]) == 0
     assert f"checkpoint w.pth, relative to a folder it does not name: reading {tmp_path / 'w.pth'}" in caplog.text
     assert runs[0][0][1]["outputs"] == str(tmp_path / "again")

@@ -14,9 +14,9 @@ from helpers import cli
 def _add_run(outputs: Path, name: str, metrics: object = None, **content: object) -> Path:
     folder = outputs / "unet3d_brats" / name
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(content))
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
     if metrics is not None:
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return folder
 
 
@@ -59,7 +59,7 @@ def test_a_failed_and_a_dead_run_say_why(listed, tmp_path):
     "content", ["", "[]", "null", '{"params": 3}', '{"started": "x"}', '{"started": 1e999}', "[" * 9999]
 )
 def test_a_damaged_record_has_a_row(listed, tmp_path, content):
-    (_add_run(tmp_path, "a") / "run.json").write_text(content)
+    (_add_run(tmp_path, "a") / "run.json").write_text(content, encoding="utf-8")
     (row,) = listed()[1:]
     assert row.startswith("unknown") and "unet3d_brats/a" in row and "failed" in row
     assert row.count("unknown") == 3 and "demo" not in row  # the start, the model and the data

@@ -52,7 +52,7 @@ def cookbook(wheel, tmp_path_factory):
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if "segmentation_deployment_cookbook" not in path.name:
             (dependencies / path.name).symlink_to(path)
-    (site / "dependencies.pth").write_text(f"{dependencies}\n")
+    (site / "dependencies.pth").write_text(f"{dependencies}\n", encoding="utf-8")
 
     def run(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {

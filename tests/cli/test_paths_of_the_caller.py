@@ -67,7 +67,9 @@ def _files_of_the_run(outputs: Path) -> list[str]:
 @pytest.mark.parametrize("way", ["-p", "-f"])
 def test_run_reads_the_callers_file(two_files, notebook, monkeypatch, tmp_path, caller, way):
     monkeypatch.chdir(two_files[caller])
-    (tmp_path / "mine.yaml").write_text(f"checkpoint: {NAME}\n")  # relative to the caller, not to this file
+    (tmp_path / "mine.yaml").write_text(
+        f"checkpoint: {NAME}\n", encoding="utf-8"
+    )  # relative to the caller, not to this file
     given = ["-p", "checkpoint", NAME] if way == "-p" else ["-f", str(tmp_path / "mine.yaml")]
     assert cli.main(["run", "unet_carvana", *given, "-p", "outputs", "out"]) == 0
     assert _files_of_the_run(two_files[caller] / "out") == [str(two_files[caller] / NAME)]

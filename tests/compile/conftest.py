@@ -45,7 +45,7 @@ def cann(monkeypatch, tmp_path):
             home = tmp_path / "toolkit" / "x86_64-linux"
             home.mkdir(parents=True, exist_ok=True)
             (home / "ascend_toolkit_install.info").write_text(
-                f"package_name=Ascend-cann-toolkit\nversion={version}\n"
+                f"package_name=Ascend-cann-toolkit\nversion={version}\n", encoding="utf-8"
             )
             monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(home.parent))
 

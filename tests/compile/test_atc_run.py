@@ -149,7 +149,7 @@ def fake_atc(tmp_path, monkeypatch):
     def write(body: str) -> None:
         program = tmp_path / "bin" / "atc"
         program.parent.mkdir()
-        program.write_text(f"#!{sys.executable}\nimport os, sys, time\n{body}\n")
+        program.write_text(f"#!{sys.executable}\nimport os, sys, time\n{body}\n", encoding="utf-8")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
         for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):

@@ -121,7 +121,7 @@ class TestInterpreter:
     def test_its_crash_is_an_error_with_its_last_line(self, program, message, tmp_path):
         graph, spec = make_graph(tmp_path)
         python = tmp_path / "python"
-        python.write_text(f"#!/bin/sh\n{program}\n")
+        python.write_text(f"#!/bin/sh\n{program}\n", encoding="utf-8")
         python.chmod(0o755)
         config = {"precision_config": {"precision_mode": "force_float32"}, "graph_shape_mutable": False}
         with pytest.raises(CompileError, match=message):
@@ -134,7 +134,7 @@ class TestInterpreter:
     def test_its_path_excludes_our_packages(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", f"{PROJECT_ROOT}:/vendor")
         python = tmp_path / "python"
-        python.write_text('#!/bin/sh\necho "path is [$PYTHONPATH]"\nexit 1\n')
+        python.write_text('#!/bin/sh\necho "path is [$PYTHONPATH]"\nexit 1\n', encoding="utf-8")
         python.chmod(0o755)
         with pytest.raises(CompileError, match=r"path is \[/vendor\]"):
             find_magicmind(str(python))

@@ -80,8 +80,8 @@ def write_v2(
     states = state if isinstance(state, list) else [state] * folds
     folder = root / f"{trainer}__nnUNetPlans__{configuration}"
     folder.mkdir(parents=True)
-    (folder / "plans.json").write_text(json.dumps(plans))
-    (folder / "dataset.json").write_text(json.dumps(dataset))
+    (folder / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
+    (folder / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
     for fold, weights in enumerate(states):
         path = folder / f"fold_{fold}" / "checkpoint_final.pth"
         path.parent.mkdir()

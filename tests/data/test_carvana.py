@@ -140,7 +140,7 @@ def test_unusable_files_are_refused_by_name(tmp_path, name, read, damage):
     if damage == "empty":
         path.touch()
     elif damage == "text":
-        path.write_text("version https://git-lfs.github.com/spec/v1")
+        path.write_text("version https://git-lfs.github.com/spec/v1", encoding="utf-8")
     elif damage == "truncated":
         save_mask(path, noise, "P", 1) if name == "a.gif" else Image.fromarray(255 * noise).save(path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

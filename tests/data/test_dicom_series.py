@@ -209,7 +209,7 @@ def test_rle_is_decoded_and_what_is_not_is_named(tmp_path):
 def test_other_files_in_the_folder_do_not_matter_but_a_broken_slice_does(tmp_path):
     folder = write_series(tmp_path / "series")
     (folder / "DICOMDIR").write_bytes(bytes(200))
-    (folder / "README.txt").write_text("notes")
+    (folder / "README.txt").write_text("notes", encoding="utf-8")
     (folder / ".hidden").write_bytes(b"x")
     assert read_volume(folder).array.shape[1] == 6 and is_dicom_folder(folder)
     (folder / "06.dcm").write_bytes(b"half a download")

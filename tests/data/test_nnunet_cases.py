@@ -170,7 +170,7 @@ def touch(root, images, labels=(), dataset=None):
             (root / folder).mkdir(exist_ok=True)
             (root / folder / f"{name}.nii.gz").touch()
     if dataset is not None:
-        (root / "dataset.json").write_text(json.dumps(dataset))
+        (root / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
     return root
 
 
@@ -211,7 +211,9 @@ def test_the_training_set_is_listed_with_or_without_channels(tmp_path, suffix):
     entries = [{"image": f"./imagesTr/{name}{suffix}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
     touch(tmp_path, [f"{name}_0000" for name in [*names, "case_4"]], [*names, "case_4"], {"training": entries})
     assert training_ids(tmp_path) == sorted(names)
-    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry["image"] for entry in entries]}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"training": [entry["image"] for entry in entries]}), encoding="utf-8"
+    )
     assert training_ids(tmp_path) == sorted(names)
 
 
@@ -232,7 +234,7 @@ def test_a_data_set_may_name_its_files_one_by_one(tmp_path, monkeypatch):
         tmp_path / "other" / "a.nii.gz",
         None,
     ]
-    (tmp_path / "dataset.json").write_text(json.dumps({"dataset": {"a": {"images": 3}}}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"dataset": {"a": {"images": 3}}}), encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.json has a data set that cannot be read"):
         list_cases(tmp_path)
 
@@ -255,6 +257,6 @@ def test_a_damaged_dataset_json_is_refused_and_a_mark_of_its_encoding_is_not(tmp
         json.dumps({"dataset": {"b": {"images": ["x.nii.gz"], "label": "y.nii.gz"}}}), encoding="utf-8-sig"
     )
     assert [case.id for case in list_cases(tmp_path)] == ["b"]
-    index.write_text('{"training": [')
+    index.write_text('{"training": [', encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.json cannot be read"):
         list_cases(tmp_path)

@@ -82,7 +82,7 @@ def test_a_fold_of_all_cases_is_used_if_it_is_the_only_one(tmp_path):
 
 def test_postprocessing_next_to_the_plan_is_read(tmp_path):
     root = write_v1(tmp_path, v1_state())
-    (root / "postprocessing.json").write_text(json.dumps({"for_which_classes": [[1, 2], 1]}))
+    (root / "postprocessing.json").write_text(json.dumps({"for_which_classes": [[1, 2], 1]}), encoding="utf-8")
     assert [rule.classes for rule in open_model_folder(root).postprocessing] == [(1, 2), (1,)]
 
 

@@ -52,21 +52,24 @@ def test_v2_joins_by_corners_and_v1_by_faces():
 
 def test_both_versions_files_are_read(tmp_path):
     path = tmp_path / "postprocessing.json"
-    path.write_text(json.dumps({"for_which_classes": [[1, 2], 2], "min_valid_object_sizes": "{(1, 2): 5.0, 2: 3.0}"}))
+    path.write_text(
+        json.dumps({"for_which_classes": [[1, 2], 2], "min_valid_object_sizes": "{(1, 2): 5.0, 2: 3.0}"}),
+        encoding="utf-8",
+    )
     assert read_postprocessing(path) == (KeepLargest((1, 2), 1, 5.0), KeepLargest((2,), 1, 3.0))
-    path.write_text(json.dumps({"for_which_classes": []}))
+    path.write_text(json.dumps({"for_which_classes": []}), encoding="utf-8")
     assert read_postprocessing(path) == ()
     name = "remove_all_but_largest_component_from_segmentation"
     steps = {"postprocessing_fns": [name, name], "postprocessing_kwargs": [{"labels_or_regions": [1, 2]}]}
     steps["postprocessing_kwargs"].append({"labels_or_regions": 2})
-    path.write_text(json.dumps(steps))
+    path.write_text(json.dumps(steps), encoding="utf-8")
     assert read_postprocessing(path) == (KeepLargest((1, 2), 2), KeepLargest((2,), 2))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"postprocessing_fns": ["erase"], "postprocessing_kwargs": [{}]}'])
 def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "postprocessing.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"not a postprocessing\.json"):
         read_postprocessing(path)
 

@@ -113,7 +113,7 @@ def test_stacks_of_tiff_slices_have_the_spacing_of_their_json(spacing, tmp_path)
     path = tmp_path / "cell_0000.tif"
     tifffile.imwrite(path, np.random.default_rng(0).integers(0, 4000, (5, 6, 7)).astype(np.uint16))
     if spacing:
-        (tmp_path / "cell.json").write_text(json.dumps({"spacing": spacing}))
+        (tmp_path / "cell.json").write_text(json.dumps({"spacing": spacing}), encoding="utf-8")
     expected, properties = theirs(STACKS).read_images([str(path)])
     case, found, ours = seen(path, STACKS)
     np.testing.assert_array_equal(found, expected)
@@ -134,7 +134,7 @@ def test_a_spacing_or_stack_that_cannot_be_is_refused(tmp_path):
         read_image(tmp_path / "flat.tif", STACKS)
     tifffile.imwrite(tmp_path / "cell_0000.tif", np.zeros((3, 4, 5), np.uint8))
     for text, message in (('{"spacing": [1, 2]}', "has no spacing"), ('{"spacing": [0, 1, 1]}', "not positive")):
-        (tmp_path / "cell.json").write_text(text)
+        (tmp_path / "cell.json").write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=message):
             read_image(tmp_path / "cell_0000.tif", STACKS)
 

@@ -22,7 +22,7 @@ def places(tmp_path):
     data, preprocessed = tmp_path / "Task03_Liver", tmp_path / "preprocessed"
     for folder in (model / "fold_0", data, preprocessed / "Dataset003_Liver", preprocessed / "Dataset030_Other"):
         folder.mkdir(parents=True)
-    (model / "plans.json").write_text(json.dumps({"dataset_name": "Dataset003_Liver"}))
+    (model / "plans.json").write_text(json.dumps({"dataset_name": "Dataset003_Liver"}), encoding="utf-8")
     return model, data, preprocessed
 
 
@@ -36,7 +36,7 @@ def test_the_file_decides_wherever_it_is(places, place):
     model, data, preprocessed = places
     folders = {"model": model, "parent": model.parent, "data": data}
     folder = folders.get(place, preprocessed / "Dataset003_Liver")
-    (folder / "splits_final.json").write_text(json.dumps(SPLITS))
+    (folder / "splits_final.json").write_text(json.dumps(SPLITS), encoding="utf-8")
     found = held_out(places)
     assert found.ids == ("case_5", "case_6") != tuple(split_fold(IDS, 0)[1])
     assert found.source == str(folder / "splits_final.json")
@@ -46,7 +46,7 @@ def test_the_file_decides_wherever_it_is(places, place):
 def test_a_plan_without_a_name_is_found_by_the_data_sets_number(places):
     model, _, preprocessed = places
     (model / "plans.json").unlink()
-    (preprocessed / "Dataset003_Liver" / "splits_final.json").write_text(json.dumps(SPLITS))
+    (preprocessed / "Dataset003_Liver" / "splits_final.json").write_text(json.dumps(SPLITS), encoding="utf-8")
     assert held_out(places).ids == ("case_5", "case_6")
 
 
@@ -67,7 +67,7 @@ def test_a_split_is_computed_only_without_any(places):
 
 @pytest.mark.parametrize("fold", [2, 4])
 def test_a_fold_beyond_the_file_is_nnunets_random_split(places, fold):
-    (places[0] / "splits_final.json").write_text(json.dumps(SPLITS))
+    (places[0] / "splits_final.json").write_text(json.dumps(SPLITS), encoding="utf-8")
     keys = np.sort(list(IDS))  # nnUNetTrainer.do_split
     trained = np.random.RandomState(seed=12345 + fold).choice(len(keys), int(len(keys) * 0.8), replace=False)
     assert held_out(places, fold).ids == tuple(keys[i] for i in range(len(keys)) if i not in trained)
@@ -81,6 +81,6 @@ def test_a_pickle_of_v1_is_read(places):
 
 @pytest.mark.parametrize("text", ["", "{}", '["case_1"]', '[{"train": []}]'])
 def test_another_file_is_refused_by_name(places, text):
-    (places[0] / "splits_final.json").write_text(text)
+    (places[0] / "splits_final.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"splits_final\.json is not a list of splits"):
         held_out(places)

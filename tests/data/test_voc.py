@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
         Image.fromarray(image).save(folder / "JPEGImages" / f"{case_id}.jpg")
         label = rng.choice(np.array([0, 7, 20, 255], np.uint8), shape)
         write_label(folder / "SegmentationClass" / f"{case_id}.png", label)
-    (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("2007_000033\n2007_000001\n\n")
+    (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("2007_000033\n2007_000001\n\n", encoding="utf-8")
     return tmp_path
 
 
@@ -90,14 +90,14 @@ def test_unknown_split_names_the_known_ones(root):
 
 
 def test_empty_split_is_refused(root):
-    (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text("\n")
+    (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(DataError, match="is empty"):
         list_voc_cases(root)
 
 
 @pytest.mark.parametrize("line", ["../../secret", "a/b", "2007_000033 1", "..", "/etc/passwd"])
 def test_ids_cannot_lead_outside_the_data_set(root, line):
-    (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{line}\n")
+    (folder_of(root) / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{line}\n", encoding="utf-8")
     with pytest.raises(DataError, match="not a VOC id"):
         list_voc_cases(root)
 
@@ -178,7 +178,7 @@ def test_real_voc_cases_survive_letterboxing_and_restoring():
 def test_a_folder_of_photographs_is_run_without_a_truth(tmp_path):
     for name in ("b 2[1].JPG", "a.png", "c.jpeg"):
         Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / name, format="PNG")
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not a picture", encoding="utf-8")
     cases = list_voc_cases(tmp_path)
     assert ids(cases) == ["a", "b 2[1]", "c"] and all(case.truth is None for case in cases)
     assert read_voc_case(cases[1]).truth is None
@@ -224,7 +224,7 @@ def test_a_split_may_have_a_mark_of_its_encoding_and_no_id_twice(root):
     split = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "mine.txt"
     split.write_text("2007_000033\r\n", encoding="utf-8-sig")
     assert [case.id for case in list_voc_cases(root, "mine")] == ["2007_000033"]
-    split.write_text("2007_000033\n2007_000033\n")
+    split.write_text("2007_000033\n2007_000033\n", encoding="utf-8")
     with pytest.raises(DataError, match="lists ids twice: received 2007_000033"):
         list_voc_cases(root, "mine")
     split.write_bytes(b"x\xe9\n")

@@ -31,7 +31,7 @@ def make_empty(folder):
 
 def make_pointer(folder):
     text = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345678\n"
-    (folder / "v.nii.gz").write_text(text)
+    (folder / "v.nii.gz").write_text(text, encoding="utf-8")
     return folder / "v.nii.gz"
 
 

@@ -25,7 +25,7 @@ def write_pair(folder: Path, suffix: str, name: str = "v.raw") -> Path:
         )
     folder.mkdir(exist_ok=True, parents=True)
     (folder / "v.raw").write_bytes(voxels().tobytes())
-    (folder / f"v{suffix}").write_text(text)
+    (folder / f"v{suffix}").write_text(text, encoding="utf-8")
     return folder / f"v{suffix}"
 
 

@@ -46,7 +46,8 @@ def target(tmp_path, cann_doubles):
     path = f"{DOUBLES / 'python'}:{DOUBLES / 'cann' / 'python'}"
     python.write_text(
         f'#!/bin/sh\nexport PYTHONPATH="{path}" CANN_DOUBLE_REPORT="{cann_doubles.reports}/%p.json"\n'
-        f'exec "{sys.executable}" "$@"\n'
+        f'exec "{sys.executable}" "$@"\n',
+        encoding="utf-8",
     )
     python.chmod(0o755)
     return load_target("ais_bench").model_copy(update={"python": str(python)})

@@ -58,7 +58,9 @@ def test_a_damaged_cache_is_made_again(tmp_path):
     blob.write_bytes(blob.read_bytes()[::-1])
     assert answer(root, path, "a") == pytest.approx(2.0)
     (folder,) = root.iterdir()
-    assert set(json.loads((folder / "seal.json").read_text())) == {f.name for f in folder.iterdir()} - {"seal.json"}
+    assert set(json.loads((folder / "seal.json").read_text(encoding="utf-8"))) == {
+        f.name for f in folder.iterdir()
+    } - {"seal.json"}
 
 
 def test_other_runtimes_have_no_options(tmp_path):

@@ -170,7 +170,7 @@ class TestRefusals:
 
     def test_a_model_of_another_layout_than_its_interface_says(self, path, magicmind_double):
         interface = path.with_suffix(".json")
-        interface.write_text(interface.read_text(encoding="utf-8").replace('"NHWC"', '"NCHW"'))
+        interface.write_text(interface.read_text(encoding="utf-8").replace('"NHWC"', '"NCHW"'), encoding="utf-8")
         with pytest.raises(DeviceError, match="its interface file says"):
             _open(path, magicmind_double)
         magicmind_double.assert_clean()

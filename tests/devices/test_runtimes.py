@@ -171,7 +171,7 @@ def test_files_for_other_interpreters_are_python_3_8():
 
 
 def test_a_runtime_cannot_be_a_path(tmp_path):
-    (tmp_path / "evil_session.py").write_text("")
+    (tmp_path / "evil_session.py").write_text("", encoding="utf-8")
     with pytest.raises(DeviceError, match="unsupported runtime"):
         session_file(str(tmp_path / "evil"))
     assert session_file("openvino").is_file()

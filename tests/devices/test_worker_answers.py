@@ -56,12 +56,12 @@ def test_the_runtimes_output_does_not_break_the_protocol(open_worker):
 def test_the_interpreters_start_up_output_does_not_break_the_protocol(open_worker, tmp_path):
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text("print('welcome to this cluster', flush=True)\n")
+    (site / "sitecustomize.py").write_text("print('welcome to this cluster', flush=True)\n", encoding="utf-8")
     check(open_worker(environment={"PYTHONPATH": str(site)}), batch(2))
 
 
 def test_our_own_environment_does_not_reach_the_worker(open_worker, monkeypatch, tmp_path):
-    (tmp_path / "numpy.py").write_text("raise ImportError('the wrong numpy')\n")
+    (tmp_path / "numpy.py").write_text("raise ImportError('the wrong numpy')\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     check(open_worker(), batch(1))

@@ -125,7 +125,7 @@ def test_a_model_that_cannot_be_opened_is_one_line_and_leaves_no_process(fake_se
 
 
 def test_an_interpreter_without_the_runtime_names_the_module(tmp_path):
-    (tmp_path / "s.py").write_text("import no_such_vendor_module\n")
+    (tmp_path / "s.py").write_text("import no_such_vendor_module\n", encoding="utf-8")
     with pytest.raises(DeviceError, match=r"ModuleNotFoundError.*no_such_vendor_module"):
         WorkerDevice(sys.executable, tmp_path / "s.py", Path("model"), {})
 

@@ -91,7 +91,7 @@ class TestPackages:
 class TestCann:
     @pytest.mark.parametrize(("file", "here"), [("acl.so", True), ("acl.cpython-311.so", True), ("acl.py", False)])
     def test_only_the_compiled_module_counts(self, tmp_path, monkeypatch, file, here):
-        (tmp_path / file).write_text("raise RuntimeError('must not be imported')")
+        (tmp_path / file).write_text("raise RuntimeError('must not be imported')", encoding="utf-8")
         monkeypatch.setattr(
             software.importlib.util,
             "find_spec",
@@ -100,14 +100,14 @@ class TestCann:
         assert software.has_cann_module() is here
 
     def test_a_package_of_that_name_from_pip_does_not_end_the_doctor(self, tmp_path, monkeypatch):
-        (tmp_path / "acl.py").write_text("raise RuntimeError('must not be imported')")
+        (tmp_path / "acl.py").write_text("raise RuntimeError('must not be imported')", encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
         assert report._can_run(Target(name="npu", title="NPU", runtime="ascend")) is False
 
 
 class TestAbility:
     def test_another_interpreter_counts_if_it_exists(self, tmp_path):
-        (tmp_path / "python").write_text("")
+        (tmp_path / "python").write_text("", encoding="utf-8")
         there, gone = str(tmp_path / "python"), str(tmp_path / "nothing")
         able = [Target(name="t", title="T", runtime="ascend", python=path) for path in (there, gone)]
         assert [report._can_run(target) for target in able] == [True, False]

@@ -23,7 +23,7 @@ def cann(monkeypatch, tmp_path):
 
 
 def test_names_device_load_release_and_opsets(cann):
-    cann.write_text("package_name=Ascend-cann-toolkit\nversion=7.0.RC1\n")
+    cann.write_text("package_name=Ascend-cann-toolkit\nversion=7.0.RC1\n", encoding="utf-8")
     facts = describe_ascend()
     assert facts["Ascend devices"] == ("NPU 0 chip 0: 310P3, OK, AI core 0 %, 1074 of 21534 MB, for ATC Ascend310P3")
     assert facts["atc (CANN)"].endswith("bin/atc, CANN 7.0.RC1, ONNX opsets 9 to 18")
@@ -34,7 +34,7 @@ def test_an_unknown_version_of_cann_is_reported(cann):
 
 
 def test_a_module_that_is_not_canns_is_named(tmp_path, monkeypatch):
-    (tmp_path / "acl.py").write_text("raise RuntimeError('must not be imported')")
+    (tmp_path / "acl.py").write_text("raise RuntimeError('must not be imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     assert describe_ascend()["acl (CANN)"].startswith(str(tmp_path / "acl.py"))
 

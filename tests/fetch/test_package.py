@@ -65,7 +65,7 @@ def catalogue(tmp_path, wheels, monkeypatch):
         "card": "own_model/cards/brain_extraction.yaml",
     }
     path = tmp_path / "sources.yaml"
-    path.write_text(yaml.safe_dump({"version": 1, "recipes": {}, "examples": {"tiny": example}}))
+    path.write_text(yaml.safe_dump({"version": 1, "recipes": {}, "examples": {"tiny": example}}), encoding="utf-8")
     return path
 
 
@@ -74,15 +74,15 @@ def test_an_example_is_downloaded_checked_unpacked_and_converted(tmp_path, catal
     assert report.ok, str(report)
     assert [item.name for item in report.items] == ["tiny", "model", "card"]
     assert {"net.onnx", "card.yaml", "wheel"} <= {path.name for path in (tmp_path / "data").iterdir()}
-    (tmp_path / "data" / "card.yaml").write_text("mine")
+    (tmp_path / "data" / "card.yaml").write_text("mine", encoding="utf-8")
     assert fetch("tiny", destination=tmp_path / "data", catalogue=catalogue).ok
-    assert (tmp_path / "data" / "card.yaml").read_text() == "mine"
+    assert (tmp_path / "data" / "card.yaml").read_text(encoding="utf-8") == "mine"
 
 
 def test_another_wheel_than_expected_is_not_kept(tmp_path, catalogue):
-    content = yaml.safe_load(catalogue.read_text())
+    content = yaml.safe_load(catalogue.read_text(encoding="utf-8"))
     content["examples"]["tiny"]["items"][0]["sha256"] = "0" * 64
-    catalogue.write_text(yaml.safe_dump(content))
+    catalogue.write_text(yaml.safe_dump(content), encoding="utf-8")
     report = fetch("tiny", destination=tmp_path / "data", catalogue=catalogue)
     assert not report.ok and "is not the expected file" in str(report)
     assert list((tmp_path / "data").iterdir()) == []

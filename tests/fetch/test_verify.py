@@ -115,7 +115,7 @@ def make_voc(root: Path, ids=("2007_000001", "2007_000002", "2007_000003")) -> P
     for name in ids:
         Image.new("RGB", (12, 9)).save(folder / f"JPEGImages/{name}.jpg")
         Image.new("P", (12, 9), 15).save(folder / f"SegmentationClass/{name}.png")
-    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(ids))
+    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(ids), encoding="utf-8")
     return folder
 
 
@@ -142,7 +142,7 @@ def make_heart(root: Path, **change) -> Path:
     pairs = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names]
     content = {"labels": {"0": "background", "1": "left atrium"}, "numTraining": 3, "training": pairs}
     content |= {"test": ["./imagesTs/la_001.nii.gz"]} | change
-    (task / "dataset.json").write_text(json.dumps(content))
+    (task / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return task
 
 
@@ -153,7 +153,7 @@ def test_a_decathlon_task_is_compared_with_its_description(tmp_path):
     (task / "labelsTr/la_003.nii.gz").unlink()
     write_array(task / "labelsTr/la_004.nii.gz", label_array(1, 7), MOVED)
     shutil.copy(task / "imagesTr/la_005.nii.gz", task / "imagesTr/la_099.nii.gz")
-    (task / "imagesTs/la_001.nii.gz").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (task / "imagesTs/la_001.nii.gz").write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
     problems = verify("nnunet_heart", tmp_path).problems
     assert len(problems) == 5
     assert "labelsTr/la_003.nii.gz does not exist" in problems[0]
@@ -172,7 +172,7 @@ def test_a_description_with_outside_paths_or_contradictions_is_a_problem(tmp_pat
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"training": [1], "labels": {}}', "{"])
 def test_a_broken_description_is_one_problem(text, tmp_path):
-    (make_heart(tmp_path) / "dataset.json").write_text(text)
+    (make_heart(tmp_path) / "dataset.json").write_text(text, encoding="utf-8")
     assert "is not the description of a Decathlon task" in only_problem(verify("nnunet_heart", tmp_path))
 
 

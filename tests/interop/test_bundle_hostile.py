@@ -86,8 +86,8 @@ def test_a_name_that_leads_outside_is_refused(bundle, name):
 
 @pytest.mark.parametrize("runtime", ["../../evil", "evil", "a.b", "", "/tmp/evil", "openvino_session.py\0"])
 def test_a_runtime_that_a_bundle_names_is_one_of_ours(bundle, tmp_path, runtime):
-    (tmp_path / "evil_session.py").write_text("raise SystemExit('ran')")
-    (bundle.folder / "compiled" / "m.xml").write_text("<net/>")
+    (tmp_path / "evil_session.py").write_text("raise SystemExit('ran')", encoding="utf-8")
+    (bundle.folder / "compiled" / "m.xml").write_text("<net/>", encoding="utf-8")
     for python in (None, "/usr/bin/python3"):
         target = RuntimeTarget("cpu", runtime, "CPU", python=python)
         with pytest.raises(CookbookError):

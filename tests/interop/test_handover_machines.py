@@ -88,7 +88,9 @@ def carry(bundle: Path, machine: Machine, before: Machine) -> Path:
 
 def vendor_python(path: Path) -> Path:
     """An interpreter that has the double of pyACL."""
-    path.write_text(f'#!/bin/sh\nPYTHONPATH="{DOUBLES / "cann" / "python"}" exec "{sys.executable}" "$@"\n')
+    path.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{DOUBLES / "cann" / "python"}" exec "{sys.executable}" "$@"\n', encoding="utf-8"
+    )
     path.chmod(0o755)
     return path
 

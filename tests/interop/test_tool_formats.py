@@ -93,7 +93,8 @@ class TestTimes:
     def test_msame_prints_times_per_batch(self, tmp_path):
         (tmp_path / "msame.log").write_text(
             "Inference time: 93.14ms\nInference time: 93.2ms\nInference average time : 93.17 ms\n"
-            "Inference average time without first time: 93.20 ms\n[INFO] end to finalize acl\n"
+            "Inference average time without first time: 93.20 ms\n[INFO] end to finalize acl\n",
+            encoding="utf-8",
         )
         times = tool_named("msame").read_times(tmp_path, PORTS)
         assert (times.ms_per_batch, times.samples_per_second) == (93.2, pytest.approx(2000 / 93.2))
@@ -105,14 +106,15 @@ class TestTimes:
             "[e2e] throughputRate: 13.459, latency: 107660\n"
             "[data read] throughputRate: 14.2, moduleLatency: 70\n[preprocess] throughputRate: 1, moduleLatency: 7\n"
             f"{tag} throughputRate: 14.3682, Interface throughputRate: 15.4271, moduleLatency: 69.2286\n"
-            "[post] throughputRate: 0.850975, moduleLatency: 1175.12\n"
+            "[post] throughputRate: 0.850975, moduleLatency: 1175.12\n",
+            encoding="utf-8",
         )
         assert tool_named("benchmark").read_times(tmp_path, PORTS).samples_per_second == 15.4271
 
     def test_benchmark_pure(self, tmp_path):
         (tmp_path / "result").mkdir()
         (tmp_path / "result" / "PureInfer_perf_of_fcn_bs1_in_device_0.txt").write_text(
-            "[INFO] ave_throughputRate: 16.2574samples/s, ave_latency: 61.5162ms\n"
+            "[INFO] ave_throughputRate: 16.2574samples/s, ave_latency: 61.5162ms\n", encoding="utf-8"
         )
         times = tool_named("benchmark").read_times(tmp_path, PORTS)
         assert times.samples_per_second == 16.2574 and times.ms_per_batch == pytest.approx(2 * 61.5162, rel=1e-3)
@@ -121,7 +123,9 @@ class TestTimes:
     def test_ais_bench_summary_in_both_spellings(self, tmp_path, name):
         path = tmp_path / "output" / name
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"NPU_compute_time": {"mean": 4.0, "count": 3}, "throughput": 500.0}))
+        path.write_text(
+            json.dumps({"NPU_compute_time": {"mean": 4.0, "count": 3}, "throughput": 500.0}), encoding="utf-8"
+        )
         times = tool_named("ais_bench").read_times(tmp_path, PORTS)
         assert times.samples_per_second == 500.0 and times.source == f"output/{name}"
 
@@ -212,7 +216,7 @@ def test_the_size_determines_the_type(integer, stored, given):
 def test_the_doubles_refuse_unknown_options(compile_om, tmp_path, cann_doubles):
     om = compile_om((4, 4, 4), 2)
     (tmp_path / "half.bin").write_bytes(bytes(4 * 64))
-    (tmp_path / "x.info").write_text("0 half.bin 4  4\n")
+    (tmp_path / "x.info").write_text("0 half.bin 4  4\n", encoding="utf-8")
     wrong = [
         ["msame", "--model", om.name, "--input", "half.bin"],
         ["msame", "--model", om.name, "--batchsize", "2"],

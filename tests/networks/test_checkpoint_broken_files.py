@@ -18,11 +18,11 @@ def empty(path, state):
 
 
 def pointer(path, state):
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", encoding="utf-8")
 
 
 def web_page(path, state):
-    path.write_text("<!DOCTYPE html><html><body>Please log in</body></html>")
+    path.write_text("<!DOCTYPE html><html><body>Please log in</body></html>", encoding="utf-8")
 
 
 def cut_zip(path, state):

@@ -18,9 +18,9 @@ def params_folder(tmp_path, monkeypatch):
     folder = tmp_path / "params"
     (folder / "lamp").mkdir(parents=True)
     shutil.copytree(PARAMS_FOLDER / "targets", folder / "targets")
-    (folder / "targets" / "desk.yaml").write_text(TARGET)
-    (folder / "lamp" / "demo.yaml").write_text("target: desk\nbatch_size: 4\n")
-    (folder / "lamp" / "plain.yaml").write_text("profile: plain\n")
+    (folder / "targets" / "desk.yaml").write_text(TARGET, encoding="utf-8")
+    (folder / "lamp" / "demo.yaml").write_text("target: desk\nbatch_size: 4\n", encoding="utf-8")
+    (folder / "lamp" / "plain.yaml").write_text("profile: plain\n", encoding="utf-8")
     for module in (resolving, targeting):
         monkeypatch.setattr(module, "PARAMS_FOLDER", folder)
     return folder

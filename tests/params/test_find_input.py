@@ -19,7 +19,7 @@ def _refusal(path: str) -> str:
 def test_inputs_are_found_from_any_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_input("requirements.txt", parameter="--file") == PROJECT_ROOT / "requirements.txt"
-    (tmp_path / "requirements.txt").write_text("")
+    (tmp_path / "requirements.txt").write_text("", encoding="utf-8")
     assert find_input("requirements.txt", parameter="--file") == tmp_path / "requirements.txt"
 
 

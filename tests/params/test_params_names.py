@@ -27,12 +27,12 @@ class TestNames:
             load_profile("lamp", name)
 
     def test_a_profile_that_names_another_is_refused(self, params_folder):
-        (params_folder / "lamp" / "copy.yaml").write_text("profile: demo\n")
+        (params_folder / "lamp" / "copy.yaml").write_text("profile: demo\n", encoding="utf-8")
         with pytest.raises(ParameterError, match=r"copy\.yaml names another profile"):
             load_profile("lamp", "copy")
 
     def test_an_invalid_target_file_is_named(self, params_folder):
-        (params_folder / "targets" / "odd.yaml").write_text("title: odd\nruntime: abacus\n")
+        (params_folder / "targets" / "odd.yaml").write_text("title: odd\nruntime: abacus\n", encoding="utf-8")
         with pytest.raises(ParameterError, match=r"Correct runtime in params/targets/odd\.yaml"):
             load_target("odd")
 

@@ -43,7 +43,7 @@ class TestRefusals:
         assert "Did you mean 'batch_size'?" in refusal_of(bacth_size=2)
 
     def test_an_unknown_parameter_of_a_profile_names_the_profile(self, params_folder):
-        (params_folder / "lamp" / "odd.yaml").write_text("stepp: 0.25\n")
+        (params_folder / "lamp" / "odd.yaml").write_text("stepp: 0.25\n", encoding="utf-8")
         line = refusal_of(profile="odd")
         assert "'stepp' in params/lamp/odd.yaml" in line and "Did you mean 'step'?" in line
 
@@ -78,10 +78,12 @@ class TestRefusals:
 
     def test_the_remedy_names_the_file_or_the_given_value(self, params_folder):
         assert refusal_of(batch_size="four").endswith("Correct the value given for batch_size.")
-        (params_folder / "lamp" / "odd.yaml").write_text("batch_size: four\n")
+        (params_folder / "lamp" / "odd.yaml").write_text("batch_size: four\n", encoding="utf-8")
         assert refusal_of(profile="odd").endswith("Correct batch_size in params/lamp/odd.yaml.")
         assert refusal_of(profile="odd", batch_size="4x").endswith("Correct the value given for batch_size.")
-        (params_folder / "targets" / "desk.yaml").write_text(TARGET.replace("batch_size: 8", "batch_size: x"))
+        (params_folder / "targets" / "desk.yaml").write_text(
+            TARGET.replace("batch_size: 8", "batch_size: x"), encoding="utf-8"
+        )
         assert refusal_of(profile="plain", target="desk").endswith("Correct batch_size in params/targets/desk.yaml.")
 
     def test_an_unknown_key_of_a_given_mapping_names_no_file(self):

@@ -39,7 +39,7 @@ def test_both_names_together_are_refused(brats):
 
 def test_a_value_given_for_the_run_overrides_the_old_name_in_a_profile(brats, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "demo.yaml").write_text("step: 0.25\n")
+    (tmp_path / "mine" / "demo.yaml").write_text("step: 0.25\n", encoding="utf-8")
     mine = replace(brats, name="mine", params_folder=tmp_path)
     assert mine.prepare_params().tile_step_size == 0.25
     assert mine.prepare_params(tile_step_size=1.0).tile_step_size == 1.0

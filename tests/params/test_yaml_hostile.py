@@ -36,7 +36,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_hostile_file_is_refused_in_one_line(text, tmp_path):
-    (tmp_path / "mine.yaml").write_text(text)
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ParameterError, match=HOSTILE[text]) as caught:
         read_yaml_mapping(tmp_path / "mine.yaml")
     assert "mine.yaml" in caught.value.line() and len(caught.value.line()) < 300

@@ -92,18 +92,18 @@ def test_a_case_that_fails(place, first, tmp_path, capsys, policy, made):
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: ") and broken.name in said
     assert len(contents(output)) == made
-    record = json.loads((output / "predict.json").read_text())
+    record = json.loads((output / "predict.json").read_text(encoding="utf-8"))
     assert len(record["failed"]) == 1 and len(record["cases"]) == made
     assert sorted(path.name for path in output.iterdir() if path.name.startswith(".")) == []
 
 
 def test_a_list_a_table_and_one_file_name_cases(place, first, tmp_path):
     names = [str(path) for path in sorted(place.images.iterdir())]
-    (tmp_path / "list.txt").write_text("# cases\n" + "\n".join(names))
+    (tmp_path / "list.txt").write_text("# cases\n" + "\n".join(names), encoding="utf-8")
     (tmp_path / "list.csv").write_text(
-        "id,image\n" + "\n".join(f"{index},{name}" for index, name in enumerate(names))
+        "id,image\n" + "\n".join(f"{index},{name}" for index, name in enumerate(names)), encoding="utf-8"
     )
-    (tmp_path / "list.json").write_text(json.dumps([{"image": names[0]}, names[1]]))
+    (tmp_path / "list.json").write_text(json.dumps([{"image": names[0]}, names[1]]), encoding="utf-8")
     for source in ("list.txt", "list.csv", "list.json"):
         assert place.predict(tmp_path / source, tmp_path / source[-3:]) == 0
         assert contents(tmp_path / source[-3:]) == contents(first)
@@ -112,12 +112,12 @@ def test_a_list_a_table_and_one_file_name_cases(place, first, tmp_path):
 
 
 def test_a_list_with_a_missing_file_or_one_name_twice_is_refused(place, tmp_path, capsys):
-    (tmp_path / "missing.txt").write_text("nowhere.nii.gz\n")
+    (tmp_path / "missing.txt").write_text("nowhere.nii.gz\n", encoding="utf-8")
     assert place.predict(tmp_path / "missing.txt", tmp_path / "out") == 1
     (tmp_path / "a").mkdir()
     image = sorted(place.images.iterdir())[0]
     os.link(image, tmp_path / "a" / image.name)
-    (tmp_path / "twice.txt").write_text(f"{image}\na/{image.name}\n")
+    (tmp_path / "twice.txt").write_text(f"{image}\na/{image.name}\n", encoding="utf-8")
     assert place.predict(tmp_path / "twice.txt", tmp_path / "out") == 1
     missing, twice = capsys.readouterr().err.splitlines()
     assert "does not exist" in missing and "names two files" in twice

@@ -94,5 +94,5 @@ def test_measures_are_cached_and_a_damaged_file_is_ignored(tmp_path):
     assert load_measures(path) is None
     save_measures(path, measures)
     assert load_measures(path) == measures
-    path.write_text(path.read_text(encoding="utf-8")[:30])
+    path.write_text(path.read_text(encoding="utf-8")[:30], encoding="utf-8")
     assert load_measures(path) is None

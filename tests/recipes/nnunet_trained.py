@@ -84,7 +84,7 @@ def train(root: Path, kind: Kind, orientations: tuple[str, ...] = ORIENTATIONS) 
     channels = {"0": "R", "1": "G", "2": "B"} if is_picture else {"0": "CT"}
     dataset = {"channel_names": channels, **LABELS[kind.labels], "numTraining": len(orientations)}
     dataset |= {"file_ending": ending, "overwrite_image_reader_writer": kind.reader}
-    (raw / "dataset.json").write_text(json.dumps(dataset))
+    (raw / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
     with nnunet_folders(root):
         plans = _plan(root, kind, 3 if is_picture else 1)
         stages = ["3d_lowres"] if kind.configuration == "3d_cascade_fullres" else []
@@ -114,12 +114,12 @@ def _plan(root: Path, kind: Kind, channels: int) -> dict:
         "foreground_intensity_properties_per_channel": {str(index): statistics for index in range(channels)},
         "median_relative_size_after_cropping": 1.0,
     }
-    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint), encoding="utf-8")
     planner = PLANNERS[kind.planner]
     # The networks are not built to estimate their memory: that takes most of the planner's time.
     with mock.patch.object(planner, "static_estimate_VRAM_usage", return_value=1.0):
         planner(501).plan_experiment()
-    plans = json.loads((preprocessed / f"{_plans_name(kind)}.json").read_text())
+    plans = json.loads((preprocessed / f"{_plans_name(kind)}.json").read_text(encoding="utf-8"))
     for configuration in plans["configurations"].values():
         _shrink(configuration)
     return plans
@@ -157,7 +157,7 @@ def _save(root: Path, plans: dict, dataset: dict, configuration: str, seed: int)
             layer.weight[...] = 4 * (layer.weight - layer.weight.mean(1, keepdim=True))
     folder = Path(trainer.output_folder)
     for name, content in (("plans.json", plans), ("dataset.json", dataset)):
-        (folder.parent / name).write_text(json.dumps(content))
+        (folder.parent / name).write_text(json.dumps(content), encoding="utf-8")
     trainer.save_checkpoint(str(folder / "checkpoint_final.pth"))
 
 

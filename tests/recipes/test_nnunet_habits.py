@@ -167,9 +167,9 @@ def test_channels_are_checked_by_number_and_by_name(tmp_path):
     task = write_task(tmp_path, "unetpp3d_liver", suffix="_0000")
     recipe = recipes.load("nnunet")
     params = recipe.prepare_params(profile="cpu", checkpoint=str(folder), data_root=str(task))
-    (task / "dataset.json").write_text(json.dumps({"channel_names": {"0": "ct"}}))
+    (task / "dataset.json").write_text(json.dumps({"channel_names": {"0": "ct"}}), encoding="utf-8")
     recipe.cases.list_cases(task, params)
-    (task / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1"}}))
+    (task / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1"}}), encoding="utf-8")
     with pytest.raises(DataError, match="names its channels otherwise than the model: received T1, expected CT"):
         recipe.cases.list_cases(task, params)
     (task / "dataset.json").unlink()
@@ -181,11 +181,11 @@ def test_channels_are_checked_by_number_and_by_name(tmp_path):
 
 def test_a_plan_of_another_network_than_the_checkpoint_s_is_refused_before_any_work(tmp_path):
     folder = tiny("liver_plain").write(tmp_path, 2)
-    text = (folder / "plans.json").read_text()
+    text = (folder / "plans.json").read_text(encoding="utf-8")
     text = text.replace("PlainConvUNet", "ResidualEncoderUNet").replace(
         '"n_conv_per_stage":', '"n_blocks_per_stage":'
     )
-    (folder / "plans.json").write_text(text)
+    (folder / "plans.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="weights of a PlainConvUNet, expected weights of a ResidualEncoderUNet"):
         opened(folder)
 
@@ -223,7 +223,7 @@ def test_saved_probabilities_are_what_nnunetv2_ensembles(tmp_path):
     predictor = as_predictor(network.output)
     ours = recipe.preparation.segment_and_save(case, predictor, params, masks / "case_0.nii.gz")
     manager = handler.PlansManager(str(masks / "plans.json"))
-    labels = manager.get_label_manager(json.loads((masks / "dataset.json").read_text()))
+    labels = manager.get_label_manager(json.loads((masks / "dataset.json").read_text(encoding="utf-8")))
     reader = manager.image_reader_writer_class()
     ensemble.merge_files([str(masks / "case_0.npz")] * 2, str(tmp_path / "both"), ".nii.gz", reader, labels)
     np.testing.assert_array_equal(read_volume(tmp_path / "both.nii.gz").array[0], ours)

@@ -16,9 +16,9 @@ def opened(tmp_path):
     """The recipe and its parameters for a model of liver and cancer with an ignore label."""
     model = tiny("liver_plain")
     folder = model.write(tmp_path, 2)
-    dataset = json.loads((folder / "dataset.json").read_text())
+    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     dataset["labels"] = {"background": 0, "liver": 1, "cancer": 2, "ignore": 3}
-    (folder / "dataset.json").write_text(json.dumps(dataset))
+    (folder / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
     recipe = recipes.load("nnunet")
     task = write_task(tmp_path, model.recipe)
     return recipe, recipe.prepare_params(profile="cpu", checkpoint=str(folder), data_root=str(task))

@@ -131,5 +131,5 @@ def test_a_folder_of_v1_has_the_recipe_s_names_unless_it_has_as_many_others_or_a
     assert labels_and_scores("unetpp3d_liver", folder) == (("background", "liver", "lesion"), ("liver", "lesion"))
     assert labels_and_scores("nnunet_heart", folder) == (("background", "1", "2"), ("1", "2"))
     content = {"labels": {"0": "background", "1": "tumour", "2": "liver"}}
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     assert labels_and_scores("nnunet_heart", folder) == (SWAPPED, ("tumour", "liver"))

@@ -103,7 +103,7 @@ def test_postprocessing_is_part_of_what_decides_a_mask(tmp_path):
     recipe = recipes.load(model.recipe)
     params = recipe.prepare_params(profile="cpu", checkpoint=str(folder))
     before = recipe.model.cache_key_extras(params)
-    (folder / "postprocessing.json").write_text(json.dumps({"for_which_classes": [1]}))
+    (folder / "postprocessing.json").write_text(json.dumps({"for_which_classes": [1]}), encoding="utf-8")
     assert recipe.model.cache_key_extras(params) != before
 
 

@@ -118,7 +118,7 @@ def test_saved_probabilities_are_merged_by_nnunets_own_ensembling(kind, tmp_path
         predict(trained, tmp_path / "theirs")
     masks_of(trained, tmp_path / "ours", save_softmax=True)
     manager = PlansManager(str(trained.folder() / "plans.json"))
-    labels = manager.get_label_manager(json.loads((trained.folder() / "dataset.json").read_text()))
+    labels = manager.get_label_manager(json.loads((trained.folder() / "dataset.json").read_text(encoding="utf-8")))
     for case in trained.cases:
         ours, theirs = (np.load(tmp_path / name / f"{case}.npz")["probabilities"] for name in ("ours", "theirs"))
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
@@ -133,9 +133,9 @@ def test_a_run_of_every_stage_scores_regions_and_writes_nnunets_summary(tmp_path
     trained = train(tmp_path / "trained", Kind("M", "3d_fullres", "regions", "NibabelIOWithReorient"), ("LAS",))
     given = {"checkpoint": str(trained.folder()), "data_root": str(trained.images.parent), "mirror_axes": []}
     run = run_pipeline(RECIPE, tmp_path / "outputs", **given)
-    scores = json.loads(run.path("metrics.json").read_text())["cases"]["case_LAS"]
+    scores = json.loads(run.path("metrics.json").read_text(encoding="utf-8"))["cases"]["case_LAS"]
     assert set(scores) == {"whole", "core", "enhancing"}
-    summary = json.loads(run.path("summary.json").read_text())
+    summary = json.loads(run.path("summary.json").read_text(encoding="utf-8"))
     assert set(summary["mean"]) == {"(1, 2, 3)", "(2, 3)", "3"}
     assert summary["mean"]["(2, 3)"]["Dice"] == pytest.approx(scores["core"], abs=1e-6)
 

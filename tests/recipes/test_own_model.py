@@ -51,14 +51,14 @@ def save(kind: str, folder: Path) -> dict:
     if kind == "pt2":
         torch.export.save(torch.export.export(network(), (example,)), folder / "net.pt2")
         return {"file": "net.pt2"}
-    (folder / "mine.py").write_text(FACTORY)
+    (folder / "mine.py").write_text(FACTORY, encoding="utf-8")
     torch.save({"state_dict": network().state_dict()}, folder / "weights.pt")
     return {"factory": "mine:build", "arguments": {"width": 2}, "checkpoint": "weights.pt"}
 
 
 def run(folder: Path, card: dict, data: Path, **given: object):
     """Runs every stage to the scores."""
-    (folder / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
+    (folder / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
     places = {"card": str(folder / "card.yaml"), "data_root": str(data), "outputs": str(folder / "out")}
     recipe, made = stages.start_run("own_model", {"profile": "cpu", **places, **given})
     for stage in (stages.prepare_data, stages.export_onnx, stages.simplify_onnx, stages.apply_surgery):
@@ -103,7 +103,7 @@ def test_an_onnx_file_keeps_its_opset_and_its_mask_values(tmp_path):
 
 def test_the_opset_is_the_nearest_that_the_target_takes(tmp_path):
     small.mixer(tmp_path / "m.onnx", opset=17)
-    (tmp_path / "card.yaml").write_text(yaml.safe_dump(small.card_of("m.onnx")))
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(small.card_of("m.onnx")), encoding="utf-8")
     recipe = recipes.load("own_model")
     params = recipe.prepare_params(profile="mlu370", card=str(tmp_path / "card.yaml"))
     assert params.opset == 13
@@ -111,7 +111,7 @@ def test_the_opset_is_the_nearest_that_the_target_takes(tmp_path):
 
 def test_a_model_of_a_fixed_batch_runs_with_it_and_refuses_another(tmp_path):
     small.mixer(tmp_path / "m.onnx", batch=1)
-    (tmp_path / "card.yaml").write_text(yaml.safe_dump(small.card_of("m.onnx")))
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(small.card_of("m.onnx")), encoding="utf-8")
     recipe, given = recipes.load("own_model"), {"profile": "cpu", "card": str(tmp_path / "card.yaml")}
     params = recipe.prepare_params(**given, target="mlu370")
     assert (params.dynamic_batch, params.batch_size) == (False, 1)
@@ -172,15 +172,15 @@ def test_ignored_values_count_in_no_score(tmp_path):
 
 
 def test_an_edited_factory_has_another_key(tmp_path):
-    (tmp_path / "net.py").write_text("from shared import build\n")
-    (tmp_path / "shared.py").write_text("build = 1\n")
+    (tmp_path / "net.py").write_text("from shared import build\n", encoding="utf-8")
+    (tmp_path / "shared.py").write_text("build = 1\n", encoding="utf-8")
     first = digest_of_factory("net:build", tmp_path)
     assert first == digest_of_factory("net:build", tmp_path)
-    (tmp_path / "shared.py").write_text("build = 2\n")
+    (tmp_path / "shared.py").write_text("build = 2\n", encoding="utf-8")
     assert first != digest_of_factory("net:build", tmp_path)
     package = tmp_path / "nets" / "blocks"
     package.mkdir(parents=True)
     for folder in (package, package.parent):
-        (folder / "__init__.py").write_text("")
-    (package / "unet.py").write_text("raise RuntimeError('not imported')\n")
+        (folder / "__init__.py").write_text("", encoding="utf-8")
+    (package / "unet.py").write_text("raise RuntimeError('not imported')\n", encoding="utf-8")
     assert str(package / "unet.py") in digest_of_factory("nets.blocks.unet:UNet", tmp_path)

@@ -19,7 +19,7 @@ def blob(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(HERE))
     params = tmp_path / "params"
     (params / "blob").mkdir(parents=True)
-    (params / "blob" / "demo.yaml").write_text("demo_seeds: [1, 2]\n")
+    (params / "blob" / "demo.yaml").write_text("demo_seeds: [1, 2]\n", encoding="utf-8")
     monkeypatch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
     recipes.register("blob", "blob_recipe:RECIPE", params_folder=params)
     yield recipes.load("blob")

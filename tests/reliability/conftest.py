@@ -176,6 +176,7 @@ def pipeline(tmp_path_factory):
     shutil.copytree(PARAMS_FOLDER / "targets", folder / "params" / "targets")
     (folder / "params" / "tiny").mkdir()
     (folder / "params" / "tiny" / "demo.yaml").write_text(
-        f"checkpoint: {folder / 'trained.safetensors'}\ndemo_seeds: [1, 2, 3]\ndemo_minimum_scores: {{cube: 0.9}}\n"
+        f"checkpoint: {folder / 'trained.safetensors'}\ndemo_seeds: [1, 2, 3]\ndemo_minimum_scores: {{cube: 0.9}}\n",
+        encoding="utf-8",
     )
     return Pipeline(folder)

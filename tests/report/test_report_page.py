@@ -134,7 +134,7 @@ def test_follows_the_parameter_anonymise(finished):
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"params": {}}'])
 def test_refuses_a_folder_without_a_run(tmp_path, content):
     if content is not None:
-        (tmp_path / "run.json").write_text(content)
+        (tmp_path / "run.json").write_text(content, encoding="utf-8")
     with pytest.raises(DataError):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()

@@ -19,7 +19,7 @@ class Stage:
         self.calls += 1
         for name in self.names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(f"{self.text} {name}")
+            (folder / name).write_text(f"{self.text} {name}", encoding="utf-8")
         return self.made
 
     def perform(self, run: Run, stage: str = "work", **inputs):

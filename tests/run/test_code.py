@@ -175,13 +175,13 @@ class Shop:
         self.folder = folder
         (folder / "shop" / "zoo").mkdir(parents=True)
         for name, text in SHOP.items():
-            (folder / "shop" / name).write_text(text)
+            (folder / "shop" / name).write_text(text, encoding="utf-8")
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / "shop" / name
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert old in text
-        path.write_text(text.replace(old, new))
+        path.write_text(text.replace(old, new), encoding="utf-8")
 
     def index(self) -> CodeIndex:
         return CodeIndex(self.folder, "shop", passive=("notes",), dynamic={"shop.till:plug_in": ("shop.stock",)})
@@ -438,7 +438,7 @@ class TestProject:
         folder = tmp_path / "other" / "lib" / "site-packages"
         for root in (folder, tmp_path):
             (root / f"of_{root.name.replace('-', '_')}").mkdir(parents=True)
-            (root / f"of_{root.name.replace('-', '_')}" / "__init__.py").write_text("")
+            (root / f"of_{root.name.replace('-', '_')}" / "__init__.py").write_text("", encoding="utf-8")
             monkeypatch.syspath_prepend(root)
         index = CodeIndex(tmp_path, "shop")
         assert index.module("of_site_packages") is None

@@ -73,7 +73,7 @@ def reached(tmp_path):
     def of(name: str, **sources: str) -> frozenset[str]:
         (tmp_path / "lamp").mkdir()
         for module, text in {"__init__": "", **sources}.items():
-            (tmp_path / "lamp" / f"{module}.py").write_text(text)
+            (tmp_path / "lamp" / f"{module}.py").write_text(text, encoding="utf-8")
         index = CodeIndex(tmp_path, "lamp")
         nodes = index.whole(name)
         return frozenset().union(*(index._libraries_of(node) for node in nodes))

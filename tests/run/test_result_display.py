@@ -88,7 +88,7 @@ class TestOneResult:
         def make(folder: Path) -> StageOutput:
             _save_picture(folder, "figures/a.png")
             _save_picture(folder, "figures/b.png")
-            (folder / "c.json").write_text("{}")
+            (folder / "c.json").write_text("{}", encoding="utf-8")
             return StageOutput(pictures={"figures/b.png": "First.", "figures/a.png": ""})
 
         result = run.perform("work", "Some work", inputs={}, make=make)

@@ -47,11 +47,11 @@ def test_an_interrupted_block_leaves_nothing(tmp_path):
 
 def test_a_partial_file_is_never_visible(tmp_path):
     path = tmp_path / "x.txt"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with atomic_path(path) as temporary:
-        temporary.write_text("ne")
+        temporary.write_text("ne", encoding="utf-8")
         assert path.read_text(encoding="utf-8") == "old"
-        temporary.write_text("new")
+        temporary.write_text("new", encoding="utf-8")
     assert path.read_text(encoding="utf-8") == "new"
 
 
@@ -115,12 +115,12 @@ def test_the_limit_for_the_size_of_a_file_is_one_clear_error(tmp_path):
         "write_json(pathlib.Path(sys.argv[1]), list(range(10000)))"
     )
     path = tmp_path / "run.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, cwd=PROJECT_ROOT
     )
     assert "ResourceError: the limit for the size of a file was reached while writing" in done.stderr
-    assert path.read_text() == "old" and _names(tmp_path) == ["run.json"]
+    assert path.read_text(encoding="utf-8") == "old" and _names(tmp_path) == ["run.json"]
 
 
 @pytest.mark.parametrize("deep", [True, False])

@@ -17,7 +17,7 @@ class TestNotReusable:
     def test_the_run_goes_on_with_the_files(self, run):
         result = Stage(reusable=False).perform(run)
         assert result.status == "made" and result.bytes > 0
-        assert run.path("b.txt").read_text() == "hello b.txt"
+        assert run.path("b.txt").read_text(encoding="utf-8") == "hello b.txt"
 
     def test_the_next_run_makes_it_again(self, runs):
         stage = Stage(reusable=False)
@@ -45,28 +45,28 @@ class TestDamagedRecords:
     def test_a_torn_record_does_not_block_the_run(self, run, content):
         stage = Stage()
         stage.perform(run)
-        run.path(".stages/work.json").write_text(content)
+        run.path(".stages/work.json").write_text(content, encoding="utf-8")
         assert stage.perform(run).status == "reused"
-        assert json.loads(run.path(".stages/work.json").read_text())["key"]
+        assert json.loads(run.path(".stages/work.json").read_text(encoding="utf-8"))["key"]
 
     @pytest.mark.parametrize("content", TORN)
     def test_nor_a_stage_that_fails(self, run, content):
         Stage().perform(run)
-        run.path(".stages/work.json").write_text(content)
+        run.path(".stages/work.json").write_text(content, encoding="utf-8")
         with pytest.raises(GateError, match="1 of 1 checks failed"):
             Stage(checks=(Check("Dice", False, "0.1"),)).perform(run, other=True)
 
     def test_it_is_said_in_the_log(self, run):
         Stage().perform(run)
-        run.path(".stages/work.json").write_text("{")
+        run.path(".stages/work.json").write_text("{", encoding="utf-8")
         Stage().perform(run)
-        assert "work.json is damaged and counts as not there" in run.path("run.log").read_text()
+        assert "work.json is damaged and counts as not there" in run.path("run.log").read_text(encoding="utf-8")
 
     def test_a_record_cannot_remove_a_file_outside_of_the_run(self, run, tmp_path):
-        (tmp_path / "mine.txt").write_text("mine")
+        (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
         record = run.path(".stages/work.json")
         record.parent.mkdir()
-        record.write_text(json.dumps({"key": "old", "files": {"../../../mine.txt": "0"}}))
+        record.write_text(json.dumps({"key": "old", "files": {"../../../mine.txt": "0"}}), encoding="utf-8")
         with pytest.raises(GateError):
             Stage(checks=(Check("Dice", False, "0.1"),)).perform(run)
         assert (tmp_path / "mine.txt").exists() and files_of(run) == {"work.json"}
@@ -75,5 +75,5 @@ class TestDamagedRecords:
     def test_a_damaged_entry_of_the_store_does_not_block_the_run(self, run, content):
         stage = Stage()
         stage.perform(run)
-        next(run.store.root.glob("*/entry.json")).write_text(content)
+        next(run.store.root.glob("*/entry.json")).write_text(content, encoding="utf-8")
         assert stage.perform(run).status == "made"

@@ -70,7 +70,7 @@ class TestFailure:
     @pytest.mark.parametrize("error", [ValueError("of all things"), DataError("case x", remedy="Fix it.")])
     def test_an_exception_propagates_and_fails_the_run(self, run, error):
         def make(folder: Path) -> StageOutput:
-            (folder / "half.txt").write_text("half")
+            (folder / "half.txt").write_text("half", encoding="utf-8")
             raise error
 
         with pytest.raises(type(error)):
@@ -90,7 +90,7 @@ class TestFailure:
 
     def test_a_full_disk_is_one_clear_error_and_leaves_no_partial_file(self, run):
         def make(folder: Path) -> StageOutput:
-            (folder / "half.txt").write_text("half")
+            (folder / "half.txt").write_text("half", encoding="utf-8")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with pytest.raises(ResourceError) as caught:

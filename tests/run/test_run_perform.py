@@ -110,7 +110,9 @@ class TestReuse:
             assert stage.perform(runs(cache=False)).status == "made"
         assert stage.calls == 2
 
-    @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_text("mine")])
+    @pytest.mark.parametrize(
+        "harm", [lambda path: path.unlink(), lambda path: path.write_text("mine", encoding="utf-8")]
+    )
     def test_a_deleted_or_changed_file_redoes_just_that_stage(self, run, harm):
         stages = {f"infer/case_{n}": Stage(text=f"mask {n}", names=(f"masks/{n}.txt",)) for n in range(3)}
         for name, stage in stages.items():
@@ -125,7 +127,7 @@ class TestReuse:
         stage = Stage()
         stage.perform(run)
         (entry,) = list(run.store.root.glob("*/b.txt"))
-        entry.write_text("altered")
+        entry.write_text("altered", encoding="utf-8")
         other = runs(batch_size=2)
         assert stage.perform(other).status == "made"
         assert other.path("b.txt").read_text(encoding="utf-8") == "hello b.txt"

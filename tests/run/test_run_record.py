@@ -23,7 +23,7 @@ def _read(path: Path) -> dict:
 
 
 def _change(path: Path, **fields) -> None:
-    path.write_text(json.dumps({**_read(path), **fields}))
+    path.write_text(json.dumps({**_read(path), **fields}), encoding="utf-8")
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_process_of_another_machine_is_judged_by_its_heartbeat(record):
 def test_an_unreadable_record_is_failed(tmp_path, content):
     path = tmp_path / "run.json"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     status, reason = read_run_status(path)
     assert status == "failed" and reason
 
@@ -159,7 +159,7 @@ def test_a_record_is_read_back_from_the_folder(record):
 )
 def test_a_missing_or_damaged_record_is_refused(tmp_path, content, message):
     if content is not None:
-        (tmp_path / "run.json").write_text(content)
+        (tmp_path / "run.json").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_record(tmp_path)
 
@@ -233,7 +233,7 @@ class TestHeartbeats:
     def test_what_is_no_time_is_failed(self, record, value):
         text = json.dumps({**_read(record.path), "heartbeat": 0.5}).replace("0.5", value)
         record._mute()
-        record.path.write_text(text)
+        record.path.write_text(text, encoding="utf-8")
         assert read_run_status(record.path)[0] == "failed"
 
     @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ class TestHeartbeats:
     @pytest.mark.parametrize("content", ["[]", "3", "null", '"x"', "{}", "[" * 5000, '{"status": "running"}'])
     def test_a_damaged_record_is_failed_and_stays_as_it_is(self, tmp_path, content):
         path = tmp_path / "run.json"
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
         assert read_run_status(path)[0] == "failed"
         if content != '{"status": "running"}':
             mark_failed(path, "why")
-            assert path.read_text() == content
+            assert path.read_text(encoding="utf-8") == content

@@ -26,7 +26,7 @@ def store(tmp_path) -> Store:
 def _keep(store: Store, key: str = KEY, text: str = "one", **result):
     with store.working_folder() as folder:
         (folder / "deep").mkdir()
-        (folder / "deep" / "a.txt").write_text(text)
+        (folder / "deep" / "a.txt").write_text(text, encoding="utf-8")
         (folder / "b.bin").write_bytes(b"\x00\x01")
         return store.keep(key, folder, {"values": result})
 
@@ -59,13 +59,13 @@ def test_a_folder_without_entry_json_is_not_found(store):
 @pytest.mark.parametrize("content", ["", '{"result": {', "[]", "{}", '{"files": {}}', "null"])
 def test_a_damaged_entry_json_is_not_found(store, content):
     _keep(store)
-    (store.root / KEY / "entry.json").write_text(content)
+    (store.root / KEY / "entry.json").write_text(content, encoding="utf-8")
     assert store.find(KEY) is None
 
 
 def test_an_entry_with_a_changed_file_is_not_found(store):
     _keep(store)
-    (store.root / KEY / "deep" / "a.txt").write_text("two")
+    (store.root / KEY / "deep" / "a.txt").write_text("two", encoding="utf-8")
     assert store.find(KEY) is None
 
 
@@ -83,7 +83,7 @@ def test_keeping_again_replaces(store):
 
 def test_a_failure_stores_nothing(store):
     with pytest.raises(ValueError), store.working_folder() as folder:
-        (folder / "half").write_text("x")
+        (folder / "half").write_text("x", encoding="utf-8")
         raise ValueError
     assert list(store.root.iterdir()) == []
 
@@ -121,7 +121,7 @@ def test_files_are_copied_into_the_run(store, tmp_path):
 
 def test_a_full_disk_in_a_stage_is_one_clear_error_and_leaves_nothing(store):
     with pytest.raises(ResourceError, match="no disk space left"), store.working_folder() as folder:
-        (folder / "half").write_text("x")
+        (folder / "half").write_text("x", encoding="utf-8")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(store.root.iterdir()) == []
 

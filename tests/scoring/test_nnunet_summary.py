@@ -50,7 +50,7 @@ def test_numbers_are_those_of_nnunet(kind, tmp_path, monkeypatch):
         figures[case] = counts_of_case(*pair, {key_of_labels(each): each for each in scored.values()})
     write_json(tmp_path / "summary.json", summary_of_v2(figures, ".nii.gz"))
     theirs = their_summary(tmp_path, dataset, monkeypatch)
-    ours = json.loads((tmp_path / "summary.json").read_text())
+    ours = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert_same(ours["mean"], theirs["mean"])
     assert_same({"all": ours["foreground_mean"]}, {"all": theirs["foreground_mean"]})
     for mine, other in zip(ours["metric_per_case"], theirs["metric_per_case"], strict=True):
@@ -61,14 +61,14 @@ def test_numbers_are_those_of_nnunet(kind, tmp_path, monkeypatch):
 def their_summary(root, dataset, monkeypatch):
     """The file that nnU-Net's command writes, with threads in place of its processes."""
     plans = {"plans_name": "nnUNetPlans", "label_manager": "LabelManager", "dataset_name": "Dataset003_Liver"}
-    (root / "dataset.json").write_text(json.dumps(dataset))
-    (root / "plans.json").write_text(json.dumps(plans))
+    (root / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+    (root / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
     threads = SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=ThreadPool))
     monkeypatch.setattr(evaluation, "multiprocessing", threads)
     files = [str(root / name) for name in ("dataset.json", "plans.json", "theirs.json")]
     with np.errstate(all="ignore"):
         evaluation.compute_metrics_on_folder2(str(root / "truth"), str(root / "masks"), *files, num_processes=1)
-    return json.loads((root / "theirs.json").read_text())
+    return json.loads((root / "theirs.json").read_text(encoding="utf-8"))
 
 
 def assert_same(ours, theirs):

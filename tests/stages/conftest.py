@@ -39,7 +39,8 @@ def tiny(tmp_path_factory):
     shutil.copytree(PARAMS_FOLDER / "targets", params / "targets")
     (params / "tiny").mkdir()
     (params / "tiny" / "demo.yaml").write_text(
-        f"checkpoint: {folder / 'trained.safetensors'}\ndemo_seeds: [1, 2, 3]\ndemo_minimum_scores: {{cube: 0.9}}\n"
+        f"checkpoint: {folder / 'trained.safetensors'}\ndemo_seeds: [1, 2, 3]\ndemo_minimum_scores: {{cube: 0.9}}\n",
+        encoding="utf-8",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("helpers.params.targets.PARAMS_FOLDER", params)  # some tests add targets of their own

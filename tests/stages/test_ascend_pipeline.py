@@ -22,7 +22,9 @@ QUICK = {"simplify_timeout_s": 0.001, "cases": ["case_1"]}
 def npu(tiny, run_pipeline, tmp_path, monkeypatch):
     """Runs the pipeline in another interpreter with CANN: `npu(target, switches, **params)` and its reports."""
     python = tmp_path / "python-with-acl"
-    python.write_text(f'#!/bin/sh\nexport PYTHONPATH="{DOUBLE / "python"}"\nexec "{sys.executable}" "$@"\n')
+    python.write_text(
+        f'#!/bin/sh\nexport PYTHONPATH="{DOUBLE / "python"}"\nexec "{sys.executable}" "$@"\n', encoding="utf-8"
+    )
     python.chmod(0o755)
     monkeypatch.setenv("PATH", f"{DOUBLE / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("CANN_DOUBLE_PYTHON", sys.executable)
@@ -34,11 +36,11 @@ def npu(tiny, run_pipeline, tmp_path, monkeypatch):
             monkeypatch.setenv(f"CANN_DOUBLE_{name}", value)
         path = tiny.folder / "params" / "targets" / f"{target}.yaml"
         before = path.read_text(encoding="utf-8")
-        path.write_text(f"{before}python: {python}\n")
+        path.write_text(f"{before}python: {python}\n", encoding="utf-8")
         try:
             done = run_pipeline(tmp_path / "outputs", target=target, **{**QUICK, **given})
         finally:
-            path.write_text(before)
+            path.write_text(before, encoding="utf-8")
         return done, [json.loads(report.read_text(encoding="utf-8")) for report in tmp_path.glob("acl-*.json")]
 
     return go

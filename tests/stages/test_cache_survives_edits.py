@@ -42,7 +42,7 @@ class Copy:
         self.folder = folder
         for name in ("helpers", "params"):
             shutil.copytree(SOURCE_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "program.py").write_text(_PROGRAM)
+        (folder / "program.py").write_text(_PROGRAM, encoding="utf-8")
 
     def edit(self, name: str, pattern: str, replacement: str) -> None:
         path = self.folder / "helpers" / name

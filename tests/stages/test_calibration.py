@@ -84,7 +84,7 @@ def test_own_data_is_where_the_recipe_finds_it(start, tiny, tmp_path, monkeypatc
 def test_with_amct_installed_its_command_and_files_are_there(start, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "amct_onnx"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)
     recipe, run = start()
     assert "for Ascend's AMCT" not in stages.prepare_calibration(recipe, run).facts

@@ -69,7 +69,7 @@ def test_a_bad_case_stops_the_others_and_keeps_those_before_it(compiled, count):
     with pytest.raises(DataError, match="case_3"):
         stages.infer_cases(done.recipe, done.run)
     assert list(_masks(done.run)) == ["case_1.nii.gz", "case_2.nii.gz"]
-    record = json.loads(done.run.path("run.json").read_text())
+    record = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))
     assert record["status"] == "failed" and record["stages"]["infer/case_3"]["status"] == "failed"
     assert "infer/case_4" not in record["stages"]
 
@@ -82,7 +82,7 @@ def test_a_bad_case_is_named_at_the_end_if_the_others_go_on(compiled, count):
     with pytest.raises(GateError, match=r"2 of 6 cases have no mask.*case_2, case_5; case_2: .*case_2_image"):
         stages.infer_cases(done.recipe, done.run)
     assert list(_masks(done.run)) == [f"case_{number}.nii.gz" for number in (1, 3, 4, 6)]
-    record = json.loads(done.run.path("run.json").read_text())
+    record = json.loads(done.run.path("run.json").read_text(encoding="utf-8"))
     assert record["status"] == "failed" and "2 of 6" in record["reason"]
     assert "case_5_image" in record["stages"]["infer/case_5"]["reason"]
     assert record["stages"]["infer/case_6"]["status"] == "made"

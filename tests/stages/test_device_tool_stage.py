@@ -77,7 +77,7 @@ def cann(tiny, monkeypatch, cann_doubles):
         monkeypatch.setenv(name, value)
     folder = tiny.folder / "params" / "targets"
     text = (folder / "ascend310p3.yaml").read_text(encoding="utf-8")
-    (folder / "ascend_here.yaml").write_text(f"{text}python: {sys.executable}\n")
+    (folder / "ascend_here.yaml").write_text(f"{text}python: {sys.executable}\n", encoding="utf-8")
     yield cann_doubles
     (folder / "ascend_here.yaml").unlink()
 
@@ -103,13 +103,13 @@ def test_the_target_ais_bench_gives_the_same_masks_as_pyacl(run_pipeline, output
     given = {"cases": ["case_1", "case_3"], "batch_size": 3, "simplify_timeout_s": 0.001, "until": "infer"}
     python = tmp_path / "python-with-ais-bench"
     path = f"{DOUBLES / 'python'}:{DOUBLES / 'cann' / 'python'}"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     folder = tiny.folder / "params" / "targets"
     text = (folder / "ais_bench.yaml").read_text(encoding="utf-8")
-    (folder / "ais_bench.yaml").write_text(f"{text}python: {python}\n")
+    (folder / "ais_bench.yaml").write_text(f"{text}python: {python}\n", encoding="utf-8")
     ours = run_pipeline(outputs, target="ais_bench", **given)
-    (folder / "ais_bench.yaml").write_text(text)
+    (folder / "ais_bench.yaml").write_text(text, encoding="utf-8")
     device = run_pipeline(outputs, target="ascend_here", **given)
     for name in ("masks/case_1.nii.gz", "masks/case_3.nii.gz"):
         assert ours.run.path(name).read_bytes() == device.run.path(name).read_bytes()

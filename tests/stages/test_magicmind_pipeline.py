@@ -34,9 +34,9 @@ def mlu(tiny, run_pipeline, tmp_path, magicmind_double):
     """Runs the pipeline on the double's interpreter, which the target names."""
     path = tiny.folder / "params" / "targets" / "mlu370.yaml"
     before = path.read_text(encoding="utf-8")
-    path.write_text(f"{before}python: {magicmind_double.python}\n")
+    path.write_text(f"{before}python: {magicmind_double.python}\n", encoding="utf-8")
     yield lambda **given: run_pipeline(tmp_path / "outputs", target="mlu370", **{**QUICK, **given})
-    path.write_text(before)
+    path.write_text(before, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

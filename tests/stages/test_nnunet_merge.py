@@ -77,11 +77,13 @@ def test_a_label_that_a_model_lacks_is_refused_before_any_model_runs(tmp_path):
     ],
 )
 def test_a_list_of_another_form_is_refused(text, message, tmp_path):
-    (tmp_path / "list.yaml").write_text(text)
+    (tmp_path / "list.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_model_list(tmp_path / "list.yaml")
 
 
 def test_a_folder_that_is_not_below_the_list_keeps_its_name(tmp_path):
-    (tmp_path / "list.yaml").write_text("models: [{checkpoint: Dataset003_Liver, labels: {liver: 1}}]")
+    (tmp_path / "list.yaml").write_text(
+        "models: [{checkpoint: Dataset003_Liver, labels: {liver: 1}}]", encoding="utf-8"
+    )
     assert read_model_list(tmp_path / "list.yaml") == [MergedModel("Dataset003_Liver", {"liver": 1})]

@@ -82,7 +82,7 @@ def tensorflow_model(tmp_path_factory) -> list[str]:
         "output": {"kind": "probabilities", "activation": "sigmoid"},
         "classes": {"background": 0, "one": 1, "two": 2, "three": 3, "four": 4},
     }
-    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
     return ["-p", "card", str(tmp_path / "card.yaml"), "-p", "data_root", str(tmp_path)]
 
 

@@ -77,7 +77,7 @@ def test_the_masks_are_those_of_the_cpu_target(done, run_pipeline, tmp_path):
 def test_a_target_without_a_stand_in_ends_the_run(run_pipeline, tmp_path, without_cann, tiny):
     targets = tiny.folder / "params" / "targets"
     text = (targets / "ascend310p3.yaml").read_text(encoding="utf-8")
-    (targets / "lonely.yaml").write_text(text.replace("fallback: cpu\n", ""))
+    (targets / "lonely.yaml").write_text(text.replace("fallback: cpu\n", ""), encoding="utf-8")
     with pytest.raises(CompileError):
         run_pipeline(tmp_path, until="compile", target="lonely", **QUICK)
 

@@ -45,14 +45,14 @@ def two(tmp_path):
                 changed[0, :5] = 1 - changed[0, :5]
             write_volume(folder / "masks" / f"la_{name}.nii.gz", Volume(changed, mask.geometry))
         metrics = {"cases": {f"la_{c}": {"atrium": s} for c, s in zip(CASES, scores, strict=True)}, "mean": {}}
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         timings = {"read": 1.0, "open": 0.0, "infer": 4.0 - 2 * index, "write": 0.5}
         record = {
             "params": params.model_dump(mode="json"), "status": "passed", "reason": "", "started": float(index),
             "environment": {"machine": {"cpus": 2 + index}, "packages": {"numpy": "2"}},
             "stages": {f"infer/la_{c}": {"timings": timings} for c in CASES},
         }  # fmt: skip
-        (folder / "run.json").write_text(json.dumps(record))
+        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
         runs.append(folder)
     return SimpleNamespace(outputs=str(tmp_path / "outputs"), folders=runs)
 

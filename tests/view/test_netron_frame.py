@@ -17,7 +17,7 @@ from helpers.view.netron_frame import frame_address, offer_netron
 class TestNetron:
     @pytest.fixture
     def built(self, tmp_path, monkeypatch):
-        (tmp_path / "index.html").write_text('<meta name="date" content="2026-01-01 10:00:00">')
+        (tmp_path / "index.html").write_text('<meta name="date" content="2026-01-01 10:00:00">', encoding="utf-8")
         spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
         monkeypatch.setattr(netron_frame.importlib.util, "find_spec", lambda name: spec)
         return tmp_path
@@ -33,7 +33,7 @@ class TestNetron:
         assert "181 days old: it no longer opens files" in self._after(181)
 
     def test_a_build_without_a_date_is_reported(self, built):
-        (built / "index.html").write_text("<html>")
+        (built / "index.html").write_text("<html>", encoding="utf-8")
         assert "build date not found" in self._after(0)
 
     def test_the_installed_build_has_a_date(self):

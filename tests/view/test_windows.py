@@ -52,7 +52,7 @@ def test_an_unknown_window_suggests_the_nearest():
 
 @pytest.mark.parametrize("entry", ["{title: x}", "{title: x, width: 3}", "{title: x, width: 0, level: 1}", "7"])
 def test_an_invalid_entry_is_named(tmp_path, monkeypatch, entry):
-    (tmp_path / "windows.yaml").write_text(f"mine: {entry}\n")
+    (tmp_path / "windows.yaml").write_text(f"mine: {entry}\n", encoding="utf-8")
     monkeypatch.setattr(windows, "PARAMS_FOLDER", tmp_path)
     with pytest.raises(ParameterError, match=r"windows.yaml: mine"):
         load_window("mine")

@@ -42,7 +42,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                text=True,
+                encoding="utf-8",
                 env={**clean, **environment},
             )
             self._requests = cast("IO[str]", self._process.stdin)

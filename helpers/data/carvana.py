@@ -14,15 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.files import find_pictures, other_files
+from helpers.data.files import find_pictures, one_file_each, other_files
 from helpers.data.letterbox import resize_bilinear
 from helpers.data.picture import open_picture, read_photograph, refuse_lossy, write_png
 from helpers.errors import DataError
 
 IMAGES, MASKS, MASK_SUFFIX = "train", "train_masks", "_mask.gif"
 SIZE = 572
-# Folders of photographs and masks: Kaggle's, and those of milesial/Pytorch-UNet.
-_LAYOUTS = ((IMAGES, MASKS), ("data/imgs", "data/masks"), ("imgs", "masks"))
+# Folders of photographs and masks: Kaggle's (two qualities), those of milesial/Pytorch-UNet, and a usual pair.
+_LAYOUTS = (
+    (IMAGES, MASKS),
+    (f"{IMAGES}_hq", MASKS),
+    ("data/imgs", "data/masks"),
+    ("imgs", "masks"),
+    ("images", "masks"),
+)
 
 MaskValue = int | tuple[int, ...]
 """A grey level or palette index, or a colour."""
@@ -33,8 +39,9 @@ _LOG = logging.getLogger("cookbook")
 def find_carvana_cases(data_root: str | os.PathLike, split: str = IMAGES) -> list[CaseFiles]:
     """Lists the photographs of one split in whichever layout the folder has.
 
-    Kaggle's `train` and `train_masks`, or `test`; `data/imgs` and `data/masks`, or `imgs` and `masks`, of
-    milesial/Pytorch-UNet; or photographs directly in the folder. Either all photographs have a mask or none has.
+    Kaggle's `train` or `train_hq` with `train_masks`, or `test`; `data/imgs` and `data/masks`, or `imgs` and `masks`,
+    of milesial/Pytorch-UNet; `images` and `masks`; or photographs directly in the folder. Either all photographs have
+    a mask or none has.
 
     Raises:
         DataError: there are no photographs, or some have a mask and some have none.
@@ -309,12 +316,17 @@ def _has_white_background(pixels: np.ndarray, palette: Sequence[int]) -> bool:
 
 
 def _is_mask(name: str, pictures: Mapping[str, Path]) -> bool:
-    return name.endswith("_mask") and name.removesuffix("_mask") in pictures
+    return name.lower().endswith("_mask") and name[: -len("_mask")] in pictures
+
+
+def _lower_mask_word(name: str) -> str:
+    return f"{name[: -len('_mask')]}_mask" if name.lower().endswith("_mask") else name
 
 
 def _find_masks(photographs: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """The mask of each photograph: `<id>_mask` or `<id>`, with any suffix of a picture."""
-    masks = find_pictures(folder)
+    """The mask of each photograph: `<id>_mask` (also `_MASK`) or `<id>`, with any suffix of a picture."""
+    named = ((_lower_mask_word(name), path) for name, path in find_pictures(folder).items())
+    masks = one_file_each(named, "mask")
     is_shared = folder == next(iter(photographs.values())).parent  # there a photograph is not its own mask
     names = {name: f"{name}_mask" if is_shared or f"{name}_mask" in masks else name for name in photographs}
     missing = [f"{name}{MASK_SUFFIX}" for name, mask in names.items() if mask not in masks]

@@ -187,11 +187,15 @@ class _TarStream(io.RawIOBase):
         """Checks what follows the last member at `offset`, to the end: only there a compression proves its checksum.
 
         Raises:
-            tarfile.ReadError: neither zeros nor the end follow, so that a damaged header was taken for the end.
+            tarfile.ReadError: something other than zeros follows, so that a damaged header was taken for the end; or
+                nothing follows in an uncompressed tar, which may have been cut between two members.
         """
         self.seek(offset)
-        if self.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        end = self.read(tarfile.BLOCKSIZE)
+        if end.strip(b"\0"):
             raise tarfile.ReadError(f"no header at byte {offset:,}, where one should be")
+        if len(end) < tarfile.BLOCKSIZE and isinstance(self._content, io.BufferedReader):
+            raise tarfile.ReadError(f"no block of zeros at byte {offset:,}, which closes a tar that is complete")
         while self.read(_BLOCK):
             pass
 

@@ -463,10 +463,18 @@ class Recipe(Generic[P]):
 
     def _check_names(self, params: P) -> None:
         """Refuses names that a later stage would not know, before anything is started."""
-        known = self.score_names(params) if params.minimum_scores else ()
-        for name in params.minimum_scores or ():
+        minimum = params.minimum_scores or {}
+        known = self.score_names(params) if minimum else ()
+        for name, score in minimum.items():
             if name not in known:
                 raise unknown_name_error("score", name, known, where="in minimum_scores")
+            if not 0 <= score <= 1:
+                raise ParameterError(
+                    f"no score can be the minimum of {name!r} in minimum_scores",
+                    received=score,
+                    expected="0 to 1",
+                    remedy="Divide a percentage by 100.",
+                )
         for name in params.study_targets:
             load_target(name)
         for name in params.study_precisions:

@@ -46,6 +46,8 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     if run.params.data_root == "demo":
         write_demo_cases(recipe, run)
     cases = selected_cases(recipe, run)
+    if run.params.calibration_cases and run.params.data_root != "demo":
+        _refuse_unknown_calibration_cases(recipe, run.params)
     labels, known = run_labels(recipe, run), recipe.scoring.truth_values(run.params)
     skipped = recipe.cases.skipped_files(data_root(recipe, run), run.params)
     digests = {case.id: digest_case(case) for case in cases}
@@ -75,6 +77,12 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     }
     code = (recipe.cases, type(recipe.preparation).check_case)  # how a case is prepared changes nothing here
     return run.perform("data", "Data", inputs=inputs, make=make, code=code)
+
+
+def _refuse_unknown_calibration_cases(recipe: Recipe, params: RunParams) -> None:
+    """The calibration comes after the export, too late to learn of a misspelt name."""
+    every = recipe.cases.list_cases(recipe.cases.data_folder(params), params.model_copy(update={"cases": []}))
+    pick_cases(every, params.calibration_cases)
 
 
 def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:

@@ -210,11 +210,20 @@ def test_real_photographs_can_be_read_and_prepared():
             assert abs(prepare_mask(read.truth).mean() - read.truth.mean()) < 0.005
 
 
-LAYOUTS = [("train", "train_masks"), ("data/imgs", "data/masks"), ("imgs", "masks"), (".", ".")]
+LAYOUTS = [
+    ("train", "train_masks"),
+    ("train_hq", "train_masks"),
+    ("data/imgs", "data/masks"),
+    ("imgs", "masks"),
+    ("images", "masks"),
+    (".", "."),
+]
 
 
 @pytest.mark.parametrize(("images", "masks"), LAYOUTS)
-@pytest.mark.parametrize(("photograph", "mask"), [("a_01.jpg", "a_01_mask.gif"), ("b.PNG", "b_mask.png")])
+@pytest.mark.parametrize(
+    ("photograph", "mask"), [("a_01.jpg", "a_01_mask.gif"), ("b.PNG", "b_mask.png"), ("c.jpg", "c_MASK.PNG")]
+)
 def test_every_layout_and_suffix_is_found_with_and_without_masks(tmp_path, images, masks, photograph, mask):
     (tmp_path / images).mkdir(parents=True, exist_ok=True)
     Image.fromarray(PICTURE).save(tmp_path / images / photograph, format="PNG")

@@ -174,9 +174,15 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, damage):
     refuse(tmp_path, bytes(content), "tar", DataError, "no header at byte 1,024, where one should be")
 
 
-def test_a_tar_without_its_last_zeros_is_unpacked(tmp_path):
-    (tmp_path / "archive.tar").write_bytes(plain_tar(end=b""))
-    assert unpack(tmp_path / "archive.tar", tmp_path / "train").n_files == 2
+@pytest.mark.parametrize("kind", [kind for kind in COMPRESS if kind != "tar"])
+def test_a_compressed_tar_without_its_last_zeros_is_unpacked(tmp_path, kind):
+    (tmp_path / "archive").write_bytes(COMPRESS[kind](plain_tar(end=b"")))
+    assert unpack(tmp_path / "archive", tmp_path / "train").n_files == 2
+
+
+@pytest.mark.parametrize("length", [1024, 2048])
+def test_a_tar_that_is_cut_between_two_files_is_refused(tmp_path, length):
+    refuse(tmp_path, plain_tar()[:length], "tar", DataError, f"no block of zeros at byte {length:,}")
 
 
 def _gnu_tar(name: str) -> bytes:

@@ -65,9 +65,8 @@ def test_own_data_is_calibrated_with_cases_that_are_not_scored(start, tiny, tmp_
     assert {name.split("[")[0] for name in _content(run)[1]} == {"case_1", "case_3"}
     recipe, run = start(data_root=str(root))
     assert stages.prepare_calibration(recipe, run).values["also_scored"] == ["case_1", "case_2", "case_3"]
-    recipe, run = start(data_root=str(root), calibration_cases="case_9")
-    with pytest.raises(DataError, match="no case 'case_9'"):
-        stages.prepare_calibration(recipe, run)
+    with pytest.raises(DataError, match="no case 'case_9'"):  # by the data stage, before anything is exported
+        start(data_root=str(root), calibration_cases="case_9")
 
 
 def test_own_data_is_where_the_recipe_finds_it(start, tiny, tmp_path, monkeypatch):

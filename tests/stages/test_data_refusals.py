@@ -68,6 +68,8 @@ def test_characters_of_patterns_in_case_ids(tmp_path, name):
     ("given", "said"),
     [
         ({"minimum_scores": {"IoV": 0.5}}, r"unknown score 'IoV' in minimum_scores.*'IoU'"),
+        ({"minimum_scores": {"IoU": 97}}, r"'IoU' in minimum_scores: received 97.*expected 0 to 1.*percentage"),
+        ({"minimum_scores": {"IoU": -1}}, r"received -1.*expected 0 to 1"),
         ({"grey_window": "mrr"}, r"grey window 'mrr'.*'mr'"),
         ({"study_targets": ["onxruntime"]}, r"'onxruntime'.*'onnxruntime'"),
         ({"study_precisions": ["bf61"]}, r"unknown precision 'bf61' in study_precisions.*'bf16'"),

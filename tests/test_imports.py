@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "compile": BOTTOM | {"graph.spec"},  # a compiler needs the graph's names and shapes
     "demo": BOTTOM | {"data"},  # draws cases in the layouts that the readers read
     "inference": {"errors"},
-    "scoring": BOTTOM | {"data.geometry"},
+    "scoring": BOTTOM | {"data.geometry", "data.regions"},
     "view": BOTTOM | {"data.geometry", "data.regions"},
     "report": BOTTOM | {"view"},
     "fetch": BOTTOM | {"data", "graph", "networks"},

@@ -14,7 +14,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from helpers.card.onnx_file import FileRunner, Port, PortForm, find_form, read_facts, run_unchanged, write_in_form
+from helpers.card.onnx_file import FileRunner, find_form, read_facts, run_unchanged
+from helpers.card.port_editing import write_in_form
+from helpers.card.ports import Port, PortForm
 from helpers.card.reading import OpenedCard, count_channels
 from helpers.card.schema import ModelCard
 from helpers.card.torch_file import (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.card.onnx_file import PortForm, in_batches
+from helpers.card.ports import PortForm, in_batches
 from helpers.card.reading import OpenedCard
 from helpers.errors import CheckpointError, GraphError, ParameterError, last_line
 from helpers.graph.spec import GraphSpec

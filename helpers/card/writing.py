@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from helpers.card.onnx_file import OnnxFacts, Port, read_facts
+from helpers.card.onnx_file import OnnxFacts, read_facts
+from helpers.card.ports import Port
 from helpers.card.schema import CASE
 from helpers.card.torch_file import OpenedModule, open_script_or_export, run_module
 from helpers.errors import CookbookError, GraphError, ParameterError, last_line

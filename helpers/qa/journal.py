@@ -6,10 +6,11 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from helpers.errors import DataError
@@ -23,6 +24,9 @@ QA_CSV, REJECTED_CSV = "qa.csv", "rejected.csv"
 LONGEST_NOTE = 4000
 _LONGEST_FILE_NAME = 200
 _SUFFIX = ".jsonl"
+
+T = TypeVar("T")
+Subject = tuple[str, str, str, str]  # recipe, hash of the run, case, hash of the mask
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,9 @@ class Verdict:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise DataError("unknown verdict", received=repr(self.verdict), expected=", ".join(VERDICTS))
-        if len(self.note) > LONGEST_NOTE:
-            raise DataError(
-                "the note is too long",
-                received=f"{len(self.note)} characters",
-                expected=f"at most {LONGEST_NOTE} characters",
-            )
+        check_verdict(self.verdict, self.note)
 
-    def subject(self) -> tuple[str, str, str, str]:
+    def subject(self) -> Subject:
         """The mask that was judged: recipe, run, case and hash."""
         return self.recipe, self.run_hash, self.case, self.mask_hash
 
@@ -80,51 +77,61 @@ class Verdict:
             return None
 
 
+def check_verdict(verdict: str, note: str) -> None:
+    """Refuses an unknown verdict and a note that is too long.
+
+    Raises:
+        DataError: one of these.
+    """
+    if verdict not in VERDICTS:
+        raise DataError("unknown verdict", received=repr(verdict), expected=", ".join(VERDICTS))
+    if len(note) > LONGEST_NOTE:
+        raise DataError(
+            "the note is too long",
+            received=f"{len(note)} characters",
+            expected=f"at most {LONGEST_NOTE} characters",
+        )
+
+
 NAMES = tuple(field.name for field in fields(Verdict))
 
 
-class Journal:
-    """The verdicts of one reader in `<outputs>/.qa/<reader>.jsonl`.
+class LineFile:
+    """A file of lines that survives kills: one write per line under a lock, on the disk before `append` returns.
 
-    Each verdict is one write of one line under a lock, flushed to the disk before `append` returns. A line cut off by
-    a kill or a full disk stays on a line of its own and is ignored. Two processes of the same reader take turns; two
-    readers have separate files.
+    A line cut off by a kill or a full disk stays on a line of its own. Processes that append take turns.
 
     Args:
-        outputs: the folder of the runs.
-        reader: the name that verdicts are signed with; any text of 1 to 60 characters.
+        folder: of the file; made with the first line.
+        name: of the person whose lines it holds; any text of 1 to 60 characters.
 
     Raises:
         DataError: the name is empty or too long.
     """
 
-    def __init__(self, outputs: Path, reader: str):
-        self.reader = reader.strip()
-        name = quote(self.reader, safe=" @+=,")
-        if not self.reader or len(name) > _LONGEST_FILE_NAME:
-            raise DataError("invalid reader's name", received=repr(reader), expected="1 to 60 characters")
+    def __init__(self, folder: Path, name: str):
+        self.name = name.strip()
+        quoted = quote(self.name, safe=" @+=,")
+        if not self.name or len(quoted) > _LONGEST_FILE_NAME:
+            raise DataError("invalid reader's name", received=repr(name), expected="1 to 60 characters")
         # A leading dot would hide the file from users who copy the folder.
-        self.path = outputs / JOURNALS / f"{name.replace('.', '%2E', 1) if name[0] == '.' else name}{_SUFFIX}"
+        self.path = folder / f"{quoted.replace('.', '%2E', 1) if quoted[0] == '.' else quoted}{_SUFFIX}"
 
-    def append(self, recipe: str, run_hash: str, case: str, mask_hash: str, verdict: str, note: str = "") -> Verdict:
-        """Writes one verdict and returns it once it is on the disk.
+    def append(self, line: bytes) -> None:
+        """Writes a line that ends with its line break.
 
         Raises:
-            DataError: unknown verdict, or the note is too long.
-            ResourceError: the disk is full; nothing of the verdict is kept.
+            ResourceError: the disk is full; nothing of the line is kept.
         """
-        when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        entry = Verdict(when, self.reader, recipe, run_hash, case, mask_hash, verdict, note)
         with explain_full_disk(self.path), self._locked() as file:
             end = os.lseek(file, 0, os.SEEK_END)
             torn = end > 0 and os.pread(file, 1, end - 1) != b"\n"
             try:
-                _write_all(file, (b"\n" if torn else b"") + entry.to_line())
+                _write_all(file, (b"\n" if torn else b"") + line)
                 os.fsync(file)
             except OSError:
                 os.ftruncate(file, end)
                 raise
-        return entry
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -140,6 +147,55 @@ class Journal:
             os.close(file)
 
 
+def read_lines(folder: Path, parse: Callable[[bytes], T | None]) -> tuple[list[T], int]:
+    """Parses the lines of every `LineFile` of a folder, in the order of writing.
+
+    Returns:
+        What was parsed, and the number of lines that were cut off or are something else.
+    """
+    entries, torn = [], 0
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        for line in path.read_bytes().splitlines(keepends=True):
+            entry = parse(line)
+            if entry is not None:
+                entries.append(entry)
+            elif line.strip():
+                torn += 1
+    return entries, torn
+
+
+def now() -> str:
+    """UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Journal:
+    """The verdicts of one reader in `<outputs>/.qa/<reader>.jsonl`, a `LineFile`; two readers have separate files.
+
+    Args:
+        outputs: the folder of the runs.
+        reader: the name that verdicts are signed with; any text of 1 to 60 characters.
+
+    Raises:
+        DataError: the name is empty or too long.
+    """
+
+    def __init__(self, outputs: Path, reader: str):
+        self._file = LineFile(outputs / JOURNALS, reader)
+        self.reader, self.path = self._file.name, self._file.path
+
+    def append(self, recipe: str, run_hash: str, case: str, mask_hash: str, verdict: str, note: str = "") -> Verdict:
+        """Writes one verdict and returns it once it is on the disk.
+
+        Raises:
+            DataError: unknown verdict, or the note is too long.
+            ResourceError: the disk is full; nothing of the verdict is kept.
+        """
+        entry = Verdict(now(), self.reader, recipe, run_hash, case, mask_hash, verdict, note)
+        self._file.append(entry.to_line())
+        return entry
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """Every readable verdict, by reader and in the order of writing, and the number of lines that were cut off."""
@@ -147,9 +203,9 @@ class Verdicts:
     entries: tuple[Verdict, ...]
     torn_lines: int
 
-    def latest(self) -> dict[tuple[str, str, str, str], dict[str, Verdict]]:
+    def latest(self) -> dict[Subject, dict[str, Verdict]]:
         """Each reader's latest verdict by subject: the one written last, whatever the clock said."""
-        found: dict[tuple[str, str, str, str], dict[str, Verdict]] = {}
+        found: dict[Subject, dict[str, Verdict]] = {}
         for entry in self.entries:
             found.setdefault(entry.subject(), {})[entry.who] = entry
         return found
@@ -162,14 +218,7 @@ class Verdicts:
 
 def read_verdicts(outputs: Path) -> Verdicts:
     """Reads all journals of an outputs folder; a line without its end is still being written, or was cut off."""
-    entries, torn = [], 0
-    for path in sorted((outputs / JOURNALS).glob(f"*{_SUFFIX}")):
-        for line in path.read_bytes().splitlines(keepends=True):
-            entry = Verdict.from_line(line)
-            if entry is not None:
-                entries.append(entry)
-            elif line.strip():
-                torn += 1
+    entries, torn = read_lines(outputs / JOURNALS, Verdict.from_line)
     return Verdicts(tuple(entries), torn)
 
 
@@ -180,9 +229,9 @@ def export_verdicts(verdicts: Verdicts, path: Path) -> Path:
     return write_csv(path, (*NAMES, "last word"), rows)
 
 
-def export_rejected(verdicts: Verdicts, path: Path) -> Path:
+def export_rejected(rejected: Iterable[Verdict], path: Path) -> Path:
     """Writes the rejected masks, one per row, with the reader and the note."""
-    return write_csv(path, NAMES, [astuple(entry) for entry in verdicts.rejected()])
+    return write_csv(path, NAMES, [astuple(entry) for entry in rejected])
 
 
 def _in_time(entries: Iterable[Verdict]) -> list[Verdict]:

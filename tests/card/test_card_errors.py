@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
+from onnx import TensorProto, helper
 
 from helpers import recipes
+from helpers.cli import main
 from helpers.errors import CookbookError, DataError, ParameterError
 from tests.card import small_models as small
 
@@ -105,3 +107,24 @@ def test_a_factory_does_not_run_without_consent(tmp_path):
 def test_a_missing_card_names_the_command_that_writes_one():
     with pytest.raises(ParameterError, match="cookbook new-card MODEL"):
         recipes.load("own_model").prepare_params(card="nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("element", "said"),
+    [
+        (TensorProto.STRING, "input image does not hold plain numbers: received string"),
+        (TensorProto.BFLOAT16, "received bfloat16"),
+        (TensorProto.COMPLEX64, "received complex64"),
+        (TensorProto.BOOL, "received bool"),
+    ],
+)
+def test_a_model_that_takes_no_numbers_is_refused_with_the_parameters(tmp_path, element, said):
+    """Such as one that decodes the file of a picture itself."""
+    source, target = (("image", element, [1, 3, 16, 24]), ("out", element, [1, 3, 16, 24]))
+    small.save_model(tmp_path / "net.onnx", [helper.make_node("Identity", ["image"], ["out"])], source, [target], {})
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(small.card_of("net.onnx"), sort_keys=False), encoding="utf-8")
+    data = small.write_pictures(tmp_path / "data")
+    with pytest.raises(ParameterError, match=said):
+        recipes.load("own_model").prepare_params(card=str(tmp_path / "card.yaml"), data_root=str(data))
+    assert main(["new-card", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "new.yaml")]) == 2
+    assert not (tmp_path / "new.yaml").exists()

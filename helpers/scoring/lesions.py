@@ -74,7 +74,7 @@ class LesionMap:
         box: the part of the case's grid (Z, Y, X) that holds both.
         shape: of the case's grid.
         spacing_mm: (Z, Y, X).
-        rule: by which they were told apart.
+        rule: by which they were matched.
     """
 
     lesions: tuple[Lesion, ...]

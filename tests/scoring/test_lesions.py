@@ -1,4 +1,4 @@
-"""Lesions are told apart, matched and counted as the BraTS challenges do it, here written out with SciPy alone."""
+"""Lesions are numbered, matched and counted as the BraTS challenges do it, here written out with SciPy alone."""
 
 from __future__ import annotations
 

@@ -43,11 +43,8 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     Raises:
         DataError: there are no cases, `cases` has an unknown id, or a file is missing, damaged or on another grid.
     """
-    if run.params.data_root == "demo":
-        write_demo_cases(recipe, run)
+    _write_or_check_source(recipe, run)
     cases = selected_cases(recipe, run)
-    if run.params.calibration_cases and run.params.data_root != "demo":
-        _refuse_unknown_calibration_cases(recipe, run.params)
     labels, known = run_labels(recipe, run), recipe.scoring.truth_values(run.params)
     skipped = recipe.cases.skipped_files(data_root(recipe, run), run.params)
     digests = {case.id: digest_case(case) for case in cases}
@@ -79,10 +76,14 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     return run.perform("data", "Data", inputs=inputs, make=make, code=code)
 
 
-def _refuse_unknown_calibration_cases(recipe: Recipe, params: RunParams) -> None:
-    """The calibration comes after the export, too late to learn of a misspelt name."""
-    every = recipe.cases.list_cases(recipe.cases.data_folder(params), params.model_copy(update={"cases": []}))
-    pick_cases(every, params.calibration_cases)
+def _write_or_check_source(recipe: Recipe, run: Run) -> None:
+    """Writes the demo; of the user's data checks the names of calibration cases, which are not used before export."""
+    params = run.params
+    if params.data_root == "demo":
+        write_demo_cases(recipe, run)
+    elif params.calibration_cases:
+        every = recipe.cases.list_cases(recipe.cases.data_folder(params), params.model_copy(update={"cases": []}))
+        pick_cases(every, params.calibration_cases)
 
 
 def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:

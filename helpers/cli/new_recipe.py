@@ -101,6 +101,5 @@ def _write_notebook(name: str, path: Path) -> None:
 
 
 def _assigned(line: str) -> str:
-    """The name that a line of the parameters cell assigns."""
-    (statement,) = ast.parse(line).body
-    return ast.unparse(statement).partition(" = ")[0]
+    """The name that a line of the parameters cell assigns; empty for a comment."""
+    return "".join(ast.unparse(statement).partition(" = ")[0] for statement in ast.parse(line).body)

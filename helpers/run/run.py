@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import logging
 import threading
@@ -73,6 +74,7 @@ class Run:
         self.made: set[str] = set()  # the stages that were performed, and not reused
         # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
+        self.remarks: Sequence[str] = ()  # lines about the parameters, shown with the run
         self._lock = threading.Lock()
         remove_leftovers(self.folder, deep=True)
         attach_log_file(self.folder / "run.log")
@@ -85,7 +87,8 @@ class Run:
     def _repr_html_(self) -> str:
         params = self.params
         names = f"profile <b>{params.profile}</b>, target <b>{params.target}</b>"
-        return f"run folder <code>{self.folder}</code>, {names}"
+        remarks = "".join(f"<div><i>{html.escape(line)}</i></div>" for line in self.remarks)
+        return f"run folder <code>{self.folder}</code>, {names}{remarks}"
 
     def path(self, name: str) -> Path:
         """Returns the path of a file of this run."""

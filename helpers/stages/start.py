@@ -11,49 +11,60 @@ from helpers.recipes.base import Recipe
 from helpers.run import Run
 from helpers.stages.figures import illustrations
 from helpers.stages.labels import open_run
+from helpers.stages.parameter_cells import (
+    cells_of,
+    is_notebook,
+    is_plain,
+    own_variables,
+    read_parameters,
+    watch_parameters,
+)
 from helpers.view.progress import is_interactive
 
 # Names that IPython puts into every notebook's namespace.
 _IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
-_LITERALS = (bool, int, float, str, list, dict, type(None))
 
 
-def start_run(recipe_name: str, namespace: Mapping[str, object]) -> tuple[Recipe, Run]:
-    """Resolves the parameters in a notebook's namespace and opens the run's folder.
+def start_run(recipe_name: str, namespace: Mapping[str, object], **given: object) -> tuple[Recipe, Run]:
+    """Resolves the parameters of a notebook and opens the run's folder.
 
-    papermill accepts a mistyped parameter without complaint, so every plain value in the namespace must be a known
-    parameter. In an interactive session the user's own variables are ignored unless they look like a mistyped
-    parameter.
+    In a notebook, the parameters are those of its parameters cell: the reader's own variables neither change the run
+    nor are refused (`helpers.stages.parameter_cells`). Elsewhere, every plain value in the namespace must be a known
+    parameter, because papermill accepts a mistyped one without complaint.
 
     Args:
         recipe_name: the recipe.
-        namespace: the notebook's `globals()` right after the parameters cell.
+        namespace: the notebook's `globals()`, or parameters by name.
+        given: further parameters; they override those of the namespace.
 
     Raises:
         ParameterError: a name is unknown (the message suggests the nearest one), or a value is invalid.
+        StepOrderError: the notebook's parameters cell was not run.
     """
     recipe = recipes.load(recipe_name)
     fields = recipe.params_model.model_fields
     known = {*fields, *(old for old, new in RENAMED.items() if new in fields)}
+    in_notebook = is_notebook(namespace)
+    found = read_parameters(cells_of(namespace), namespace) if in_notebook else _plain_values(namespace, known)
+    params = recipe.prepare_params(**{**found, **given})
+    run = open_run(recipe, params)
+    run.illustrations = illustrations(recipe, run)
+    if in_notebook:
+        watch_parameters(namespace, found)
+        own = own_variables(namespace, {**found, "recipe": recipe_name}, known)
+        run.remarks = [f"{name} of another cell is not a parameter of this run." for name in sorted(own)]
+    return recipe, run
+
+
+def _plain_values(namespace: Mapping[str, object], known: set[str]) -> dict[str, object]:
+    """The plain values of a namespace; in an interactive session only those that are, or resemble, parameters."""
     given = {
         name: value
         for name, value in namespace.items()
-        if (name in known or _is_plain(value)) and not name.startswith("_") and name not in _IPYTHON
+        if (name in known or is_plain(value)) and not name.startswith("_") and name not in _IPYTHON
     }
     if isinstance(given.get("recipe"), Recipe):
         del given["recipe"]  # the result of this cell, if it is run again
     if is_interactive():
         given = {name: value for name, value in given.items() if name in known or nearest_name(name, known)}
-    params = recipe.prepare_params(**given)
-    run = open_run(recipe, params)
-    run.illustrations = illustrations(recipe, run)
-    return recipe, run
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value consists of literals only, as a parameter does; a list of results does not."""
-    if isinstance(value, dict):
-        return all(_is_plain(part) for part in (*value, *value.values()))
-    if isinstance(value, list):
-        return all(_is_plain(part) for part in value)
-    return isinstance(value, _LITERALS)
+    return given

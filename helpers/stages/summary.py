@@ -6,12 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.errors import StepOrderError
 from helpers.params.paths import PROJECT_ROOT
 from helpers.recipes.base import Recipe
 from helpers.report import write_report
 from helpers.run import Run
+from helpers.stages.data import selected_cases
 from helpers.stages.figures import draw_times
 from helpers.view.tables import html_table
+
+# The stages that a finished run rests on, and the call in a notebook that performs each; masks are checked by case.
+_REQUIRED = {
+    "data": "stages.prepare_data",
+    "export": "stages.export_onnx",
+    "simplify": "stages.simplify_onnx",
+    "surgery": "stages.apply_surgery",
+    "compile": "stages.compile_model",
+    "parity": "stages.check_model_parity",
+    "score": "stages.score_cases",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,13 @@ class Summary:
 
 
 def finish_run(recipe: Recipe, run: Run) -> Summary:
-    """Marks the run as passed, writes its report and summarises it; a failed gate would have ended it earlier."""
+    """Marks the run as passed, writes its report and summarises it; a failed gate would have ended it earlier.
+
+    Raises:
+        StepOrderError: a step that the result rests on was not performed in this run; every such step is named.
+        GateError: a step failed and was not performed again.
+    """
+    _require_steps(recipe, run)
     missing = _not_run_here(run)
     picture = draw_times(run)
     run.finish(missing)
@@ -58,6 +77,24 @@ def finish_run(recipe: Recipe, run: Run) -> Summary:
         " outputs folder.",
     ]
     return Summary(rows, lines, picture)
+
+
+def _require_steps(recipe: Recipe, run: Run) -> None:
+    """Refuses to call a run passed that skipped a step: nothing failed in it, and nothing was proven."""
+    if any(stage["status"] == "failed" for stage in run.record.content["stages"].values()):
+        return  # `Run.finish` names the steps that failed
+    skipped = [step for stage, step in _REQUIRED.items() if stage not in run.results]
+    if "data" in run.results:
+        without = [case.id for case in selected_cases(recipe, run) if f"infer/{case.id}" not in run.results]
+        skipped += [f"stages.infer_cases ({', '.join(without)})"] if without else []
+    else:
+        skipped.append("stages.infer_cases")
+    if skipped:
+        raise StepOrderError(
+            "the run cannot be finished, because steps were not performed",
+            received="no " + ", ".join(skipped),
+            remedy="Run the cells in order, then this one again.",
+        )
 
 
 def _not_run_here(run: Run) -> str:

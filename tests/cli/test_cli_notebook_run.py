@@ -16,7 +16,7 @@ from helpers.params.paths import PROJECT_ROOT
 from helpers.run import read_run_status
 
 START = 'from helpers import stages\nrecipe, run = stages.start_run("unet3d_brats", globals())'
-FINISH = "stages.finish_run(recipe, run)"
+FINISH = "run.finish()"
 pytestmark = pytest.mark.notebook
 
 

@@ -22,6 +22,7 @@ _STEPS = (
     stages.simplify_onnx,
     stages.apply_surgery,
     stages.compile_model,
+    stages.check_model_parity,
     stages.infer_cases,
     stages.score_cases,
     stages.finish_run,

@@ -30,7 +30,7 @@ CELLS = (
     'profile = "demo"',
     'from helpers import stages\nrecipe, run = stages.start_run("unet3d_brats", globals())',
     "import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n(run.folder / 'busy').touch()\ntime.sleep(600)",
-    "stages.finish_run(recipe, run)",
+    "run.finish()",
 )
 pytestmark = [pytest.mark.slow, pytest.mark.notebook]
 

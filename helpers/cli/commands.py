@@ -12,6 +12,7 @@ from helpers.cli import new_card, new_recipe
 from helpers.cli.command import Command
 from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
+from helpers.cli.merge_command import MERGE
 from helpers.cli.predict import PREDICT
 from helpers.cli.runs_command import RUNS
 from helpers.cli.study_commands import STUDY_COMMANDS
@@ -45,26 +46,6 @@ def _run_all(options: argparse.Namespace) -> int:
         _run_recipe(name, parameters)
     for notebook in LAST_NOTEBOOKS:
         sys.stdout.write(f"passed: {run_shared_notebook(notebook, outputs)}\n")
-    return 0
-
-
-def _add_merge_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("list", metavar="LIST.yaml", help="model folders and the values of their labels")
-    add_parameter_arguments(parser)
-
-
-def _merge(options: argparse.Namespace) -> int:
-    from helpers import recipes
-    from helpers.cli.notebook_run import run_notebook
-    from helpers.data.nnunet.merge import read_model_list
-    from helpers.params.paths import find_input
-    from helpers.stages.merge import merge_models
-
-    recipe = recipes.load("nnunet")
-    given = read_given(options, recipe.params_model)
-    models = read_model_list(find_input(options.list, parameter="LIST.yaml"))
-    folder = merge_models(recipe, models, given, lambda each: run_notebook("nnunet", each))
-    sys.stdout.write(f"merged: {folder}\n")
     return 0
 
 
@@ -170,7 +151,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "run": Command("Run a recipe's notebook without a browser.", _run, _add_run_arguments),
         "predict": PREDICT,
         "doctor": Command("Show what this machine has and what runs on it.", _doctor, _add_doctor_arguments),
-        "merge": Command("Run several nnU-Net models and merge their labels.", _merge, _add_merge_arguments),
+        "merge": MERGE,
         "params": Command("List a recipe's parameters with type, value and meaning.", _params, add_recipe_argument),
     },
     "Weights and data": {

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from helpers.errors import DataError, ParameterError
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
-from helpers.stages.data import data_root, pick_cases, write_demo_cases
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """A run that was not started."""
-
-    params: RunParams
+from helpers.stages.data import Unstarted, data_root, pick_cases, write_demo_cases
 
 
 def check_inputs(recipe: Recipe, params: RunParams) -> None:
@@ -25,14 +16,14 @@ def check_inputs(recipe: Recipe, params: RunParams) -> None:
         CookbookError: the weights cannot be used.
     """
     recipe.model.checkpoint_paths(params)
-    planned = _Planned(params)
+    planned = Unstarted(params)
     if params.data_root != "demo":
         data_root(recipe, planned)
     if params.cases:
         _check_cases(recipe, planned)
 
 
-def _check_cases(recipe: Recipe, planned: _Planned) -> None:
+def _check_cases(recipe: Recipe, planned: Unstarted) -> None:
     """Refuses an unknown case; data that cannot be listed are left to the run, whose record then says why."""
     params = planned.params
     if params.data_root == "demo":

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from helpers.params.atc_options import AtcOptions
 from helpers.params.builder_config import BuilderConfig
+from helpers.params.part import Part
 from helpers.params.renamed import rename_parameters
 from helpers.params.targets import Precision
 from helpers.params.yaml_file import read_text, split_numbers
@@ -29,10 +30,11 @@ class RunParams(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    # Fields that change where results are written or how they are shown, never the results.
+    # Fields that change where results are written or how they are shown, never the results; `part` changes which
+    # results a run holds, and is in the name of its folder.
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
         {"devices", "cases_in_flight", "on_error", "outputs", "cache", "interactive", "viewer", "grey_window"}
-        | {"anonymise"}
+        | {"anonymise", "part", "merged_from"}
     )
     # Fields that may name a file or folder to read; a run records them as absolute paths.
     PATHS: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data_root"})
@@ -62,6 +64,10 @@ class RunParams(BaseModel):
     """Data folder; demo: generated cases; for nnU-Net also the name or number of a data set."""
     cases: list[str] = Field(default_factory=list)
     """Ids of the cases to run; empty: all."""
+    part: str = ""
+    """Share of these cases, such as 3/10: of the sorted ids, every tenth from the third on; empty: all."""
+    merged_from: list[str] = Field(default_factory=list)
+    """Folders of the part runs whose masks this run takes; set by `cookbook merge`."""
     series: str = ""
     """UID or description of the DICOM series, for cases that are folders with several."""
     allow_shear: bool = False
@@ -172,6 +178,11 @@ class RunParams(BaseModel):
             raise ValueError(_DEVICES)
         return numbers
 
+    @field_validator("part")
+    @classmethod
+    def _check_part(cls, value: str) -> str:
+        return str(Part.parse(value)) if value else value
+
     @classmethod
     def own_fields(cls) -> set[str]:
         """The parameters that a recipe adds to the shared ones."""
@@ -188,6 +199,6 @@ class RunParams(BaseModel):
         return self.demo_minimum_scores if self.data_root == "demo" else {}
 
     def short_hash(self) -> str:
-        """Eight hexadecimal digits that identify all parameters that affect the results."""
+        """Eight hexadecimal digits that identify all parameters that affect the results; all parts share them."""
         content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

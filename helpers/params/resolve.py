@@ -145,6 +145,10 @@ def _check_device_tool(params: RunParams, target: Target) -> None:
             received=f"target {target.name}",
             remedy="Choose a target such as ascend310p3, or omit device_tool.",
         )
+    if params.part:
+        raise ParameterError(
+            "device_tool splits its windows itself", received=f"part {params.part}", remedy="Use device_tool_chips."
+        )
     gears = params.batch_gears or params.atc.dims_gears
     if gears:
         raise ParameterError(

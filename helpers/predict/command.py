@@ -19,7 +19,7 @@ from helpers.predict.proof import ProvenModel, find_or_prove, model_of_bundle
 from helpers.predict.record import PredictRecord
 from helpers.predict.scores import score_masks
 from helpers.recipes.base import Recipe, Scores
-from helpers.stages.data import pick_cases
+from helpers.stages.data import choose_cases
 
 
 class CasesFailedError(CookbookError):
@@ -63,8 +63,7 @@ def predict(model: NamedModel, request: Request) -> tuple[Outcome, Scores]:
                 "a cascade's second stage needs the masks of its first",
                 remedy=f"Use `cookbook run {recipe.name}`, or set prev_stage_predictions to a folder of these masks.",
             )
-        cases = recipe.cases.list_cases(source, params)
-        cases = pick_cases(cases, params.cases) if params.cases else cases
+        cases = choose_cases(recipe.cases.list_cases(source, params), params)
         if not cases:
             raise DataError(f"no case in {request.source}")
         output = _output_folder(request, source)
@@ -90,7 +89,7 @@ def _proven(model: NamedModel, params: RunParams, request: Request) -> ProvenMod
         return model_of_bundle(model.bundle, params)
     if model.data_root is None:
         return find_or_prove(model.recipe, params, is_calibrated=False)
-    proof = params.model_copy(update={"data_root": model.data_root, "cases": []})
+    proof = params.model_copy(update={"data_root": model.data_root, "cases": [], "part": ""})
     return find_or_prove(model.recipe, proof, is_calibrated=True)
 
 

@@ -19,7 +19,8 @@ from helpers.run.record import read_record, read_run_status
 # A run's parameters that belong to its data, its notebook or its report, and not to its model.
 _OF_THE_RUN = frozenset(
     {"cases", "demo_seeds", "interactive", "cache", "outputs", "device_tool", "precision_study", "minimum_scores"}
-    | {"demo_minimum_scores", "split", "ref_folder", "num_parts", "part_id", "prev_stage_predictions"}
+    | {"demo_minimum_scores", "split", "ref_folder", "num_parts", "part_id", "part", "merged_from"}
+    | {"prev_stage_predictions"}
 )
 
 

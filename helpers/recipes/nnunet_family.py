@@ -475,6 +475,8 @@ class NnunetCases(VolumeCases[N]):
         check_reader(self.model.plan(params).reader)
         if params.num_parts > 1 and params.cases:
             raise ParameterError("num_parts splits all cases", received="cases as well", remedy="Give one of them.")
+        if params.num_parts > 1 and params.part:
+            raise ParameterError("num_parts and part both split the cases", remedy="Give one of them.")
         if params.split is None:
             return
         if params.checkpoint == "demo" or params.data_root == "demo":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from helpers.errors import CookbookError, GateError, StepOrderError
+from helpers.errors import CookbookError, DataError, GateError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import create_output, place_output
 from helpers.run.atomic import remove_leftovers, write_json
@@ -72,6 +72,8 @@ class Run:
         self.store = Store(place_output(params.outputs) / ".store")
         self.results: dict[str, StageResult] = {}
         self.made: set[str] = set()  # the stages that were performed, and not reused
+        # Stage -> the run that its result comes from; one that is not found is an error instead of being made.
+        self.taken: Mapping[str, str] = {}
         # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
         self.remarks: Sequence[str] = ()  # lines about the parameters, shown with the run
@@ -155,6 +157,7 @@ class Run:
             begun.entry = self._find(stage, key) if self.params.cache else None
             begun.is_reused = begun.entry is not None
             if begun.entry is None:
+                self._refuse_to_make(stage)
                 begun.entry = self._make(key, make, begun.scratch)
         except BaseException as error:
             begun.scratch.close()
@@ -220,10 +223,18 @@ class Run:
 
     def _find(self, stage: str, key: str) -> CacheEntry | None:
         before = _read_stage_record(self._stage_record(stage))
-        if before and before.key == key and not self._files_intact(before.files):
+        if stage not in self.taken and before and before.key == key and not self._files_intact(before.files):
             # Deleting or changing a file of the run is the way to request it again.
             self.store.forget(key)
         return self.store.find(key)
+
+    def _refuse_to_make(self, stage: str) -> None:
+        if stage in self.taken:
+            raise DataError(
+                f"{stage} of {self.taken[stage]} does not fit this run",
+                received="a result of other weights, cases, code or versions than those here",
+                remedy="Run that part again with this version, or merge where it ran.",
+            )
 
     def _has_placed(self, stage: str, entry: CacheEntry) -> bool:
         """Whether the run's folder already has an entry's files; `begin` has compared those of this key."""
@@ -342,5 +353,6 @@ def _key(stage: str, inputs: Mapping[str, object], code: Sequence[object]) -> st
 
 
 def run_folder(params: RunParams) -> Path:
-    """Returns the folder of the run with these parameters."""
-    return place_output(params.outputs) / params.recipe / f"{params.profile}-{params.short_hash()}"
+    """Returns the folder of the run with these parameters; that of a part ends in `.part-3-of-10`."""
+    part = ".part-" + params.part.replace("/", "-of-") if params.part else ""
+    return place_output(params.outputs) / params.recipe / f"{params.profile}-{params.short_hash()}{part}"

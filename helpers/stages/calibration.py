@@ -15,7 +15,7 @@ from helpers.data.case import CaseFiles
 from helpers.inference import WindowPlan
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageOutput, StageResult
-from helpers.stages.data import demo_root, digest_case, pick_cases, selected_cases, write_demo_cases
+from helpers.stages.data import Unstarted, demo_root, digest_case, pick_cases, selected_cases, write_demo_cases
 
 WINDOWS, BINS = "calibration/windows.npz", "calibration/bins"
 _MAX_CASES = 8
@@ -38,7 +38,7 @@ def prepare_calibration(recipe: Recipe, run: Run) -> StageResult:
     """
     write_calibration_cases(recipe, run)
     cases = calibration_cases(recipe, run)
-    scored = {case.id for case in selected_cases(recipe, run)}
+    scored = _scored_cases(recipe, run)
     again = [case.id for case in cases if case.id in scored]
     amct = find_amct() is not None
 
@@ -116,8 +116,13 @@ def calibration_cases(recipe: Recipe, run: Run) -> list[CaseFiles]:
     every = recipe.cases.list_cases(recipe.cases.data_folder(params), params.model_copy(update={"cases": []}))
     if params.calibration_cases:
         return pick_cases(every, params.calibration_cases)
-    scored = {case.id for case in selected_cases(recipe, run)}
+    scored = _scored_cases(recipe, run)
     return ([case for case in every if case.id not in scored] or every)[:_MAX_CASES]
+
+
+def _scored_cases(recipe: Recipe, run: Run) -> set[str]:
+    """Ids of the cases that the run scores, those of every other part included: all parts have one model."""
+    return {case.id for case in selected_cases(recipe, Unstarted(run.params.model_copy(update={"part": ""})))}
 
 
 def calibration_inputs(recipe: Recipe, run: Run) -> Mapping[str, object]:

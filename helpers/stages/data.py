@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -14,6 +15,7 @@ from helpers.data.case import Case, CaseFiles
 from helpers.data.truth import TruthValues, check_any_class, check_known, class_indices, count_values
 from helpers.errors import DataError, StepOrderError
 from helpers.params.model import RunParams
+from helpers.params.part import Part
 from helpers.params.paths import place_output
 from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import LabelSet, Recipe
@@ -33,6 +35,13 @@ class HasParams(Protocol):
 
     @property
     def params(self) -> RunParams: ...
+
+
+@dataclass(frozen=True)
+class Unstarted:
+    """The parameters of a run that was not started."""
+
+    params: RunParams
 
 
 def prepare_data(recipe: Recipe, run: Run) -> StageResult:
@@ -87,16 +96,31 @@ def _write_or_check_source(recipe: Recipe, run: Run) -> None:
 
 
 def selected_cases(recipe: Recipe, run: HasParams) -> list[CaseFiles]:
-    """The cases of a run: those named by `cases`, in that order, or all.
+    """The cases of a run: those named by `cases`, in that order, or all; of these, the share that `part` names.
 
     Raises:
-        DataError: a named case does not exist.
+        DataError: a named case does not exist, or the share is empty.
         StepOrderError: the demo cases are not written yet.
     """
     params = run.params
     root = data_root(recipe, run)
     cases = recipe.cases.list_cases(root, params)
-    return pick_cases(cases, params.cases) if params.cases else cases
+    return choose_cases(cases, params)
+
+
+def choose_cases(cases: Sequence[CaseFiles], params: RunParams) -> list[CaseFiles]:
+    """The cases that `cases` and `part` choose from those of a data set.
+
+    Raises:
+        DataError: a named case does not exist, or the share is empty.
+    """
+    named = pick_cases(cases, params.cases) if params.cases else list(cases)
+    if not params.part:
+        return named
+    share = Part.parse(params.part).take(named, lambda case: case.id)
+    if not share:
+        raise DataError(f"part {params.part} has no case", received=f"{len(named)} cases in all")
+    return share
 
 
 def pick_cases(cases: Sequence[CaseFiles], names: Sequence[str]) -> list[CaseFiles]:

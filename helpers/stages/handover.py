@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
 
 # Parameters that name a path or a user of one machine; every machine has its own.
-_PLACES = RunParams.NOT_HASHED | {"checkpoint", "data_root", "ref_folder"}
+_PLACES = RunParams.NOT_HASHED - {"part"} | {"checkpoint", "data_root", "ref_folder"}
 
 
 def pack_bundle(recipe: Recipe, run: Run, folder: Path) -> Bundle:

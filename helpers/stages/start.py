@@ -19,6 +19,7 @@ from helpers.stages.parameter_cells import (
     read_parameters,
     watch_parameters,
 )
+from helpers.stages.parts import take_parts
 from helpers.view.progress import is_interactive
 
 # Names that IPython puts into every notebook's namespace.
@@ -48,6 +49,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object], **given: object
     found = read_parameters(cells_of(namespace), namespace) if in_notebook else _plain_values(namespace, known)
     params = recipe.prepare_params(**{**found, **given})
     run = open_run(recipe, params)
+    take_parts(recipe, run)
     run.illustrations = illustrations(recipe, run)
     if in_notebook:
         watch_parameters(namespace, found)

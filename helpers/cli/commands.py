@@ -15,6 +15,7 @@ from helpers.cli.handover_commands import HANDOVER_COMMANDS
 from helpers.cli.merge_command import MERGE
 from helpers.cli.predict import PREDICT
 from helpers.cli.runs_command import RUNS
+from helpers.cli.status_command import STATUS
 from helpers.cli.study_commands import STUDY_COMMANDS
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
@@ -166,8 +167,9 @@ GROUPS: dict[str, dict[str, Command]] = {
             "Write a recipe in Python that runs at once.", new_recipe.run, new_recipe.add_arguments
         ),
     },
-    "Finished runs": {
+    "Runs": {
         "runs": RUNS,
+        "status": STATUS,
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
         "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
     },

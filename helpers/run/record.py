@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ HEARTBEAT_S = 5.0
 STALE_AFTER_S = 30.0
 ENDED_EARLY = "the kernel ended before the run's last step"
 
+# A record with more stages than this is written by the heartbeat only: each write costs time for every stage.
+_WRITTEN_AT_ONCE = 200
 _REQUIRED_KEYS = ("params", "environment", "stages", "status")
 
 # The record that writes each file: when a kernel starts a run again, the new record replaces the old one.
@@ -59,6 +62,7 @@ class RunRecord:
             "host": socket.gethostname(),
             "started": _now(),
             "stages": {},
+            "running": {},
         }
         self._write()
         self._thread = threading.Thread(target=self._beat, name="run-heartbeat", daemon=True)
@@ -82,7 +86,20 @@ class RunRecord:
         with self._lock:
             self._content["stages"].pop(name, None)
             self._content["stages"][name] = {**result, "ended": _now()}
-        self._write()
+            is_long = len(self._content["stages"]) > _WRITTEN_AT_ONCE
+        if not is_long:
+            self._write()
+
+    @contextlib.contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        """Lists a stage as running while the block runs, for readers of the record; the heartbeat writes it."""
+        with self._lock:
+            self._content["running"][name] = _now()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._content["running"].pop(name, None)
 
     def update(self, **content: object) -> None:
         """Sets top-level fields."""

@@ -151,8 +151,11 @@ class Run:
         """
         with self._lock:  # the searched sources are shared
             key = _key(stage, inputs, (make, *code))
-        begun = BegunStage(stage, title, key)
-        started = time.perf_counter()
+        with self.record.running(stage):
+            return self._begin(BegunStage(stage, title, key), make)
+
+    def _begin(self, begun: BegunStage, make: Callable[[Path], StageOutput]) -> BegunStage:
+        stage, key, started = begun.stage, begun.key, time.perf_counter()
         try:
             begun.entry = self._find(stage, key) if self.params.cache else None
             begun.is_reused = begun.entry is not None

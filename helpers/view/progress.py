@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from helpers.run.case_status import show_duration
+
 _LOG = logging.getLogger("cookbook")
 _LOG_INTERVAL_S = 10.0
+_WORTH_SAYING_S = 10.0
 T = TypeVar("T")
 
 
@@ -28,8 +31,11 @@ def is_interactive(override: bool | None = None) -> bool:
 def show_progress(items: Sequence[T], name: str, interactive: bool | None = None) -> Iterator[T]:
     """Yields the items with a progress bar, or a log line each; a saved headless notebook would keep a bar at 0 %."""
     if not is_interactive(interactive):
+        started = time.monotonic()
         for index, item in enumerate(items, start=1):
-            _LOG.info("%s %d of %d", name, index, len(items))
+            left = (time.monotonic() - started) / (index - 1) * (len(items) - index + 1) if index > 1 else None
+            about = f", about {show_duration(left)} left" if left is not None and left >= _WORTH_SAYING_S else ""
+            _LOG.info("%s %d of %d%s", name, index, len(items), about)
             yield item
         return
     from tqdm.auto import tqdm

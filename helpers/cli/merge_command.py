@@ -89,4 +89,4 @@ def _refuse_other_bytes(folder: Path, parts: Sequence[Path]) -> None:
             raise DataError(f"the mask {path.name} differs after merging", received=f"{merged} and {path}")
 
 
-MERGE = Command("Join part runs into one run, or the labels of several nnU-Net models.", _merge, _add_arguments)
+MERGE = Command("Join part runs, or the labels of several nnU-Net models.", _merge, _add_arguments)

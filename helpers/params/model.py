@@ -138,6 +138,15 @@ class RunParams(BaseModel):
     demo_minimum_scores: dict[str, float] = Field(default_factory=dict)
     """Scores that the demo weights must reach on the generated cases."""
 
+    maximum_scores: dict[str, float] = Field(default_factory=dict)
+    """Metrics above which the run fails, such as {HD95 WT: 10}; of a volume difference, its size."""
+    volume_metrics: bool = True
+    """Whether volumes get surface and lesion metrics next to the scores."""
+    nsd_tolerance_mm: dict[str, float] = Field(default_factory=dict)
+    """Tolerance of NSD by label or region; others: as in params/metrics.yaml."""
+    lesion_labels: list[str] | None = None
+    """Labels or regions to score lesion by lesion; null: as in params/metrics.yaml."""
+
     source_score: Literal["bounded", "complete", "skip"] = "bounded"
     """The source's own score; bounded: for as long as the masks took, complete: in full, skip: not at all."""
 

@@ -27,6 +27,7 @@ from helpers.params.targets import Precision, load_target
 from helpers.params.yaml_file import unknown_name_error
 from helpers.run.result import Check
 from helpers.scoring.dice import mean_of_known
+from helpers.scoring.volume_metrics import StructureRule, metric_names, metric_of, structure_rules
 
 if TYPE_CHECKING:
     import onnx
@@ -363,6 +364,10 @@ class Scoring(Part[P]):
     def score(self, prediction: np.ndarray, truth: np.ndarray, params: P) -> Scores:
         """The scores of one case by `score_names`; None if there is nothing to find."""
 
+    def structures(self, params: P) -> Mapping[str, Sequence[int]]:
+        """Class indices of what surface and lesion metrics measure, by the names of scores; none for pictures."""
+        return {}
+
     def tally(self, prediction: np.ndarray, truth: np.ndarray, params: P) -> np.ndarray | None:
         """Counts of one case that the data set's score is summed from, or None if scores are averaged over cases."""
         return None
@@ -456,6 +461,11 @@ class Recipe(Generic[P]):
         """The scores of a run, in the order of tables."""
         return self.scoring.score_names(params)
 
+    def metric_rules(self, params: P) -> dict[str, StructureRule]:
+        """How each structure of a volume is measured; empty if a run measures none."""
+        structures = self.scoring.structures(params) if params.volume_metrics else {}
+        return structure_rules(self.name, structures, params.nsd_tolerance_mm, params.lesion_labels)
+
     def picture_settings(self, params: P) -> PictureSettings:
         """How a run's cases are shown behind their masks: by its parameters, else by the recipe."""
         settings = self.cases.picture_settings(params)
@@ -464,10 +474,8 @@ class Recipe(Generic[P]):
     def _check_names(self, params: P) -> None:
         """Refuses names that a later stage would not know, before anything is started."""
         minimum = params.minimum_scores or {}
-        known = self.score_names(params) if minimum else ()
+        self._check_metric_names(params)
         for name, score in minimum.items():
-            if name not in known:
-                raise unknown_name_error("score", name, known, where="in minimum_scores")
             if not 0 <= score <= 1:
                 raise ParameterError(
                     f"no score can be the minimum of {name!r} in minimum_scores",
@@ -480,6 +488,32 @@ class Recipe(Generic[P]):
         for name in params.study_precisions:
             if name not in get_args(Precision):
                 raise unknown_name_error("precision", name, get_args(Precision), where="in study_precisions")
+
+    def _check_metric_names(self, params: P) -> None:
+        """Refuses names of scores, metrics, labels and regions that the run does not have, and negative limits."""
+        if not (params.minimum_scores or params.maximum_scores or params.nsd_tolerance_mm or params.lesion_labels):
+            return
+        rules = self.metric_rules(params)
+        scores, metrics = self.score_names(params), metric_names(rules)
+        larger = [name for name in metrics if metric_of(name).better == "larger"]
+        smaller = [name for name in metrics if name not in larger]
+        given = {
+            "minimum_scores": ("score", params.minimum_scores or (), [*scores, *larger]),
+            "maximum_scores": ("metric", params.maximum_scores, smaller),
+            "nsd_tolerance_mm": ("label or region", params.nsd_tolerance_mm, list(rules)),
+            "lesion_labels": ("label or region", params.lesion_labels or (), list(rules)),
+        }
+        for where, (kind, names, known) in given.items():
+            for name in names:
+                if name not in known:
+                    raise unknown_name_error(kind, name, known, where=f"in {where}")
+        for where, limits in (
+            ("maximum_scores", params.maximum_scores),
+            ("nsd_tolerance_mm", params.nsd_tolerance_mm),
+        ):
+            for name, limit in limits.items():
+                if limit < 0:
+                    raise ParameterError(f"{name!r} in {where} is negative", received=limit, expected="0 or more")
 
     def _parts(self) -> tuple[Part[P], ...]:
         return self.model, self.cases, self.preparation, self.scoring

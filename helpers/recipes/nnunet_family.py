@@ -743,6 +743,10 @@ class NnunetScoring(Scoring[N]):
         pair = without_ignored(prediction, truth, self.labels(params).ignore)
         return dice_of_regions(*pair, self._labels_of_scores(params))
 
+    def structures(self, params: N) -> Mapping[str, Sequence[int]]:
+        """The labels or regions under the names of their scores; none for pictures."""
+        return {} if self.model.plan(params).reader == PICTURES else self._labels_of_scores(params)
+
     def describe_case(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> dict[str, object]:
         """The metrics of the model's version: v1's thirteen of every label, or v2's of each label or region."""
         labels = self.labels(params)

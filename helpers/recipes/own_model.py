@@ -295,6 +295,11 @@ class CardScoring(Scoring[OwnModelParams]):
                 values[f"{score} {name}"] = overlap if score == "Dice" or overlap is None else overlap / (2 - overlap)
         return values
 
+    def structures(self, params: OwnModelParams) -> Mapping[str, Sequence[int]]:
+        """The classes and regions of a volume."""
+        card = _card(params)
+        return _scored(card) if card.is_volume else {}
+
 
 def _scored(card: ModelCard) -> dict[str, list[int]]:
     """Class indices of each class and each region."""

@@ -173,6 +173,10 @@ class BratsScoring(Scoring[BratsParams]):
         """Dice of each region."""
         return dice_of_regions(prediction, truth, brats.REGIONS)
 
+    def structures(self, params: BratsParams) -> Mapping[str, Sequence[int]]:
+        """The regions."""
+        return brats.REGIONS
+
     def score_as_source(
         self, cases: Sequence[Case], predictor: Predictor, params: BratsParams
     ) -> SourceScores | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 RESAMPLES = 10_000
+FEWEST_CASES = 5  # with fewer, an interval would be far too narrow to show
 _VALUES_IN_MEMORY = 2_000_000  # limits how many resamples are drawn together
 
 

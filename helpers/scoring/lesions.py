@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -88,6 +89,20 @@ class LesionMap:
     def of_kind(self, kind: str) -> list[Lesion]:
         """The lesions of a kind, those that are too small to count included."""
         return [lesion for lesion in self.lesions if lesion.kind == kind]
+
+    def extent_of_component(self, number: int) -> Box:
+        """The smallest box around a predicted component, on the case's grid."""
+        return self._component_extents[number - 1]
+
+    @cached_property
+    def _component_extents(self) -> list[Box]:
+        from scipy.ndimage import find_objects
+
+        starts = [side.start for side in self.box]
+        return [
+            tuple(slice(start + side.start, start + side.stop) for start, side in zip(starts, part, strict=True))
+            for part in find_objects(self.prediction.astype(np.int32))
+        ]
 
     def on_grid(self, components: np.ndarray) -> np.ndarray:
         """`truth` or `prediction`, or a condition on them, on the case's whole grid."""

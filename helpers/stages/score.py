@@ -17,10 +17,12 @@ from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.atomic import write_json
 from helpers.run.digest import digest_file
 from helpers.scoring.geometry_suspect import Suspicion, suspect_geometry
+from helpers.scoring.volume_metrics import CaseMetrics, metric_names
 from helpers.stages.artifact import digest_compiled
 from helpers.stages.data import CasesOnDemand, data_root, digest_case, selected_cases
 from helpers.stages.infer import MASK_STEPS, mask_name, open_predictor
 from helpers.stages.labels import run_labels, run_score_names
+from helpers.stages.volume_metrics import describe, judge_maximum, measure_volume, summarise
 
 # If undoing a flip gives at least this Dice, the flip is an error and not a coincidence of shapes.
 _SURE_DICE = 0.7
@@ -36,7 +38,8 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
     reported as `trained_on`.
 
     Raises:
-        GateError: a mean is below `minimum_scores` (for demo data, by default below the profile's).
+        GateError: a mean is below `minimum_scores` (for demo data, by default below the profile's), or above
+            `maximum_scores`.
         ParameterError: `minimum_scores` names a score that the run does not have.
     """
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
@@ -50,15 +53,23 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         figures = {name: case.figures for name, case in counted.items() if case.figures}
         for name, content in recipe.scoring.reports(figures, run.params).items() if figures else ():
             write_json(folder / name, content)
-        checks = [_judge(name, values["mean"][name], limit, len(counted)) for name, limit in minimum.items()]
+        means = {**values["mean"], **values.get("volume_metrics", {}).get("mean", {})}
+        checks = [_judge(name, means.get(name), limit, len(counted)) for name, limit in minimum.items()]
+        maximum = run.params.maximum_scores
+        checks += [judge_maximum(name, means.get(name), limit, len(counted)) for name, limit in maximum.items()]
         # With a score below its limit every suspicion is reported; an evident flip or axis order fails the run alone.
         low = not all(check.passed for check in checks)
         suspects = {name: case for name, case in scored.items() if case.misplaced or (low and case.suspicion)}
         checks += [_judge_geometry(name, case.suspicion) for name, case in suspects.items()]
         facts = _facts_of(values, len(cases))
+        facts |= describe(values["volume_metrics"], list(counted)) if "volume_metrics" in values else {}
         doubtful = {name: case for name, case in scored.items() if case.suspicion}
         facts |= {f"check the geometry of {name}": str(case.suspicion) for name, case in doubtful.items()}
-        facts |= {} if minimum or not cases else {"gate": "none; set minimum_scores to fail the run on a low mean"}
+        facts |= (
+            {}
+            if minimum or maximum or not cases
+            else {"gate": "none; set minimum_scores to fail the run on a low mean"}
+        )
         return StageOutput(tuple(checks), facts, values, "View the masks.")
 
     inputs = {
@@ -67,13 +78,15 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         "minimum": [minimum, run_score_names(recipe, run)],
         "rules": recipe.model.cache_key_extras(run.params),
         "held_out": held_out,
+        "metrics": {name: rule.to_json() for name, rule in recipe.metric_rules(run.params).items()},
+        "maximum": run.params.maximum_scores,
     }
     return run.perform("score", "Scores", inputs=inputs, make=make, code=(recipe.cases, recipe.scoring))
 
 
 def _minimum_scores(recipe: Recipe, run: Run) -> dict[str, float]:
     minimum = run.params.scores_to_reach()
-    known = run_score_names(recipe, run)
+    known = (*run_score_names(recipe, run), *metric_names(recipe.metric_rules(run.params)))
     if run.params.minimum_scores is None:
         # The minimum scores of the demo weights do not apply to a model with other labels.
         return {name: limit for name, limit in minimum.items() if name in known}
@@ -157,6 +170,7 @@ class _ScoredCase:
     tally: np.ndarray | None
     suspicion: Suspicion | None
     figures: dict[str, object]
+    metrics: CaseMetrics | None
 
     @property
     def misplaced(self) -> bool:
@@ -176,7 +190,8 @@ def _score_case(recipe: Recipe, run: Run, files: CaseFiles) -> _ScoredCase:
         ignored = truth == (-1 if labels.ignore is None else labels.ignore)
         suspicion = suspect_geometry(np.where(ignored, 0, prediction), np.where(ignored, 0, truth))
     figures = recipe.scoring.describe_case(prediction, truth, run.params)
-    return _ScoredCase(scores, recipe.scoring.tally(prediction, truth, run.params), suspicion, figures)
+    tally = recipe.scoring.tally(prediction, truth, run.params)
+    return _ScoredCase(scores, tally, suspicion, figures, measure_volume(recipe, run, case, prediction))
 
 
 def _sum_up(
@@ -185,10 +200,15 @@ def _sum_up(
     """The cases that count in the means, and the content of `metrics.json`."""
     known = set(scored if held_out is None else held_out)
     counted = {name: case for name, case in scored.items() if name in known}
-    values = {"cases": {name: case.scores for name, case in scored.items()}, "mean": _means(recipe, run, counted)}
+    scores = {name: case.scores for name, case in scored.items()}
+    values: dict = {"cases": scores, "mean": _means(recipe, run, counted)}
     if held_out is not None:
         seen = {name: case for name, case in scored.items() if name not in known}
         values |= {"held_out": list(counted), "trained_on": _means(recipe, run, seen)}
+    measured = {name: case.metrics for name, case in scored.items() if case.metrics is not None}
+    if measured:
+        rules = recipe.metric_rules(run.params)
+        values["volume_metrics"] = summarise(rules, measured, scores, list(counted))
     return counted, values
 
 

@@ -128,10 +128,8 @@ def measure_case(
     """Measures every structure of one case.
 
     Args:
-        prediction: class indices (Z, Y, X), uint8.
-        truth: likewise; voxels that are not to be counted are 0 in both.
-        structures: class indices by name.
-        rules: by the same names.
+        prediction, truth: class indices (Z, Y, X), uint8; voxels that are not to be counted are 0 in both.
+        structures, rules: class indices and rules by name.
         spacing_mm: (Z, Y, X).
 
     >>> truth = np.zeros((4, 8, 8), np.uint8)
@@ -146,23 +144,26 @@ def measure_case(
     box = bounding_box((prediction | truth) != 0, margin=margin) or (slice(0, 1),) * 3
     prediction, truth = prediction[box], truth[box]
     surfaces = surfaces_of_structures(prediction, truth, structures, spacing_mm)
-    values: dict[str, float | None] = {}
-    empty, lesions = {}, {}
+    found = CaseMetrics({}, {}, {})
     for name, labels in structures.items():
-        rule, found = rules[name], surfaces[name]
-        inside = np.zeros(256, bool)
-        inside[list(labels)] = True
-        ours, theirs = inside[prediction], inside[truth]
+        rule, surface = rules[name], surfaces[name]
+        ours, theirs = (_union(volume, labels) for volume in (prediction, truth))
         difference = (np.count_nonzero(ours) - np.count_nonzero(theirs)) * math.prod(spacing_mm) / 1000
-        own = _of_surfaces(found, rule.tolerance_mm, diagonal, float(difference))
-        if found.both_empty or found.one_empty:
-            empty[name] = "both" if found.both_empty else "truth" if found.to_truth.size else "prediction"
+        own = _of_surfaces(surface, rule.tolerance_mm, diagonal, float(difference))
+        if surface.both_empty or surface.one_empty:
+            found.empty[name] = "both" if surface.both_empty else "truth" if surface.to_truth.size else "prediction"
         if rule.lesions:
             scored = score_lesions(find_lesions(ours, theirs, spacing_mm, rule.lesions))
             own |= {"lesion Dice": scored.dice, "lesion F1": scored.f1, "lesion HD95": scored.hd95_mm}
-            lesions[name] = {"found": scored.found, "missed": scored.missed, "false": scored.false}
-        values |= {metric_name(metric, name): own[metric] for metric in rule.metrics}
-    return CaseMetrics(values, empty, lesions)
+            found.lesions[name] = {"found": scored.found, "missed": scored.missed, "false": scored.false}
+        found.values.update({metric_name(metric, name): own[metric] for metric in rule.metrics})
+    return found
+
+
+def _union(volume: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    inside = np.zeros(256, bool)
+    inside[list(labels)] = True
+    return inside[volume]
 
 
 def _of_surfaces(found: Surfaces, tolerance: float, diagonal: float, difference: float) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,8 +38,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
     reported as `trained_on`.
 
     Raises:
-        GateError: a mean is below `minimum_scores` (for demo data, by default below the profile's), or above
-            `maximum_scores`.
+        GateError: a mean is beyond `minimum_scores` (on demo data, by default the profile's) or `maximum_scores`.
         ParameterError: `minimum_scores` names a score that the run does not have.
     """
     cases = [case for case in selected_cases(recipe, run) if case.truth is not None]
@@ -53,23 +52,13 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         figures = {name: case.figures for name, case in counted.items() if case.figures}
         for name, content in recipe.scoring.reports(figures, run.params).items() if figures else ():
             write_json(folder / name, content)
-        means = {**values["mean"], **values.get("volume_metrics", {}).get("mean", {})}
-        checks = [_judge(name, means.get(name), limit, len(counted)) for name, limit in minimum.items()]
-        maximum = run.params.maximum_scores
-        checks += [judge_maximum(name, means.get(name), limit, len(counted)) for name, limit in maximum.items()]
+        checks = _judge_means(run, minimum, values, len(counted))
         # With a score below its limit every suspicion is reported; an evident flip or axis order fails the run alone.
         low = not all(check.passed for check in checks)
         suspects = {name: case for name, case in scored.items() if case.misplaced or (low and case.suspicion)}
         checks += [_judge_geometry(name, case.suspicion) for name, case in suspects.items()]
-        facts = _facts_of(values, len(cases))
-        facts |= describe(values["volume_metrics"], list(counted)) if "volume_metrics" in values else {}
-        doubtful = {name: case for name, case in scored.items() if case.suspicion}
-        facts |= {f"check the geometry of {name}": str(case.suspicion) for name, case in doubtful.items()}
-        facts |= (
-            {}
-            if minimum or maximum or not cases
-            else {"gate": "none; set minimum_scores to fail the run on a low mean"}
-        )
+        facts = _facts_of(values, scored, counted)
+        facts |= {} if checks or not cases else {"gate": "none; set minimum_scores to fail the run on a low mean"}
         return StageOutput(tuple(checks), facts, values, "View the masks.")
 
     inputs = {
@@ -212,12 +201,16 @@ def _sum_up(
     return counted, values
 
 
-def _facts_of(values: dict, count: int) -> dict[str, object]:
+def _facts_of(values: dict, scored: dict[str, _ScoredCase], counted: Iterable[str]) -> dict[str, object]:
+    count = len(scored)
     facts: dict[str, object] = {name: _show(value) for name, value in values["mean"].items()} if count else {}
     if "held_out" in values:
         facts["held out"] = f"{len(values['held_out'])} of {count} cases; only these count in the means above"
         seen = values["trained_on"].items()
         facts |= {f"{name} on training cases": _show(value) for name, value in seen if value is not None}
+    facts |= describe(values["volume_metrics"], list(counted)) if "volume_metrics" in values else {}
+    doubtful = {name: case for name, case in scored.items() if case.suspicion}
+    facts |= {f"check the geometry of {name}": str(case.suspicion) for name, case in doubtful.items()}
     return {**facts, "cases with truth": count}
 
 
@@ -230,6 +223,13 @@ def _means(recipe: Recipe, run: Run, scored: dict[str, _ScoredCase]) -> dict[str
 def _rounded(value: float | None) -> float | None:
     # Six digits are more than the data supports, and few enough for the same metrics.json on every machine.
     return None if value is None else round(value, 6)
+
+
+def _judge_means(run: Run, minimum: dict[str, float], values: dict, count: int) -> list[Check]:
+    means = {**values["mean"], **values.get("volume_metrics", {}).get("mean", {})}
+    checks = [_judge(name, means.get(name), limit, count) for name, limit in minimum.items()]
+    maximum = run.params.maximum_scores
+    return checks + [judge_maximum(name, means.get(name), limit, count) for name, limit in maximum.items()]
 
 
 def _judge(name: str, mean: float | None, minimum: float, count: int) -> Check:

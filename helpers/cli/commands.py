@@ -14,6 +14,7 @@ from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
 from helpers.cli.merge_command import MERGE
 from helpers.cli.predict import PREDICT
+from helpers.cli.reader_commands import READER_COMMANDS
 from helpers.cli.runs_command import RUNS
 from helpers.cli.status_command import STATUS
 from helpers.cli.study_commands import STUDY_COMMANDS
@@ -173,6 +174,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
         "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
     },
+    "Readers of masks": READER_COMMANDS,
     "Hand-over between machines": HANDOVER_COMMANDS,
     "Studies": STUDY_COMMANDS,
     "Shell": {"completion": COMPLETION},

@@ -229,9 +229,10 @@ def export_verdicts(verdicts: Verdicts, path: Path) -> Path:
     return write_csv(path, (*NAMES, "last word"), rows)
 
 
-def export_rejected(rejected: Iterable[Verdict], path: Path) -> Path:
-    """Writes the rejected masks, one per row, with the reader and the note."""
-    return write_csv(path, NAMES, [astuple(entry) for entry in rejected])
+def export_rejected(verdicts: Verdicts, path: Path, rejected: Iterable[Verdict] | None = None) -> Path:
+    """Writes the rejected masks, one per row, with the reader and the note; None takes `verdicts.rejected()`."""
+    chosen = verdicts.rejected() if rejected is None else rejected
+    return write_csv(path, NAMES, [astuple(entry) for entry in chosen])
 
 
 def _in_time(entries: Iterable[Verdict]) -> list[Verdict]:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case
+from helpers.qa.adjudication import Adjudication, Adjudications, adjudicate, read_adjudications
+from helpers.qa.agreement import Agreement, compare_readers
 from helpers.qa.finished import FinishedRun, find_case
 from helpers.qa.flags import Flag, MaskMeasures, flag_cases, load_measures, measure_mask, save_measures
-from helpers.qa.journal import JOURNALS, Journal, Verdict, Verdicts, read_verdicts
+from helpers.qa.journal import JOURNALS, Journal, Subject, Verdict, Verdicts, read_verdicts
 from helpers.run.digest import digest_file, digest_value
 from helpers.scoring.dice import dice, mean_of_known
 from helpers.view.progress import show_progress
@@ -38,7 +40,7 @@ class Review:
         outputs: the folder of the runs, which also holds the journals.
         journal: the reader's.
         cases: the worst first.
-        verdicts: of all readers, as last read.
+        verdicts, adjudications: of all readers, as last read.
     """
 
     run: FinishedRun
@@ -47,6 +49,7 @@ class Review:
     journal: Journal
     cases: list[ReviewCase] = field(default_factory=list)
     verdicts: Verdicts = field(default_factory=lambda: Verdicts((), 0))
+    adjudications: Adjudications = field(default_factory=lambda: Adjudications((), 0))
 
     def __str__(self) -> str:
         done, total = self.progress()
@@ -83,16 +86,36 @@ class Review:
     def refresh(self) -> None:
         """Reads the journals of all readers again."""
         self.verdicts = read_verdicts(self.outputs)
+        self.adjudications = read_adjudications(self.outputs)
         self._latest = self.verdicts.latest()
 
     def latest_verdicts(self, case_id: str) -> dict[str, Verdict]:
         """Each reader's latest verdict on the current mask of a case."""
-        case = self.case(case_id)
-        return self._latest.get((self.run.recipe.name, self.run.hash, case_id, case.mask_hash), {})
+        return self._latest.get(self.subject(case_id), {})
 
     def own_verdict(self, case_id: str) -> Verdict | None:
         """The reader's own latest verdict on the current mask of a case."""
         return self.latest_verdicts(case_id).get(self.journal.reader)
+
+    def agreement(self) -> Agreement:
+        """Compares the readers of the run, as their journals were last read."""
+        masks = {case.id: case.mask_hash for case in self.cases}
+        return compare_readers(self.run, masks, self.verdicts, self.adjudications)
+
+    def adjudicate(self, case_id: str, decision: str, note: str = "") -> Adjudication:
+        """Writes the reader's decision between the verdicts on a case's mask; it is on the disk when this returns.
+
+        Raises:
+            DataError: fewer than two readers have judged the mask.
+        """
+        latest = self.latest_verdicts(case_id)
+        entry = adjudicate(self.outputs, self.journal.reader, self.subject(case_id), latest, decision, note)
+        self.refresh()
+        return entry
+
+    def subject(self, case_id: str) -> Subject:
+        """What a verdict on the current mask of a case is about."""
+        return self.run.recipe.name, self.run.hash, case_id, self.case(case_id).mask_hash
 
     def progress(self) -> tuple[int, int]:
         """The number of cases that the reader has judged, and of all cases."""
@@ -136,6 +159,11 @@ def read_masks(
     case = run.read_case(case_id)
     others = other.read_mask(case) if other is not None and other.has_mask(case_id) else None
     return case, run.read_mask(case), others
+
+
+def review_folder(outputs: Path, run: FinishedRun) -> Path:
+    """Where tables, pages and pictures of a run's review are written; the run's own folder stays as it is."""
+    return outputs / "qa" / run.recipe.name / run.name
 
 
 def _review_case(run: FinishedRun, name: str, flags: Sequence[Flag], mask_hash: str) -> ReviewCase:

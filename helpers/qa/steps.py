@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import DataError
 from helpers.params.paths import find_input, place_output
+from helpers.qa.adjudication import list_rejected, read_adjudications
+from helpers.qa.agreement_files import describe_kappa, disagreement_rows, list_kappas, write_agreement
 from helpers.qa.editing import export_case, import_mask
 from helpers.qa.finished import find_run
 from helpers.qa.journal import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts
-from helpers.qa.review import Review, ReviewCase, open_review
+from helpers.qa.review import Review, ReviewCase, open_review, review_folder
 from helpers.view.progress import is_interactive
 from helpers.view.tables import RichText, html_table, note, show_score, table, text_table
 
@@ -81,8 +83,8 @@ def export_review(review: Review) -> RichText:
     review.refresh()
     verdicts = review.verdicts
     qa_csv = export_verdicts(verdicts, review.outputs / QA_CSV)
-    rejected_csv = export_rejected(verdicts, review.outputs / REJECTED_CSV)
-    rejected = verdicts.rejected()
+    rejected = list_rejected(verdicts, read_adjudications(review.outputs))
+    rejected_csv = export_rejected(verdicts, review.outputs / REJECTED_CSV, rejected)
     here = list(dict.fromkeys(entry.case for entry in rejected if entry.run_hash == review.run.hash))
     rows = [
         ("verdicts of all readers and runs", len(verdicts.entries), qa_csv),
@@ -92,6 +94,24 @@ def export_review(review: Review) -> RichText:
     if verdicts.torn_lines:
         rows.append(("lines cut off by a crash", verdicts.torn_lines, "ignored: they were never confirmed as saved"))
     return table(("", "count", "file or cases"), rows)
+
+
+def show_agreement(review: Review) -> RichText:
+    """Compares the readers of the run, disagreements first, and writes `agreement.csv`, `.json` and `.html`."""
+    review.refresh()
+    agreement = review.agreement()
+    run = review.run
+    paths = write_agreement(
+        agreement, review_folder(review.outputs, run), run.recipe.title, anonymise=run.params.anonymise
+    )
+    kappas = [(", ".join(kappa.readers), describe_kappa(kappa)) for kappa in list_kappas(agreement)]
+    rows = disagreement_rows(agreement)
+    parts = [table(("readers", "agreement"), kappas)] if kappas else []
+    parts += [note(line) for line in agreement.notes]
+    if rows:
+        parts.append(table(("case", *agreement.readers, "status", "final"), rows))
+    parts += [note(f"Page: {paths[2]}; the same as {paths[0].name} and {paths[1].name} in that folder.")]
+    return RichText("<br>".join(part.html for part in parts), "\n".join(part.text for part in parts))
 
 
 def export_for_editing(review: Review, cases: Sequence[str] | str | None) -> RichText:

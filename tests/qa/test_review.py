@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from helpers import qa
+from helpers.cli import main
 from helpers.errors import DataError
 from helpers.qa.editing import export_case, import_mask
 from helpers.qa.finished import find_run, list_runs
@@ -122,3 +123,26 @@ def test_the_steps_of_the_notebook_export_and_import_a_mask(outputs, run):
     assert re.search(rf"rejected in this run +1 +{case}", shown)
     assert "Nothing to export" in repr(qa.export_for_editing(review, None))
     assert case in repr(qa.show_review(review)) and "ann: reject" in repr(qa.show_review(review))
+
+
+def test_the_commands_compare_and_decide(outputs, run, capsys):
+    review = open_review(run, "ann", outputs)
+    for case in review.cases:
+        review.judge(case.id, "accept")
+    other = open_review(run, "bob", outputs)
+    for case in other.cases:
+        other.judge(case.id, "reject" if case == other.cases[0] else "accept")
+    worst = review.cases[0].id
+    assert main(["agreement", str(run.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "Cohen's kappa 0.000" in shown and f"{worst}" in shown and "disagreement" in shown
+    assert main(["adjudicate", str(run.folder), worst, "reject", "--reader", "carl", "--note", "leaks"]) == 0
+    assert f"{worst}: reject by carl" in capsys.readouterr().out
+    assert main(["agreement", str(run.folder), "--readers", "ann,bob"]) == 0
+    assert "adjudicated" in capsys.readouterr().out
+    folder = outputs / "qa" / "tiny" / run.name
+    assert sorted(path.name for path in folder.iterdir()) == ["agreement.csv", "agreement.html", "agreement.json"]
+    assert main(["adjudicate", str(run.folder), "nowhere", "reject", "--reader", "carl"]) == 1
+    assert "the run has no case 'nowhere'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["adjudicate", str(run.folder), worst, "fine", "--reader", "carl"])

@@ -10,6 +10,7 @@ import sys
 
 from helpers.cli import new_card, new_recipe
 from helpers.cli.command import Command
+from helpers.cli.compare_command import COMPARE
 from helpers.cli.completion import COMPLETION
 from helpers.cli.handover_commands import HANDOVER_COMMANDS
 from helpers.cli.merge_command import MERGE
@@ -171,6 +172,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Runs": {
         "runs": RUNS,
         "status": STATUS,
+        "compare": COMPARE,
         "report": Command("Write a run's report: one self-contained HTML file.", _report, _add_report_arguments),
         "rerun": Command("Repeat a run from its record and compare the bytes.", _rerun, _add_rerun_arguments),
     },

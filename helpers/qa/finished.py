@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from helpers.errors import CookbookError, DataError, explain_damage
 from helpers.params.model import RunParams
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run.record import read_record, read_run_status
+from helpers.scoring.volume_metrics import METRICS, metric_name
 from helpers.stages.data import selected_cases, write_demo_cases
 from helpers.stages.infer import mask_name
 
@@ -65,6 +66,32 @@ class FinishedRun:
         with explain_damage(path, "Delete it and run the notebook again."):
             cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
             return {str(case): {name: _number(value) for name, value in row.items()} for case, row in cases.items()}
+
+    @cached_property
+    def volume_metrics(self) -> Mapping[str, Any]:
+        """`volume_metrics` of `metrics.json`; empty for pictures, without truths and for runs of earlier versions."""
+        path = self.path("metrics.json")
+        if not self.scores:
+            return {}
+        with explain_damage(path, "Delete it and run the notebook again."):
+            found = json.loads(path.read_text(encoding="utf-8")).get("volume_metrics", {})
+            for row in found.get("cases", {}).values():
+                for value in row.values():
+                    _number(value)
+            return found
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The surface and lesion metrics in the order of tables, such as `HD95 liver`; none for pictures."""
+        mean, rules = self.volume_metrics.get("mean", {}), self.volume_metrics.get("rules", {})
+        names = (metric_name(metric, structure) for structure in rules for metric in METRICS)
+        return tuple(name for name in names if name in mean)
+
+    @cached_property
+    def values(self) -> Mapping[str, Mapping[str, float | None]]:
+        """Scores, and of volumes surface and lesion metrics, by case; by any of them cases can be ordered."""
+        metrics = self.volume_metrics.get("cases", {})
+        return {case: {**row, **metrics.get(case, {})} for case, row in self.scores.items()}
 
     @cached_property
     def cases(self) -> list[CaseFiles]:

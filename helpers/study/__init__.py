@@ -10,8 +10,11 @@ from helpers.study.compare_runs import (
     plot_worst_case,
     show_differing_parameters,
     show_disagreements,
+    show_metrics,
+    show_ranks,
     show_runs,
     show_scores,
+    show_tests,
     show_times,
 )
 from helpers.study.precision import study_precisions
@@ -26,8 +29,11 @@ __all__ = [
     "plot_worst_case",
     "show_differing_parameters",
     "show_disagreements",
+    "show_metrics",
+    "show_ranks",
     "show_runs",
     "show_scores",
+    "show_tests",
     "show_times",
     "study_precisions",
 ]

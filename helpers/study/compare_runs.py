@@ -19,8 +19,10 @@ from helpers.qa.finished import FinishedRun, find_run, list_runs
 from helpers.run import read_record
 from helpers.run.result import name_simulated
 from helpers.run.run import run_folder
-from helpers.scoring.bootstrap import mean_interval
+from helpers.scoring.bootstrap import FEWEST_CASES, mean_interval
 from helpers.scoring.dice import dice
+from helpers.scoring.paired import PairedTest, adjust_for_number, compare_pairs, mean_ranks
+from helpers.scoring.volume_metrics import METRICS, metric_name, metric_of
 from helpers.stages.parity import check_model_parity
 from helpers.view import figures
 from helpers.view.tables import RichText, table
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 STEPS = ("read", "open", "infer", "write")
 _FOLDER = "comparisons"
 # With fewer cases a bootstrap interval is too narrow to be trusted.
-_MINIMUM_CASES = 5
+_MINIMUM_CASES = FEWEST_CASES
+_CASES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class PairedDifference:
         values: the differences by case.
         mean: mean of the differences.
         interval: the mean's 95 % bootstrap interval; None for a single case, or if all differences are equal.
+        test: in how many cases the run is better or worse, whether that is more than chance, and which cases decide.
     """
 
     score: str
@@ -70,6 +74,7 @@ class PairedDifference:
     values: Mapping[str, float]
     mean: float
     interval: tuple[float, float] | None
+    test: PairedTest
 
 
 @dataclass(frozen=True)
@@ -106,22 +111,44 @@ class Comparison:
         listed = [(name, *(str(row.get(name)) for row in rows)) for name in names if name != "outputs"]
         return [row for row in listed if len(set(row[1:])) > 1]
 
-    def differences(self, other: FinishedRun) -> list[PairedDifference]:
-        """The paired differences of every score between a run and the first."""
-        found = []
-        for name in self.first.score_names:
-            pairs: dict[str, tuple[float, float]] = {}
-            for case in self.cases:
-                before = self.first.scores.get(case, {}).get(name)
-                after = other.scores.get(case, {}).get(name)
-                if before is not None and after is not None:
-                    pairs[case] = (before, after)
-            if pairs:
-                befores, afters = np.array(list(pairs.values())).T
-                values = {case: after - before for case, (before, after) in pairs.items()}
-                changes, means = afters - befores, (float(befores.mean()), float(afters.mean()))
-                found.append(PairedDifference(name, means, values, float(changes.mean()), mean_interval(changes)))
-        return found
+    def differences(self, other: FinishedRun, names: Sequence[str] | None = None) -> list[PairedDifference]:
+        """The paired differences between a run and the first: of every score, or of the named scores and metrics."""
+        found = [self._difference(other, name) for name in (self.first.score_names if names is None else names)]
+        return [row for row in found if row is not None]
+
+    def _difference(self, other: FinishedRun, name: str) -> PairedDifference | None:
+        before, after = self.values(self.first, name), self.values(other, name)
+        cases = [case for case in before if case in after]
+        if not cases:
+            return None
+        befores, afters = (np.array([own[case] for case in cases]) for own in (before, after))
+        changes, means = afters - befores, (float(befores.mean()), float(afters.mean()))
+        values = {case: after[case] - before[case] for case in cases}
+        test = compare_pairs(before, after, metric_of(name).better)
+        return PairedDifference(name, means, values, float(changes.mean()), mean_interval(changes), test)
+
+    def values(self, run: FinishedRun, name: str) -> dict[str, float]:
+        """A score or metric by case, over the common cases that have it."""
+        found = {case: run.values.get(case, {}).get(name) for case in self.cases}
+        return {case: value for case, value in found.items() if value is not None}
+
+    @cached_property
+    def metric_names(self) -> tuple[str, ...]:
+        """The surface and lesion metrics that every run has, by the same rules."""
+        rules = [run.volume_metrics.get("rules", {}) for run in self.runs]
+        same = {name for name, rule in rules[0].items() if all(other.get(name) == rule for other in rules[1:])}
+        return tuple(
+            metric_name(metric, structure)
+            for structure in rules[0]
+            for metric in METRICS
+            if structure in same and all(metric_name(metric, structure) in run.metric_names for run in self.runs)
+        )
+
+    def differing_rules(self) -> list[str]:
+        """The structures whose metrics cannot be compared, because the runs measured them by different rules."""
+        rules = [run.volume_metrics.get("rules", {}) for run in self.runs]
+        common = [name for name in rules[0] if all(name in other for other in rules[1:])]
+        return [name for name in common if any(other[name] != rules[0][name] for other in rules[1:])]
 
     def read(self, case_id: str, other: FinishedRun) -> tuple[Case, np.ndarray, np.ndarray]:
         """A case with its masks in the first run and in another, class indices (Z, Y, X) or (H, W)."""
@@ -243,13 +270,58 @@ def show_differing_parameters(comparison: Comparison) -> RichText:
 
 def show_scores(comparison: Comparison) -> RichText:
     """Table of the mean scores of each run, and their paired differences with intervals."""
-    rows = [
+    header, rows = _difference_rows(comparison, None)
+    return table(header, rows or [("no score in common", *("" for _ in header[1:]))])
+
+
+def _difference_rows(
+    comparison: Comparison, names: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    rows: list[tuple[object, ...]] = [
         (row.score, run.name, *(f"{mean:.4f}" for mean in row.means), f"{row.mean:+.4f}",
          "–" if row.interval is None else "{:+.4f} to {:+.4f}".format(*row.interval), len(row.values), _verdict(row))
         for run in comparison.runs[1:]
-        for row in comparison.differences(run)
+        for row in comparison.differences(run, names)
     ]  # fmt: skip
-    header = ("score", "run", "first run", "this run", "difference", "95 % interval", "cases", "")
+    return ("score", "run", "first run", "this run", "difference", "95 % interval", "cases", ""), rows
+
+
+def show_metrics(comparison: Comparison) -> RichText:
+    """Table of the surface and lesion metrics of each run, as `show_scores`; of volumes only."""
+    header, rows = _difference_rows(comparison, comparison.metric_names)
+    differing = comparison.differing_rules()
+    rows += [(name, "not compared: measured by different rules", *("" for _ in header[2:])) for name in differing]
+    return table(header, rows or [("no metric in common", *("" for _ in header[1:]))])
+
+
+def show_tests(comparison: Comparison) -> RichText:
+    """Table of a signed-rank test for each score and metric, and of the cases that decide each difference."""
+    header = ("score", "run", "better", "equal", "worse", "p", "p, adjusted", "without these, no difference")
+    rows = []
+    for run in comparison.runs[1:]:
+        found = comparison.differences(run, (*comparison.first.score_names, *comparison.metric_names))
+        adjusted = adjust_for_number([row.test.p for row in found])
+        for row, p in zip(found, adjusted, strict=True):
+            test = row.test
+            shown = (_p_value(test.p), _p_value(p)) if test.p is not None else ("few cases differ", "–")
+            rows.append(
+                (row.score, run.name, test.better, test.equal, test.worse, *shown, _name_cases(test.turned_by))
+            )
+    return table(header, rows or [("no score in common", *("" for _ in header[1:]))])
+
+
+def show_ranks(comparison: Comparison) -> RichText:
+    """Table of the mean rank of each run over the cases, 1 for the best, and the mean over all scores and metrics."""
+    rows, found = [], []
+    for name in (*comparison.first.score_names, *comparison.metric_names):
+        values = {run.name: comparison.values(run, name) for run in comparison.runs}
+        ranks = mean_ranks(values, metric_of(name).better)
+        if ranks:
+            found.append([ranks[run.name] for run in comparison.runs])
+            rows.append((name, *(f"{rank:.2f}" for rank in found[-1])))
+    if found:
+        rows.append(("mean of these", *(f"{rank:.2f}" for rank in np.mean(found, axis=0))))
+    header = ("mean rank by case", *(run.name for run in comparison.runs))
     return table(header, rows or [("no score in common", *("" for _ in header[1:]))])
 
 
@@ -327,6 +399,15 @@ def _verdict(row: PairedDifference) -> str:
         return "few cases: the interval is too narrow"
     low, high = row.interval or (row.mean, row.mean)
     return "no difference shown" if low <= 0 <= high else "differs"
+
+
+def _p_value(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _name_cases(cases: Sequence[str]) -> str:
+    shown = ", ".join(cases[:_CASES_NAMED])
+    return f"{shown} and {len(cases) - _CASES_NAMED} more" if len(cases) > _CASES_NAMED else shown or "–"
 
 
 def _score(value: float | None) -> str:

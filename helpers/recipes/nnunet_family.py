@@ -234,7 +234,7 @@ class NnunetParams(RunParams):
         return None if named is None else list(named)
 
     @model_validator(mode="after")
-    def _check_part(self) -> NnunetParams:
+    def _check_part_id(self) -> NnunetParams:
         if self.part_id >= self.num_parts:
             raise ValueError(f"part_id {self.part_id} is not below num_parts {self.num_parts}")
         return self

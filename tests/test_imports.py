@@ -45,6 +45,7 @@ EXCEPTIONS = {
     ("helpers.compile.torchscript", "helpers.graph.export"),  # traces the same module that is exported
     ("helpers.data.nnunet.model_folder", "helpers.networks.safe_pickle"),  # a model folder's pickles
     ("helpers.data.nnunet.postprocess", "helpers.networks.safe_pickle"),
+    ("helpers.data.nnunet.saved_softmax", "helpers.networks.safe_pickle"),
     ("helpers.data.nnunet.splits", "helpers.networks.safe_pickle"),
     ("helpers.view.figures.graph", "helpers.graph.read"),  # the picture of a graph
     ("helpers.view.figures.charts", "helpers.scoring.bootstrap"),  # a mean is never drawn without its interval

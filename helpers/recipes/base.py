@@ -368,6 +368,10 @@ class Scoring(Part[P]):
         """Class indices of what surface and lesion metrics measure, by the names of scores; none for pictures."""
         return {}
 
+    def calibration(self, case: Case, mask: Path, params: P) -> dict[str, float | None]:
+        """ECE by structure of the probabilities that `segment_and_save` wrote next to a mask; empty without them."""
+        return {}
+
     def tally(self, prediction: np.ndarray, truth: np.ndarray, params: P) -> np.ndarray | None:
         """Counts of one case that the data set's score is summed from, or None if scores are averaged over cases."""
         return None
@@ -464,7 +468,10 @@ class Recipe(Generic[P]):
     def metric_rules(self, params: P) -> dict[str, StructureRule]:
         """How each structure of a volume is measured; empty if a run measures none."""
         structures = self.scoring.structures(params) if params.volume_metrics else {}
-        return structure_rules(self.name, structures, params.nsd_tolerance_mm, params.lesion_labels)
+        rules = structure_rules(self.name, structures, params.nsd_tolerance_mm, params.lesion_labels)
+        if self.preparation.keeps_probabilities(params):
+            rules = {name: replace(rule, has_probabilities=True) for name, rule in rules.items()}
+        return rules
 
     def picture_settings(self, params: P) -> PictureSettings:
         """How a run's cases are shown behind their masks: by its parameters, else by the recipe."""

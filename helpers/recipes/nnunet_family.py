@@ -47,7 +47,7 @@ from helpers.data.nnunet.readers import (
     sight_of_case,
     write_mask,
 )
-from helpers.data.nnunet.saved_softmax import write_softmax
+from helpers.data.nnunet.saved_softmax import read_softmax, write_softmax
 from helpers.data.nnunet.splits import find_held_out
 from helpers.data.nnunet.v1_trainers import layers_of_trainer
 from helpers.errors import DataError, ParameterError, StepOrderError
@@ -61,6 +61,7 @@ from helpers.recipes.base import LabelSet, PictureSettings, Preparation, Scores,
 from helpers.recipes.nnunet_networks import build_from_weights, build_planned, check_channels
 from helpers.recipes.parts import TorchModel, VolumeCases
 from helpers.run.run import run_folder
+from helpers.scoring.calibration import calibration_error
 from helpers.scoring.dice import dice_of_regions, mean_of_known, without_ignored
 from helpers.scoring.nnunet_metrics import (
     counts_of_case,
@@ -746,6 +747,22 @@ class NnunetScoring(Scoring[N]):
     def structures(self, params: N) -> Mapping[str, Sequence[int]]:
         """The labels or regions under the names of their scores; none for pictures."""
         return {} if self.model.plan(params).reader == PICTURES else self._labels_of_scores(params)
+
+    def calibration(self, case: Case, mask: Path, params: N) -> dict[str, float | None]:
+        """ECE of each label or region on the grid that was saved, without ignored voxels."""
+        plan, labels = self.model.plan(params), self.labels(params)
+        stem = mask.with_name(mask.name.removesuffix(mask_suffix(plan.reader, plan.file_ending)))
+        saved = read_softmax(stem, case) if params.save_softmax else None
+        if saved is None:
+            return {}
+        probabilities, truth = saved
+        counted = np.full(truth.shape, True) if labels.ignore is None else truth != labels.ignore
+        errors = {}
+        for place, (name, members) in enumerate(self._labels_of_scores(params).items()):
+            channels = [place] if plan.regions else list(members)
+            chance = probabilities[channels].astype(np.float32).sum(axis=0)
+            errors[name] = calibration_error(chance[counted], np.isin(truth, members)[counted])
+        return errors
 
     def describe_case(self, prediction: np.ndarray, truth: np.ndarray, params: N) -> dict[str, object]:
         """The metrics of the model's version: v1's thirteen of every label, or v2's of each label or region."""

@@ -9,6 +9,7 @@
 | lesion Dice | | mean Dice of the lesions that count; a false component counts as 0 (`lesions`) |
 | lesion F1 | | 2 found / (2 found + missed + false) |
 | lesion HD95 | mm | mean HD95 of the lesions that count; a missed one and a false one count as the penalty |
+| ECE | | expected calibration error of saved probabilities (`calibration`) |
 
 If both masks of a structure are empty, it has no surface metrics and no volume difference, and means leave it out. If
 only one is empty, NSD is 0, and HD95 and ASSD are the diagonal of the image, so that a missed structure improves no
@@ -53,7 +54,7 @@ METRICS: dict[str, Metric] = {
     "lesion HD95": Metric("mm", "smaller"),
     "ECE": Metric("", "smaller"),
 }
-_OF_SURFACES = ("NSD", "HD95", "ASSD", "volume difference")
+_OF_MASKS = ("NSD", "HD95", "ASSD", "volume difference")
 _OF_LESIONS = ("lesion Dice", "lesion F1", "lesion HD95")
 
 
@@ -64,19 +65,21 @@ class StructureRule:
     Attributes:
         tolerance_mm: of NSD.
         lesions: the rule of its lesions; None: it is not scored lesion by lesion.
+        has_probabilities: whether probabilities are saved with the masks, for its calibration error.
     """
 
     tolerance_mm: float
     lesions: LesionRule | None = None
+    has_probabilities: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of the structure, in the order of tables."""
-        return _OF_SURFACES + (_OF_LESIONS if self.lesions else ())
+        return _OF_MASKS + (_OF_LESIONS if self.lesions else ()) + (("ECE",) if self.has_probabilities else ())
 
     def to_json(self) -> dict[str, object]:
-        """As JSON values."""
-        return asdict(self)
+        """What decides the values, as JSON values."""
+        return {"tolerance_mm": self.tolerance_mm, "lesions": asdict(self.lesions) if self.lesions else None}
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def measure_case(
             scored = score_lesions(find_lesions(ours, theirs, spacing_mm, rule.lesions))
             own |= {"lesion Dice": scored.dice, "lesion F1": scored.f1, "lesion HD95": scored.hd95_mm}
             found.lesions[name] = {"found": scored.found, "missed": scored.missed, "false": scored.false}
-        found.values.update({metric_name(metric, name): own[metric] for metric in rule.metrics})
+        found.values.update({metric_name(metric, name): own[metric] for metric in rule.metrics if metric in own})
     return found
 
 

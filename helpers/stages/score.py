@@ -67,8 +67,7 @@ def score_cases(recipe: Recipe, run: Run) -> StageResult:
         "minimum": [minimum, run_score_names(recipe, run)],
         "rules": recipe.model.cache_key_extras(run.params),
         "held_out": held_out,
-        "metrics": {name: rule.to_json() for name, rule in recipe.metric_rules(run.params).items()},
-        "maximum": run.params.maximum_scores,
+        "metrics": _what_metrics_need(recipe, run, cases),
     }
     return run.perform("score", "Scores", inputs=inputs, make=make, code=(recipe.cases, recipe.scoring))
 
@@ -133,6 +132,16 @@ class _CasesWithMasks(CasesOnDemand):
 
 def _mask_path(recipe: Recipe, run: Run, files: CaseFiles) -> Path:
     return run.folder / mask_name(recipe, run, files.id)
+
+
+def _what_metrics_need(recipe: Recipe, run: Run, cases: Sequence[CaseFiles]) -> list[object]:
+    """Rules and limits of the surface and lesion metrics, and the digests of saved probabilities."""
+    rules = {name: rule.to_json() for name, rule in recipe.metric_rules(run.params).items()}
+    paths: dict[str, Path] = {}
+    if recipe.preparation.keeps_probabilities(run.params):
+        paths = {case.id: _mask_path(recipe, run, case).with_name(f"{case.id}.npz") for case in cases}
+    saved = {name: digest_file(path) for name, path in paths.items() if path.is_file()}
+    return [rules, run.params.maximum_scores, saved]
 
 
 def _seconds_of_masks(run: Run) -> float:

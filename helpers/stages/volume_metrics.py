@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from helpers.scoring.volume_metrics import (
     metric_name,
     metric_names,
 )
+from helpers.stages.infer import mask_name
 from helpers.stages.labels import run_labels
 
 
@@ -32,9 +34,11 @@ def measure_volume(recipe: Recipe, run: Run, case: Case, prediction: np.ndarray)
     if ignore is not None:  # such voxels are outside in both, so that no surface is there that the other lacks
         prediction, truth = (np.where(truth == ignore, 0, volume) for volume in (prediction, truth))
     structures = recipe.scoring.structures(run.params)
-    return measure_case(
+    found = measure_case(
         prediction.astype(np.uint8), truth.astype(np.uint8), structures, rules, case.geometry.spacing_mm_zyx
     )
+    errors = recipe.scoring.calibration(case, run.path(mask_name(recipe, run, case.id)), run.params)
+    return replace(found, values=found.values | {metric_name("ECE", name): each for name, each in errors.items()})
 
 
 def summarise(
@@ -58,7 +62,7 @@ def summarise(
     cases = {case: {name: _rounded(value) for name, value in own.values.items()} for case, own in measured.items()}
     counting = [case for case in counted if case in cases]
     names = metric_names(rules)
-    columns = {name: [cases[case][name] for case in counting] for name in names}
+    columns = {name: [cases[case].get(name) for case in counting] for name in names}
     of_scores = {name: [scores[case][name] for case in counting] for name in next(iter(scores.values()), {})}
     return {
         "rules": {name: rule.to_json() for name, rule in rules.items()},

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from helpers.scoring import boundaries
 from helpers.scoring.boundaries import surface_areas, surfaces_of_masks, surfaces_of_structures
+from helpers.scoring.calibration import calibration_error
 from helpers.scoring.lesions import LesionRule, find_lesions
 from helpers.scoring.volume_metrics import (
     StructureRule,
@@ -73,6 +74,11 @@ def test_equal_to_monai_with_subvoxels(measured):
             compared += 1
             assert [ours.surface_dice(each) for each in MAKER.TOLERANCES] == pytest.approx(theirs["nsd"], abs=1e-6)
     assert compared >= 200
+
+
+def test_calibration_errors_equal_those_of_monai(pairs):
+    for (prediction, truth, _), row in zip(pairs, reference("calibration"), strict=True):
+        assert calibration_error(MAKER.made_up_chances(prediction), truth) == pytest.approx(row["ece"], abs=1e-6)
 
 
 def test_close_to_distances_between_meshes(pairs, measured):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from helpers import recipes
 from helpers.data.case import Case
 from helpers.data.geometry import Geometry
 from helpers.errors import ParameterError
+from helpers.recipes.nnunet_heart import HeartScoring
 from helpers.scoring.lesions import LesionRule
 from helpers.scoring.volume_metrics import CaseMetrics, StructureRule, metric_names
 from helpers.stages import volume_metrics
@@ -68,7 +70,7 @@ def _measure(monkeypatch, ignore=None, geometry=True, **given):
     truth[:, :, 9:] = 2
     grid = Geometry.identity(truth.shape) if geometry else None
     recipe = recipes.load("nnunet_heart")
-    run = SimpleNamespace(params=recipe.prepare_params(**given))
+    run = SimpleNamespace(params=recipe.prepare_params(**given), path=Path)
     monkeypatch.setattr(volume_metrics, "run_labels", lambda *_: SimpleNamespace(ignore=ignore))
     return measure_volume(recipe, run, Case("a", truth[None].astype(float), truth, grid), prediction)
 
@@ -78,6 +80,14 @@ def test_ignored_voxels_are_outside_in_both(monkeypatch):
     assert set(_measure(monkeypatch).values) == {
         "NSD atrium", "HD95 atrium", "ASSD atrium", "volume difference atrium",
     }  # fmt: skip
+
+
+def test_probabilities_are_calibrated_where_they_are_saved(monkeypatch):
+    monkeypatch.setattr(HeartScoring, "calibration", lambda *_: {"atrium": 0.125})
+    found = _measure(monkeypatch, save_softmax=True)
+    assert found.values["ECE atrium"] == 0.125
+    rules = recipes.load("nnunet_heart").metric_rules(recipes.load("nnunet_heart").prepare_params(save_softmax=True))
+    assert "ECE atrium" in metric_names(rules) and metric_names(rules) == tuple(found.values)
 
 
 def test_pictures_and_runs_without_metrics_measure_none(monkeypatch):

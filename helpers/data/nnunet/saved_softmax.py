@@ -19,6 +19,7 @@ from helpers.data.geometry import Geometry
 from helpers.data.nnunet.plan import Plan
 from helpers.data.nnunet.preprocess import Prepared
 from helpers.data.nnunet.readers import Sight, Turn, sight_of_case
+from helpers.errors import DataError, explain_damage
 from helpers.run.atomic import atomic_path
 
 
@@ -50,6 +51,37 @@ def write_softmax(stem: Path, planes: Iterable[np.ndarray], plan: Plan, prepared
         np.savez_compressed(path, allow_pickle=False, **content)
     with atomic_path(stem.with_name(f"{stem.name}.pkl")) as path:
         path.write_bytes(pickle.dumps(properties))
+
+
+def read_softmax(stem: Path, case: Case) -> tuple[np.ndarray, np.ndarray] | None:
+    """Probabilities that `write_softmax` saved, and the part of the case's truth that they are for.
+
+    Args:
+        stem: as `write_softmax` was given it.
+        case: the case, with its truth.
+
+    Returns:
+        (C, ...) probabilities and class indices (...) on the grid that was saved; None if nothing was saved.
+
+    Raises:
+        DataError: a file is damaged, or is not of this case.
+    """
+    from helpers.networks.safe_pickle import read_plain_pickle
+
+    path = stem.with_name(f"{stem.name}.npz")
+    if not path.is_file():
+        return None
+    truth = sight_of_case(case).turn.apply(case.require_truth())
+    with explain_damage(path, "Delete the mask and run again."), np.load(path, allow_pickle=False) as content:
+        if "softmax" in content:
+            box = read_plain_pickle(stem.with_name(f"{stem.name}.pkl"))["crop_bbox"]
+            truth = truth[tuple(slice(int(start), int(stop)) for start, stop in box)]
+        probabilities = content["softmax" if "softmax" in content else "probabilities"]
+    if probabilities.shape[1:] != truth.shape:
+        raise DataError(
+            f"{path.name} is not of case {case.id}", received=probabilities.shape[1:], expected=truth.shape
+        )
+    return probabilities, truth
 
 
 def _properties_of_v1(plan: Plan, prepared: Prepared, geometry: Geometry) -> dict:

@@ -3,6 +3,7 @@
     python make.py masks                          # the pairs of masks, into masks.npz
     python make.py surface-distance               # in an environment of its own for each tool
     python make.py monai
+    python make.py calibration
     python make.py meshmetrics
     python make.py panoptica
     python make.py brats-2023 path/to/brats_metrics.py    # of rachitsaluja/BraTS-2023-Metrics, commit 0c603fc
@@ -114,6 +115,23 @@ def monai():
         yield {"nsd": [float(value) for value in found]}
 
 
+def calibration():
+    """The calibration error of MONAI, of made-up probabilities, none of which lies at the edge of a bin."""
+    import torch
+    from monai.metrics import CalibrationErrorMetric
+
+    for prediction, truth, _ in read_masks():
+        metric = CalibrationErrorMetric(num_bins=20)
+        batches = [torch.from_numpy(each)[None, None].float() for each in (made_up_chances(prediction), truth)]
+        yield {"ece": float(metric(*batches).mean())}
+
+
+def made_up_chances(mask: np.ndarray) -> np.ndarray:
+    """Probabilities that depend on a mask and on the place."""
+    place = np.arange(mask.size).reshape(mask.shape)
+    return (((place * 37) % 61 + 0.37) / 104 + 0.4 * mask).astype(np.float32)
+
+
 def meshmetrics():
     """HD95, ASSD and NSD between meshes."""
     from meshmetrics import DistanceMetrics
@@ -192,6 +210,7 @@ def _load(path: str):
 TOOLS = {
     "surface-distance": (surface_distance, ("surface-distance", "numpy", "scipy")),
     "monai": (monai, ("monai", "torch", "numpy")),
+    "calibration": (calibration, ("monai", "torch", "numpy")),
     "meshmetrics": (meshmetrics, ("pymeshmetrics", "vtk", "numpy")),
     "panoptica": (panoptica, ("panoptica", "connected-components-3d", "numpy")),
     "brats-2023": (brats_2023, ("surface-distance", "connected-components-3d", "numpy", "scipy")),

@@ -1,4 +1,4 @@
-"""The commands of the studies: `sweep` and `bisect`."""
+"""The commands of the studies: `sweep`, `bisect` and `profile`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,33 @@ def _bisect_one(recipe_name: str, given: Mapping[str, object]) -> int:
     return 1 if result.values["culprit"] else 0
 
 
+def _add_profile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="folder of a run whose model is compiled")
+    parser.add_argument("--batch", type=int, default=1, help="samples per call (default: 1)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time to spend (default: 10; at least 5 rounds)")
+    parser.add_argument("--to", metavar="FOLDER", help="default: profile/ in the run's folder")
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from helpers.errors import ParameterError
+    from helpers.params.paths import create_output, expand_home, find_input
+    from helpers.study.profile import TOLERANCE, profile_run
+    from helpers.study.profile_files import show_profile, write_profile
+
+    for name, value in (("--batch", options.batch), ("--seconds", options.seconds)):
+        if not value > 0:
+            raise ParameterError(f"{name} is too small", received=value, expected="more than 0")
+    folder = find_input(options.run, parameter="RUN")
+    to = expand_home(options.to, "--to") if options.to else folder / "profile"
+    profile = profile_run(folder, batch=options.batch, budget_s=options.seconds)
+    title = f"{folder.parent.name}/{folder.name}"
+    paths = write_profile(profile, create_output(to, "--to"), title)
+    sys.stdout.write(f"{show_profile(profile, title)!r}\n\n{paths[0]}\n")
+    if abs(profile.explained - 1) > TOLERANCE:
+        sys.stderr.write(f"warning: the nodes add up to {profile.explained:.0%} of the latency\n")
+    return 0
+
+
 def _given_by_recipe(options: argparse.Namespace) -> dict[str, dict[str, object]]:
     from helpers import recipes
 
@@ -89,5 +116,6 @@ def _run_to_graph(recipe_name: str, given: Mapping[str, object]) -> tuple[Recipe
 
 STUDY_COMMANDS = {
     "sweep": Command("Compare precisions, targets and batch sizes.", _sweep, _add_sweep_arguments),
+    "profile": Command("Show which nodes of a run's model take the time.", _profile, _add_profile_arguments),
     "bisect": Command("Find the first node that diverges from the reference.", _bisect, _add_recipe_arguments),
 }

@@ -69,6 +69,11 @@ def summarize_graph(model: onnx.ModelProto) -> GraphSummary:
     )
 
 
+def count_macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    """Multiply-accumulates of a node for a batch of one: 0 if it is no layer, None if its shapes are unknown."""
+    return _MACS[node.op_type](node, shapes) if node.op_type in _MACS else 0
+
+
 def _weights(model: onnx.ModelProto) -> list[np.ndarray]:
     """The weights: float initializers, and constants in other forms that a layer reads."""
     # The scales and the region of interest of a Resize are floats too, but not weights.

@@ -26,7 +26,16 @@ class OnnxRuntimeSession:
     notes = ()
     torch_network = None
 
-    def __init__(self, path, precision="f32", device="CPU", threads=0, max_in_flight=2, device_id=0):
+    def __init__(
+        self,
+        path,
+        precision="f32",
+        device="CPU",
+        threads=0,
+        max_in_flight=2,
+        device_id=0,
+        profile_folder="",
+    ):
         import onnxruntime
 
         provider = _PROVIDERS[device]
@@ -36,6 +45,10 @@ class OnnxRuntimeSession:
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads = threads
+        if profile_folder:
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(profile_folder, "times")
+            options.optimized_model_filepath = os.path.join(profile_folder, "optimised.onnx")
         chosen = (provider, _provider_options(device, device_id, precision))
         self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=[chosen])
         # The runtime falls back to the CPU with just a warning, and onnxruntime-cann lists its provider as available
@@ -53,6 +66,10 @@ class OnnxRuntimeSession:
         """Runs one batch; ONNX Runtime allocates the outputs itself."""
         names = [name for name, _, _ in self.outputs]
         return dict(zip(names, self._session.run(names, dict(feeds)))), {}  # noqa: B905 (Python 3.8)
+
+    def end_profiling(self):
+        """Ends the profile that `profile_folder` started, and returns the path of its JSON."""
+        return self._session.end_profiling()
 
     def close(self):
         """Frees the session."""

@@ -13,6 +13,7 @@ from helpers.view.figures.charts import (
     draw_stage_times,
 )
 from helpers.view.figures.graph import draw_graph
+from helpers.view.figures.profile import draw_profile
 from helpers.view.figures.relief import draw_relief, find_body
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "draw_node_errors",
     "draw_op_changes",
     "draw_previews",
+    "draw_profile",
     "draw_relief",
     "draw_scores",
     "draw_sizes",

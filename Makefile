@@ -24,8 +24,8 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $(READY)
 
-$(READY_TEST): $(READY) requirements-test.txt requirements-peers.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-test.txt
+$(READY_TEST): $(READY) requirements-test.txt requirements-peers.txt requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-test.txt --requirement requirements-ray.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $(READY_TEST)
 

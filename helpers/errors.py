@@ -43,8 +43,19 @@ class CookbookError(Exception):
             text = f"{text.rstrip('.')}. {self.remedy}"
         return " ".join(text.split())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors of other processes arrive here; the arguments of a subclass may have no default.
+        return _restore, (type(self), self.args, self.__dict__)
+
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self.line()}"]
+
+
+def _restore(kind: type[CookbookError], arguments: tuple[object, ...], state: dict[str, object]) -> CookbookError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error
 
 
 def last_line(report: str | Exception) -> str:

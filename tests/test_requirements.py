@@ -46,7 +46,13 @@ def _requirements(name: str) -> list[str]:
     return [text for line in lines if (text := line.partition("#")[0].strip())]
 
 
-PIN_FILES = ("requirements.txt", "requirements-test.txt", "requirements-peers.txt", "requirements-itkwidgets.txt")
+PIN_FILES = (
+    "requirements.txt",
+    "requirements-test.txt",
+    "requirements-peers.txt",
+    "requirements-itkwidgets.txt",
+    "requirements-ray.txt",
+)
 
 
 @pytest.mark.parametrize("name", PIN_FILES)

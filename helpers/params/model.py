@@ -33,7 +33,19 @@ class RunParams(BaseModel):
     # Fields that change where results are written or how they are shown, never the results; `part` changes which
     # results a run holds, and is in the name of its folder.
     NOT_HASHED: ClassVar[frozenset[str]] = frozenset(
-        {"devices", "cases_in_flight", "on_error", "outputs", "cache", "interactive", "viewer", "grey_window"}
+        {
+            "devices",
+            "cases_in_flight",
+            "engine",
+            "ray_address",
+            "ray_actors",
+            "on_error",
+            "outputs",
+            "cache",
+            "interactive",
+            "viewer",
+            "grey_window",
+        }
         | {"anonymise", "part", "merged_from"}
     )
     # Fields that may name a file or folder to read; a run records them as absolute paths.
@@ -74,6 +86,12 @@ class RunParams(BaseModel):
     """Whether sheared volumes (a tilted gantry) are resampled to perpendicular axes, and their masks back."""
     cases_in_flight: int | None = Field(None, ge=1)
     """Cases that are worked on at once while masks are made; null: by cores, never beyond the free memory."""
+    engine: Literal["local", "ray"] = "local"
+    """What masks are made with: this process, or actors of a Ray cluster, see docs/many-cases.md."""
+    ray_address: Literal["local", "auto"] = "local"
+    """The Ray cluster: one of this machine alone, started and ended with the masks, or auto: a running one."""
+    ray_actors: int | None = Field(None, ge=1)
+    """Actors of the Ray engine; null: one per device, on CPU targets one per node."""
     on_error: Literal["stop", "continue"] = "stop"
     """Whether a case that fails stops the others; either way the run fails."""
     demo_seeds: list[int] = Field(default_factory=list)

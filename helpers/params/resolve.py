@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,6 +70,7 @@ def resolve_params(
         places |= dict.fromkeys(profile, file) | dict.fromkeys(given)
         raise explain_validation_error(error, model, where=file, places=places) from None
     _check_grey_window(params)
+    _check_engine(params)
     check_limits(params, target)
     return params
 
@@ -136,6 +138,17 @@ def _check_grey_window(params: RunParams) -> None:
     known = read_yaml_mapping(PARAMS_FOLDER / "windows.yaml") if params.grey_window else {}
     if params.grey_window and params.grey_window not in known:
         raise unknown_name_error("grey window", params.grey_window, known)
+
+
+def _check_engine(params: RunParams) -> None:
+    if params.engine != "ray":
+        return
+    if importlib.util.find_spec("ray") is None:
+        raise ParameterError("engine ray needs the package ray", remedy="Install it: `pip install '.[ray]'`.")
+    if params.devices is not None:
+        raise ParameterError("Ray assigns devices", received=f"devices {params.devices}", remedy="Use ray_actors.")
+    if params.device_tool:
+        raise ParameterError("device_tool is run by hand", received="engine ray", remedy="Use engine local.")
 
 
 def _check_device_tool(params: RunParams, target: Target) -> None:

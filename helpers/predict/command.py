@@ -58,6 +58,10 @@ def predict(model: NamedModel, request: Request) -> tuple[Outcome, Scores]:
     recipe = model.recipe
     with open_input(request.source) as source:
         params = _resolve(recipe, {**model.given, **request.given, "data_root": str(source)})
+        if params.engine != "local":
+            raise ParameterError(
+                "predict works in this process", received="engine ray", remedy="Use `cookbook run` with engine ray."
+            )
         if recipe.model.previous_params(params) is not None:
             raise ParameterError(
                 "a cascade's second stage needs the masks of its first",

@@ -53,6 +53,11 @@ def load(name: str) -> Recipe:
     return dataclasses.replace(recipe, params_folder=params_folder)
 
 
+def registration(name: str) -> tuple[str, Path]:
+    """The location and the folder of profiles of a recipe, as `register` takes them."""
+    return _RECIPES[name]
+
+
 def register(name: str, location: str, *, params_folder: Path = PARAMS_FOLDER) -> None:
     """Adds a recipe from outside this package.
 

@@ -116,6 +116,10 @@ class InFlight:
                 self.stop()
                 threads.shutdown(cancel_futures=True)
 
+    def work_here(self, index: int, item: T, work: Callable[[T, Place], R]) -> R:
+        """Works on one item in the caller's thread, for a caller that has its own threads and hands out its items."""
+        return self._work(index, item, work)
+
     def stop(self) -> None:
         """Lets every case in flight end at its next request."""
         with self._state:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from helpers.errors import CookbookError, GateError
 from helpers.inference.predictor import DevicePredictor
 from helpers.interop.exchange import Exchange
 from helpers.recipes.base import Recipe
-from helpers.run import Check, Run, StageOutput, StageResult, StageResults
+from helpers.run import Check, Run, StageOutput, StageResults
 from helpers.run.digest import digest_value
 from helpers.run.in_flight import Landed, Place
 from helpers.run.measure import Stopwatch, peak_memory
@@ -27,6 +27,7 @@ from helpers.stages.case_in_flight import is_last, open_flight, read_in_flight, 
 from helpers.stages.data import HasParams, digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
 from helpers.stages.labels import run_labels
+from helpers.stages.on_actor import land_on_ray
 from helpers.view.progress import show_progress
 
 # What the seconds of a case are spent on.
@@ -80,20 +81,36 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
         answered = answered_exchange(recipe, run)
         source = _ToolAnswers(recipe, run, answered) if answered else _DeviceOnDemand(recipe, run)
     cases = selected_cases(recipe, run)
-    flight = open_flight(run.params, len(cases))
     results, failed = [], {}
-    with source as opened:
-        work = partial(_begin_case, recipe, run, opened)
-        with contextlib.closing(flight.run(cases, work)) as landed:
-            for files in show_progress(cases, "infer", run.params.interactive):
-                try:
-                    results.append(_commit_case(run, files, landed))
-                except Exception as error:
-                    if run.params.on_error == "stop" or is_last(error):
-                        raise
-                    failed[files.id] = error
+    with contextlib.closing(_land_cases(recipe, run, source, cases)) as landed:
+        for files in show_progress(cases, "infer", run.params.interactive):
+            arrived = _next_case(run, files, landed)
+            try:
+                results.append(run.commit(arrived.result(), ends_run=run.params.on_error == "stop"))
+            except Exception as error:
+                if run.params.on_error == "stop" or is_last(error):
+                    raise
+                failed[files.id] = error
     _refuse_failures(run, failed, len(cases))
     return StageResults("Masks", results, run.illustrations.get("infer"))
+
+
+def _land_cases(
+    recipe: Recipe, run: Run, source: MaskSource, cases: Sequence[CaseFiles]
+) -> Generator[Landed[BegunStage], None, None]:
+    """Begins every case with the run's engine, and yields them in order."""
+    if run.params.engine == "ray" and isinstance(source, _DeviceOnDemand):
+        yield from land_on_ray(recipe, run, cases, _stage_of, _open_in_actor)
+        return
+    with source as opened:
+        flight = open_flight(run.params, len(cases))
+        with contextlib.closing(flight.run(cases, partial(_begin_case, recipe, run, opened))) as landed:
+            yield from landed
+
+
+def _open_in_actor(recipe: Recipe, run: Run) -> Callable[[CaseFiles, Place], BegunStage]:
+    """Opens the run's device in an actor, which keeps it for as long as it lives."""
+    return partial(_begin_case, recipe, run, _DeviceOnDemand(recipe, run))
 
 
 def open_run_device(recipe: Recipe, run: Run) -> Device:
@@ -125,7 +142,7 @@ def mask_name(recipe: Recipe, run: HasParams, case_id: str) -> str:
 
 
 def _begin_case(recipe: Recipe, run: Run, source: MaskSource, files: CaseFiles, place: Place) -> BegunStage:
-    """Makes a mask, in a thread of its own; only `_commit_case` changes the run."""
+    """Makes a mask, in a thread of its own; only `Run.commit` changes the run."""
     labels = run_labels(recipe, run)
 
     def make(folder: Path) -> StageOutput:
@@ -162,14 +179,13 @@ def _begin_case(recipe: Recipe, run: Run, source: MaskSource, files: CaseFiles, 
     return run.begin(*_stage_of(files), inputs=inputs, make=make, code=code)
 
 
-def _commit_case(run: Run, files: CaseFiles, landed: Iterator[Landed[BegunStage]]) -> StageResult:
-    """Waits for the next case, which is this one, and records it."""
+def _next_case(run: Run, files: CaseFiles, landed: Iterator[Landed[BegunStage]]) -> Landed[BegunStage]:
+    """Waits for the next case, which is this one; an error here is the engine's or the user's, and ends the run."""
     try:
-        begun = next(landed).result()
-    except KeyboardInterrupt as error:
+        return next(landed)
+    except BaseException as error:
         run.record_interrupt(*_stage_of(files), error)
         raise
-    return run.commit(begun, ends_run=run.params.on_error == "stop")
 
 
 def _stage_of(files: CaseFiles) -> tuple[str, str]:

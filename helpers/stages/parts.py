@@ -21,6 +21,7 @@ from helpers.stages.data import Unstarted, selected_cases, write_demo_cases
 
 _INFER = "infer/"
 _OWN = {"part", "merged_from", "outputs", "cache", "interactive", "devices", "cases_in_flight", "on_error"}
+_OWN |= {"engine", "ray_address", "ray_actors"}
 _NAMED = 3  # cases in an error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from helpers.errors import explain_damage
 from helpers.report.anonymous import DROPPED_PARAMETERS, Anonymiser, AsRecorded, Redaction
+from helpers.report.metrics import structure_tables
 from helpers.report.record import RunFolder
 from helpers.run.atomic import atomic_path
 from helpers.run.result import mark_simulated
@@ -77,6 +78,7 @@ def build_page(run: RunFolder, anonymise: bool) -> dict[str, object]:
         "score_names": _score_names(run),
         "rows": [_case_row(run, case, hide) for case in cases],
         "means": [_show_score(run.means.get(name)) for name in _score_names(run)],
+        "structures": structure_tables(run.metrics, cases, hide),
         "cases": [_case_pictures(run, case, shown[case], hide) for case in cases if shown[case]],
         "case_count": len(cases),
         "others": _other_pictures(run, {name: uri for name, uri in pictures.items() if name not in of_cases}),

@@ -19,12 +19,14 @@ class RunFolder:
         record: the content of `run.json`.
         scores: case to score name to value; None if there is nothing to find.
         means: score name to mean.
+        metrics: the surface and lesion metrics of volumes, as in `metrics.json`; empty if there are none.
     """
 
     folder: Path
     record: dict[str, Any]
     scores: dict[str, dict[str, float | None]]
     means: dict[str, float | None]
+    metrics: dict[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
@@ -37,7 +39,7 @@ class RunFolder:
         # From the record: metrics.json may be left over from an earlier attempt.
         scored = record["stages"].get("score", {})
         values = scored.get("values", {}) if scored.get("status") in ("made", "reused") else {}
-        return cls(folder, record, values.get("cases", {}), values.get("mean", {}))
+        return cls(folder, record, values.get("cases", {}), values.get("mean", {}), values.get("volume_metrics", {}))
 
     @property
     def stages(self) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import psutil
 
 from helpers.errors import CompileError, last_line
 from helpers.run.environment import scrubbed_environment
+from helpers.run.orphans import ends_with_this_process
 
 _POLL_INTERVAL_S = 0.2
 
@@ -76,8 +77,9 @@ def run_logged(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started, peak = time.monotonic(), 0.0
-    with log.open("wb") as stream:
+    with log.open("wb") as stream, ends_with_this_process() as watch:
         process = _start(command, stream, folder, title)
+        watch(process)
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):

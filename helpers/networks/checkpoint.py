@@ -350,6 +350,11 @@ def _differences(expected: Mapping[str, Tensor], received: Mapping[str, Tensor])
     return [f"{len(keys)} {what}: {_first(keys)}" for keys, what in named if keys]
 
 
+def _is_finite(value: Tensor) -> bool:
+    # A sum is several times faster, and finite only if every number is; one that overflows says nothing.
+    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
+
+
 def _check_values(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
     weights = {key: value for key, value in state.items() if expected[key].is_floating_point()}
     others = [
@@ -365,7 +370,7 @@ def _check_values(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], p
             remedy="Save the weights as they were before quantisation or conversion.",
         )
     computed = {key: value.to(expected[key].dtype) for key, value in weights.items()}  # float64 may overflow
-    broken = [key for key, value in computed.items() if not bool(torch.isfinite(value).all())]
+    broken = [key for key, value in computed.items() if not _is_finite(value)]
     if broken:
         raise CheckpointError(
             f"{path} has weights that are not finite",

@@ -16,8 +16,8 @@ from helpers.errors import last_line
 from helpers.graph.read import load_graph
 
 # onnxsim can crash the interpreter on some graphs; in a child process a crash only means that the original is kept.
-# The child ends with the process that started it, however that ends (prctl(PR_SET_PDEATHSIG, SIGKILL)). onnxsim imports
-# torch if it is there, for work that is not done here: four times the time of everything else.
+# The child ends with the process that started it, however that ends (prctl(PR_SET_PDEATHSIG, SIGKILL)). onnxsim
+# imports torch if it is there, for work that is not done here: four times the time of everything else.
 _CHILD = """
 import ctypes, json, sys
 if sys.platform == "linux":

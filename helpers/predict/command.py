@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def predict(model: NamedModel, request: Request) -> tuple[Outcome, Scores]:
             from the reference, or a case failed.
     """
     recipe = model.recipe
-    with open_input(request.source) as source:
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(open_input(request.source))
         params = _resolve(recipe, {**model.given, **request.given, "data_root": str(source)})
         if params.engine != "local":
             raise ParameterError(
@@ -71,7 +73,7 @@ def predict(model: NamedModel, request: Request) -> tuple[Outcome, Scores]:
         if not cases:
             raise DataError(f"no case in {request.source}")
         output = _output_folder(request, source)
-        proven = _proven(model, params, request)
+        proven = _proven(model, params, request, stack)
         if proven.note:
             sys.stderr.write(f"{proven.note}\n")
         about = {"recipe": recipe.name, "target": proven.manifest.target, "precision": proven.manifest.precision}
@@ -88,13 +90,13 @@ def _resolve(recipe: Recipe, given: dict[str, Any]) -> RunParams:
     return recipe.prepare_params(**given)
 
 
-def _proven(model: NamedModel, params: RunParams, request: Request) -> ProvenModel:
+def _proven(model: NamedModel, params: RunParams, request: Request, stack: contextlib.ExitStack) -> ProvenModel:
     if model.bundle is not None and "target" not in request.given and "precision" not in request.given:
         return model_of_bundle(model.bundle, params)
     if model.data_root is None:
-        return find_or_prove(model.recipe, params, is_calibrated=False)
+        return find_or_prove(model.recipe, params, stack, is_calibrated=False)
     proof = params.model_copy(update={"data_root": model.data_root, "cases": [], "part": ""})
-    return find_or_prove(model.recipe, proof, is_calibrated=True)
+    return find_or_prove(model.recipe, proof, stack, is_calibrated=True)
 
 
 def _output_folder(request: Request, source: Path) -> Path:

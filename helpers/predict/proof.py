@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers import recipes
@@ -30,18 +30,18 @@ from helpers.params.model import RunParams
 from helpers.params.paths import HOME_VARIABLE, PROJECT_ROOT, create_output, place_output
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
-from helpers.run import Run
+from helpers.run import Run, StageResult
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.libraries import library_versions
 from helpers.run.measure import return_memory
-from helpers.run.store import Store
+from helpers.run.store import CacheEntry, Store
 from helpers.stages.artifact import FOLDER, CompiledManifest, read_manifest_file
 from helpers.stages.compile import compile_model
 from helpers.stages.graph import apply_surgery, export_onnx, lint_graph, simplify_onnx
 from helpers.stages.parity import check_device
 
-_STEPS = (export_onnx, simplify_onnx, apply_surgery, lint_graph, compile_model, check_device)
+_STEPS = (export_onnx, simplify_onnx, apply_surgery, lint_graph, compile_model)
 # Parameters that no compiled model depends on.
 _OF_THE_DATA = frozenset(
     {"recipe", "profile", "checkpoint", "data_root", "cases", "demo_seeds", "minimum_scores", "demo_minimum_scores"}
@@ -61,6 +61,7 @@ class ProvenModel:
         digest: of its files and of how it is opened.
         outputs: folder of the store and the caches.
         note: what the user should know, such as a fallback; else empty.
+        opened: the device that the proof has opened; it stays open for the masks.
     """
 
     path: Path
@@ -68,10 +69,14 @@ class ProvenModel:
     digest: str
     outputs: Path
     note: str = ""
+    opened: DevicePredictor | None = None
 
     @contextlib.contextmanager
     def open(self, recipe: Recipe, params: RunParams) -> Iterator[DevicePredictor]:
-        """Opens the model on its target, with the runtime's own cache."""
+        """Opens the model on its target, with the runtime's own cache, unless it is open."""
+        if self.opened is not None:
+            yield self.opened
+            return
         spec, target = recipe.model.graph_spec(params), load_target(self.manifest.target)
         devices = params.devices if target.name == params.target else None
         with contextlib.ExitStack() as stack:
@@ -88,11 +93,14 @@ class ProvenModel:
             yield DevicePredictor(device, spec.input_name, spec.output_name)
 
 
-def find_or_prove(recipe: Recipe, params: RunParams, *, is_calibrated: bool) -> ProvenModel:
+def find_or_prove(
+    recipe: Recipe, params: RunParams, stack: contextlib.ExitStack, *, is_calibrated: bool
+) -> ProvenModel:
     """The compiled model of some parameters; a line on standard error names each step of a proof.
 
     Args:
         recipe, params: of the model. `data_root` matters for a calibrated model only.
+        stack: closes the device that a proof opens.
         is_calibrated: whether the parameters name the cases that a quantised model is calibrated with.
 
     Raises:
@@ -107,15 +115,22 @@ def find_or_prove(recipe: Recipe, params: RunParams, *, is_calibrated: bool) -> 
         )
     outputs = place_output(params.outputs)
     store, key = Store(outputs / ".store"), _key(recipe, params)
-    entry = store.find(key) if params.cache else None
-    if entry is None:
-        _prove(recipe, params, store, key)
-        entry = store.find(key)
-    if entry is None:
-        raise ParameterError(f"{store.root} does not keep what is written to it", remedy="Set `outputs` elsewhere.")
+    if params.cache and (proven := _find(store, key, outputs)):
+        return proven
+    return _prove(recipe, params, store, key, stack)
+
+
+def _find(store: Store, key: str, outputs: Path) -> ProvenModel | None:
+    """The model of a proof: its entry names that of the model. Both are compared with their digests."""
+    proof = store.find(key)
+    model = store.find(str(proof.result["model"])) if proof else None
+    return _stored_model(model, outputs, str(proof.result["note"])) if proof and model else None
+
+
+def _stored_model(entry: CacheEntry, outputs: Path, note: str) -> ProvenModel:
     manifest = read_manifest_file(entry.folder / FOLDER)
     digest = digest_value({"files": entry.files, "precision": manifest.precision, "target": manifest.target})
-    return ProvenModel(entry.folder / FOLDER / manifest.files[0], manifest, digest, outputs, entry.result["note"])
+    return ProvenModel(entry.folder / FOLDER / manifest.files[0], manifest, digest, outputs, note)
 
 
 def model_of_bundle(bundle: Bundle, params: RunParams) -> ProvenModel:
@@ -137,11 +152,11 @@ def model_of_bundle(bundle: Bundle, params: RunParams) -> ProvenModel:
 
 def _key(recipe: Recipe, params: RunParams) -> str:
     target = load_target(params.target)
-    reached = project_code().reach((*_STEPS, recipe.model))
+    reached = project_code().reach((*_STEPS, check_device, recipe.model))
     calibrated = params.precision.startswith(("int8", "qint"))
     left_out = {*params.NOT_HASHED, *params.NOT_IN_MASKS, *(() if calibrated else _OF_THE_DATA)}
     content = {
-        "proof": 1,
+        "proof": 2,
         "recipe": recipe.name,
         "rewrites": recipe.rewrites,
         "checkpoints": [digest_file(path) for path in recipe.model.checkpoint_paths(params)],
@@ -156,25 +171,44 @@ def _key(recipe: Recipe, params: RunParams) -> str:
     return digest_value(content)
 
 
-def _prove(recipe: Recipe, params: RunParams, store: Store, key: str) -> None:
-    """Performs the steps in a run that is removed afterwards; the compiled model stays in the store."""
+def _prove(recipe: Recipe, params: RunParams, store: Store, key: str, stack: contextlib.ExitStack) -> ProvenModel:
+    """Performs the steps in a run that is removed afterwards; the compiled model and the proof stay in the store."""
     place = create_output(place_output(params.outputs) / ".predict" / "work")
     with tempfile.TemporaryDirectory(prefix="run-", dir=place) as folder:
         _export_apart(recipe, params, Path(folder))
         run = Run(params, Path(folder))
         for step in _STEPS:
-            result = step(recipe, run)
-            sys.stderr.write(f"{result.title}: {result.status}, {result.shown_seconds} s\n")
-            sys.stderr.flush()
-            return_memory()
+            _report(step(recipe, run))
         compiled = run.results["compile"]
         note = ""
         if compiled.status == "not run here":
             note = f"not run here: {compiled.title}. The masks come from {compiled.values['fallback']}."
+        model = _keep_model(run, store, key, note)
+        # Opened where later calls open it, so that they find it in the runtime's cache.
+        opened = stack.enter_context(model.open(recipe, params))
+        _report(check_device(recipe, run, opened))
         run.finish(note)
         with store.working_folder() as working:
-            _link_or_copy(run.path(FOLDER), working / FOLDER)
-            store.keep(key, working, {"note": note})
+            store.keep(key, working, {"note": note, "model": _model_key(key)})
+    return replace(model, opened=opened)
+
+
+def _report(result: StageResult) -> None:
+    sys.stderr.write(f"{result.title}: {result.status}, {result.shown_seconds} s\n")
+    sys.stderr.flush()
+    return_memory()
+
+
+def _model_key(key: str) -> str:
+    return digest_value({"model of": key})
+
+
+def _keep_model(run: Run, store: Store, key: str, note: str) -> ProvenModel:
+    """Puts the compiled model into the store, under a key that only its proof names."""
+    with store.working_folder() as working:
+        _link_or_copy(run.path(FOLDER), working / FOLDER)
+        entry = store.keep(_model_key(key), working, {})
+    return _stored_model(entry, place_output(run.params.outputs), note)
 
 
 def _export_apart(recipe: Recipe, params: RunParams, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from helpers.data.case import CaseFiles
 from helpers.graph.probe import full_window, probe_sample, resized
 from helpers.graph.read import load_graph, open_reference
 from helpers.graph.surgery import AxiswiseInstanceNorm, rewrite_graph
+from helpers.inference.predictor import DevicePredictor
 from helpers.inference.scores import class_map_errors, lead_of_best, slab_to_labels
 from helpers.recipes.base import Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
@@ -210,8 +212,12 @@ def _compare_graphs(
     return expected, rows
 
 
-def check_device(recipe: Recipe, run: Run) -> StageResult:
+def check_device(recipe: Recipe, run: Run, opened: DevicePredictor | None = None) -> StageResult:
     """Compares the device with the kept answer of the reference on a full window of noise; needs no case.
+
+    Args:
+        recipe, run: of the compiled model.
+        opened: the run's device, if it is open already.
 
     Raises:
         GateError: as `check_model_parity`.
@@ -221,7 +227,7 @@ def check_device(recipe: Recipe, run: Run) -> StageResult:
         answers = read_answers(run)
         sample = probe_sample(recipe.model.graph_spec(run.params))
         margin, threshold = _CLEAR * _tolerance(run, "device"), recipe.model.region_threshold(run.params)
-        with open_predictor(recipe, run) as device:
+        with contextlib.nullcontext(opened) if opened else open_predictor(recipe, run) as device:
             row = _compare("device", [answers.sample], [device(sample)], margin, threshold)
         facts, values = {row.name: _describe(row)}, {**row.__dict__, "limit": _tolerance(run, row.name)}
         checks = tuple(_judge(row, run, answers.runs_in))

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from helpers.run.said import forget_said
 from tests.cann_doubles import CannDoubles
 
 MAGICMIND = Path(__file__).parent / "doubles" / "magicmind"
+
+
+@pytest.fixture(autouse=True)
+def say_everything_again() -> None:
+    """Each test hears every remark on a file, as each run does."""
+    forget_said()
 
 
 @dataclass

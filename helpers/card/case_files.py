@@ -16,7 +16,7 @@ from helpers.data import voc
 from helpers.data.case import Case, CaseFiles
 from helpers.data.case_volumes import read_image_volume, read_mask_volume
 from helpers.data.files import refuse_broken
-from helpers.data.formats.dicom import is_dicom_folder
+from helpers.data.formats.dicom import dicom_folders_below
 from helpers.data.geometry import Geometry, check_same_grid
 from helpers.data.picture import is_deep, open_picture, refuse_lossy, rgb_of, say_turned, write_png
 from helpers.data.truth import whole_labels
@@ -81,7 +81,7 @@ def find_cases(root: Path, pattern: str) -> dict[str, Path]:
         path = root / text
         if name and path.is_symlink():
             refuse_broken([path] if not path.exists() else [])
-        if name and (path.is_file() or (path.is_dir() and is_dicom_folder(path))) and not name[1].startswith("."):
+        if name and (path.is_file() or (path.is_dir() and dicom_folders_below(path))) and not name[1].startswith("."):
             found[name[1]] = path
     return found
 
@@ -129,7 +129,7 @@ def read_card_case(card: ModelCard, files: CaseFiles) -> Case:
 
 
 def _read_volumes(files: CaseFiles) -> tuple[np.ndarray, Geometry]:
-    volumes = [read_image_volume(path, files) for path in files.files.values()]
+    volumes = [read_image_volume(path, files, role) for role, path in files.files.items()]
     names = [path.name for path in files.files.values()]
     for volume, name in zip(volumes[1:], names[1:], strict=True):
         check_same_grid(volume.geometry, volumes[0].geometry, name, names[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from helpers.data.brats_years import CONVENTIONS, read_naming, to_classes
 from helpers.data.case import Case, CaseFiles
-from helpers.data.case_volumes import read_image_volume, read_label_volume
+from helpers.data.case_volumes import dicom_folders, read_image_volume, read_label_volume
 from helpers.data.files import find_files, one_file_each, refuse_broken, some_of, volume_stem
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import check_same_grid
@@ -49,11 +49,7 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
     for path, match in named:
         found.setdefault((path.parent, match["case"]), []).append((_NAMES[match["role"].lower()], path))
     if not found:
-        raise DataError(
-            f"no BraTS cases below {root}",
-            expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
-            remedy="Set data_root to the folder that contains the cases.",
-        )
+        raise _no_cases(root)
     cases: dict[str, CaseFiles] = {}
     for (folder, name), files in found.items():
         if (wanted := not only or name in only) and name in cases:
@@ -71,6 +67,46 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
             roles = one_file_each(files, f"role of case {name},") if wanted else dict(files)
             cases[name] = _case_of(name, roles, label_year)
     return [cases[name] for name in sorted(cases)]
+
+
+def list_dicom_cases(root: Path, only: Collection[str] = (), label_year: int | None = None) -> list[CaseFiles]:
+    """Lists the cases of a folder whose four modalities are series in one place, sorted by id.
+
+    Args:
+        root: a folder of one folder per case, or the folder of one case; a truth is a volume `<case>_seg`.
+        only: ids of the cases to list; empty: all.
+        label_year: as in `list_brats_cases`.
+
+    Raises:
+        DataError: there are no cases, or one of `only` is missing.
+    """
+    folders = {root.resolve().name: root} if is_dicom_folder(root) else dicom_folders(root)
+    truths = [(match["case"], path) for path, match in _files_of_cases(root)[1] if match["role"].lower() == "seg"]
+    labels = one_file_each([(case, path) for case, path in truths if case in folders], "seg of case")
+    missing = sorted(set(only) - folders.keys())
+    if not folders or missing:
+        raise DataError(
+            f"no DICOM folder of {', '.join(missing) or 'a case'} in {root}",
+            received=some_of(sorted(folders)) or None,
+            expected="one folder per case, with the files of its four series",
+        )
+    chosen = sorted(only or folders)
+    return [_case_of(name, _roles_in(folders[name], labels.get(name)), label_year) for name in chosen]
+
+
+def _roles_in(folder: Path, truth: Path | None) -> dict[str, Path]:
+    return {**dict.fromkeys(MODALITIES, folder), **({"seg": truth} if truth else {})}
+
+
+def _no_cases(root: Path) -> DataError:
+    remedy = "Set data_root to the folder that contains the cases."
+    if root.is_dir() and (is_dicom_folder(root) or dicom_folders(root)):
+        remedy = "Name the series of each modality: -p series 't1 = …; t1ce = …; t2 = …; flair = …'."
+    return DataError(
+        f"no BraTS cases below {root}",
+        expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
+        remedy=remedy,
+    )
 
 
 def skipped_files(root: Path) -> list[str]:
@@ -117,7 +153,7 @@ def read_brats_case(case: CaseFiles, label_year: int | None = None) -> Case:
         DataError: a file is unreadable, grids differ, voxels are not finite, or labels do not belong to the case's
             year.
     """
-    volumes = {role: read_image_volume(path, case) for role, path in case.files.items()}
+    volumes = {role: read_image_volume(path, case, role) for role, path in case.files.items()}
     reference = volumes[MODALITIES[0]].geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: {role}", MODALITIES[0])

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.errors import DataError
-
-_LOG = logging.getLogger("cookbook")
+from helpers.run.said import say_once
 
 # Cosines of the angle between two axes: up to the first they are taken as they are, as ITK does; up to the second
 # (0.6 degrees) they are perpendicular but for rounding, such as an affine that was saved with two decimals.
@@ -199,7 +198,8 @@ def _made_perpendicular(
     nearest = left @ right
     corners = np.array(list(itertools.product(*((0, size - 1) for size in size_zyx[::-1])))).T
     moved = np.linalg.norm((nearest - direction) * spacing @ corners, axis=0).max()
-    _LOG.warning(
+    say_once(
+        logging.WARNING,
         "%s: the axes of its %s are %.2f degrees from perpendicular, taken for rounding and made perpendicular; "
         "no voxel moves by more than %.2g mm",
         *(name, field, _degrees_off(largest_cosine(direction)), moved),

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import DataError
+from helpers.run.said import say_once
 
 # Editors that resample a mask or store it as a scaled float leave 0.9999 for 1. A mask that was interpolated between
 # classes has values far from whole numbers as well.
 ROUNDING = 1e-3
 _SHOWN = 8
 _CHUNK = 1 << 20
-
-_LOG = logging.getLogger("cookbook")
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def whole_labels(path: Path, labels: np.ndarray) -> np.ndarray:
             remedy="Resample the labels with nearest neighbour, or convert them to whole numbers.",
         )
     if worst:
-        _LOG.info("%s: labels rounded to whole numbers, by at most %.2g", path, worst)
+        say_once(logging.INFO, "%s: labels rounded to whole numbers, by at most %.2g", path, worst)
     return rounded.astype(np.int32)
 
 

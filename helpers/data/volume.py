@@ -24,8 +24,7 @@ from helpers.data.geometry import Geometry, check_perpendicular, is_sheared
 from helpers.data.shear import Interpolation, perpendicular_grid, resample
 from helpers.errors import DataError, last_line
 from helpers.run.digest import LFS_REMEDY, is_lfs_pointer
-
-_LOG = logging.getLogger("cookbook")
+from helpers.run.said import say_once
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _TWO_FILES = (".nhdr", ".mhd")  # a header and its second file cannot be replaced atomically
@@ -73,7 +72,7 @@ def read_volume(path: str | os.PathLike, *, series: str | None = None, shear: In
         check_perpendicular(str(path), volume.geometry)
         return volume
     straight = perpendicular_grid(volume.geometry)
-    _LOG.warning("%s: sheared; resampled (%s) to perpendicular axes, and its mask back", path, shear)
+    say_once(logging.WARNING, "%s: sheared; resampled (%s) to perpendicular axes, and its mask back", path, shear)
     return Volume(resample(volume.array[0], volume.geometry, straight, shear)[None], straight)
 
 

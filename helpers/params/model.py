@@ -49,7 +49,7 @@ class RunParams(BaseModel):
         | {"anonymise", "part", "merged_from"}
     )
     # Fields that may name a file or folder to read; a run records them as absolute paths.
-    PATHS: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data_root"})
+    PATHS: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data_root", "segment_codes"})
     # Fields of a recipe that no mask depends on: changing one reuses the masks.
     NOT_IN_MASKS: ClassVar[frozenset[str]] = frozenset()
 
@@ -81,9 +81,13 @@ class RunParams(BaseModel):
     merged_from: list[str] = Field(default_factory=list)
     """Folders of the part runs whose masks this run takes; set by `cookbook merge`."""
     series: str = ""
-    """UID or description of the DICOM series, for cases that are folders with several."""
+    """UID or description of the DICOM series of cases with several; of several images: `t1 = AX T1; t2 = AX T2`."""
     allow_shear: bool = False
     """Whether sheared volumes (a tilted gantry) are resampled to perpendicular axes, and their masks back."""
+    mask_format: Literal["own", "dicom-seg"] = "own"
+    """Form of the masks: own, the recipe's (NIfTI, PNG, …); dicom-seg: a DICOM SEG as well, for DICOM series."""
+    segment_codes: str | None = None
+    """YAML file with SNOMED codes of classes for DICOM SEG, over `params/segments.yaml`."""
     cases_in_flight: int | None = Field(None, ge=1)
     """Cases that are worked on at once while masks are made; null: by cores, never beyond the free memory."""
     engine: Literal["local", "ray"] = "local"

@@ -71,6 +71,7 @@ def resolve_params(
         raise explain_validation_error(error, model, where=file, places=places) from None
     _check_grey_window(params)
     _check_engine(params)
+    _check_mask_format(params)
     check_limits(params, target)
     return params
 
@@ -149,6 +150,15 @@ def _check_engine(params: RunParams) -> None:
         raise ParameterError("Ray assigns devices", received=f"devices {params.devices}", remedy="Use ray_actors.")
     if params.device_tool:
         raise ParameterError("device_tool is run by hand", received="engine ray", remedy="Use engine local.")
+
+
+def _check_mask_format(params: RunParams) -> None:
+    if params.mask_format == "dicom-seg" and params.data_root == "demo":
+        raise ParameterError(
+            "the demo cases are no DICOM series, to which a DICOM SEG could refer",
+            received="mask_format dicom-seg",
+            remedy="Set data_root to DICOM series, or omit mask_format.",
+        )
 
 
 def _check_device_tool(params: RunParams, target: Target) -> None:

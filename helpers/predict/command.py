@@ -21,6 +21,7 @@ from helpers.predict.record import PredictRecord
 from helpers.predict.scores import score_masks
 from helpers.recipes.base import Recipe, Scores
 from helpers.stages.data import choose_cases
+from helpers.stages.dicom_seg import check_sources
 
 
 class CasesFailedError(CookbookError):
@@ -72,6 +73,7 @@ def predict(model: NamedModel, request: Request) -> tuple[Outcome, Scores]:
         cases = choose_cases(recipe.cases.list_cases(source, params), params)
         if not cases:
             raise DataError(f"no case in {request.source}")
+        check_sources(recipe, params, recipe.labels(params), cases)
         output = _output_folder(request, source)
         proven = _proven(model, params, request, stack)
         if proven.note:

@@ -22,12 +22,14 @@ from helpers.params.model import RunParams
 from helpers.predict.proof import ProvenModel
 from helpers.predict.record import PredictRecord
 from helpers.recipes.base import Recipe
+from helpers.recipes.segments import segments_of
 from helpers.run.code import project_code
 from helpers.run.digest import digest_value
 from helpers.run.in_flight import Place
 from helpers.run.libraries import library_versions
 from helpers.stages.case_in_flight import is_last, open_flight, read_in_flight, segment_in_flight
 from helpers.stages.data import digest_case
+from helpers.stages.dicom_seg import SUFFIX, is_wanted, write_mask_as_seg
 
 
 @dataclass
@@ -110,6 +112,10 @@ class MaskMaker:
             self.recipe.cases.write_mask(classes, case, path)
             if not np.array_equal(self.recipe.cases.read_mask(path, case), classes):
                 raise DataError(f"the mask of {case.id} differs when it is read back", remedy="Check the disk.")
+            if is_wanted(self.params):
+                labels = self.recipe.labels(self.params)
+                seg = work / f"{case.id}{SUFFIX}"
+                write_mask_as_seg(self.recipe, self.params, labels, files, case, classes, seg)
             remarks = [*_remarks(classes), *predictor.recovered_errors()]
             return _Made(key, work, remarks, time.perf_counter() - started, stack.pop_all())
 
@@ -132,7 +138,13 @@ class MaskMaker:
             "params": self.params.model_dump(mode="json", include=fields),
             "code": reached.digest,
             "libraries": library_versions(reached.libraries),
+            **self._rules_of_seg(),
         }
+
+    def _rules_of_seg(self) -> dict[str, object]:
+        if not is_wanted(self.params):
+            return {}
+        return {"segments": [str(each) for each in segments_of(self.recipe.labels(self.params), self.params)]}
 
 
 def _key(digest: str, rules: dict[str, object]) -> str:

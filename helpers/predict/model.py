@@ -22,6 +22,7 @@ _OF_THE_RUN = frozenset(
     | {"demo_minimum_scores", "split", "ref_folder", "num_parts", "part_id", "part", "merged_from"}
     | {"prev_stage_predictions", "maximum_scores", "volume_metrics", "nsd_tolerance_mm", "lesion_labels"}
     | {"engine", "ray_address", "ray_actors"}
+    | {"series", "mask_format"}
 )
 
 

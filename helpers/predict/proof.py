@@ -45,6 +45,7 @@ _STEPS = (export_onnx, simplify_onnx, apply_surgery, lint_graph, compile_model)
 # Parameters that no compiled model depends on.
 _OF_THE_DATA = frozenset(
     {"recipe", "profile", "checkpoint", "data_root", "cases", "demo_seeds", "minimum_scores", "demo_minimum_scores"}
+    | {"series", "allow_shear", "mask_format", "segment_codes"}
     | {"device_tool", "device_tool_chips", "precision_study", "study_targets", "study_precisions", "study_batches"}
     | {"maximum_scores", "volume_metrics", "nsd_tolerance_mm", "lesion_labels"}
     | {"study_seconds", "int8_attempts", "save_softmax"}

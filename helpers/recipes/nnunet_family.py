@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.case_volumes import with_reading
+from helpers.data.case_volumes import series_by_role, with_reading
 from helpers.data.nnunet import cases as nnunet_cases
 from helpers.data.nnunet.cascade import add_previous_stage, check_cascade
 from helpers.data.nnunet.cases import raw_folder
@@ -341,6 +341,7 @@ class NnunetModel(TorchModel[N]):
         first = find_first_stage(self.folder(params))
         unset = dict.fromkeys(("trainer", "plans", "configuration", "prev_stage_predictions"))
         changes = {"checkpoint": str(first), "save_softmax": False, "minimum_scores": {}, "precision_study": False}
+        changes |= {"mask_format": "own"}
         return params.model_copy(update={**unset, **changes})
 
     def folder(self, params: N) -> ModelFolder:
@@ -501,9 +502,11 @@ class NnunetCases(VolumeCases[N]):
         """The cases below a root; only the held-out ones if `split` asks for them."""
         reference = find_input(params.ref_folder, parameter="ref_folder") if params.ref_folder else None
         only = params.cases or (self.held_out(root, params) if params.split == "validation" else None) or ()
-        cases = nnunet_cases.list_cases(root, only, task=self.task, ref_folder=reference, **self._names(params))
+        series = _series_by_number(params.series, self.model.plan(params).channel_names)
+        found = {"task": self.task, "ref_folder": reference, "series": series, **self._names(params)}
+        cases = nnunet_cases.list_cases(root, only, **found)
         check_channels_of_data(cases, nnunet_cases.channel_names(root, task=self.task), self.model.plan(params))
-        part = with_reading(cases, params.series, params.allow_shear)[params.part_id :: params.num_parts]
+        part = with_reading(cases, series, params.allow_shear)[params.part_id :: params.num_parts]
         return [self._with_previous(case, params) for case in part]
 
     def _with_previous(self, case: CaseFiles, params: N) -> CaseFiles:
@@ -787,6 +790,12 @@ class NnunetScoring(Scoring[N]):
         if len(set(names)) < len(names):  # two labels must not share a score: each keeps its own name
             names = list(scored)
         return dict(zip(names, scored.values(), strict=True))
+
+
+def _series_by_number(series: str, channel_names: Sequence[str]) -> str:
+    """The text of `series` with the numbers of channels in place of their names."""
+    named = series_by_role(series, channel_names)
+    return "; ".join(f"{number:04} = {named[name]}" for number, name in enumerate(channel_names)) if named else series
 
 
 def copy_descriptions(model: ModelFolder, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from helpers.data import brats
 from helpers.data.brats_years import CONVENTIONS, FIRST_YEAR, LAST_YEAR
 from helpers.data.case import Case, CaseFiles
-from helpers.data.case_volumes import with_reading
+from helpers.data.case_volumes import series_by_role, with_reading
 from helpers.data.volume import write_volume
 from helpers.graph.spec import GraphSpec
 from helpers.inference import InferenceJob, Predictor, WindowPlan
@@ -85,9 +85,9 @@ class BratsCases(VolumeCases[BratsParams]):
 
     def list_cases(self, root: Path, params: BratsParams) -> list[CaseFiles]:
         """The cases below a root, or those that the run names."""
-        return with_reading(
-            brats.list_brats_cases(root, params.cases, params.label_year), params.series, params.allow_shear
-        )
+        in_one_place = series_by_role(params.series, brats.MODALITIES)
+        find = brats.list_dicom_cases if in_one_place else brats.list_brats_cases
+        return with_reading(find(root, params.cases, params.label_year), params.series, params.allow_shear)
 
     def skipped_files(self, root: Path, params: BratsParams) -> list[str]:
         """Broken links, folders met twice, and volumes of no known role."""

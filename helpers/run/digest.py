@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 LFS_REMEDY = "Run `git lfs pull` in the clone."
@@ -17,11 +18,20 @@ def digest_file(path: Path) -> str:
 
 
 def digest_path(path: Path) -> str:
-    """Returns the SHA-256 of a file, or of the names and contents of the files in a folder."""
+    """Returns the SHA-256 of a file, or of the names and contents of the files in a folder and below it."""
     if not path.is_dir():
         return digest_file(path)
-    files = {found.name: digest_file(found) for found in sorted(path.iterdir()) if found.is_file()}
-    return digest_value(files)
+    return digest_value({found.relative_to(path).as_posix(): digest_file(found) for found in files_below(path)})
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and in the folders below it, through links, each folder once."""
+    found, seen = [], {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(place, name)) not in seen)
+        seen.update(os.path.realpath(os.path.join(place, name)) for name in folders)
+        found += [path for name in sorted(names) if (path := Path(place, name)).is_file()]
+    return found
 
 
 def digest_value(value: object) -> str:

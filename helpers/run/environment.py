@@ -24,6 +24,7 @@ _PACKAGES = (
     "SimpleITK",
     "nibabel",
     "pydicom",
+    "highdicom",
     "connected-components-3d",
     "Pillow",
     "safetensors",

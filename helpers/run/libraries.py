@@ -13,6 +13,7 @@ DISTRIBUTIONS = {
     "PIL": ("Pillow",),
     "SimpleITK": ("SimpleITK",),
     "cc3d": ("connected-components-3d",),
+    "highdicom": ("highdicom",),
     "matplotlib": ("matplotlib",),
     "nibabel": ("nibabel",),
     "nncf": ("nncf",),

@@ -20,6 +20,7 @@ import psutil
 
 from helpers.errors import DataError, ResourceError
 from helpers.run.atomic import write_json
+from helpers.run.said import forget_said
 from helpers.run.termination import Terminated, call_before_termination
 
 _LOG = logging.getLogger("cookbook")
@@ -216,7 +217,8 @@ def mark_failed(path: Path, reason: str) -> None:
 
 
 def attach_log_file(path: Path) -> None:
-    """Sends the cookbook's log to a file, and closes the previous run's."""
+    """Sends the cookbook's log to a file, and closes the previous run's; remarks on files are said again."""
+    forget_said()
     logger = logging.getLogger("cookbook")
     logger.setLevel(logging.INFO)
     for handler in list(logger.handlers):

@@ -14,6 +14,7 @@ from helpers.inference.budget import available_ram_bytes
 from helpers.inference.predictor import DevicePredictor
 from helpers.params.model import RunParams
 from helpers.recipes.base import Recipe
+from helpers.run.digest import files_below
 from helpers.run.in_flight import InFlight, Place, cases_at_once
 
 
@@ -55,7 +56,7 @@ def bytes_to_read(files: CaseFiles) -> int:
 def _stored_bytes(path: Path) -> int:
     """The size of a file, or of its content: gzip ends with that, modulo 4 GiB."""
     if path.is_dir():
-        return sum(_stored_bytes(child) for child in path.iterdir())
+        return sum(_stored_bytes(child) for child in files_below(path))
     size = path.stat().st_size
     if path.suffix != ".gz" or size < 4:
         return size

@@ -24,6 +24,7 @@ from helpers.run.atomic import working_folder, write_json
 from helpers.run.code import project_code
 from helpers.run.digest import digest_file, digest_path, digest_value
 from helpers.run.libraries import library_versions
+from helpers.stages.dicom_seg import check_sources
 from helpers.stages.labels import run_labels
 
 # Names the files of a folder of demo cases; it is written last.
@@ -55,6 +56,7 @@ def prepare_data(recipe: Recipe, run: Run) -> StageResult:
     _write_or_check_source(recipe, run)
     cases = selected_cases(recipe, run)
     labels, known = run_labels(recipe, run), recipe.scoring.truth_values(run.params)
+    check_sources(recipe, run.params, labels, cases)
     skipped = recipe.cases.skipped_files(data_root(recipe, run), run.params)
     digests = {case.id: digest_case(case) for case in cases}
 

@@ -26,6 +26,7 @@ from helpers.stages.artifact import compiled_path, digest_compiled, running_prec
 from helpers.stages.case_in_flight import is_last, open_flight, read_in_flight, segment_in_flight
 from helpers.stages.data import HasParams, digest_case, selected_cases
 from helpers.stages.device_tool import answered_exchange
+from helpers.stages.dicom_seg import begin_seg, is_wanted
 from helpers.stages.labels import run_labels
 from helpers.stages.on_actor import land_on_ray
 from helpers.view.progress import show_progress
@@ -63,7 +64,7 @@ class MaskSource(Protocol):
 
 
 def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> StageResults:
-    """Writes one mask per case to `masks/`, on the case's own grid.
+    """Writes one mask per case to `masks/`, on the case's own grid, and a DICOM SEG to `dicom_seg/` if asked for.
 
     Args:
         recipe, run: a run whose model is compiled.
@@ -87,6 +88,9 @@ def infer_cases(recipe: Recipe, run: Run, source: MaskSource | None = None) -> S
             arrived = _next_case(run, files, landed)
             try:
                 results.append(run.commit(arrived.result(), ends_run=run.params.on_error == "stop"))
+                if is_wanted(run.params):
+                    begun = begin_seg(recipe, run, files, mask_name(recipe, run, files.id), digest_case(files))
+                    run.commit(begun, ends_run=run.params.on_error == "stop")
             except Exception as error:
                 if run.params.on_error == "stop" or is_last(error):
                     raise

@@ -38,6 +38,8 @@ def merge_models(
     """
     if "checkpoint" in given:
         raise DataError("the list names the checkpoints", received=given["checkpoint"], remedy="Omit checkpoint.")
+    if given.get("mask_format") == "dicom-seg":
+        raise DataError("merged masks are not written as DICOM SEG", remedy="Omit mask_format.")
     parameters = [{**given, "checkpoint": model.checkpoint} for model in models]
     resolved = [recipe.prepare_params(**each) for each in parameters]
     for model, params in zip(models, resolved, strict=True):
@@ -53,6 +55,5 @@ def merge_models(
             paint(merged, mask, model.values, recipe.labels(params).names)
         recipe.cases.write_mask(merged, case, folder / f"{case.id}{recipe.cases.mask_suffix(resolved[0])}")
     names = {str(value): name for model in models for name, value in model.values.items()}
-    ordered = dict(sorted(names.items(), key=lambda each: int(each[0])))
-    write_json(folder / "labels.json", {"0": "background", **ordered})
+    write_json(folder / "labels.json", {"0": "background", **{key: names[key] for key in sorted(names, key=int)}})
     return folder

@@ -336,7 +336,7 @@ def make_cell(recipe: Recipe, run: Run, cell: Cell, fp32_layers: Sequence[str] =
     """
     keep = [*run.params.fp32_layers, *fp32_layers]
     changes: dict[str, object] = {"target": cell.target, "precision": cell.precision, "fp32_layers": keep}
-    changes |= {"precision_study": False, "study_targets": [], "study_precisions": []}
+    changes |= {"precision_study": False, "study_targets": [], "study_precisions": [], "mask_format": "own"}
     changes |= {"minimum_scores": {}, "interactive": False, "batch_gears": [], "batch_size": _batch_size(cell)}
     params = run.params.model_copy(update=changes)
     cell_run = Run(params.model_copy(update={"cache": True}))

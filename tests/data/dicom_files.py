@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from helpers.data.geometry import Geometry
 
 
 def write_series(
@@ -31,7 +37,7 @@ def write_series(
     """
     import SimpleITK as sitk
 
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     positions = positions or [(-3, -4, index * step_mm) for index in range(count)]
@@ -56,3 +62,59 @@ def _common_tags(number: int, step_mm: float) -> dict[str, str]:
         "0020|000d": "1.2.826.0.1.3680043.2.1125.2",
         "0020|0013": str(number + 1),
     }
+
+
+def write_on_grid(
+    folder: Path, voxels: np.ndarray, grid: Geometry, *, names: list[str] | None = None, **values: object
+) -> Path:
+    """Writes integers (Z, Y, X) as a CT series with pydicom, one file per slice, each placed by a grid.
+
+    Args:
+        folder: made if it does not exist.
+        voxels: int16.
+        grid: perpendicular, or sheared along its slices only.
+        names: of the files, in the order of the slices.
+        values: further attributes, or other values for those written here, by their keywords.
+    """
+    from pydicom.uid import generate_uid
+
+    folder.mkdir(parents=True, exist_ok=True)
+    affine = grid.affine_lps()
+    axes = np.reshape(grid.direction, (3, 3))
+    study, series, frame = generate_uid(), generate_uid(), generate_uid()
+    for index, plane in enumerate(voxels):
+        slice_ = _empty_slice(plane, index)
+        slice_.StudyInstanceUID, slice_.SeriesInstanceUID, slice_.FrameOfReferenceUID = study, series, frame
+        slice_.ImagePositionPatient = [f"{value:.10g}" for value in affine[:3, 3] + index * affine[:3, 2]]
+        slice_.ImageOrientationPatient = [f"{value:.12f}" for value in (*axes[:, 0], *axes[:, 1])]
+        slice_.PixelSpacing = [f"{value:.10g}" for value in grid.spacing_mm_zyx[1:]]
+        slice_.SliceThickness = f"{grid.spacing_mm_zyx[0]:.10g}"
+        for name, value in values.items():
+            setattr(slice_, name, value)
+        slice_.save_as(folder / (names[index] if names else f"{index:03}.dcm"), enforce_file_format=True)
+    return folder
+
+
+def _empty_slice(plane: np.ndarray, index: int) -> Dataset:
+    """A slice of a CT with everything but its place and its series."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    slice_ = Dataset()
+    slice_.file_meta = FileMetaDataset()
+    slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    slice_.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    slice_.SOPClassUID, slice_.SOPInstanceUID = CTImageStorage, generate_uid()
+    slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
+    slice_.Modality, slice_.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
+    slice_.PatientName, slice_.PatientID, slice_.PatientBirthDate, slice_.PatientSex = "Doe^Jane", "17", "", "F"
+    slice_.StudyDate, slice_.StudyTime, slice_.AccessionNumber, slice_.StudyID = "20260101", "120000", "", "1"
+    slice_.ReferringPhysicianName, slice_.Manufacturer, slice_.SeriesNumber = "", "none", "3"
+    slice_.InstanceNumber, slice_.KVP, slice_.AcquisitionNumber = str(index + 1), "120", "1"
+    slice_.PositionReferenceIndicator, slice_.PatientPosition = "", "HFS"
+    slice_.Rows, slice_.Columns = plane.shape
+    slice_.SamplesPerPixel, slice_.PhotometricInterpretation, slice_.PixelRepresentation = 1, "MONOCHROME2", 1
+    slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, 16, 15
+    slice_.RescaleIntercept, slice_.RescaleSlope, slice_.RescaleType = "0", "1", "HU"
+    slice_.PixelData = np.ascontiguousarray(plane, "<i2").tobytes()
+    return slice_

@@ -46,12 +46,33 @@ def test_channels_may_be_folders(tmp_path):
     assert case.id == "p" and read_case(case).image.shape == (2, 6, 6, 8)
 
 
-def test_two_dicom_folders_of_one_case_are_refused(tmp_path):
-    (tmp_path / "patient").mkdir()
+def test_a_series_is_chosen_from_several_folders_of_one_case(tmp_path):
+    write_series(tmp_path / "patient" / "study" / "ct", tags={"0008|103e": "CT"})
+    write_series(tmp_path / "patient" / "study" / "mr", 4, tags={"0008|103e": "MR", "0020|000e": OTHER_UID})
+    (case,) = list_cases(tmp_path)
+    with pytest.raises(DataError, match=r"patient does not contain exactly one.*2 series.*CT, 6 images.*MR, 4"):
+        read_case(case)
+    (chosen,) = with_reading([case], "MR", False)
+    assert read_case(chosen).image.shape[1] == 4
+    before = digest_path(case.files["0000"])
+    (tmp_path / "patient" / "study" / "mr" / "00.dcm").unlink()
+    assert digest_path(case.files["0000"]) != before
+
+
+def test_two_folders_of_slices_at_one_position_are_refused(tmp_path):
     for name in ("ct", "mr"):
-        write_series(tmp_path / "patient" / name)
-    with pytest.raises(DataError, match="several folders of DICOM files: received ct, mr"):
-        list_cases(tmp_path)
+        write_series(tmp_path / "patient" / name, planes=[np.full((1, 6, 8), ord(name[0]), np.int16)] * 6)
+    with pytest.raises(DataError, match=r"two images at one position: ct/00\.dcm and mr/00\.dcm"):
+        read_case(list_cases(tmp_path)[0])
+
+
+def test_a_series_in_several_folders_is_one(tmp_path):
+    for part in range(3):
+        write_series(
+            tmp_path / "p" / f"DIR{part}", positions=[(-3, -4, 2.5 * (2 * part + i)) for i in (0, 1)], first=2 * part
+        )
+    case = read_case(list_cases(tmp_path)[0])
+    assert case.image.shape[1] == 6 and case.require_geometry().spacing_mm_zyx[0] == 2.5
 
 
 def test_the_series_of_a_run_is_read_and_is_part_of_the_case(tmp_path):

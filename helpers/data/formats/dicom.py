@@ -22,11 +22,10 @@ import numpy as np
 from helpers.data.formats.header import not_scalar
 from helpers.data.geometry import EXACT_COSINE, Geometry, grid_of_axes
 from helpers.errors import CookbookError, DataError, last_line
+from helpers.run.said import say_once
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-_LOG = logging.getLogger("cookbook")
 
 # Transfer syntaxes that GDCM decodes: uncompressed, deflated, JPEG, JPEG lossless, JPEG-LS, JPEG 2000, RLE.
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -53,11 +52,12 @@ _EXPLAINS_ONLY = ("AcquisitionNumber", "ContrastBolusAgent")
 _SAME_PLACE_MM = 0.01
 _SAME_ORIENTATION = 1e-3
 _SHOWN = 4
+_DEPTH = 3  # as scanners and archives export: patient, study, series
 
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """A series in a folder: its UID, its description, which may be empty, and its files."""
+    """A series: its UID, its description, which may be empty, and its files, perhaps in several folders."""
 
     uid: str
     description: str
@@ -65,16 +65,29 @@ class DicomSeries:
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """What the header of a slice says; `traits` are the values of `_ONE_PER_IMAGE`."""
+class DicomSlice:
+    """What the header of a slice says.
+
+    Attributes:
+        path: the file.
+        name: its path from the folder that was read, for messages.
+        size_yx, spacing_yx: of its pixels, in millimetres.
+        orientation: (2, 3), the directions of a row and of a column.
+        position: (3,) of the first pixel, LPS millimetres.
+        thickness: the distance of slices that it states, if it does.
+        traits: the values of `_ONE_PER_IMAGE`.
+        uid: of the instance.
+    """
 
     path: Path
+    name: str
     size_yx: tuple[int, int]
     spacing_yx: tuple[float, float]
-    orientation: np.ndarray  # (2, 3): directions of a row and of a column
-    position: np.ndarray  # (3,) of the first pixel
+    orientation: np.ndarray
+    position: np.ndarray
     thickness: float | None
     traits: tuple[str, ...]
+    uid: str
 
 
 def is_dicom_folder(folder: Path) -> bool:
@@ -85,18 +98,19 @@ def is_dicom_folder(folder: Path) -> bool:
     return any(_is_dicom(path) for path in names[:_SHOWN])
 
 
+def dicom_folders_below(folder: Path) -> list[Path]:
+    """The folder itself if it has DICOM files, else the folders with DICOM files below it, sorted."""
+    return _below(folder, _DEPTH)
+
+
 def list_dicom_series(folder: Path) -> list[DicomSeries]:
-    """The image series of a folder, without its subfolders, sorted by UID.
+    """The image series of a folder, or of all folders below it if it has no DICOM files itself, sorted by UID.
 
     Raises:
         DataError: a file that should be DICOM is damaged.
     """
     found: dict[str, tuple[str, list[Path]]] = {}
-    # No check of distances notices that the first or the last slice is missing.
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() and not path.exists():
-            raise DataError(f"{path} is a broken link", remedy="Restore the target, or remove the link.")
-    for path in _files_of(folder):
+    for path in [path for place in dicom_folders_below(folder) or [folder] for path in _unbroken_files(place)]:
         header = _read_header(path)
         if header is not None and _is_image(path, header):
             description = str(header.get("SeriesDescription", "") or "").strip()
@@ -108,8 +122,22 @@ def read_dicom_series(folder: Path, series: str | None = None) -> tuple[np.ndarr
     """Reads one series: voxels (Z, Y, X) after rescaling, sorted along the normal of the slices, and their grid.
 
     Args:
-        folder: a folder with DICOM files; other files in it and its subfolders are ignored.
+        folder: a folder with DICOM files, or of folders with DICOM files; other files are ignored.
         series: UID or description; needed if there are several.
+
+    Raises:
+        DataError: as `find_slices`, or a slice cannot be decoded.
+    """
+    slices, geometry = find_slices(folder, series)
+    planes = [_read_pixels(item) for item in slices]
+    return np.stack(planes).astype(np.result_type(*planes), copy=False), geometry
+
+
+def find_slices(folder: Path, series: str | None = None) -> tuple[list[DicomSlice], Geometry]:
+    """The slices of one series, sorted along their normal, and the grid on which each of them lies.
+
+    Args:
+        folder, series: as in `read_dicom_series`.
 
     Raises:
         DataError: the series cannot be chosen, a file is damaged or in a format that is not decoded, or the slices do
@@ -119,16 +147,36 @@ def read_dicom_series(folder: Path, series: str | None = None) -> tuple[np.ndarr
     slices = []
     for path in chosen.files:
         with _damage_named(path):
-            slices.append(_slice_of(path))
+            slices.append(_slice_of(path, path.relative_to(folder).as_posix()))
     _check_orientation(folder, slices)
     _require_one(folder, slices, "size", [item.size_yx for item in slices])
     _require_one(folder, slices, "PixelSpacing", [item.spacing_yx for item in slices])
     slices = _in_order(slices)
     slices = _without_copies(folder, slices)
     _check_traits(folder, slices)
-    geometry = _grid(folder, slices)
-    planes = [_read_pixels(item) for item in slices]
-    return np.stack(planes).astype(np.result_type(*planes), copy=False), geometry
+    return slices, _grid(folder, slices)
+
+
+def read_headers(slices: Sequence[DicomSlice]) -> list[Dataset]:
+    """The headers of slices, without their pixels."""
+    return [quiet_pydicom().dcmread(item.path, stop_before_pixels=True) for item in slices]
+
+
+def _below(folder: Path, depth: int) -> list[Path]:
+    if is_dicom_folder(folder):
+        return [folder]
+    if depth == 0:
+        return []
+    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    return [found for child in children for found in _below(child, depth - 1)]
+
+
+def _unbroken_files(folder: Path) -> list[Path]:
+    # No check of distances notices that the first or the last slice is missing.
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path} is a broken link", remedy="Restore the target, or remove the link.")
+    return _files_of(folder)
 
 
 def _files_of(folder: Path) -> list[Path]:
@@ -158,7 +206,7 @@ def _read_header(path: Path, *, pixels: bool = False) -> Dataset | None:
             raise DataError(f"{path} is not DICOM", received="no mark DICM", remedy="Get it again, or remove it.")
         return None
     with _damage_named(path):
-        header = _quiet_pydicom().dcmread(path, stop_before_pixels=not pixels)
+        header = quiet_pydicom().dcmread(path, stop_before_pixels=not pixels)
         list(header.iterall())  # values are decoded when they are accessed
     return header
 
@@ -175,7 +223,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 @functools.cache
-def _quiet_pydicom() -> ModuleType:
+def quiet_pydicom() -> ModuleType:
     """The reader of headers, without its warnings about values that are odd: what matters of them is checked here."""
     import pydicom
 
@@ -209,7 +257,7 @@ def _choose(folder: Path, found: Sequence[DicomSeries], wanted: str | None) -> D
     return matching[0]
 
 
-def _slice_of(path: Path) -> _Slice:
+def _slice_of(path: Path, name: str) -> DicomSlice:
     header = _read_header(path, pixels=True)
     assert header is not None
     _check_decodable(path, header)
@@ -226,14 +274,16 @@ def _slice_of(path: Path) -> _Slice:
     thickness = next(
         (float(header[k].value) for k in ("SpacingBetweenSlices", "SliceThickness") if header.get(k)), None
     )
-    return _Slice(
+    return DicomSlice(
         path=path,
+        name=name,
         size_yx=(int(header.Rows), int(header.Columns)),
         spacing_yx=(float(spacing[0]), float(spacing[1])),
         orientation=orientation / lengths[:, None],
         position=position,
         thickness=float(thickness) if thickness else None,
         traits=tuple(str(header.get(name, "")) for name in _ONE_PER_IMAGE),
+        uid=str(header.get("SOPInstanceUID", "")),
     )
 
 
@@ -295,10 +345,10 @@ def _unusable(path: Path, field: str, received: object, expected: str) -> DataEr
     )
 
 
-def _require_one(folder: Path, slices: Sequence[_Slice], name: str, values: Sequence[object]) -> None:
+def _require_one(folder: Path, slices: Sequence[DicomSlice], name: str, values: Sequence[object]) -> None:
     """Checks that a value is the same in all slices, and names those where it is another."""
     common = max(values, key=values.count)
-    others = [item.path.name for item, value in zip(slices, values, strict=True) if value != common]
+    others = [item.name for item, value in zip(slices, values, strict=True) if value != common]
     if others:
         different = sorted({str(value) for value in values if value != common})
         raise DataError(
@@ -309,7 +359,7 @@ def _require_one(folder: Path, slices: Sequence[_Slice], name: str, values: Sequ
         )
 
 
-def _check_orientation(folder: Path, slices: Sequence[_Slice]) -> None:
+def _check_orientation(folder: Path, slices: Sequence[DicomSlice]) -> None:
     close = [np.abs(item.orientation - slices[0].orientation).max() < _SAME_ORIENTATION for item in slices]
     if sum(close) * 2 < len(slices):  # the first one is the odd one out
         close = [not is_close for is_close in close]
@@ -317,24 +367,24 @@ def _check_orientation(folder: Path, slices: Sequence[_Slice]) -> None:
     if others:
         raise DataError(
             f"{folder} has {len(others)} of {len(slices)} images in another orientation, such as a localizer",
-            received=_some([item.path.name for item in others]),
+            received=_some([item.name for item in others]),
             expected="parallel slices",
             remedy="Move them out of the folder.",
         )
 
 
-def _in_order(slices: Sequence[_Slice]) -> list[_Slice]:
+def _in_order(slices: Sequence[DicomSlice]) -> list[DicomSlice]:
     normal = np.cross(*slices[0].orientation)
     return sorted(slices, key=lambda item: float(item.position @ normal))
 
 
-def _without_copies(folder: Path, slices: Sequence[_Slice]) -> list[_Slice]:
+def _without_copies(folder: Path, slices: Sequence[DicomSlice]) -> list[DicomSlice]:
     """Drops slices that are there twice with equal pixels.
 
     Raises:
         DataError: two images at one position differ.
     """
-    kept: list[_Slice] = []
+    kept: list[DicomSlice] = []
     for item in slices:
         if not kept or np.abs(item.position - kept[-1].position).max() > _SAME_PLACE_MM:
             kept.append(item)
@@ -347,22 +397,22 @@ def _without_copies(folder: Path, slices: Sequence[_Slice]) -> list[_Slice]:
                 if one != two
             ]
             raise DataError(
-                f"{folder} has two images at one position: {other.path.name} and {item.path.name}",
+                f"{folder} has two images at one position: {other.name} and {item.name}",
                 received="; ".join(differing) or "equal headers, different pixels",
                 expected="one image at each position",
                 remedy="Put the slices of one image into a folder of their own (dcm2niix separates them).",
             )
-        _LOG.warning("%s: %s is a copy of %s and is left out", folder, item.path.name, other.path.name)
+        say_once(logging.WARNING, "%s: %s is a copy of %s and is left out", folder, item.name, other.name)
     return kept
 
 
-def _check_traits(folder: Path, slices: Sequence[_Slice]) -> None:
+def _check_traits(folder: Path, slices: Sequence[DicomSlice]) -> None:
     for index, name in enumerate(_ONE_PER_IMAGE):
         if name not in _EXPLAINS_ONLY:
             _require_one(folder, slices, name, [item.traits[index] for item in slices])
 
 
-def _grid(folder: Path, slices: Sequence[_Slice]) -> Geometry:
+def _grid(folder: Path, slices: Sequence[DicomSlice]) -> Geometry:
     """The grid of slices in order, each of which lies where the grid says."""
     first = slices[0]
     normal = np.cross(*first.orientation)
@@ -383,13 +433,13 @@ def _grid(folder: Path, slices: Sequence[_Slice]) -> Geometry:
     return grid_of_axes(str(folder), "slices", (len(slices), *first.size_yx), axes, first.position, spacing)
 
 
-def _check_distances(folder: Path, slices: Sequence[_Slice], heights: np.ndarray) -> None:
+def _check_distances(folder: Path, slices: Sequence[DicomSlice], heights: np.ndarray) -> None:
     steps = np.diff(heights)
     usual = float(np.median(steps))
-    if np.abs(steps - usual).max() <= 2 * _tolerance(usual):
+    if np.abs(steps - usual).max() <= 2 * place_tolerance_mm(usual):
         return
     widest = int(np.argmax(np.abs(steps - usual)))
-    between = f"{slices[widest].path.name} and {slices[widest + 1].path.name}"
+    between = f"{slices[widest].name} and {slices[widest + 1].name}"
     multiples = steps / usual
     missing = np.rint(multiples) - 1
     if (np.abs(multiples - np.rint(multiples)) <= 0.1).all() and (missing >= 0).all():
@@ -407,26 +457,27 @@ def _check_distances(folder: Path, slices: Sequence[_Slice], heights: np.ndarray
     )
 
 
-def _check_line(folder: Path, slices: Sequence[_Slice], positions: np.ndarray, step: np.ndarray) -> None:
+def _check_line(folder: Path, slices: Sequence[DicomSlice], positions: np.ndarray, step: np.ndarray) -> None:
     """Checks each position against the grid: what adds up from slice to slice, and shifts to the side."""
     grid = positions[0] + np.arange(len(slices))[:, None] * step
     off = np.linalg.norm(positions - grid, axis=1)
     worst = int(np.argmax(off))
-    if off[worst] > _tolerance(float(np.linalg.norm(step))):
+    if off[worst] > place_tolerance_mm(float(np.linalg.norm(step))):
         raise DataError(
             f"{folder} has slices that are not on one grid",
-            received=f"{slices[worst].path.name} is {off[worst]:.3g} mm from its place",
-            expected=f"at most {_tolerance(float(np.linalg.norm(step))):.2g} mm",
+            received=f"{slices[worst].name} is {off[worst]:.3g} mm from its place",
+            expected=f"at most {place_tolerance_mm(float(np.linalg.norm(step))):.2g} mm",
             remedy="Copy the complete series again; if it was scanned so, resample it first.",
         )
 
 
-def _tolerance(step_mm: float) -> float:
+def place_tolerance_mm(step_mm: float) -> float:
+    """How far a slice may be from its place on the grid, for a distance of slices, both in millimetres."""
     # Positions are often written with one decimal, whatever the distance of the slices.
     return min(max(0.05 * step_mm, 0.1), 0.2 * step_mm)
 
 
-def _read_pixels(item: _Slice) -> np.ndarray:
+def _read_pixels(item: DicomSlice) -> np.ndarray:
     """The pixels (Y, X) after the rescaling of their header."""
     import SimpleITK as sitk
 

@@ -18,8 +18,7 @@ from helpers.data.formats.header import bad_header, drop_axes_of_one, not_scalar
 from helpers.data.formats.stored import Encoding, Layout, Stream
 from helpers.data.geometry import EXACT_COSINE, Geometry, grid_of_axes, largest_cosine
 from helpers.errors import DataError
-
-_LOG = logging.getLogger("cookbook")
+from helpers.run.said import say_once
 
 _GZIP = b"\x1f\x8b"
 _SAME_SPACING = 1e-3  # relative: single precision, and axes that were rounded
@@ -184,10 +183,13 @@ def _geometry(path: Path, fields: np.void, size_zyx: tuple[int, int, int]) -> Ge
     form = sform if use_sform else qform
     assert form is not None
     if qform is not None and sform is not None and not np.allclose(sform, qform, rtol=0, atol=0.1 * spacing.min()):
-        _LOG.warning("%s: its qform and sform differ; the %s is used", path, "sform" if use_sform else "qform")
+        say_once(
+            logging.WARNING, "%s: its qform and sform differ; the %s is used", path, "sform" if use_sform else "qform"
+        )
     lengths = np.linalg.norm(form[:, :3], axis=0)
     if use_sform and np.isfinite(lengths).all() and not np.allclose(lengths, spacing, rtol=_SAME_SPACING, atol=0):
-        _LOG.warning(
+        say_once(
+            logging.WARNING,
             "%s: its pixdim (%s mm) contradicts its sform (%s mm); the sform is used",
             *(path, _show(spacing), _show(lengths)),
         )
@@ -204,7 +206,7 @@ def _pixdim(path: Path, fields: np.void) -> np.ndarray:
         if not math.isfinite(value) or value == 0:
             raise bad_header(path, f"pixdim[{axis}]", value, "the distance of voxels", _RESAVE)
     if (pixdim < 0).any():
-        _LOG.warning("%s: its pixdim (%s mm) is negative; the sign is ignored", path, _show(pixdim))
+        say_once(logging.WARNING, "%s: its pixdim (%s mm) is negative; the sign is ignored", path, _show(pixdim))
     return np.abs(pixdim)
 
 

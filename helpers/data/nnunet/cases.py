@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case, CaseFiles
-from helpers.data.case_volumes import dicom_folders, read_image_volume, read_label_volume
+from helpers.data.case_volumes import dicom_folders, read_image_volume, read_label_volume, series_by_role
 from helpers.data.files import FoundFiles, find_files, one_file_each, refuse_broken, some_of
 from helpers.data.formats.dicom import is_dicom_folder
 from helpers.data.geometry import check_same_grid
@@ -34,6 +34,7 @@ def list_cases(
     ref_folder: Path | None = None,
     reader: str = READERS[0],
     n_channels: int | None = None,
+    series: str = "",
 ) -> list[CaseFiles]:
     """Lists the cases of a data set, sorted by id; the roles of the files are the channels "0000", "0001", ...
 
@@ -44,6 +45,7 @@ def list_cases(
         ref_folder: folder of the labels; by default `labelsTr` next to the images.
         reader: nnU-Net's name of the reader, which determines the suffixes of the images.
         n_channels: files per case of the model; tells a channel from an id that ends in four digits. None: unknown.
+        series: of each channel, as in `series_by_role`, in one folder of DICOM files per case.
 
     Raises:
         DataError: there are no cases, one of `only` is missing, or a case lacks a channel that others have.
@@ -51,17 +53,15 @@ def list_cases(
     folder = _task_folder(root, task)
     named = _named_by_dataset(folder)
     if named is not None:
-        if ref_folder is not None:
-            given = _by_stem(_all_images(ref_folder, reader), reader, "label")
-            named = {name: replace(case, truth=given.get(name)) for name, case in named.items()}
-        return _select(f"{folder / 'dataset.json'}", named, only)
+        return _select(f"{folder / 'dataset.json'}", _with_labels(named, ref_folder, reader), only)
     images, labels = _folders(folder, ref_folder, reader)
     if images is None:
         raise _no_cases(root, suffixes_of(reader)[0])
     files = _dicom(images, reader) | _by_stem(_images(images, reader), reader, f"image of {images.parent.name},")
     truths = _by_stem(_all_images(labels, reader), reader, "label") if labels else {}
     channels = _channels_of(files, truths, n_channels)
-    cases = {case: CaseFiles(case, found, truths.get(case)) for case, found in channels.items()}
+    found = {case: _every_channel(each, series, n_channels or 1) for case, each in channels.items()}
+    cases = {case: CaseFiles(case, each, truths.get(case)) for case, each in found.items()}
     chosen = _select(str(images), cases, only)
     _refuse_missing_channels(images, {case.id: case.files for case in chosen}, n_channels)
     return chosen
@@ -126,8 +126,10 @@ def read_case(case: CaseFiles, reader: str = READERS[0]) -> Case:
     Raises:
         DataError: a file is unreadable, grids differ, or a label is not an integer from 0 to 255.
     """
-    read = partial(read_image_volume, case=case)
-    volumes = {role: read_image(path, reader, read) for role, path in case.files.items()}
+    volumes = {
+        role: read_image(path, reader, partial(read_image_volume, case=case, role=role))
+        for role, path in case.files.items()
+    }
     reference = next(iter(volumes.values())).geometry
     for role, volume in volumes.items():
         check_same_grid(volume.geometry, reference, f"case {case.id}: channel {role}", "the image")
@@ -280,6 +282,13 @@ def _channels_of(
     return grouped
 
 
+def _every_channel(found: dict[str, Path], series: str, n_channels: int) -> dict[str, Path]:
+    """The channels of a case, all in its one folder of DICOM files if `series` names one for each."""
+    numbers, only = [f"{channel:04}" for channel in range(n_channels)], next(iter(found.values()))
+    is_shared = len(found) == 1 and only.is_dir() and series_by_role(series, numbers)
+    return dict.fromkeys(numbers, only) if is_shared else found
+
+
 def _select(where: str, cases: Mapping[str, CaseFiles], only: Collection[str]) -> list[CaseFiles]:
     missing = sorted(set(only) - cases.keys())
     if missing:
@@ -304,6 +313,14 @@ def _named_by_dataset(folder: Path) -> dict[str, CaseFiles] | None:
             expected='{"dataset": {"<case>": {"images": ["…"], "label": "…"}}}',
         ) from None
     return cases
+
+
+def _with_labels(named: dict[str, CaseFiles], ref_folder: Path | None, reader: str) -> dict[str, CaseFiles]:
+    """The cases with the labels of another folder, if there is one."""
+    if ref_folder is None:
+        return named
+    given = _by_stem(_all_images(ref_folder, reader), reader, "label")
+    return {name: replace(case, truth=given.get(name)) for name, case in named.items()}
 
 
 def _place(folder: Path, name: str) -> Path:

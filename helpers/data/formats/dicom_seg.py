@@ -177,7 +177,7 @@ def read_seg(path: Path, grid: Geometry, uids: dict[str, int]) -> np.ndarray:
         position, row, column = _plane_of(shared, own)
         places = position[:, None] + row[:, None] * columns + column[:, None] * rows
         indices = _voxels_of(path, places, grid)
-        number = int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        number = int(_group(shared, own, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         _check_reference(path, own, uids, set(indices[0].tolist()))
         if labels[tuple(indices)].any():
             raise DataError(f"{path.name} has two segments in one voxel", received=f"segment {number}")
@@ -187,14 +187,16 @@ def read_seg(path: Path, grid: Geometry, uids: dict[str, int]) -> np.ndarray:
 
 def _plane_of(shared: Dataset, own: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first pixel of a frame, and the steps to the next column and to the next row, LPS millimetres."""
-
-    def group(name: str) -> Any:
-        return (own if name in own else shared)[name].value[0]
-
-    position = np.array(group("PlanePositionSequence").ImagePositionPatient, float)
-    row, column = np.array(group("PlaneOrientationSequence").ImageOrientationPatient, float).reshape(2, 3)
-    between_rows, between_columns = (float(each) for each in group("PixelMeasuresSequence").PixelSpacing)
+    position = np.array(_group(shared, own, "PlanePositionSequence").ImagePositionPatient, float)
+    directions = _group(shared, own, "PlaneOrientationSequence").ImageOrientationPatient
+    row, column = np.array(directions, float).reshape(2, 3)
+    between_rows, between_columns = map(float, _group(shared, own, "PixelMeasuresSequence").PixelSpacing)
     return position, row * between_columns, column * between_rows
+
+
+def _group(shared: Dataset, own: Dataset, name: str) -> Any:
+    """A functional group of a frame: its own, or the one that all frames share."""
+    return (own if name in own else shared)[name].value[0]
 
 
 def _voxels_of(path: Path, places: np.ndarray, grid: Geometry) -> np.ndarray:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.params.paths import PARAMS_FOLDER
-from helpers.params.yaml_file import read_yaml_mapping
 from helpers.run import read_record
 from helpers.run.measure import label_step
 from helpers.run.result import StageResult, mark_simulated
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from IPython.display import Image
 
 _CASE_STEPS = ("read", "open", "infer", "write")
-_SPEED_HEADER = ("batch", "latency ms", "published fps", "batch / latency, per chip", "per card of 4 chips")
 
 
 @dataclass(frozen=True)
@@ -90,24 +87,6 @@ def show_case_table(
     return table(("case", "status", *seconds, "peak RSS MB", *names), rows)
 
 
-def show_published(recipe_name: str) -> RichText:
-    """Shows a recipe's entry in `params/published.yaml`: source, scores, speeds (also recomputed) and notes."""
-    content = read_yaml_mapping(PARAMS_FOLDER / "published.yaml").get(recipe_name, {})
-    scores = [
-        (entry["name"], entry["value"], "proves nothing" if entry.get("void") else "", entry.get("note", ""))
-        for entry in content.get("scores", [])
-    ]
-    speeds = [_published_speed(entry) for entry in content.get("latency_ms", [])]
-    notes = content.get("notes", [])
-    source = f"Source: {content['source']}" if "source" in content else "No source is named."
-    page = f"<p>{html.escape(source)}</p>" + html_table(("published score", "value", "", "note"), scores)
-    if speeds:
-        page += "<br>" + html_table(_SPEED_HEADER, speeds)
-    page += "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in notes) + "</ul>"
-    lines = [f"{name}: {value} {void}".rstrip() for name, value, void, _ in scores]
-    return RichText(page, "\n".join([source, *lines, *notes]))
-
-
 def show_run(folder: Path) -> RichText:
     """Shows the stages of a finished run in the order in which they ended."""
     stages = sorted(read_record(folder)["stages"].values(), key=lambda stage: stage["ended"])
@@ -138,11 +117,6 @@ def _case_row(
     seconds = (f"{result.timings.get(step, 0.0):.2f}" for step in _CASE_STEPS)
     memory = f"{result.timings.get('peak_rss_mb', 0):.0f}"
     return case, result.status, *seconds, memory, *(show_score(scores.get(case, {}).get(name)) for name in names)
-
-
-def _published_speed(entry: Mapping[str, object]) -> tuple[object, ...]:
-    recomputed = ("void", "void") if entry.get("void") else (entry["per_chip_fps"], entry["per_card_fps"])
-    return entry["batch"], entry["value"], entry["published_fps"], *recomputed
 
 
 def _cell(tag: str, value: object, right: bool) -> str:

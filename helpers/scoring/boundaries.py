@@ -29,7 +29,7 @@ from helpers.errors import DataError
 
 _SLAB_BYTES = 1 << 20  # of a slab of slices: it stays in the cache of a core
 _CORNERS = tuple(itertools.product((0, 1), repeat=3))  # (z, y, x) of the eight voxels; the first has the highest bit
-_LEAF = 16
+_LEAF = 32
 # A search tree is faster than a distance transform unless most voxels are at a surface.
 _MOST_IN_TREE = 1_000_000
 _VOXELS_PER_ELEMENT = 40

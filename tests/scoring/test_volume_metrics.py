@@ -82,16 +82,15 @@ def test_calibration_errors_equal_those_of_monai(pairs):
 
 
 def test_close_to_distances_between_meshes(pairs, measured):
-    """Another definition: meshes are continuous. Distances stay within one diagonal of a voxel of theirs."""
+    """Another definition: meshes are continuous. Distances stay within half a diagonal of a voxel of theirs."""
     differences = []
     for (_, _, spacing), ours, theirs in zip(pairs, measured, reference("meshmetrics"), strict=True):
         if theirs:
             voxel = math.hypot(*spacing)
-            assert abs(ours.average_distance() - theirs["assd"]) <= voxel / 2
+            assert abs(ours.average_distance() - theirs["assd"]) <= 0.2 * voxel
             differences.append(abs(ours.hausdorff() - theirs["hd95"]) / voxel)
     assert len(differences) >= 200
-    assert np.mean(np.array(differences) <= 1) >= 0.99
-    assert np.median(differences) < 0.2
+    assert max(differences) <= 0.5 and np.median(differences) <= 0.1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: browser-deps check-platforms test-browser demo fuzz test test-slow test-official test-all lab doctor lint format clean-notebooks bench help
+.PHONY: browser-deps check-platforms test-browser demo fuzz test test-slow test-reliability test-official test-all lab doctor lint format clean-notebooks bench help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -47,6 +47,9 @@ test-browser: $(READY_TEST)  ## test JupyterLab and reports in Chromium, offline
 
 test-slow: $(READY_TEST)  ## run the slow suites: notebooks on the doubles, hand-over, browser, installed command
 	$(BIN)/python -m pytest -m "slow and not official and not fuzz" --timeout 1200
+
+test-reliability: $(READY_TEST)  ## bad days: kills of every kind of process, full disks, damaged inputs; COOKBOOK_KILLS (50) of a pipeline
+	COOKBOOK_KILLS=$${COOKBOOK_KILLS:-50} $(BIN)/python -m pytest tests/reliability --timeout 1200 -rs
 
 test-official: $(READY_TEST)  ## run the slowest suites: graphs of official size on the double of ATC, nnU-Net model folders
 	$(BIN)/python -m pytest -m official --timeout 1200

@@ -85,7 +85,8 @@ def ray_cluster(address: Address, plan: ActorPlan) -> Iterator[int]:
             stack.enter_context(_on_loopback())
             _start_local(plan, stack.enter_context(_short_folder()))
         stack.callback(ray.shutdown)
-        yield _count_actors(ray.cluster_resources(), len([n for n in ray.nodes() if n["Alive"]]), plan)
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(plan.resource)]
+        yield _count_actors(ray.cluster_resources(), len(nodes), plan)
 
 
 class ActorFlight(Generic[T, R]):
@@ -175,7 +176,9 @@ class ActorFlight(Generic[T, R]):
                 continue
             try:
                 result = ray.get(call)
-            except ray.exceptions.RayActorError as error:
+            except ray.exceptions.RayTaskError:
+                raise  # of the code in the actor, which answers with its errors and raises none
+            except ray.exceptions.RayError as error:  # killed, crashed, out of memory, or its node is gone
                 self._bury(slot, items, str(error))
             else:
                 self._done[slot.finish(call)] = result
@@ -226,6 +229,7 @@ class _Slot:
 
     def replace(self) -> list[int]:
         """Forgets the dead actor and returns the items that it had."""
+        self.end()  # an actor that is only out of reach must not work on
         lost = list(self.calls.values())
         self.calls, self.is_alone, self.actor = {}, False, None
         return lost

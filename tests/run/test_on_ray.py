@@ -12,8 +12,16 @@ from helpers.errors import DeviceError
 from helpers.run.on_ray import ActorFlight, ActorPlan, _count_actors, _Slot
 
 
-class ActorDied(Exception):
-    """As `ray.exceptions.RayActorError`."""
+class RayError(Exception):
+    """As `ray.exceptions.RayError`."""
+
+
+class ActorDied(RayError):
+    """As `ray.exceptions.RayActorError`, and what Ray says of an actor that the memory was too small for."""
+
+
+class TaskError(RayError):
+    """As `ray.exceptions.RayTaskError`."""
 
 
 class FakeRay(ModuleType):
@@ -21,7 +29,7 @@ class FakeRay(ModuleType):
 
     def __init__(self, dies):
         super().__init__("ray")
-        self.exceptions = SimpleNamespace(RayActorError=ActorDied)
+        self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=TaskError)
         self.dies, self.started, self.killed, self.shared = dies, 0, 0, []
 
     def remote(self, kind):

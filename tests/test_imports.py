@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["study"] = ALLOWED["stages"] | {"stages", "qa.finished"}  # compares runs that ended
 ALLOWED["qa"] = ALLOWED["stages"] | {"stages"}
+ALLOWED["explore"] = ALLOWED["stages"] | {"stages"}  # objects of a run, for a reader to play with
 ALLOWED["doctor"] = ALLOWED["stages"] | {"fetch"}
 ALLOWED["predict"] = ALLOWED["stages"] | {"stages", "qa.finished"}  # a finished run is a model
 ALLOWED["cli"] = ALLOWED["study"] | {"card", "study", "doctor", "fetch", "interop", "predict", "qa"}

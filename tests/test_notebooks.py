@@ -14,7 +14,7 @@ from helpers import recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PACKAGES = {"stages", "study", "view", "qa"}
+PACKAGES = {"stages", "study", "view", "qa", "explore"}
 RECIPES = [path for path in NOTEBOOKS if "01" <= path.name[:2] <= "05"]
 
 

@@ -61,7 +61,7 @@ def list_brats_cases(root: Path, only: Collection[str] = (), label_year: int | N
                 f"case {name} lacks {', '.join(missing)}",
                 received=sorted(path.name for _, path in files),
                 expected=f"one file for each of {', '.join(MODALITIES)} in {folder}",
-                remedy="Complete the case, or leave it out with `cases`.",
+                remedy=_name_series(root) or "Complete the case, or leave it out with `cases`.",
             )
         if not missing:
             roles = one_file_each(files, f"role of case {name},") if wanted else dict(files)
@@ -99,14 +99,19 @@ def _roles_in(folder: Path, truth: Path | None) -> dict[str, Path]:
 
 
 def _no_cases(root: Path) -> DataError:
-    remedy = "Set data_root to the folder that contains the cases."
-    if root.is_dir() and (is_dicom_folder(root) or dicom_folders(root)):
-        remedy = "Name the series of each modality: -p series 't1 = …; t1ce = …; t2 = …; flair = …'."
     return DataError(
         f"no BraTS cases below {root}",
         expected="files such as <case>_flair.nii.gz or <case>-t2f.nii.gz",
-        remedy=remedy,
+        remedy=_name_series(root) or "Set data_root to the folder that contains the cases.",
     )
+
+
+def _name_series(root: Path) -> str:
+    """The remedy for a folder of DICOM series whose names say no modality; empty for other folders."""
+    named = {match["case"] for _, match in _files_of_cases(root)[1] if match["role"].lower() != "seg"}
+    if named or not root.is_dir() or not (is_dicom_folder(root) or dicom_folders(root)):
+        return ""
+    return "Name the series of each modality: -p series 't1 = …; t1ce = …; t2 = …; flair = …'."
 
 
 def skipped_files(root: Path) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.data.brats import MODALITIES, list_brats_cases, read_brats_case
-from helpers.data.case_volumes import with_reading
+from helpers.data.brats import MODALITIES, list_brats_cases, list_dicom_cases, read_brats_case
+from helpers.data.case_volumes import series_by_role, with_reading
 from helpers.data.nnunet.cases import list_cases, read_case
 from helpers.data.volume import Volume, read_volume, write_volume
-from helpers.errors import DataError
+from helpers.errors import DataError, ParameterError
 from helpers.run.digest import digest_path
 from tests.data.dicom_files import write_series
 
@@ -101,6 +101,49 @@ def test_modalities_of_brats_may_be_folders(tmp_path):
     (case,) = list_brats_cases(tmp_path)
     assert case.id == "p1"
     np.testing.assert_array_equal(read_brats_case(case).image[:, 0, 0, 0], [0, 1, 2, 3])
+
+
+def write_contrasts(folder, roles):
+    """A study of one folder per series, of which each has its number as its voxels."""
+    for number, role in enumerate(roles):
+        tags = {"0008|103e": f"AX {role.upper()}", "0020|000e": f"{OTHER_UID}.{number}"}
+        write_series(
+            folder / f"S{number}", planes=[np.full((1, 6, 8), number, np.int16)] * 6, tags=tags, first=10 * number
+        )
+
+
+def test_the_modalities_of_brats_may_be_series_of_one_folder(tmp_path):
+    write_contrasts(tmp_path / "p1", [*reversed(MODALITIES), "localizer"])
+    with pytest.raises(DataError, match=r"no BraTS cases .*-p series 't1 = "):
+        list_brats_cases(tmp_path)
+    volume = read_volume(tmp_path / "p1", series="AX T1")
+    write_volume(tmp_path / "p1_seg.nii.gz", Volume((volume.array * 0 + 4).astype(np.uint8), volume.geometry))
+    with pytest.raises(DataError, match=r"lacks t1, .*-p series 't1 = "):
+        list_brats_cases(tmp_path)
+    series = f"t1 = AX T1; t1ce=ax t1ce; t2 = {OTHER_UID}.1 ; flair = AX FLAIR"
+    (case,) = with_reading(list_dicom_cases(tmp_path), series, False)
+    read = read_brats_case(case)
+    np.testing.assert_array_equal(read.image[:, 0, 0, 0], [3, 2, 1, 0])
+    assert (read.require_truth() == 3).all()
+    with pytest.raises(DataError, match="no DICOM folder of p2"):
+        list_dicom_cases(tmp_path, ["p2"])
+
+
+def test_the_channels_of_nnunet_may_be_series_of_one_folder(tmp_path):
+    write_contrasts(tmp_path / "p1", ["t2", "t1"])
+    series = "0000 = AX T1; 0001 = AX T2"
+    (case,) = with_reading(list_cases(tmp_path, n_channels=2, series=series), series, False)
+    np.testing.assert_array_equal(read_case(case).image[:, 0, 0, 0], [1, 0])
+    with pytest.raises(DataError, match="lacks channels"):
+        list_cases(tmp_path, n_channels=2)
+
+
+@pytest.mark.parametrize(
+    "series", ["t1 = A; t2 =", "t1 = A", "t1 = A; t2 = B; t3 = C", "t1 = A; t1 = B; t2 = C", "t1 = A; B"]
+)
+def test_a_series_for_some_images_only_is_refused(series):
+    with pytest.raises(ParameterError, match="series does not name one series for each image"):
+        series_by_role(series, ("t1", "t2"))
 
 
 def test_the_digest_of_a_folder_follows_names_and_contents(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -183,6 +184,37 @@ def test_the_patient_s_name_survives_its_encoding(tmp_path, charset, patient):
     header = pydicom.dcmread(tmp_path / "m.dcm")
     assert header.PatientName == patient and header.PatientID == "17"
     assert header.StudyInstanceUID == pydicom.dcmread(slices[0].path).StudyInstanceUID
+
+
+@pytest.mark.parametrize("name", ["Task03_Liver/{}/liver_0", "Task02_Heart/{}/la_001", "Task09_Spleen/{}/spleen_2"])
+def test_labels_of_the_decathlon_return_from_series_and_seg_to_their_own_voxels(tmp_path, reference_data, name):
+    image, label = (reference_data / "msd-like" / f"{name.format(part)}.nii.gz" for part in ("imagesTr", "labelsTr"))
+    volume, given = read_volume(image), nibabel.load(label)
+    folder = write_on_grid(tmp_path / "s", np.rint(volume.array[0]).astype(np.int16), volume.geometry)
+    slices, grid = find_slices(folder)
+    truth = np.asarray(given.dataobj).astype(np.uint8)
+    to_grid = np.linalg.inv(grid.affine_lps()) @ np.diag([-1.0, -1, 1, 1]) @ given.affine
+    index = np.rint(to_grid @ np.vstack([np.argwhere(truth).T, np.ones(np.count_nonzero(truth))])).astype(int)
+    mask = np.zeros(grid.size_zyx, np.uint8)
+    mask[tuple(index[2::-1])] = truth[truth > 0]
+    write_seg(tmp_path / "m.dcm", mask, grid, slices, SEGMENTS, MAKER)
+    for number in set(np.unique(truth).tolist()) - {0}:
+        found = places_of_seg(tmp_path / "m.dcm", number)
+        there = (np.linalg.inv(given.affine) @ np.vstack([(found * [-1, -1, 1]).T, np.ones(len(found))]))[:3]
+        back = np.zeros(truth.shape, bool)
+        back[tuple(np.rint(there).astype(int))] = True
+        assert np.abs(there - np.rint(there)).max() < 0.05
+        assert np.count_nonzero(back != (truth == number)) == 0
+
+
+def test_a_series_of_a_scanner_is_referred_to(tmp_path, reference_data):
+    folder = reference_data / "robustness" / "dicom_ct-3slice"
+    slices, grid = find_slices(folder)
+    check_source(folder, slices, SEGMENTS, MAKER)
+    mask = some_mask(grid.size_zyx)
+    mask[0] = 1
+    write_seg(tmp_path / "m.dcm", mask, grid, slices, SEGMENTS, MAKER)
+    np.testing.assert_allclose(places_of_seg(tmp_path / "m.dcm", 2), places_of_mask(mask, grid, 2), atol=0.011)
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of Debian's dicom3tools")

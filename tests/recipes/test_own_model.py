@@ -13,11 +13,14 @@ from torch import nn
 
 from helpers import recipes, stages
 from helpers.card.torch_file import digest_of_factory
+from helpers.data.formats.dicom import find_slices
+from helpers.data.formats.dicom_seg import read_seg
 from helpers.data.geometry import Geometry
 from helpers.data.picture import write_png
 from helpers.data.volume import Volume, read_volume, write_volume
-from helpers.errors import ParameterError
+from helpers.errors import CookbookError, ParameterError
 from tests.card import small_models as small
+from tests.data.dicom_files import write_on_grid
 
 FACTORY = """
 from torch import nn
@@ -147,6 +150,47 @@ def test_volumes_with_windows_directions_and_a_region(tmp_path):
     assert mean == {"IoU thing": 1.0, "IoU everything": 1.0}
     mask = read_volume(made.path("masks/a.mha"))
     assert np.array_equal(mask.array[0], truth) and mask.geometry.differences_from(grid) == []
+
+
+@pytest.mark.slow
+def test_masks_of_dicom_series_are_written_as_dicom_seg_and_reused(tmp_path):
+    torch.jit.trace(network(3, 2), torch.zeros(1, 2, 8, 8, 8)).save(str(tmp_path / "net.pt"))
+    voxels = np.zeros((12, 14, 10), np.int16)
+    voxels[3:9, 2:8, 4:9] = 200
+    grid = Geometry(voxels.shape, (2.0, 1.0, 1.0), (3.0, -4.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    for channel in ("t1", "t2"):
+        write_on_grid(tmp_path / "data" / "p1" / channel, voxels, grid, SeriesDescription=f"AX {channel}")
+    card = {
+        "model": {"file": "net.pt"},
+        "data": {"kind": "volume", "files": {"t1": "{case}", "t2": "{case}"}, "truth": None},
+        "preparation": {"fit": "window", "size": [8, 8, 8], "axes": "RAS", "intensity": [{"range": [0, 255]}]},
+        "output": {"kind": "logits"},
+        "classes": {"background": 0, "spleen": 5},
+    }
+    series = "t1 = AX t1; t2 = AX t2"
+    plain, _ = run(tmp_path, card, tmp_path / "data", series=series)
+    made, _ = run(tmp_path, card, tmp_path / "data", series=series, mask_format="dicom-seg")
+    assert plain.folder != made.folder and not plain.path("dicom_seg").exists()
+    assert (made.results["infer/p1"].status, made.results["seg/p1"].status) == ("reused", "made")
+    slices, found = find_slices(tmp_path / "data" / "p1", "AX t1")
+    mask = read_volume(made.path("masks/p1.nii.gz"))
+    uids = {item.uid: index for index, item in enumerate(slices)}
+    read = read_seg(made.path("dicom_seg/p1.dcm"), found, uids)
+    assert mask.geometry.differences_from(found) == []
+    np.testing.assert_array_equal(read, mask.array[0] // 5)
+    assert read.sum() == (voxels > 0).sum()
+    again, _ = run(tmp_path, card, tmp_path / "data", series=series, mask_format="dicom-seg")
+    assert again.results["seg/p1"].status == "reused"
+
+
+@pytest.mark.parametrize("is_demo", [True, False])
+def test_dicom_seg_is_refused_before_any_work_where_there_is_no_series(tmp_path, is_demo):
+    card = small.card_of("", data=CARD, preparation={"size": [16, 24]})
+    data = small.write_pictures(tmp_path / "data")
+    card |= {"model": save("torchscript", tmp_path)}
+    with pytest.raises(CookbookError, match="are no DICOM series" if is_demo else "p0 is not a DICOM series"):
+        run(tmp_path, card, "demo" if is_demo else data, mask_format="dicom-seg")
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_an_edited_card_recomputes_what_depends_on_it(tmp_path):

@@ -175,6 +175,23 @@ def test_a_header_with_nothing_that_may_be_missing_is_enough(tmp_path):
     write_seg(tmp_path / "m.dcm", np.ones(grid.size_zyx, np.uint8), grid, slices, SEGMENTS, MAKER)
 
 
+def test_a_series_without_uids_is_referred_to_by_its_files_and_the_log_says_so(tmp_path, caplog):
+    folder = series_along(tmp_path / "s", AXES)
+    names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    for path in folder.iterdir():
+        header = pydicom.dcmread(path)
+        for name in names:
+            setattr(header, name, "")
+        header.save_as(path, enforce_file_format=False)
+    slices, grid = find_slices(folder)
+    check_source(folder, slices, SEGMENTS, MAKER)
+    write_seg(tmp_path / "m.dcm", some_mask(), grid, slices, SEGMENTS, MAKER)
+    assert caplog.text.count("its StudyInstanceUID and SeriesInstanceUID are blank") == 1
+    found = read_seg(tmp_path / "m.dcm", grid, {item.uid: index for index, item in enumerate(slices)})
+    np.testing.assert_array_equal(found, some_mask())
+    assert all(item.uid == pydicom.dcmread(item.path).file_meta.MediaStorageSOPInstanceUID for item in slices)
+
+
 @pytest.mark.parametrize(("charset", "patient"), [("ISO_IR 100", "Müller^Jörg"), ("GB18030", "王^小明")])
 def test_the_patient_s_name_survives_its_encoding(tmp_path, charset, patient):
     folder = series_along(tmp_path / "s", AXES, SpecificCharacterSet=charset, PatientName=patient)

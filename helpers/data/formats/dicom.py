@@ -158,8 +158,13 @@ def find_slices(folder: Path, series: str | None = None) -> tuple[list[DicomSlic
 
 
 def read_headers(slices: Sequence[DicomSlice]) -> list[Dataset]:
-    """The headers of slices, without their pixels."""
-    return [quiet_pydicom().dcmread(item.path, stop_before_pixels=True) for item in slices]
+    """The headers of slices, without their pixels; blank UIDs of an instance are those of its file."""
+    headers = [quiet_pydicom().dcmread(item.path, stop_before_pixels=True) for item in slices]
+    for header in headers:
+        for name in ("SOPClassUID", "SOPInstanceUID"):
+            if not header.get(name):
+                setattr(header, name, header.file_meta.get(f"MediaStorage{name}", ""))
+    return headers
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
@@ -283,7 +288,7 @@ def _slice_of(path: Path, name: str) -> DicomSlice:
         position=position,
         thickness=float(thickness) if thickness else None,
         traits=tuple(str(header.get(name, "")) for name in _ONE_PER_IMAGE),
-        uid=str(header.get("SOPInstanceUID", "")),
+        uid=str(header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID", "")),
     )
 
 

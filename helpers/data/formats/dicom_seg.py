@@ -22,20 +22,16 @@ from helpers.data.geometry import Geometry
 from helpers.data.shear import resample
 from helpers.errors import CookbookError, DataError, last_line
 from helpers.run.atomic import atomic_path
+from helpers.run.said import say_once
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MANUFACTURER = "segmentation deployment cookbook"
 # Required in every SEG; a series without them cannot be referred to.
-_NEEDED = (
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "Modality",
-)
+_NEEDED = ("FrameOfReferenceUID", "SOPClassUID", "SOPInstanceUID", "Modality")
+# Blank where a series was anonymised thoroughly; the SEG then has its own, made from the first instance's UID.
+_BLANK_AT_TIMES = ("StudyInstanceUID", "SeriesInstanceUID")
 # Of the patient and the study, copied into the SEG; required, but allowed to be empty.
 _COPIED = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID")
 _COPIED_LATER = ("StudyDate", "StudyTime", "ReferringPhysicianName")
@@ -94,7 +90,7 @@ def check_source(folder: Path, slices: Sequence[DicomSlice], segments: Sequence[
     Raises:
         DataError: a header lacks what a SEG needs or has values that it must not have, or two slices have one UID.
     """
-    headers = read_headers(slices)
+    headers = _headers_of(slices)
     for item, header in zip(slices, headers, strict=True):
         missing = [name for name in _NEEDED if not header.get(name)]
         if missing:
@@ -139,7 +135,7 @@ def write_seg(
     """
     if grid.sheared is not None:
         classes, grid = resample(classes, grid, grid.sheared, "nearest"), grid.sheared
-    headers = read_headers(slices)
+    headers = _headers_of(slices)
     further = [each for each in read_headers(others) if each.get("StudyInstanceUID") == headers[0].StudyInstanceUID]
     with atomic_path(path) as temporary:
         with _refused(f"{path.name} cannot be written as a DICOM SEG"):
@@ -262,6 +258,22 @@ def _segmentation(
             further_source_images=list(further) or None,
             specific_character_set="ISO_IR 192",
         )
+
+
+def _headers_of(slices: Sequence[DicomSlice]) -> list[Dataset]:
+    """The headers of a series, with a study and a series of their own if these are blank."""
+    from pydicom.uid import generate_uid
+
+    headers = read_headers(slices)
+    blank = [name for name in _BLANK_AT_TIMES if not any(header.get(name) for header in headers)]
+    for name in blank:
+        uid = generate_uid(entropy_srcs=[slices[0].uid, name])
+        for header in headers:
+            setattr(header, name, uid)
+    if blank:
+        text = "%s: its %s are blank; its DICOM SEG refers to its instances and has a study of its own"
+        say_once(logging.WARNING, text, slices[0].path.parent, " and ".join(blank))
+    return headers
 
 
 def _fill_what_may_be_empty(header: Dataset) -> None:

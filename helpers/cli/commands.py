@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from helpers.cli import new_card, new_recipe
 from helpers.cli.command import Command
@@ -21,18 +22,45 @@ from helpers.cli.status_command import STATUS
 from helpers.cli.study_commands import STUDY_COMMANDS
 from helpers.cli.values import add_parameter_arguments, add_recipe_argument, read_given
 
+_RUN_EXAMPLES = """examples:
+  cookbook run unet3d_brats
+  cookbook run unet3d_brats -p profile cpu -p checkpoint MODEL.pth -p data_root DATA
+  cookbook run unet_carvana -f mine.yaml -p precision bf16
+
+-p repeats, one parameter each. Values are YAML:
+  a list            -p cases id1,id2      or  -p mirror_axes "[0, 1]"
+  a dict            -p minimum_scores "{WT: 0.8}"      with a space after each colon, in quotes
+  nothing           -p mirror_axes "[]"
+  the default       -p precision null
+
+`cookbook params RECIPE` lists the parameters."""
+
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_argument(parser, or_all=True)
     add_parameter_arguments(parser)
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("-v", "--verbose", action="store_true", help="a line per section, also without a terminal")
+    amount.add_argument("-q", "--quiet", action="store_true", help="show nothing but the folder, or the error")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _RUN_EXAMPLES
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.recipe == "all":
-        return _run_all(options)
-    from helpers import recipes
+    from helpers.cli.live import show_cells
 
-    return _run_recipe(options.recipe, read_given(options, recipes.load(options.recipe).params_model))
+    with show_cells(sys.stderr, verbose=options.verbose, quiet=options.quiet) as shown:
+        if options.recipe == "all":
+            return _run_all(options)
+        from helpers import recipes
+
+        given = read_given(options, recipes.load(options.recipe).params_model)
+        folder = _run_recipe(options.recipe, given)
+    if shown:
+        from helpers.cli.live import describe_result
+
+        sys.stderr.write("\n".join(describe_result(folder)) + "\n")
+    return 0
 
 
 def _run_all(options: argparse.Namespace) -> int:
@@ -52,14 +80,14 @@ def _run_all(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_recipe(name: str, given: dict[str, object]) -> int:
+def _run_recipe(name: str, given: dict[str, object]) -> Path:
     from helpers.cli.notebook_run import run_notebook
     from helpers.run import read_run_status
 
     folder = run_notebook(name, given)
     status, reason = read_run_status(folder / "run.json")
     sys.stdout.write(f"passed: {folder}\n" + (f"{reason}\n" if status == "passed" and reason else ""))
-    return 0
+    return folder
 
 
 def _params(options: argparse.Namespace) -> int:

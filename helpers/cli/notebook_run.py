@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from helpers import recipes
 from helpers.cli.failure import name_error, place_log
+from helpers.cli.live import cell_observer
 from helpers.cli.preflight import check_inputs
 from helpers.errors import CookbookError
 from helpers.params.paths import HOME_VARIABLE, NOTEBOOKS_FOLDER, PROJECT_ROOT, create_output, place_output
@@ -250,12 +251,33 @@ def _register_engine() -> None:
                     save(**given)
 
             nb_man.save = save_if_due
+            _tell_cells(nb_man)
             try:
                 super().execute_managed_notebook(nb_man, kernel_name, **given)
             finally:
                 nb_man.save = save
 
     papermill_engines.register(_ENGINE, Engine)
+
+
+def _tell_cells(nb_man: NotebookExecutionManager) -> None:
+    """Lets `cookbook run` show which section a cell that starts is in."""
+    observer = cell_observer()
+    if observer is None:
+        return
+    start, folder = nb_man.cell_start, Path(nb_man.output_path).parent
+    sections, section = [], ""
+    for cell in nb_man.nb.cells:
+        heading = next((line for line in cell.source.splitlines() if line.startswith("## ")), "")
+        section = heading.removeprefix("## ") if cell.cell_type == "markdown" and heading else section
+        sections.append(section)
+
+    def start_and_tell(cell: Any, cell_index: int | None = None, **given: Any) -> None:
+        if cell_index is not None:
+            observer(sections[cell_index], cell_index, len(sections), folder)
+        start(cell, cell_index, **given)
+
+    nb_man.cell_start = start_and_tell
 
 
 def _explain_cell(error: PapermillExecutionError) -> _Failure:

@@ -23,7 +23,7 @@ from helpers.predict.proof import ProvenModel
 from helpers.predict.record import PredictRecord
 from helpers.recipes.base import Recipe
 from helpers.recipes.segments import segments_of
-from helpers.run.code import project_code
+from helpers.run.code import memo_folder, project_code
 from helpers.run.digest import digest_value
 from helpers.run.in_flight import Place
 from helpers.run.libraries import library_versions
@@ -130,7 +130,9 @@ class MaskMaker:
 
     def _rules(self) -> dict[str, object]:
         """Everything besides a case's files that its mask depends on."""
-        reached = project_code().reach((self.recipe.cases, self.recipe.preparation, type(self)))
+        reached = project_code().digest(
+            (self.recipe.cases, self.recipe.preparation, type(self)), memo_folder(self.params.outputs)
+        )
         fields = self.params.own_fields() - self.params.NOT_IN_MASKS | {"target", "precision", "batch_size"}
         return {
             "model": self.model.digest,

@@ -31,7 +31,7 @@ from helpers.params.paths import HOME_VARIABLE, PROJECT_ROOT, create_output, pla
 from helpers.params.targets import load_target
 from helpers.recipes.base import Recipe
 from helpers.run import Run, StageResult
-from helpers.run.code import project_code
+from helpers.run.code import memo_folder, project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.libraries import library_versions
 from helpers.run.measure import return_memory
@@ -153,7 +153,7 @@ def model_of_bundle(bundle: Bundle, params: RunParams) -> ProvenModel:
 
 def _key(recipe: Recipe, params: RunParams) -> str:
     target = load_target(params.target)
-    reached = project_code().reach((*_STEPS, check_device, recipe.model))
+    reached = project_code().digest((*_STEPS, check_device, recipe.model), memo_folder(params.outputs))
     calibrated = params.precision.startswith(("int8", "qint"))
     left_out = {*params.NOT_HASHED, *params.NOT_IN_MASKS, *(() if calibrated else _OF_THE_DATA)}
     content = {

@@ -25,7 +25,9 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 
-from helpers.params.paths import SOURCE_ROOT
+from helpers.params.paths import SOURCE_ROOT, place_output
+from helpers.run.code_memo import CodeMemo
+from helpers.run.digest import digest_value
 from helpers.run.source import Import, SourceModule
 
 # Packages that cannot change a number of a result, and why; all others count. A stage that draws a picture names a
@@ -78,6 +80,14 @@ class Reach:
     libraries: frozenset[str]
 
 
+@dataclass(frozen=True)
+class CodeDigest:
+    """As `Reach`, without the definitions."""
+
+    digest: str
+    libraries: frozenset[str]
+
+
 @functools.cache
 def project_code() -> CodeIndex:
     """Returns the index of this project's code, which reads each source once per process."""
@@ -102,6 +112,8 @@ class CodeIndex:
         dynamic: Mapping[str, Sequence[str]] | None = None,
     ):
         self._folder, self._package, self._dynamic = folder, package, dynamic or {}
+        self._memos: dict[Path, CodeMemo] = {}
+        self._held: dict[str, bool] = {}
         self._passive = frozenset(passive)
         self._wider: dict[frozenset[str], CodeIndex] = {}  # by their passive parts
         self._folders: dict[str, Path | None] = {package: folder}  # of each top-level package or module
@@ -110,6 +122,21 @@ class CodeIndex:
         self._texts: dict[Node, str] = {}
         self._libraries: dict[Node, frozenset[str]] = {}
         self._dotted = re.compile(rf"({re.escape(package)}(?:\.\w+)+)(?::(\w+))?")
+
+    def digest(self, roots: Iterable[object], memo_folder: Path) -> CodeDigest:
+        """As `reach`, without the definitions, and without parsing sources if an earlier process kept the answer.
+
+        Args:
+            roots: as in `reach`.
+            memo_folder: where the answers are kept.
+        """
+        roots = tuple(roots)
+        index = self._index_for(roots)
+        start = _Roots(index)
+        for root in roots:
+            start.add(root)
+        reached, libraries = index._remembered(start, memo_folder)
+        return CodeDigest(_joined(reached, start), libraries | start.libraries)
 
     def reach(self, roots: Iterable[object]) -> Reach:
         """Collects the definitions that objects reach.
@@ -120,15 +147,40 @@ class CodeIndex:
                 its fields, and an object in one of them also by its attributes.
         """
         roots = tuple(roots)
-        passive = self._passive - {name.split(".")[1] for name in map(_module_of, roots) if self.is_passive(name)}
-        if passive != self._passive:
-            wider = CodeIndex(self._folder, self._package, passive, self._dynamic)
-            return self._wider.setdefault(passive, wider).reach(roots)
-        start = _Roots(self)
+        index = self._index_for(roots)
+        start = _Roots(index)
         for root in roots:
             start.add(root)
+        reached, digest, libraries = index._search(start)
+        return Reach(frozenset(reached), _joined(digest, start), start.libraries | libraries)
+
+    def _index_for(self, roots: Sequence[object]) -> CodeIndex:
+        """This index, or one that follows the passive part that a root is in."""
+        passive = self._passive - {name.split(".")[1] for name in map(_module_of, roots) if self.is_passive(name)}
+        if passive == self._passive:
+            return self
+        wider = CodeIndex(self._folder, self._package, passive, self._dynamic)
+        return self._wider.setdefault(passive, wider)
+
+    def _remembered(self, start: _Roots, folder: Path) -> tuple[str, frozenset[str]]:
+        """The digest of the definitions that roots reach, and the libraries, from the memo if they are there."""
+        if any(module.partition(".")[0] != self._package for module, _ in start.named):
+            return self._search(start)[1:]
+        if folder not in self._memos:
+            self._memos[folder] = CodeMemo(self._folder / self._package, folder)
+        memo, named = self._memos[folder], sorted((module, name or "*") for module, name in start.named)
+        key = digest_value([named, sorted(self._passive)])
+        if found := memo.find(key, lambda top: self._folder_of(top) is None):
+            return found
+        _, digest, libraries = self._search(start)
+        outside = [top for top in self._folders if top != self._package]
+        if not any(map(self._folder_of, outside)):  # the user's own modules have no place in the memo
+            memo.keep(key, digest, libraries, outside)
+        return digest, libraries
+
+    def _search(self, start: _Roots) -> tuple[set[Node], str, frozenset[str]]:
         reached: set[Node] = set()
-        waiting = list(start.nodes)
+        waiting = [node for module, name in start.named for node in self._definitions(module, name)]
         while waiting:
             node = waiting.pop()
             if node not in reached:
@@ -137,10 +189,19 @@ class CodeIndex:
         total = hashlib.sha256()
         for module, name in sorted(reached):
             total.update(f"{module}:{name} {self._text((module, name))}\n".encode())
-        for value in sorted(start.values):
-            total.update(f"{value}\n".encode())
-        libraries = start.libraries.union(*map(self._libraries_of, reached))
-        return Reach(frozenset(reached), total.hexdigest(), libraries)
+        return reached, total.hexdigest(), frozenset().union(*map(self._libraries_of, reached))
+
+    def _definitions(self, name: str, definition: str | None) -> frozenset[Node]:
+        """A definition of a module, or all of the module's if it is not one of them."""
+        module = self.module(name)
+        known = module is not None and definition is not None and definition in module.definitions
+        return frozenset({(name, str(definition))}) if known else self.whole(name)
+
+    def holds(self, name: str) -> bool:
+        """Whether a module is one of the package or of the user's own files, and not passive."""
+        if name not in self._held:
+            self._held[name] = self._find(name) is not None
+        return self._held[name]
 
     def locate(self, module: str, name: str) -> frozenset[Node]:
         """Finds the definitions of a name in a module, through re-exports and lazy imports."""
@@ -200,13 +261,17 @@ class CodeIndex:
 
     def _find(self, name: str) -> Path | None:
         top, *rest = name.split(".")
-        if top not in self._folders:
-            self._folders[top] = _local_folder(top)
-        folder = self._folders[top]
+        folder = self._folder_of(top)
         if folder is None or self.is_passive(name):
             return None
         base = folder.joinpath(top, *rest)
         return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
+
+    def _folder_of(self, top: str) -> Path | None:
+        """The folder with a top-level module or package; None for an installed one."""
+        if top not in self._folders:
+            self._folders[top] = _local_folder(top)
+        return self._folders[top]
 
     def _refer(self, node: Node) -> frozenset[Node]:
         """The definitions that one refers to, and the remaining statements of the modules that this imports."""
@@ -320,7 +385,7 @@ class _Roots:
     def __init__(self, index: CodeIndex):
         self._index = index
         self._seen: set[int] = set()
-        self.nodes: set[Node] = set()
+        self.named: set[tuple[str, str | None]] = set()  # (module, definition); None is the whole module
         self.values: list[str] = []
         self.libraries: frozenset[str] = frozenset()
 
@@ -328,7 +393,7 @@ class _Roots:
         """Adds an object; `place` names the field that holds it."""
         root = inspect.unwrap(root) if callable(root) else root
         if isinstance(root, ModuleType):
-            self.nodes |= self._index.whole(root.__name__)
+            self.named.add((root.__name__, None))
         elif isinstance(root, MethodType):
             self.add(root.__self__, place)
         elif isinstance(root, partial):
@@ -337,13 +402,13 @@ class _Roots:
             self._add_definition(root, place)
         elif self._index.is_passive(type(root).__module__):
             return
-        elif self._index.module(type(root).__module__):
+        elif self._index.holds(type(root).__module__):
             self._add_instance(root, place)
         else:
             self._add_value(root, place)
 
     def _add_definition(self, root: FunctionType | type, place: str) -> None:
-        if self._index.module(root.__module__):
+        if self._index.holds(root.__module__):
             self._add_node(root)
         elif not self._index.is_passive(root.__module__):
             self.values.append(f"{place} {root.__module__}.{root.__qualname__} {_typed_in(root)}")
@@ -359,10 +424,8 @@ class _Roots:
                 self.add(content, place)
 
     def _add_node(self, root: FunctionType | type) -> None:
-        name = root.__qualname__.partition(".")[0]
-        if module := self._index.module(root.__module__):
-            known = name in module.definitions
-            self.nodes |= {(module.name, name)} if known else self._index.whole(module.name)
+        if self._index.holds(root.__module__):
+            self.named.add((root.__module__, root.__qualname__.partition(".")[0]))
 
     def _add_instance(self, root: object, place: str) -> None:
         self._add_definition(type(root), place)
@@ -386,6 +449,16 @@ class _Roots:
     def _add_all(self, parts: Mapping[str, object], place: str) -> None:
         for name, part in parts.items():
             self.add(part, f"{place}{name}")
+
+
+def memo_folder(outputs: str) -> Path:
+    """Where the outputs folder keeps what the code reaches."""
+    return place_output(outputs) / ".code"
+
+
+def _joined(digest: str, start: _Roots) -> str:
+    """The digest of the definitions, and of the values of the roots."""
+    return digest_value([digest, *sorted(start.values)])
 
 
 def _top(source: Import) -> str:

@@ -16,7 +16,7 @@ from helpers.errors import CookbookError, DataError, GateError, StepOrderError
 from helpers.params.model import RunParams
 from helpers.params.paths import create_output, place_output
 from helpers.run.atomic import remove_leftovers, write_json
-from helpers.run.code import project_code
+from helpers.run.code import memo_folder, project_code
 from helpers.run.digest import digest_file, digest_value
 from helpers.run.environment import describe_environment
 from helpers.run.libraries import library_versions
@@ -150,7 +150,7 @@ class Run:
         `make` is kept for `commit`.
         """
         with self._lock:  # the searched sources are shared
-            key = _key(stage, inputs, (make, *code))
+            key = _key(stage, inputs, (make, *code), memo_folder(self.params.outputs))
         with self.record.running(stage):
             return self._begin(BegunStage(stage, title, key), make)
 
@@ -349,8 +349,8 @@ def _is_inside(name: str) -> bool:
     return not pure.is_absolute() and ".." not in pure.parts
 
 
-def _key(stage: str, inputs: Mapping[str, object], code: Sequence[object]) -> str:
-    reached = project_code().reach(code)
+def _key(stage: str, inputs: Mapping[str, object], code: Sequence[object], memo: Path) -> str:
+    reached = project_code().digest(code, memo)
     content = {"stage": stage, "inputs": dict(inputs), "code": reached.digest}
     return digest_value({**content, "libraries": library_versions(reached.libraries)})
 

@@ -21,7 +21,7 @@ from helpers.params.yaml_file import nearest_name
 from helpers.recipes.base import LabelSet, Recipe
 from helpers.run import Check, Run, StageOutput, StageResult
 from helpers.run.atomic import working_folder, write_json
-from helpers.run.code import project_code
+from helpers.run.code import memo_folder, project_code
 from helpers.run.digest import digest_file, digest_path, digest_value
 from helpers.run.libraries import library_versions
 from helpers.stages.dicom_seg import check_sources
@@ -238,7 +238,7 @@ def _move_missing(made: Path, root: Path, files: Sequence[str]) -> None:
 def _demo_folder(recipe: Recipe, run: HasParams, seeds: Sequence[int] | None) -> Path:
     """The folder for demo cases, named by a hash of the code and the libraries that draw them and of the seeds."""
     seeds = list(run.params.demo_seeds if seeds is None else seeds)
-    code = project_code().reach((recipe.cases,))
+    code = project_code().digest((recipe.cases,), memo_folder(run.params.outputs))
     key = digest_value({"code": code.digest, "libraries": library_versions(code.libraries), "seeds": seeds})[:8]
     return place_output(run.params.outputs) / ".demo" / f"{recipe.name}-{key}"
 

@@ -196,6 +196,21 @@ class TestMain:
         assert self._run(monkeypatch, fail) == code
         assert _error_line(capsys) == f"error: {error.line()}\n"
 
+    def test_an_interrupt_while_the_command_is_imported_is_one_line(self):
+        program = (
+            "import sys\n"
+            "class Interrupt:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            "        if name == 'helpers.cli.commands':\n"
+            "            raise KeyboardInterrupt\n"
+            "sys.meta_path.insert(0, Interrupt())\n"
+            "import helpers.__main__\n"
+            "sys.exit(helpers.__main__.run())\n"
+        )
+        root = Path(helpers.__file__).parents[1]
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", cwd=root)
+        assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
     def test_an_interrupt_exits_with_130(self, monkeypatch, capsys):
         def fail(options):
             raise KeyboardInterrupt

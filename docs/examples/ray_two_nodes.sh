@@ -1,7 +1,7 @@
 # Two nodes, one Ray cluster, masks from both. Not a script: each block is for one terminal.
 #
 # Both nodes have the same version of the cookbook with the extra `ray`, and see data, weights and outputs under the
-# same paths. Ray's ports have no encryption, and whoever has the token can run programs: use a private network.
+# same paths. Ray encrypts nothing, and a holder of the token can run programs: use a private network.
 
 # On both nodes: the same token, for this terminal and those below. Copy it by a safe way.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...        # first node: openssl rand -hex 32

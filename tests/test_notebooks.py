@@ -119,3 +119,22 @@ def test_every_parameter_of_the_cell_is_known(path: Path):
     names = {node.targets[0].id for node in ast.parse(cell.source).body}
     known = recipes.load(path.stem.partition("_")[2]).params_model.model_fields
     assert names <= set(known)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_first_cell_has_a_summary_in_chinese(path: Path):
+    (line,) = [line for line in _read(path).cells[0].source.splitlines() if line.startswith("**中文摘要** ")]
+    assert len(re.findall(r"[\u4e00-\u9fff]", line)) >= 15
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_section_that_does_something_has_a_cell_to_play_with(path: Path):
+    explored = [cell for cell in _read(path).cells if cell.id.startswith("explore-") and cell.cell_type == "code"]
+    assert {cell.id.removeprefix("explore-") for cell in explored} == {"3", "4", "6", "8", "9", "10", "11", "12"}
+    others = [_read(other) for other in RECIPES if other != path]
+    for cell in explored:
+        prose = next(each.source for each in _read(path).cells if each.id == f"{cell.id}-text")
+        # The text of a section may not be copied from model to model: it says what to look at in this one.
+        assert prose.startswith("**Try it.**") and not any(
+            prose == each.source for book in others for each in book.cells
+        )

@@ -175,8 +175,8 @@ def draw_scores(run: Run) -> StageResult:
 
 def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageResult:
     """Draws slices and a 3-D view of each of the worst cases, or of the first ones if there are no scores."""
-    scores = run.results["score"].values["cases"] if "score" in run.results else {}
-    cases = sorted(selected_cases(recipe, run), key=lambda case: _mean(scores.get(case.id)))[:most]
+    scores = _scores(run)
+    cases = worst_first(recipe, run)[:most]
     window = _grey_window(recipe, run)
 
     def make(folder: Path) -> StageOutput:
@@ -200,6 +200,12 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
     return run.perform(
         "draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe.cases, figures.save_figure)
     )
+
+
+def worst_first(recipe: Recipe, run: Run) -> list[CaseFiles]:
+    """The cases of a run by their mean score, the lowest first; in their own order if there are no scores."""
+    scores = _scores(run)
+    return sorted(selected_cases(recipe, run), key=lambda case: _mean(scores.get(case.id)))
 
 
 def draw_times(run: Run) -> Path:
@@ -245,6 +251,10 @@ def _perform(
 
 def _grey_window(recipe: Recipe, run: Run) -> GreyWindow:
     return load_window(recipe.picture_settings(run.params).grey_window)
+
+
+def _scores(run: Run) -> Mapping[str, Mapping[str, float | None]]:
+    return run.results["score"].values["cases"] if "score" in run.results else {}
 
 
 def _digest_forms(run: Run, *forms: str) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from helpers.recipes.base import Recipe
 from helpers.run import Run
-from helpers.stages.data import selected_cases
+from helpers.stages.data import pick_cases
+from helpers.stages.figures import worst_first
 from helpers.stages.graph import FINAL
 from helpers.stages.infer import mask_name
 from helpers.stages.labels import run_labels
@@ -30,10 +31,13 @@ def open_case(recipe: Recipe, run: Run, case_id: str | None = None) -> RichText 
 
     Args:
         recipe, run: a run that has masks.
-        case_id: by default the first case.
+        case_id: by default the case with the lowest scores; the first one if there are no scores.
+
+    Raises:
+        DataError: no case has this id; the nearest one is named.
     """
-    cases = {case.id: case for case in selected_cases(recipe, run)}
-    files = cases[case_id] if case_id else next(iter(cases.values()))
+    cases = worst_first(recipe, run)
+    files = pick_cases(cases, [case_id])[0] if case_id else cases[0]
     if not is_interactive(run.params.interactive):
         return headless_note()
     case = recipe.cases.read_case(files, run.params)

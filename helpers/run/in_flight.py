@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
+
+from helpers.run.cores import usable_cores
 
 _LOG = logging.getLogger("cookbook")
 MAX_CASES = 4  # more hold memory and gain nothing: one on the device, the others on the host's cores
@@ -224,5 +225,4 @@ def cases_at_once(wanted: int | None, n_cases: int) -> int:
     >>> cases_at_once(None, 1), cases_at_once(8, 12)
     (1, 8)
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, min(n_cases, wanted or min(cores + 1, MAX_CASES)))
+    return max(1, min(n_cases, wanted or min(usable_cores() + 1, MAX_CASES)))

@@ -21,13 +21,15 @@ from helpers.errors import DataError
 _EPSILON = 1e-8
 
 
-def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.ndarray, version: int) -> np.ndarray:
+def normalise(
+    image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.ndarray | None, version: int
+) -> np.ndarray:
     """Normalises an image (C, Z, Y, X); returns a float32 copy.
 
     Args:
         image: intensities.
         channels: one scheme per channel.
-        inside: the nonzero region (Z, Y, X), for channels with `use_mask`.
+        inside: the nonzero region (Z, Y, X), for channels with `use_mask`; None if there are none.
         version: version of nnU-Net.
 
     Raises:
@@ -50,7 +52,8 @@ def normalise(image: np.ndarray, channels: Sequence[ChannelNorm], inside: np.nda
             _normalise_by_case(values, inside if norm.use_mask else None, version)
         elif norm.scheme != "none":
             _normalise_to_01(values, norm.scheme)
-        if norm.use_mask and (norm.scheme == "zscore" or (version == 1 and norm.scheme != "none")):
+        zeroes_outside = norm.scheme == "zscore" or (version == 1 and norm.scheme != "none")
+        if inside is not None and norm.use_mask and zeroes_outside:
             values[~inside] = 0
     return result
 
@@ -132,7 +135,8 @@ def prepare_case(image: np.ndarray, sight: Sight | Sequence[float], plan: Plan) 
     forward = plan.transpose_forward
     spacing = [float(sight.spacing_mm[axis]) for axis in forward]
     target = [*spacing[: 3 - len(plan.spacing_mm)], *plan.spacing_mm]
-    cropped = image[(slice(None), *box)].transpose(0, *(axis + 1 for axis in forward)).astype(np.float32)
+    cut = image[(slice(None), *box)].transpose(0, *(axis + 1 for axis in forward))
+    cropped = np.ascontiguousarray(cut, np.float32)  # the image itself if it is not cut, turned or of another type
     cropped_shape = cropped.shape[1:]
     how, back = _interpolations(plan)
     shape = cropped_shape if how is None else resampled_shape(cropped_shape, spacing, target)
@@ -208,7 +212,8 @@ def _resampled_and_normalised(
     if plan.version == 2:
         return resample_image(normalise(cropped, plan.channels, inside, plan.version), shape, axis, *orders)
     resampled = resample_image(cropped, shape, axis, *orders)
-    inside = resample_image(inside[None], shape, axis, 1, 0)[0] >= 0.5
+    if inside is not None:
+        inside = resample_image(inside[None], shape, axis, 1, 0)[0] >= 0.5
     return normalise(resampled, plan.channels, inside, plan.version)
 
 
@@ -225,10 +230,10 @@ def restore_labels(labels: np.ndarray, prepared: Prepared) -> np.ndarray:
     return np.ascontiguousarray(prepared.turn.undo(restored))
 
 
-def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray:
-    # Filling holes is slow on a full CT, and only `use_mask` needs it.
+def _inside(cropped: np.ndarray, plan: Plan) -> np.ndarray | None:
+    # Filling holes and resampling them is slow on a full CT, and only `use_mask` needs it.
     if not any(norm.use_mask for norm in plan.channels):
-        return np.ones(cropped.shape[1:], bool)
+        return None
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes((cropped != 0).any(axis=0))

@@ -1,22 +1,22 @@
-"""nnU-Net's resampling of images, with one matrix per axis: the same values in a fraction of the time.
+"""nnU-Net's resampling of images, one axis after the other: the same values in a fraction of the time.
 
 nnU-Net (nnunetv2/preprocessing/resampling/default_resampling.py) calls scikit-image's `resize` with edge mode,
-which is SciPy's spline interpolation between voxel centres. Splines are separable and linear, so every axis is a
-matrix product; the matrix comes from SciPy's interpolation of the unit vectors.
+which is SciPy's spline interpolation between voxel centres. Splines are separable and linear, so along every axis
+a new voxel is a weighted sum of old ones; the weights come from SciPy's interpolation of the unit vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from helpers.data.nnunet.plan import Resampling
 from helpers.errors import DataError
+from helpers.run.cores import share_among_cores
 
-BLOCK_ROWS = 64  # new voxels of an axis that are computed together
 NEGLIGIBLE = 1e-9
 ANISOTROPY = 3.0  # an axis that is coarser by a larger factor is resampled separately
 _DEFAULT, _TORCH, _NONE = "resample_data_or_seg_to_shape", "resample_torch_fornnunet", "no_resampling_hack"
@@ -125,53 +125,77 @@ def resample_image(
     image = np.asarray(image, np.float32)
     if image.shape[1:] == tuple(shape):
         return image
-    return np.stack([_resample_channel(channel, tuple(shape), axis, order, order_z) for channel in image])
-
-
-def _resample_channel(
-    channel: np.ndarray, shape: tuple[int, ...], axis: int | None, order: int, order_z: int
-) -> np.ndarray:
-    free = [other for other in range(3) if other != axis]
-    across = None if axis is None else tuple(free)
-    low, high = channel.min(axis=across, keepdims=True), channel.max(axis=across, keepdims=True)
-    result = channel
-    # The axes that shrink most are resampled first, which leaves less work for the others.
-    for other in sorted(free, key=lambda index: shape[index] / channel.shape[index]):
-        result = _along(result, other, shape[other], order)
-    result = np.clip(result, low, high)
-    return result if axis is None else _along(result, axis, shape[axis], order_z)
-
-
-def _along(array: np.ndarray, axis: int, size: int, order: int) -> np.ndarray:
-    old = array.shape[axis]
-    if old == size:
-        return array
-    if order == 0:
-        return np.take(array, nearest_indices(old, size), axis=axis)
-    result = np.empty((*array.shape[:axis], size, *array.shape[axis + 1 :]), np.float32)
-    for rows, columns, part in _blocks(old, size, order):
-        if axis == 0:  # the other axes are one for the product
-            np.matmul(part, array[columns].reshape(len(part[0]), -1), out=result[rows].reshape(len(part), -1))
-        elif axis == 1:
-            np.matmul(part, array[:, columns], out=result[:, rows])
-        else:
-            np.matmul(array.reshape(-1, old)[:, columns], part.T, out=result.reshape(-1, size)[:, rows])
+    result = np.empty((len(image), *shape), np.float32)
+    for channel, target in zip(image, result, strict=True):
+        _resample_channel(np.ascontiguousarray(channel), target, axis, order, order_z)
     return result
 
 
+def _resample_channel(channel: np.ndarray, target: np.ndarray, axis: int | None, order: int, order_z: int) -> None:
+    across = None if axis is None else tuple(other for other in range(3) if other != axis)
+    low, high = channel.min(axis=across, keepdims=True), channel.max(axis=across, keepdims=True)
+    if axis is None or channel.shape[axis] == target.shape[axis]:
+        _along_axes(channel, target, order)
+        np.clip(target, low, high, out=target)
+        return
+    sizes = [channel.shape[each] if each == axis else size for each, size in enumerate(target.shape)]
+    between = np.empty(sizes, np.float32)
+    _along_axes(channel, between, order)
+    np.clip(between, low, high, out=between)
+    _along_axes(between, target, order_z)
+
+
+def _along_axes(source: np.ndarray, target: np.ndarray, order: int) -> None:
+    """Resamples (Z, Y, X) along every axis whose size changes, in threads that share the rows or planes."""
+    if len(source) == len(target):
+        _along_planes(source, target, order)
+    elif source.shape[1:] == target.shape[1:]:
+        _along_depth(source, target, order)
+    elif len(target) * source[0].size < len(source) * target[0].size:  # the smaller volume lies between
+        between = np.empty((len(target), *source.shape[1:]), np.float32)
+        _along_depth(source, between, order)
+        _along_planes(between, target, order)
+    else:
+        between = np.empty((len(source), *target.shape[1:]), np.float32)
+        _along_planes(source, between, order)
+        _along_depth(between, target, order)
+
+
+def _along_depth(source: np.ndarray, target: np.ndarray, order: int) -> None:
+    from helpers.data.nnunet.spline_kernels import COLUMNS, blend_depth
+
+    flat, goal = source.reshape(len(source), -1), target.reshape(len(target), -1)
+    taps, size = _taps(len(source), len(target), order), flat.shape[1]
+
+    def blend(first: int, last: int) -> None:
+        blend_depth(flat, *taps, goal, first * COLUMNS, min(last * COLUMNS, size))
+
+    share_among_cores(blend, -(-size // COLUMNS))
+
+
+def _along_planes(source: np.ndarray, target: np.ndarray, order: int) -> None:
+    from helpers.data.nnunet.spline_kernels import blend_planes
+
+    rows, columns = (_taps(source.shape[axis], target.shape[axis], order) for axis in (1, 2))
+    share_among_cores(partial(blend_planes, source, *rows, *columns, target), len(source))
+
+
 @lru_cache(maxsize=32)
-def _blocks(old: int, new: int, order: int) -> tuple[tuple[slice, slice, np.ndarray], ...]:
-    """Blocks of rows of an axis' matrix: the rows, the columns that matter to them, and that part of the matrix.
+def _taps(old: int, new: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each new voxel the first old one that matters, and the weights (new, taps) of it and those behind it.
 
     The weights of a spline fall by a factor of two to four from voxel to voxel; those below 1e-9 change no float32.
     """
-    matrix, blocks = axis_matrix(old, new, order), []
-    for first in range(0, new, BLOCK_ROWS):
-        rows = slice(first, min(new, first + BLOCK_ROWS))
-        found = np.flatnonzero((np.abs(matrix[rows]) > NEGLIGIBLE).any(axis=0))
-        columns = slice(int(found[0]), int(found[-1]) + 1)
-        blocks.append((rows, columns, np.ascontiguousarray(matrix[rows, columns])))
-    return tuple(blocks)
+    if old == new:
+        return np.arange(new), np.ones((new, 1), np.float32)
+    if order == 0:
+        return nearest_indices(old, new), np.ones((new, 1), np.float32)
+    matrix = axis_matrix(old, new, order)
+    matters = np.abs(matrix) > NEGLIGIBLE
+    first, last = matters.argmax(axis=1), old - matters[:, ::-1].argmax(axis=1)
+    count = int((last - first).max())
+    first = np.minimum(first, old - count)
+    return first, np.take_along_axis(matrix, first[:, None] + np.arange(count), axis=1)
 
 
 def nearest_indices(old: int, new: int) -> np.ndarray:

@@ -7,7 +7,7 @@ READY_TEST := $(VENV)/.ready-test
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/.ready
 
-.PHONY: browser-deps check-platforms test-browser demo fuzz test test-slow test-reliability test-official test-all lab doctor lint format clean-notebooks bench help
+.PHONY: browser-deps check-platforms test-browser demo fuzz test test-slow test-reliability test-official test-all lab doctor lint format records clean-notebooks bench help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -31,6 +31,13 @@ $(READY_TEST): $(READY) requirements-test.txt requirements-peers.txt requirement
 
 demo: $(READY)  ## run every notebook headless on the embedded demo
 	$(BIN)/python -m helpers run all
+
+RECIPES := unet3d_brats unet_carvana fcn_voc2012 unetpp3d_liver nnunet_heart
+records: $(READY)  ## measure the demo of the five recipes on this machine, and bring the README's table up to date
+	@for recipe in $(RECIPES); do \
+	  folder=$$($(BIN)/python -m helpers run $$recipe | sed -n 's/^passed: //p') && test -n "$$folder" \
+	  && $(BIN)/python -m helpers record "$$folder" || exit 1; done
+	$(BIN)/python -m helpers table --readme README.md README.zh-CN.md
 
 doctor: $(READY)  ## show what this machine has and which notebooks run on it
 	$(BIN)/python -m helpers doctor

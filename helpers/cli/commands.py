@@ -17,6 +17,7 @@ from helpers.cli.handover_commands import HANDOVER_COMMANDS
 from helpers.cli.merge_command import MERGE
 from helpers.cli.predict import PREDICT
 from helpers.cli.reader_commands import READER_COMMANDS
+from helpers.cli.record_commands import RECORD_COMMANDS
 from helpers.cli.runs_command import RUNS
 from helpers.cli.status_command import STATUS
 from helpers.cli.study_commands import STUDY_COMMANDS
@@ -206,7 +207,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Readers of masks": READER_COMMANDS,
     "Hand-over between machines": HANDOVER_COMMANDS,
-    "Studies": STUDY_COMMANDS,
+    "Studies": {**STUDY_COMMANDS, **RECORD_COMMANDS},
     "Shell": {"completion": COMPLETION},
 }
 COMMANDS: dict[str, Command] = {name: command for group in GROUPS.values() for name, command in group.items()}

@@ -30,7 +30,7 @@ def _print_completion(options: argparse.Namespace) -> int:
     from helpers.cli.main import build_parser
 
     files = {"file": shtab.FILE, "python": shtab.FILE}
-    folders = dict.fromkeys(("bundle", "outputs", "root", "run", "to"), shtab.DIRECTORY)
+    folders = dict.fromkeys(("bundle", "outputs", "results", "root", "run", "to"), shtab.DIRECTORY)
     parser, children = build_parser(COMMANDS)
     for each in (parser, *children.values()):
         for action in each._actions:

@@ -12,6 +12,7 @@ from helpers.devices import Device
 from helpers.params.paths import PARAMS_FOLDER
 from helpers.params.yaml_file import read_yaml_mapping
 
+WARM_UP = 2
 _MINIMUM_CALLS, _MAXIMUM_CALLS = 5, 200
 # If a larger batch takes at most this many times as long as batch 1, a batch-1 model was timed.
 _SAME_LATENCY = 1.1
@@ -51,7 +52,12 @@ class Latency:
 
 
 def measure_latency(
-    device: Device, feeds: Mapping[str, np.ndarray], *, devices: int = 1, warm_up: int = 2, budget_s: float = 3.0
+    device: Device,
+    feeds: Mapping[str, np.ndarray],
+    *,
+    devices: int = 1,
+    warm_up: int = WARM_UP,
+    budget_s: float = 3.0,
 ) -> Latency:
     """Times calls of a device, one batch after the other.
 
@@ -74,14 +80,11 @@ def measure_latency(
     p50, p90, p99 = (float(value) * 1e3 for value in np.quantile(seconds, [0.5, 0.9, 0.99]))
     batch = next(iter(feeds.values())).shape[0]
     timings = device.timings()
+    quantiles = (len(seconds), p50, p90, p99, throughput(batch, p50, devices))
     return Latency(
         batch,
         devices,
-        len(seconds),
-        p50,
-        p90,
-        p99,
-        throughput(batch, p50, devices),
+        *quantiles,
         h2d_ms=_median_ms([timing.h2d_s for timing in timings]),
         execute_ms=_median_ms([timing.execute_s for timing in timings]),
         d2h_ms=_median_ms([timing.d2h_s for timing in timings]),

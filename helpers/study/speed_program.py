@@ -2,7 +2,8 @@
 
 Usage: `python -m helpers.study.speed_program JOB`. JOB is JSON with `path`, `target`, `options` (of `open_device`),
 `input` (a .npy file with one batch), `name` (of the input), `batches` and `budget_s`. Prints one JSON line per batch
-size, with the latency and the `peak_rss_mb` of the process so far.
+size, with the latency, the `peak_rss_mb` of the process so far and the `joules_per_sample` of the processor, None if
+its counters cannot be read.
 """
 
 from __future__ import annotations
@@ -60,16 +61,23 @@ def time_in_own_process(
 def main(argument: str) -> None:
     """Times every batch size and prints a line for each."""
     from helpers.devices import open_device
-    from helpers.study.latency import measure_latency
+    from helpers.study.energy import open_meter
+    from helpers.study.latency import WARM_UP, measure_latency
 
     job = json.loads(argument)
     sample = np.load(job["input"])
     with open_device(job["path"], job["target"], **job["options"]) as device:
         for batch in job["batches"]:
             feeds = {job["name"]: np.ascontiguousarray(np.repeat(sample, batch, axis=0))}
+            meter = open_meter()
             latency = measure_latency(device, feeds, budget_s=job["budget_s"])
+            samples = (latency.calls + WARM_UP) * batch
+            joules = meter() / samples if meter else None
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # kB on Linux
-            sys.stdout.write(json.dumps({**latency.to_json(), "peak_rss_mb": round(peak_mb, 1)}) + "\n")
+            sys.stdout.write(
+                json.dumps({**latency.to_json(), "peak_rss_mb": round(peak_mb, 1), "joules_per_sample": joules})
+                + "\n"
+            )
             sys.stdout.flush()
 
 

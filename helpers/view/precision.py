@@ -70,6 +70,8 @@ class Speed(TypedDict):
     execute_ms: float | None
     d2h_ms: float | None
     simulated: bool
+    calls: int
+    joules_per_sample: float | None
 
 
 def draw_precision(

@@ -400,6 +400,7 @@ EXPLAINED = {
     "helpers.demo.brain:_FOLDER": "holds data, which ends up in files of cases",
     "helpers.card.torch_file:_find": "imports a user's module, whose files are in the key of the own model",
     "helpers.predict.proof:_load_libraries": "imports libraries earlier than the steps that need them",
+    "helpers.stages.on_actor:_order": "says where a caller's own recipe lies, which the actor imports",
     "helpers.devices.worker.child:load_session_module": "another interpreter loads the session by its file",
 }
 _WORDS = {"import_module", "__import__", "__subclasses__", "__init_subclass__", "__file__"}

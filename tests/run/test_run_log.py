@@ -14,7 +14,13 @@ from tests.run.counted_stage import Stage
 
 _LOGGING_CALLS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 # They quieten the loggers of libraries and write nothing themselves.
-_QUIETEN = {"cli/notebook_run.py", "cli/main.py", "compile/openvino.py", "data/formats/dicom.py"}
+_QUIETEN = {
+    "cli/notebook_run.py",
+    "cli/main.py",
+    "compile/openvino.py",
+    "data/formats/dicom.py",
+    "data/formats/dicom_seg.py",
+}
 
 
 def _logger_names(tree: ast.AST) -> list[str]:

@@ -6,12 +6,14 @@ moved is found whatever wrote it. Source: DICOM PS3.3, A.51 and C.8.20.
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,35 +231,42 @@ def _segmentation(
     further: Sequence[Dataset] = (),
 ) -> Dataset:
     """The object, not written yet; its frames have the positions of the slices they were drawn on."""
-    import highdicom as hd
-
+    hd = _quiet_highdicom()
     first = headers[0]
     _fill_what_may_be_empty(first)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on values of the source that are odd, and masks without foreground
-        return hd.seg.Segmentation(
-            source_images=headers,
-            pixel_array=classes,
-            segmentation_type="BINARY",
-            segment_descriptions=[_described(segment, maker) for segment in segments],
-            series_instance_uid=hd.UID(),
-            series_number=int(first.get("SeriesNumber") or 0) + _SERIES_NUMBERS_APART,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=maker.name[:64],
-            software_versions=__version__,
-            device_serial_number=maker.parameters,
-            pixel_measures=hd.PixelMeasuresSequence(
-                pixel_spacing=[float(value) for value in first.PixelSpacing],
-                slice_thickness=float(first.get("SliceThickness") or step_mm),
-                spacing_between_slices=step_mm if len(headers) > 1 else None,
-            ),
-            content_label="SEGMENTATION",
-            series_description=maker.title[:64],
-            further_source_images=list(further) or None,
-            specific_character_set="ISO_IR 192",
-        )
+    return hd.seg.Segmentation(
+        source_images=headers,
+        pixel_array=classes,
+        segmentation_type="BINARY",
+        segment_descriptions=[_described(segment, maker) for segment in segments],
+        series_instance_uid=hd.UID(),
+        series_number=int(first.get("SeriesNumber") or 0) + _SERIES_NUMBERS_APART,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=maker.name[:64],
+        software_versions=__version__,
+        device_serial_number=maker.parameters,
+        pixel_measures=hd.PixelMeasuresSequence(
+            pixel_spacing=[float(value) for value in first.PixelSpacing],
+            slice_thickness=float(first.get("SliceThickness") or step_mm),
+            spacing_between_slices=step_mm if len(headers) > 1 else None,
+        ),
+        content_label="SEGMENTATION",
+        series_description=maker.title[:64],
+        further_source_images=list(further) or None,
+        specific_character_set="ISO_IR 192",
+    )
+
+
+@functools.cache
+def _quiet_highdicom() -> ModuleType:
+    """The writer, without its remarks: on values of the source that are odd, and on masks without foreground."""
+    import highdicom
+
+    logging.getLogger("highdicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"highdicom|helpers\.data\.formats\.dicom_seg")
+    return highdicom
 
 
 def _headers_of(slices: Sequence[DicomSlice]) -> list[Dataset]:
@@ -283,8 +292,9 @@ def _fill_what_may_be_empty(header: Dataset) -> None:
 
 
 def _described(segment: Segment, maker: Maker) -> Any:
-    import highdicom as hd
     from pydicom.sr.codedict import codes
+
+    hd = _quiet_highdicom()
 
     def coded(code: Code) -> Any:
         return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
@@ -305,8 +315,6 @@ def _described(segment: Segment, maker: Maker) -> Any:
 @contextmanager
 def _refused(problem: str) -> Iterator[None]:
     """Turns what `highdicom` says of a value into one line; which error it raises depends on the value."""
-    level = logging.getLogger("highdicom").level
-    logging.getLogger("highdicom").setLevel(logging.CRITICAL)
     try:
         yield
     except CookbookError:
@@ -314,5 +322,3 @@ def _refused(problem: str) -> Iterator[None]:
     except Exception as error:
         remedy = "Correct this value in the series, or omit mask_format."
         raise DataError(problem, received=last_line(error), remedy=remedy) from None
-    finally:
-        logging.getLogger("highdicom").setLevel(level)

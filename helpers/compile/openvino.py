@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -120,7 +121,8 @@ def _convert(graph: Path) -> openvino.Model:
     import onnx
     import openvino
 
-    model = openvino.convert_model(graph)
+    with _without_telemetry():
+        model = openvino.convert_model(graph)
     ops = model.get_ordered_ops()
     for index, op in enumerate(ops):
         if _GENERATED_NAME.match(op.get_friendly_name()):
@@ -141,6 +143,22 @@ def _find_product(op: openvino.Node | None) -> openvino.Node | None:
             return None
         op = op.input_value(0).get_node()
     return op
+
+
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """OpenVINO's converter reports each use to a server, from a process that prints its traceback at Ctrl-C.
+
+    It has one switch that needs no file in the user's home folder: it does not report from a CI job.
+    """
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        del os.environ["CI"]
+        if before is not None:
+            os.environ["CI"] = before
 
 
 @contextlib.contextmanager

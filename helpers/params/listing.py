@@ -26,7 +26,7 @@ def list_parameters(params: RunParams, heading: str) -> list[tuple[str, str, str
         value = shown.get(name, {}) if isinstance(value, BaseModel) else value
         choices = ", ".join(_choices(field.annotation))
         meaning = f"{field.description} Choices: {choices}." if choices else str(field.description)
-        rows.append((name, _describe(field.annotation), _write(value), meaning))
+        rows.append((name, _describe(field.annotation), write_value(value), meaning))
     return rows
 
 
@@ -54,7 +54,7 @@ def _choices(kind: object) -> list[str]:
     return [str(word) for group in words if len(group) > 1 for word in group]
 
 
-def _write(value: object) -> str:
+def write_value(value: object) -> str:
     """Formats a value for a command line."""
     if isinstance(value, str):
         return value

@@ -76,6 +76,7 @@ class Run:
         self.taken: Mapping[str, str] = {}
         # Stage -> the function that draws its picture when its result is displayed.
         self.illustrations: Mapping[str, Callable[[], StageResult]] = {}
+        self.given: Mapping[str, object] = {}  # the parameters that were given for this run, before any default
         self.remarks: Sequence[str] = ()  # lines about the parameters, shown with the run
         self._lock = threading.Lock()
         remove_leftovers(self.folder, deep=True)

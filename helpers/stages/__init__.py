@@ -7,6 +7,7 @@ from helpers.stages.device_tool import exchange_with_tool
 from helpers.stages.figures import draw_results
 from helpers.stages.graph import apply_surgery, export_onnx, inspect_graph, lint_graph, simplify_onnx
 from helpers.stages.infer import infer_cases
+from helpers.stages.parameter_table import show_parameters
 from helpers.stages.parity import check_model_parity
 from helpers.stages.previous import run_previous_stage
 from helpers.stages.score import score_as_source, score_cases
@@ -32,6 +33,7 @@ __all__ = [
     "run_previous_stage",
     "score_as_source",
     "score_cases",
+    "show_parameters",
     "show_vendor_commands",
     "simplify_onnx",
     "start_run",

@@ -50,7 +50,7 @@ def start_run(recipe_name: str, namespace: Mapping[str, object], **given: object
     params = recipe.prepare_params(**{**found, **given})
     run = open_run(recipe, params)
     take_parts(recipe, run)
-    run.illustrations = illustrations(recipe, run)
+    run.illustrations, run.given = illustrations(recipe, run), {**found, **given}
     if in_notebook:
         watch_parameters(namespace, found)
         own = own_variables(namespace, {**found, "recipe": recipe_name}, known)

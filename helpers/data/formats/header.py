@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -146,6 +148,49 @@ def second_file(path: Path, field: str, name: str) -> Path:
     if not any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
         raise bad_header(path, field, f"{name[:80]!r}, a link that leaves the folder", "a file next to the header")
     return found
+
+
+@contextmanager
+def open_voxels(path: Path, header: BinaryIO, field: str, name: str | None) -> Iterator[tuple[Path, BinaryIO]]:
+    """The file that holds the voxels, and its path: the header's own, read up to its end, or the one it names.
+
+    Args:
+        path: of the header.
+        header: the open file.
+        field: that names the second file, for messages.
+        name: of the second file; None if there is none.
+
+    Raises:
+        DataError: as `second_file`.
+    """
+    if name is None:
+        yield path, header
+        return
+    voxel_path = second_file(path, field, name)
+    with open(voxel_path, "rb") as file:
+        yield voxel_path, file
+
+
+def keep_field(path: Path, fields: dict[str, str], key: str, value: str) -> None:
+    """Adds a field to those of a header.
+
+    Raises:
+        DataError: it is there already.
+    """
+    if key in fields:
+        raise bad_header(path, key, "the field twice", "one value")
+    fields[key] = value
+
+
+def require_fields(path: Path, fields: dict[str, str], keys: Iterable[str]) -> None:
+    """Checks that a header has fields, and that they have a value.
+
+    Raises:
+        DataError: one is missing or empty.
+    """
+    for key in keys:
+        if not fields.get(key):
+            raise bad_header(path, key, "no value", "one")
 
 
 def drop_axes_of_one(path: Path, sizes: list[int]) -> tuple[int, int, int]:

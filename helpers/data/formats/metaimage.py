@@ -15,14 +15,16 @@ from helpers.data.formats.header import (
     bad_header,
     drop_axes_of_one,
     header_lines,
+    keep_field,
     not_scalar,
     numbers_of,
-    second_file,
+    open_voxels,
+    require_fields,
     sizes_of,
     what_it_is,
     whole_number,
 )
-from helpers.data.formats.stored import Layout, Stream, has_more, truncated
+from helpers.data.formats.stored import Layout, has_more, read_behind, truncated
 from helpers.data.geometry import Geometry, grid_of_axes
 
 _TYPES = {
@@ -48,15 +50,13 @@ def read_metaimage(path: Path) -> tuple[np.ndarray, Layout]:
     Raises:
         DataError: a field of the header is unusable, or a file is missing, truncated or damaged.
     """
-    with open(path, "rb") as file:
-        fields = _read_fields(path, file)
+    with open(path, "rb") as header:
+        fields = _read_fields(path, header)
         layout = _layout(path, fields)
         name = fields["ElementDataFile"]
-        if name.upper() == "LOCAL":
-            return _read_voxels(path, path, file, fields, layout), layout
-    voxel_path = second_file(path, "ElementDataFile", name)
-    with open(voxel_path, "rb") as file:
-        return _read_voxels(path, voxel_path, file, fields, layout), layout
+        second = None if name.upper() == "LOCAL" else name
+        with open_voxels(path, header, "ElementDataFile", second) as (voxel_path, file):
+            return _read_voxels(path, voxel_path, file, fields, layout), layout
 
 
 def _read_voxels(path: Path, voxel_path: Path, file: BinaryIO, fields: Fields, layout: Layout) -> np.ndarray:
@@ -71,9 +71,7 @@ def _read_voxels(path: Path, voxel_path: Path, file: BinaryIO, fields: Fields, l
             raise truncated(voxel_path, f"{left} bytes of compressed voxels", declared)
         if 0 < declared < left:
             raise has_more(voxel_path, "deflate")
-    stream = Stream(voxel_path, file, "deflate" if is_compressed else "raw")
-    stream.skip(max(0, left - layout.n_bytes) if skipped == -1 else skipped)
-    return stream.read_voxels(layout)
+    return read_behind(voxel_path, file, "deflate" if is_compressed else "raw", skipped, layout)
 
 
 def _read_fields(path: Path, file: BinaryIO) -> Fields:
@@ -88,12 +86,8 @@ def _read_fields(path: Path, file: BinaryIO) -> Fields:
             if not line or line.startswith("#"):
                 continue
             raise bad_header(path, "line", repr(line[:60]), "Key = Value")
-        if key in fields:
-            raise bad_header(path, key, "the key twice", "one value")
-        fields[key] = value
-    for key in ("NDims", "DimSize", "ElementType"):
-        if not fields.get(key):
-            raise bad_header(path, key, "no value", "one")
+        keep_field(path, fields, key, value)
+    require_fields(path, fields, ("NDims", "DimSize", "ElementType"))
     return fields
 
 

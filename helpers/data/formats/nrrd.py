@@ -15,14 +15,16 @@ from helpers.data.formats.header import (
     bad_header,
     drop_axes_of_one,
     header_lines,
+    keep_field,
     not_scalar,
     numbers_of,
-    second_file,
+    open_voxels,
+    require_fields,
     sizes_of,
     what_it_is,
     whole_number,
 )
-from helpers.data.formats.stored import Encoding, Layout, Stream
+from helpers.data.formats.stored import Encoding, Layout, read_behind
 from helpers.data.geometry import Geometry, grid_of_axes
 
 _TYPE_NAMES = {
@@ -57,15 +59,11 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Layout]:
     Raises:
         DataError: a field of the header is unusable, or a file is missing, truncated or damaged.
     """
-    with open(path, "rb") as file:
-        fields = _read_fields(path, file)
+    with open(path, "rb") as header:
+        fields = _read_fields(path, header)
         layout = _layout(path, fields)
-        name = fields.get("datafile")
-        if name is None:
-            return _read_voxels(path, path, file, fields, layout), layout
-    voxel_path = second_file(path, "data file", name)
-    with open(voxel_path, "rb") as file:
-        return _read_voxels(path, voxel_path, file, fields, layout), layout
+        with open_voxels(path, header, "data file", fields.get("datafile")) as (voxel_path, file):
+            return _read_voxels(path, voxel_path, file, fields, layout), layout
 
 
 def _read_voxels(path: Path, voxel_path: Path, file: BinaryIO, fields: Fields, layout: Layout) -> np.ndarray:
@@ -75,10 +73,7 @@ def _read_voxels(path: Path, voxel_path: Path, file: BinaryIO, fields: Fields, l
         raise bad_header(path, "line skip", fields["lineskip"][:40], "0")
     if skipped and encoding != "raw":
         raise bad_header(path, "byte skip", skipped, "0 for compressed voxels")
-    left = voxel_path.stat().st_size - file.tell()
-    stream = Stream(voxel_path, file, encoding)
-    stream.skip(max(0, left - layout.n_bytes) if skipped == -1 else skipped)
-    return stream.read_voxels(layout)
+    return read_behind(voxel_path, file, encoding, skipped, layout)
 
 
 def _read_fields(path: Path, file: BinaryIO) -> Fields:
@@ -94,14 +89,10 @@ def _read_fields(path: Path, file: BinaryIO) -> Fields:
         key = key.rstrip(":").strip().lower().replace(" ", "")
         if not (colon or line.endswith(":")):
             raise bad_header(path, "line", repr(line[:60]), "field: value")
-        if key in fields:
-            raise bad_header(path, key, "the field twice", "one value")
-        fields[key] = value.strip()
+        keep_field(path, fields, key, value.strip())
     if "encoding" in fields:
         fields["encoding"] = fields["encoding"].lower()
-    for key in ("type", "dimension", "sizes", "encoding"):
-        if not fields.get(key):
-            raise bad_header(path, key, "no value", "one")
+    require_fields(path, fields, ("type", "dimension", "sizes", "encoding"))
     return fields
 
 

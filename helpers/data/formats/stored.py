@@ -147,6 +147,18 @@ def has_more(path: Path, encoding: Encoding) -> DataError:
     )
 
 
+def read_behind(path: Path, file: BinaryIO, encoding: Encoding, skipped: int, layout: Layout) -> np.ndarray:
+    """The voxels (Z, Y, X) behind the present position of a file and some bytes; -1: those at its end.
+
+    Raises:
+        DataError, ResourceError: as `Stream.read_voxels`.
+    """
+    left = path.stat().st_size - file.tell()
+    stream = Stream(path, file, encoding)
+    stream.skip(max(0, left - layout.n_bytes) if skipped == -1 else skipped)
+    return stream.read_voxels(layout)
+
+
 class _Expander:
     """Decompresses a file step by step; a gzip file of several members is one stream, as for gzip itself."""
 

@@ -89,6 +89,14 @@ def ray_cluster(address: Address, plan: ActorPlan) -> Iterator[int]:
         yield _count_actors(ray.cluster_resources(), len(nodes), plan)
 
 
+def share_of_node(count: int) -> float:
+    """What each of so many actors may take of its node's free memory, if they are spread over the nodes evenly."""
+    import ray
+
+    nodes = max(1, len([node for node in ray.nodes() if node["Alive"]]))
+    return 1 / -(-count // nodes)
+
+
 class ActorFlight(Generic[T, R]):
     """Items that are worked on by actors, as `InFlight` does in threads.
 

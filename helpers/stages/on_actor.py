@@ -25,7 +25,7 @@ from helpers.run import Run
 from helpers.run.code import project_code
 from helpers.run.in_flight import InFlight, Landed, Place
 from helpers.run.libraries import library_versions
-from helpers.run.on_ray import ActorFlight, ActorPlan, ray_cluster
+from helpers.run.on_ray import ActorFlight, ActorPlan, ray_cluster, share_of_node
 from helpers.run.run import BegunStage
 from helpers.run.worker_run import WorkerRun
 from helpers.stages.artifact import running_target
@@ -177,12 +177,9 @@ def code_and_libraries(recipe: Recipe) -> tuple[str, dict[str, str]]:
 
 
 def _order(recipe: Recipe, run: Run, plan: ActorPlan, count: int, opens: OpenCases) -> ActorOrder:
-    import ray
-
     location, params_folder = recipes.registration(recipe.name)
     module = sys.modules[location.partition(":")[0]]
     outside = not module.__name__.startswith("helpers.")
-    nodes = max(1, len([node for node in ray.nodes() if node["Alive"]]))
     return ActorOrder(
         recipe=recipe.name,
         location=location,
@@ -192,7 +189,7 @@ def _order(recipe: Recipe, run: Run, plan: ActorPlan, count: int, opens: OpenCas
         folder=run.folder,
         versions=code_and_libraries(recipe),
         resource=plan.resource,
-        share=1 / -(-count // nodes),
+        share=share_of_node(count),
         at_once=plan.at_once,
         open_cases=opens,
     )

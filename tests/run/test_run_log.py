@@ -20,6 +20,7 @@ _QUIETEN = {
     "compile/openvino.py",
     "data/formats/dicom.py",
     "data/formats/dicom_seg.py",
+    "run/on_ray.py",
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands `record` and `table`: speed and scores of a device as files that can be compared."""
+"""The commands `record`, `table` and `capacity`: speed and scores of a device as files, and plans made from them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,51 @@ def _table(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_capacity_arguments(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--record", metavar="FILE", help="a record, whose latency and batch are used")
+    source.add_argument("--latency-ms", type=float, help="of one call")
+    parser.add_argument("--batch", type=int, default=1, help="samples per call, with --latency-ms (default: 1)")
+    parser.add_argument("--samples", type=int, required=True, help="windows of a case times its mirrored passes")
+    parser.add_argument("--cases", type=int, required=True, help="cases of the list")
+    parser.add_argument("--hours", type=float, default=24.0, help="in which they must be finished (default: 24)")
+    parser.add_argument("--other-seconds", type=float, default=0.0, help="of a case without the device (default: 0)")
+
+
+def _capacity(options: argparse.Namespace) -> int:
+    from helpers.errors import ParameterError
+    from helpers.params.paths import find_input
+    from helpers.study.capacity import plan_capacity
+    from helpers.study.device_record import read_record_file
+
+    latency_ms, batch = options.latency_ms, options.batch
+    if options.record:
+        record = read_record_file(find_input(options.record, parameter="--record"))
+        latency_ms, batch = record.latency.p50_ms, record.batch
+    given = {"--latency-ms": latency_ms, "--batch": batch, "--samples": options.samples}
+    for name, value in {**given, "--cases": options.cases, "--hours": options.hours}.items():
+        if not 0 < value < float("inf"):
+            raise ParameterError(f"{name} is out of range", received=value, expected="more than 0")
+    if not 0 <= options.other_seconds < float("inf"):
+        raise ParameterError("--other-seconds is out of range", received=options.other_seconds, expected="0 or more")
+    work = {"samples": options.samples, "cases": options.cases, "hours": options.hours}
+    try:
+        found = plan_capacity(latency_ms=latency_ms, batch=batch, other_s=options.other_seconds, **work)
+    except ValueError as error:
+        raise ParameterError(
+            "no number of devices finishes a case in time",
+            received=str(error),
+            expected=f"at most {options.hours:g} h",
+        ) from None
+    sys.stdout.write(
+        f"one case: {found.case_s:.1f} s; one device: {found.cases_per_day:.1f} cases a day\n"
+        f"{options.cases} cases in {options.hours:g} h: {found.devices} devices, done after {found.list_h:.1f} h\n"
+    )
+    return 0
+
+
 RECORD_COMMANDS = {
     "record": Command("Measure a run's device and add a record to results/.", _record, _add_record_arguments),
     "table": Command("Show all records as a table.", _table, _add_table_arguments),
+    "capacity": Command("Plan devices for a list of cases.", _capacity, _add_capacity_arguments),
 }

@@ -180,16 +180,25 @@ def read_records(folder: Path) -> list[DeviceRecord]:
     for path in sorted(folder.glob("*.json")):
         if path.name == SCHEMA:
             continue
-        try:
-            record = DeviceRecord.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise DataError(f"{path} is no record", received=f"{where}: {first['msg']}") from None
+        record = read_record_file(path)
         if record.simulated and folder.name == RESULTS.name:
             raise DataError(f"{path} holds simulated times", remedy="Remove it: results are measured on devices.")
         records.append(record)
     return sorted(records, key=lambda one: (one.model, one.device.target, one.precision, one.batch))
+
+
+def read_record_file(path: Path) -> DeviceRecord:
+    """One record.
+
+    Raises:
+        DataError: the file is not a record.
+    """
+    try:
+        return DeviceRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path} is no record", received=f"{where}: {first['msg']}") from None
 
 
 def record_schema() -> dict[str, object]:

@@ -57,6 +57,7 @@ from helpers.inference.budget import check_memory_of_resampling, estimate_memory
 from helpers.inference.scores import ACTIVATIONS
 from helpers.params.model import RunParams
 from helpers.params.paths import PROJECT_ROOT, find_input, place_output
+from helpers.params.yaml_file import split_numbers
 from helpers.recipes.base import LabelSet, PictureSettings, Preparation, Scores, Scoring
 from helpers.recipes.nnunet_networks import build_from_weights, build_planned, check_channels
 from helpers.recipes.parts import TorchModel, VolumeCases
@@ -220,11 +221,10 @@ class NnunetParams(RunParams):
     @field_validator("folds", mode="before")
     @classmethod
     def _split_folds(cls, value: object) -> object:
-        # papermill's -p passes text only: `-p folds 0,1`.
-        if not isinstance(value, str) or value == "all":
-            return value
-        names = [name.strip() for name in value.split(",") if name.strip()]
-        return [int(name) if name.isdigit() else name for name in names]
+        # `-p folds 0` is a number, `-p folds 0,1` and `-p folds "[0, 1]"` are text.
+        if type(value) is int:
+            return [value]
+        return value if value == "all" else split_numbers(value)
 
     @property
     def wanted_folds(self) -> list[int | str] | None:

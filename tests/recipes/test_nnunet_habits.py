@@ -43,6 +43,8 @@ def test_every_fold_is_used_unless_told_otherwise_and_the_run_says_which(tmp_pat
     assert model.folds == ("0", "1", "2") and said["folds"] == "0, 1, 2 (checkpoint_final.pth)"
     model, said = opened(folder, fold=1)
     assert model.folds == ("1",) and said["folds"] == "1 (checkpoint_final.pth); not used: 0, 2"
+    for given, wanted in ((1, ("1",)), ("1", ("1",)), ("0,2", ("0", "2")), ("[0, 2]", ("0", "2"))):
+        assert opened(folder, folds=given)[0].folds == wanted  # as `-p folds` gives them
     (folder / "fold_2" / "checkpoint_final.pth").unlink()  # its training has not ended
     model, said = opened(folder)
     assert said["folds"] == "0, 1 (checkpoint_final.pth); not used: 2"

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.data.formats.dicom import find_slices
+from helpers.data.formats.dicom_seg import read_seg
 from helpers.data.volume import Volume, read_volume, write_volume
+from tests.data.dicom_files import write_on_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "IPython", "papermill", "matplotlib", "onnxruntime")
@@ -152,3 +155,19 @@ def test_one_volume_is_one_mask_and_keeping_probabilities_proves_nothing_again(p
     assert said.out.startswith("1 mask: ") and "Export" not in said.err
     assert len(list(tmp_path.glob("*.npz"))) == 1
     assert next(iter(contents(tmp_path).items())) in contents(first).items()
+
+
+def test_a_dicom_seg_lies_next_to_its_mask_and_the_model_is_not_proven_again(place, first, tmp_path, capsys):
+    wanted, output = ("-p", "mask_format", "dicom-seg"), tmp_path / "masks"
+    assert place.predict(place.images, output, *wanted) == 1
+    assert "is not a DICOM series" in capsys.readouterr().err and not output.exists()
+    volume = read_volume(min(place.images.iterdir()))
+    write_on_grid(tmp_path / "dicom" / "p", np.rint(volume.array[0]).astype(np.int16), volume.geometry)
+    assert place.predict(tmp_path / "dicom", output, *wanted) == 0
+    assert "Export" not in capsys.readouterr().err
+    assert {path.name for path in output.iterdir()} == {"p.dcm", "p.nii.gz", "predict.json"}
+    slices, grid = find_slices(tmp_path / "dicom" / "p")
+    seg = read_seg(output / "p.dcm", grid, {item.uid: index for index, item in enumerate(slices)})
+    assert np.array_equal(seg, read_volume(output / "p.nii.gz").array[0]) and seg.any()
+    assert place.predict(tmp_path / "dicom", output, *wanted) == 0
+    assert "unchanged" in capsys.readouterr().err

@@ -63,14 +63,14 @@ def around_truth(case: Case, size: Sequence[int | None]) -> Case:
     """A part of a volume around the middle of its truth, so that an experiment takes a second and not a minute.
 
     Args:
-        case: a photograph is returned as it is.
+        case: a photograph is returned as it is; without a truth the part is the middle of the volume.
         size: sides in voxels (Z, Y, X); None is the whole axis.
     """
     if case.geometry is None:
         return case
-    truth = case.require_truth()
-    marked, box = np.nonzero(truth), []
-    for axis, (side, length) in enumerate(zip(size, truth.shape, strict=True)):
+    shape, truth, box = case.image.shape[1:], case.truth, []
+    marked = np.nonzero(np.zeros(shape, bool) if truth is None else truth)
+    for axis, (side, length) in enumerate(zip(size, shape, strict=True)):
         side = length if side is None else min(side, length)
         middle = int(np.median(marked[axis])) if len(marked[axis]) else length // 2
         start = max(0, min(middle - side // 2, length - side))
@@ -80,7 +80,7 @@ def around_truth(case: Case, size: Sequence[int | None]) -> Case:
     return replace(
         case,
         image=image,
-        truth=np.ascontiguousarray(truth[part]),
+        truth=None if truth is None else np.ascontiguousarray(truth[part]),
         geometry=replace(case.geometry, size_zyx=image.shape[1:]),
         prediction=None,
     )

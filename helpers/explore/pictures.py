@@ -157,19 +157,24 @@ def show_masks(recipe: Recipe, run: Run, case: Case, masks: Mapping[str, np.ndar
 
     Args:
         recipe, run: of the case.
-        case: with a truth, perhaps a part of a case.
+        case: perhaps a part of one. Without a truth there are no scores, and the slice shows where the masks differ.
         masks: class indices on the case's grid, or trials of `segment_with`, by name.
     """
-    truth = case.require_truth()
     trials = {name: each if isinstance(each, Trial) else Trial(each, {}, 0.0) for name, each in masks.items()}
-    scores = {name: recipe.scoring.score(each.mask, truth, run.params) for name, each in trials.items()}
+    known = {} if case.truth is None else {"truth": case.truth}
+    truth = next(iter(trials.values())).mask if case.truth is None else case.truth
+    scores = {
+        name: recipe.scoring.score(each.mask, truth, run.params) if known else {} for name, each in trials.items()
+    }
     judged = truth != 255
     wrong = sum(((each.mask != truth) & judged).astype(np.int32) for each in trials.values())
     plane = None if case.geometry is None else _plane_of(wrong if np.any(wrong) else truth)
     picture = _background(recipe, run, case, plane)
     ratio = 1.0 if case.geometry is None else _pixel_ratio(case)
-    figure, axes = grid_of_pictures(1, 1 + len(trials), _COLUMN_IN, ratio * picture.shape[0] / picture.shape[1])
-    shown = {"truth": truth, **{name: each.mask for name, each in trials.items()}}
+    figure, axes = grid_of_pictures(
+        1, len(known) + len(trials), _COLUMN_IN, ratio * picture.shape[0] / picture.shape[1]
+    )
+    shown = {**known, **{name: each.mask for name, each in trials.items()}}
     for axis, (name, mask) in zip(axes[0], shown.items(), strict=True):
         painted = paint_labels(picture, "truth", {"truth": _slice(mask, plane)})
         axis.imshow(painted, aspect=ratio, interpolation="nearest")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -44,6 +46,16 @@ class TestObjects:
         assert part.image.shape == (1, 12, *case.image.shape[2:])
         assert part.truth.shape == part.geometry.size_zyx == part.image.shape[1:]
         assert np.array_equal(part.truth > 0, part.image[0] > 0.5)
+
+    def test_a_case_without_truth_is_cut_in_the_middle_and_shown_without_scores(self, done, case):
+        part = explore.around_truth(replace(case, truth=None), (12, None, 100))
+        assert part.truth is None and part.image.shape == (1, 12, *case.image.shape[2:])
+        start = (case.image.shape[1] - 12) // 2
+        assert np.array_equal(part.image, case.image[:, start : start + 12])
+        masks = {"a": np.zeros(part.image.shape[1:], np.uint8), "b": np.ones(part.image.shape[1:], np.uint8)}
+        shown = explore.show_masks(done.recipe, done.run, part, masks)
+        assert is_png(shown)
+        assert shown.values == {"a": {}, "b": {}}
 
     def test_torch_device_and_graph_agree_and_have_the_classes_first(self, done, sample, graph):
         by = [

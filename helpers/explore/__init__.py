@@ -13,6 +13,7 @@ from helpers.explore.objects import (
     round_weights,
     segment_with,
     torch_scores,
+    truth_or_empty,
 )
 from helpers.explore.pictures import (
     show_difference,
@@ -38,4 +39,5 @@ __all__ = [
     "show_thresholds",
     "show_uncertainty",
     "torch_scores",
+    "truth_or_empty",
 ]

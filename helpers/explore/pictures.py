@@ -22,7 +22,7 @@ from helpers.view.figures import picture_to_show
 from helpers.view.figures.canvas import grid_of_pictures, new_figure, shrink_png
 from helpers.view.figures.cases import paint_labels
 from helpers.view.palette import ACCENT, GRID, INK
-from helpers.view.tables import RichText, table
+from helpers.view.tables import RichText, note, table
 from helpers.view.windows import percentile_limits
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def show_intensities(before: np.ndarray, after: np.ndarray, name: str = "intensi
 
 def show_difference(
     first: np.ndarray, second: np.ndarray, names: tuple[str, str] = ("PyTorch", "device"), channel: int | None = None
-) -> Shown:
+) -> Shown | RichText:
     """Draws one score map of two forms of a model and their difference, in the slice where they differ most.
 
     Args:
@@ -88,7 +88,7 @@ def show_difference(
         channel: the class to draw; None: the one with the largest difference.
     """
     if first.shape != second.shape:
-        raise ParameterError("two outputs of different shapes", received=f"{first.shape} and {second.shape}")
+        return note(f"Nothing to compare: {names[0]} gives {first.shape}, {names[1]} gives {second.shape}.")
     difference = np.abs(first.astype(np.float64) - second)
     span = float(np.ptp(first)) or 1.0
     one = channel if channel is not None else int(difference.reshape(len(difference), -1).max(axis=1).argmax())
@@ -152,14 +152,23 @@ def show_thresholds(probability: np.ndarray, truth: np.ndarray, thresholds: Sequ
     return Shown(text or "nothing to find", {"dice": scores}, _encode(figure))
 
 
-def show_masks(recipe: Recipe, run: Run, case: Case, masks: Mapping[str, np.ndarray | Trial]) -> Shown:
+def show_masks(recipe: Recipe, run: Run, case: Case, masks: Mapping[str, np.ndarray | Trial]) -> Shown | RichText:
     """Draws the truth and several masks of a case next to each other, each with its score and its seconds.
 
     Args:
         recipe, run: of the case.
+<<<<<<< HEAD
         case: perhaps a part of one. Without a truth there are no scores, and the slice shows where the masks differ.
         masks: class indices on the case's grid, or trials of `segment_with`, by name.
     """
+=======
+        case: perhaps a part of one; without a truth there is only a note.
+        masks: class indices on the case's grid, or trials of `segment_with`, by name.
+    """
+    if case.truth is None:
+        return note(f"Case {case.id} has no truth to compare masks with.")
+    truth = case.truth
+>>>>>>> c42aff4 (Explore cells work without a truth, on class maps, in 2-D and 3-D)
     trials = {name: each if isinstance(each, Trial) else Trial(each, {}, 0.0) for name, each in masks.items()}
     known = {} if case.truth is None else {"truth": case.truth}
     truth = next(iter(trials.values())).mask if case.truth is None else case.truth

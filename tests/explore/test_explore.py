@@ -123,8 +123,7 @@ class TestPictures:
         shown = explore.show_difference(first, second)
         assert is_png(shown) and (shown.values["largest"], shown.values["flips"]) == (1.5, 2)
         assert "2 of 64 labels differ" in repr(shown)
-        with pytest.raises(ParameterError, match="different shapes"):
-            explore.show_difference(first, second[:, :2])
+        assert "Nothing to compare" in repr(explore.show_difference(first, second[:, :2]))
 
     @pytest.mark.parametrize(("scores", "share"), [([[0.0, 5.0], [0.1, -5.0]], 0.5), ([[0.0, 5.0]], 0.5)])
     def test_uncertainty_is_the_lead_of_the_best_probability(self, scores, share):
@@ -142,6 +141,13 @@ class TestPictures:
         shown = explore.show_masks(done.recipe, done.run, case, {**trials, "empty": np.zeros_like(case.truth)})
         assert is_png(shown) and shown.values["empty"]["cube"] == 0.0 and shown.values["one"]["cube"] > 0.9
         assert "one: cube 1.000" in repr(shown) or "one: cube 0.9" in repr(shown)
+
+    def test_a_case_without_truth_is_explored_too(self, done, case):
+        bare = explore.around_truth(replace(case, truth=None), (16, 16, 16))
+        assert bare.truth is None and bare.image.shape[1:] == (16, 16, 16)
+        assert not explore.truth_or_empty(bare).any()
+        trials = explore.segment_with(done.recipe, done.run, bare, {"as it is": {}})
+        assert "no truth" in repr(explore.show_masks(done.recipe, done.run, bare, trials))
 
     def test_the_replaced_nodes_are_listed_with_their_names(self, done, graph):
         before = onnx.load(done.run.path("graph/simplified.onnx"))

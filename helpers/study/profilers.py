@@ -159,7 +159,8 @@ def _map_openvino_ops(model: Any, work: GraphWork) -> dict[str, str]:
         name = op.get_friendly_name()
         tensors = [tensor for port in op.outputs() for tensor in port.get_names() if tensor in work.producers]
         if tensors:
-            found[name] = work.producers[tensors[0]]
+            # The output of a node that does nothing, such as a Pad by zero, is a further name of the one before it.
+            found[name] = max((work.producers[tensor] for tensor in tensors), key=lambda node: work.nodes[node].macs)
             continue
         readers = [
             target.get_node().get_friendly_name() for port in op.outputs() for target in port.get_target_inputs()
@@ -227,11 +228,15 @@ def _map_optimised(path: Path, work: GraphWork) -> dict[str, tuple[str, ...]]:
     # A blocked layout renames tensors; a node is then named after the tensor that it computes.
     computed = {node.name: {*node.output, node.name.removesuffix("_nchwc")} for node in nodes}
     made = set().union(*computed.values())
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
+    taken: set[str] = set()
     for node in nodes:
         if node.op_type in LAYOUT_KINDS:
             continue
-        covered = work.covered(computed[node.name] & set(work.producers), made - computed[node.name])
+        between = work.covered(computed[node.name] & set(work.producers), made - computed[node.name])
+        # A tensor that the runtime has renamed is not seen as computed: what is behind it counts once, where it ran.
+        covered = tuple(name for name in between if name not in taken)
+        taken.update(covered)
         found[node.name] = covered or ((node.name,) if node.name in work.nodes else ())
     return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 import torch
 
@@ -23,7 +24,7 @@ from helpers.study import profile as profile_module
 from helpers.study.peaks import PeakMeter, Peaks
 from helpers.study.profile import NodeTime, Profile, describe, profile_model
 from helpers.study.profile_files import show_profile, write_profile
-from helpers.study.profilers import Kernel, OpenVinoProfiler
+from helpers.study.profilers import Kernel, OpenVinoProfiler, _map_openvino_ops
 
 SPEC = GraphSpec("image", "scores", (2, 64, 64))
 
@@ -107,6 +108,24 @@ def test_every_layer_of_the_graph_has_a_time(files, without_peaks, target, name)
         norm = next(node for node in found.nodes if node.op == "InstanceNormalization")
         assert norm.node in names and norm.level == "64×64"  # the nodes it was rewritten to count as one
         assert {timed[node.name].level for node in layers} == {"64×64", "32×32"}
+
+
+def test_a_layer_keeps_its_name_before_a_pad_that_does_nothing(tmp_path):
+    """OpenVINO removes the Pad and gives the layer before it both names."""
+    nodes = [
+        onnx.helper.make_node("Conv", ["image", "weight"], ["wide"], "layer"),
+        onnx.helper.make_node("Pad", ["wide", "pads"], ["padded"], "a_pad"),
+        onnx.helper.make_node("Sigmoid", ["padded"], ["scores"], "last"),
+    ]
+    ports = [onnx.helper.make_tensor_value_info(name, 1, (1, 2, 8, 8)) for name in ("image", "scores")]
+    constants = {"weight": np.ones((2, 2, 1, 1), np.float32), "pads": np.zeros(8, np.int64)}
+    tensors = [onnx.numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "graph", ports[:1], ports[1:], tensors)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 11)], ir_version=8)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    compile_openvino(tmp_path / "model.onnx", tmp_path / "model")
+    names = _map_openvino_ops(openvino.Core().read_model(str(tmp_path / "model.xml")), GraphWork(model))
+    assert "layer" in names.values()
 
 
 def test_layers_of_a_residual_chain_count_once(tmp_path, without_peaks):

@@ -62,22 +62,14 @@ def prepared_sample(recipe: Recipe, run: Run, case: Case) -> np.ndarray:
 def around_truth(case: Case, size: Sequence[int | None]) -> Case:
     """A part of a volume around the middle of its truth, so that an experiment takes a second and not a minute.
 
-    Without a truth it is the middle of the volume.
-
     Args:
         case: a photograph is returned as it is; without a truth the part is the middle of the volume.
         size: sides in voxels (Z, Y, X); None is the whole axis.
     """
     if case.geometry is None:
         return case
-<<<<<<< HEAD
-    shape, truth, box = case.image.shape[1:], case.truth, []
-    marked = np.nonzero(np.zeros(shape, bool) if truth is None else truth)
-    for axis, (side, length) in enumerate(zip(size, shape, strict=True)):
-=======
     marked, box = np.nonzero(truth_or_empty(case)), []
     for axis, (side, length) in enumerate(zip(size, case.image.shape[1:], strict=True)):
->>>>>>> c42aff4 (Explore cells work without a truth, on class maps, in 2-D and 3-D)
         side = length if side is None else min(side, length)
         middle = int(np.median(marked[axis])) if len(marked[axis]) else length // 2
         start = max(0, min(middle - side // 2, length - side))
@@ -87,12 +79,8 @@ def around_truth(case: Case, size: Sequence[int | None]) -> Case:
     return replace(
         case,
         image=image,
-<<<<<<< HEAD
-        truth=None if truth is None else np.ascontiguousarray(truth[part]),
-=======
         truth=None if case.truth is None else np.ascontiguousarray(case.truth[part]),
         previous=None if case.previous is None else np.ascontiguousarray(case.previous[part]),
->>>>>>> c42aff4 (Explore cells work without a truth, on class maps, in 2-D and 3-D)
         geometry=replace(case.geometry, size_zyx=image.shape[1:]),
         prediction=None,
     )

@@ -152,23 +152,14 @@ def show_thresholds(probability: np.ndarray, truth: np.ndarray, thresholds: Sequ
     return Shown(text or "nothing to find", {"dice": scores}, _encode(figure))
 
 
-def show_masks(recipe: Recipe, run: Run, case: Case, masks: Mapping[str, np.ndarray | Trial]) -> Shown | RichText:
+def show_masks(recipe: Recipe, run: Run, case: Case, masks: Mapping[str, np.ndarray | Trial]) -> Shown:
     """Draws the truth and several masks of a case next to each other, each with its score and its seconds.
 
     Args:
         recipe, run: of the case.
-<<<<<<< HEAD
         case: perhaps a part of one. Without a truth there are no scores, and the slice shows where the masks differ.
         masks: class indices on the case's grid, or trials of `segment_with`, by name.
     """
-=======
-        case: perhaps a part of one; without a truth there is only a note.
-        masks: class indices on the case's grid, or trials of `segment_with`, by name.
-    """
-    if case.truth is None:
-        return note(f"Case {case.id} has no truth to compare masks with.")
-    truth = case.truth
->>>>>>> c42aff4 (Explore cells work without a truth, on class maps, in 2-D and 3-D)
     trials = {name: each if isinstance(each, Trial) else Trial(each, {}, 0.0) for name, each in masks.items()}
     known = {} if case.truth is None else {"truth": case.truth}
     truth = next(iter(trials.values())).mask if case.truth is None else case.truth

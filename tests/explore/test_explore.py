@@ -147,7 +147,7 @@ class TestPictures:
         assert bare.truth is None and bare.image.shape[1:] == (16, 16, 16)
         assert not explore.truth_or_empty(bare).any()
         trials = explore.segment_with(done.recipe, done.run, bare, {"as it is": {}})
-        assert "no truth" in repr(explore.show_masks(done.recipe, done.run, bare, trials))
+        assert is_png(explore.show_masks(done.recipe, done.run, bare, trials))
 
     def test_the_replaced_nodes_are_listed_with_their_names(self, done, graph):
         before = onnx.load(done.run.path("graph/simplified.onnx"))

@@ -83,8 +83,7 @@ def run_logged(
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = process.wait(_POLL_INTERVAL_S)
-                    return ProgramResult(code, time.monotonic() - started, peak)
+                    return ProgramResult(process.wait(_POLL_INTERVAL_S), time.monotonic() - started, peak)
                 seconds, now = time.monotonic() - started, _resident_mb(process.pid)
                 peak = max(peak, now)
                 if report:

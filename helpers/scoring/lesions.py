@@ -198,14 +198,25 @@ class _Parts:
 def _pairs(first: np.ndarray, second: np.ndarray) -> dict[tuple[int, int], int]:
     """The voxels that two numberings share, by the pair of numbers."""
     both = (first > 0) & (second > 0)
-    pairs, counts = np.unique(np.stack([first[both], second[both]]), axis=1, return_counts=True)
-    return {(int(one), int(other)): int(count) for (one, other), count in zip(pairs.T, counts, strict=True)}
+    width = int(second.max(initial=0)) + 1
+    keys = first[both].astype(np.int64) * width + second[both]
+    most = (int(first.max(initial=0)) + 1) * width
+    if most > max(keys.size, 1 << 20):  # most pairs do not occur: sorting takes less memory than counting
+        names, numbers = np.unique(keys, return_counts=True)
+        return {
+            (int(name // width), int(name % width)): int(count) for name, count in zip(names, numbers, strict=True)
+        }
+    counts = np.bincount(keys, minlength=1)
+    return {(int(name // width), int(name % width)): int(counts[name]) for name in np.flatnonzero(counts)}
 
 
 def _lesions_of_truth(parts: _Parts, matches: dict[tuple[int, int], int], rule: LesionRule) -> Iterator[Lesion]:
     shared = _pairs(parts.truth, parts.prediction)
+    partners: dict[int, list[int]] = {}
+    for lesion, component in matches:
+        partners.setdefault(lesion, []).append(component)
     for number, centre, extent, size in parts.places(parts.truth):
-        own = tuple(component for lesion, component in matches if lesion == number)
+        own = tuple(partners.get(number, ()))
         predicted = int(parts.sizes[list(own)].sum())
         overlap = sum(shared.get((number, component), 0) for component in own)
         yield Lesion(

@@ -65,8 +65,7 @@ def run_logged(
     """Runs a program and returns its result, whatever the exit code.
 
     Args:
-        command: the program and its arguments.
-        log: receives everything that it prints.
+        command, log: the program and its arguments, and the file that receives everything that it prints.
         timeout_s: the program and its children are killed after this time.
         title: the program's name in messages.
         folder: working directory.

@@ -1,4 +1,4 @@
-// A table of cases: a click on a header sorts, a click on a row chooses a case, keys are sent to the kernel.
+// A table: a click on a header sorts, a click on a row chooses it; that of the cases sends keys to the kernel.
 // All text is set as text, never as HTML, because case ids and notes come from files and readers.
 
 const NATURAL_ORDER = new Intl.Collator(undefined, { numeric: true });
@@ -23,7 +23,7 @@ function cell(value, column, row) {
   td.textContent = typeof value === "number" && column.digits !== undefined ? value.toFixed(column.digits) : value ?? "–";
   if (column.digits !== undefined) td.className = "number";
   if (row.tips[column.name]) td.title = row.tips[column.name];
-  if (column.name === "verdict" && value) td.classList.add(value);
+  if (["verdict", "lesion"].includes(column.name) && value) td.classList.add(value);
   return td;
 }
 
@@ -100,7 +100,10 @@ function render({ model, el }) {
   redraw();
   let desk = null;
   const listen = (event) => onKey(model, event);
+  const obey = (message) => message.do === "next unreviewed" && nextUnreviewed(model);
+  model.on("msg:custom", obey);
   const attach = () => {
+    if (!model.get("has_keys")) return;
     desk = el.closest(".cookbook-desk");
     if (!desk) return requestAnimationFrame(attach);
     desk.tabIndex = 0; // so that a click anywhere on the desk gives it the keyboard focus
@@ -110,6 +113,7 @@ function render({ model, el }) {
   let frame = requestAnimationFrame(attach);
   return () => {
     cancelAnimationFrame(frame);
+    model.off("msg:custom", obey);
     desk?.removeEventListener("keydown", listen);
     for (const name of ["rows", "columns", "sort", "chosen"]) model.off(`change:${name}`, redraw);
   };

@@ -60,12 +60,24 @@ class FinishedRun:
     @cached_property
     def scores(self) -> Mapping[str, Mapping[str, float | None]]:
         """Scores by case from `metrics.json`; empty if no case has a truth."""
+        return self._measured()["cases"]
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Mapping[str, float | None]]:
+        """Surface, volume and lesion metrics by case from `metrics.json`; empty if the run measured none."""
+        return self._measured()["volume_metrics"]
+
+    def _measured(self) -> dict[str, dict[str, dict[str, float | None]]]:
         path = self.path("metrics.json")
         if not path.is_file():
-            return {}
+            return {"cases": {}, "volume_metrics": {}}
         with explain_damage(path, "Delete it and run the notebook again."):
-            cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
-            return {str(case): {name: _number(value) for name, value in row.items()} for case, row in cases.items()}
+            content = json.loads(path.read_text(encoding="utf-8"))
+            parts = {"cases": content["cases"], "volume_metrics": content.get("volume_metrics", {}).get("cases", {})}
+            return {
+                part: {str(case): {name: _number(value) for name, value in row.items()} for case, row in rows.items()}
+                for part, rows in parts.items()
+            }
 
     @cached_property
     def volume_metrics(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.case import Case
+from helpers.params.yaml_file import unknown_name_error
 from helpers.qa.adjudication import Adjudication, Adjudications, adjudicate, read_adjudications
 from helpers.qa.agreement import Agreement, compare_readers
 from helpers.qa.finished import FinishedRun, find_case
@@ -16,16 +17,28 @@ from helpers.qa.flags import Flag, MaskMeasures, flag_cases, load_measures, meas
 from helpers.qa.journal import JOURNALS, Journal, Subject, Verdict, Verdicts, read_verdicts
 from helpers.run.digest import digest_file, digest_value
 from helpers.scoring.dice import dice, mean_of_known
+from helpers.scoring.volume_metrics import metric_of
 from helpers.view.progress import show_progress
+
+MEAN_SCORE, FLAGS, DISAGREEMENT = "mean score", "flags", "disagreement of readers"
 
 
 @dataclass(frozen=True)
 class ReviewCase:
-    """One case under review: its mean score (None without a truth), its flags and the hash of its mask."""
+    """One case under review.
+
+    Attributes:
+        score: the mean of its scores; None without a truth.
+        scores: by name.
+        metrics: surface, volume and lesion metrics by name.
+        flags: reasons to look at it first.
+        mask_hash: SHA-256 of its mask.
+    """
 
     id: str
     score: float | None
     scores: dict[str, float | None]
+    metrics: dict[str, float | None]
     flags: tuple[Flag, ...]
     mask_hash: str
 
@@ -39,7 +52,8 @@ class Review:
         other: a run of the same recipe to compare with, or None.
         outputs: the folder of the runs, which also holds the journals.
         journal: the reader's.
-        cases: the worst first.
+        cases: the worst first, by `order_by`.
+        order_by: one of `order_names`.
         verdicts, adjudications: of all readers, as last read.
     """
 
@@ -48,6 +62,7 @@ class Review:
     outputs: Path
     journal: Journal
     cases: list[ReviewCase] = field(default_factory=list)
+    order_by: str = MEAN_SCORE
     verdicts: Verdicts = field(default_factory=lambda: Verdicts((), 0))
     adjudications: Adjudications = field(default_factory=lambda: Adjudications((), 0))
 
@@ -66,6 +81,34 @@ class Review:
     def score_names(self) -> tuple[str, ...]:
         """The scores in the order of tables; empty if no case has a truth."""
         return self.run.score_names if self.run.scores else ()
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The surface, volume and lesion metrics that the run measured, in the order of `metrics.json`."""
+        return tuple(dict.fromkeys(name for case in self.cases for name in case.metrics))
+
+    @property
+    def order_names(self) -> tuple[str, ...]:
+        """What the cases can be sorted by, the worst first."""
+        return (MEAN_SCORE, *self.score_names, *self.metric_names, FLAGS, DISAGREEMENT)
+
+    def sort(self, order_by: str) -> None:
+        """Sorts the cases, the worst first; those that have no value of a metric come last.
+
+        Args:
+            order_by: one of `order_names`.
+
+        Raises:
+            ParameterError: it is another name.
+        """
+        if order_by not in self.order_names:
+            raise unknown_name_error("order", order_by, self.order_names)
+        self.order_by = order_by
+        if order_by == DISAGREEMENT:
+            places = {case.case: place for place, case in enumerate(self.agreement().cases)}
+            self.cases.sort(key=lambda case: places[case.id])
+        else:
+            self.cases.sort(key=lambda case: _worst_first(case, order_by))
 
     def case(self, case_id: str) -> ReviewCase:
         """Finds a case by its id.
@@ -128,10 +171,14 @@ def open_review(
     outputs: Path,
     other: FinishedRun | None = None,
     interactive: bool | None = None,
+    order_by: str = MEAN_SCORE,
 ) -> Review:
     """Measures a run's masks, flags unusual ones and sorts the worst cases first.
 
-    Cases with scores are sorted by their mean score, those without by their number of flags.
+    By their mean score, unless `order_by` names another; cases without scores are sorted by their number of flags.
+
+    Raises:
+        ParameterError: `order_by` is none of the review's `order_names`.
     """
     run.restore_demo_cases()
     names = [case.id for case in run.cases]
@@ -143,8 +190,9 @@ def open_review(
             agreements[name] = _agreement(run, other, name)
     flags = flag_cases(measures, run.labels.names, agreements)
     cases = [_review_case(run, name, flags[name], masks[name]) for name in names]
-    review = Review(run, other, outputs, Journal(outputs, reader), sorted(cases, key=_worst_first))
+    review = Review(run, other, outputs, Journal(outputs, reader), cases)
     review.refresh()
+    review.sort(order_by)
     return review
 
 
@@ -167,12 +215,19 @@ def review_folder(outputs: Path, run: FinishedRun) -> Path:
 
 
 def _review_case(run: FinishedRun, name: str, flags: Sequence[Flag], mask_hash: str) -> ReviewCase:
-    scores = dict(run.scores.get(name, {}))
-    return ReviewCase(name, mean_of_known(list(scores.values())), scores, tuple(flags), mask_hash)
+    scores, metrics = dict(run.scores.get(name, {})), dict(run.metrics.get(name, {}))
+    return ReviewCase(name, mean_of_known(list(scores.values())), scores, metrics, tuple(flags), mask_hash)
 
 
-def _worst_first(case: ReviewCase) -> tuple[bool, float, int, str]:
-    return case.score is None, case.score or 0.0, -len(case.flags), case.id
+def _worst_first(case: ReviewCase, order_by: str) -> tuple[bool, float, int, str]:
+    value = case.score if order_by == MEAN_SCORE else {**case.metrics, **case.scores}.get(order_by)
+    if order_by == FLAGS:
+        value = -float(len(case.flags))
+    better = metric_of(order_by).better
+    badness = (
+        0.0 if value is None else value if better == "larger" else -value if better == "smaller" else -abs(value)
+    )
+    return value is None, badness, -len(case.flags), case.id
 
 
 def _measure(run: FinishedRun, case_id: str, outputs: Path, mask_hash: str) -> MaskMeasures:

@@ -15,7 +15,7 @@ from helpers.qa.agreement_files import describe_kappa, disagreement_rows, list_k
 from helpers.qa.editing import export_case, import_mask
 from helpers.qa.finished import find_run
 from helpers.qa.journal import QA_CSV, REJECTED_CSV, export_rejected, export_verdicts
-from helpers.qa.review import Review, ReviewCase, open_review, review_folder
+from helpers.qa.review import MEAN_SCORE, Review, ReviewCase, open_review, review_folder
 from helpers.view.progress import is_interactive
 from helpers.view.tables import RichText, html_table, note, show_score, table, text_table
 
@@ -33,6 +33,7 @@ def start_review(
     reader: str | None = None,
     outputs: str = "outputs",
     interactive: bool | None = None,
+    order_by: str | None = None,
 ) -> Review:
     """Opens a finished run for review.
 
@@ -43,19 +44,22 @@ def start_review(
         reader: the name that verdicts are signed with; None: the login name.
         outputs: the folder of the runs.
         interactive: overrides the detection of an open notebook.
+        order_by: which cases come first, such as "HD95 WT" or "disagreement of readers"; None: by the mean score.
 
     Raises:
         DataError: there is no such run, or a file of a case cannot be read.
+        ParameterError: `order_by` is none of the review's `order_names`.
     """
     folder = place_output(outputs)
     chosen = find_run(folder, recipe, run)
     other = find_run(folder, chosen.recipe.name, compare_with) if compare_with else None
-    return open_review(chosen, reader or getpass.getuser(), folder, other, interactive)
+    return open_review(chosen, reader or getpass.getuser(), folder, other, interactive, order_by or MEAN_SCORE)
 
 
 def show_review(review: Review) -> RichText:
     """Shows the cases as a static table, the worst first, with the reasons for their flags."""
-    header = ("case", *review.score_names, "flags", "reasons", "verdicts")
+    review.refresh()  # the desk may have judged meanwhile
+    header = ("case", *_shown_names(review), "flags", "reasons", "verdicts")
     return table(header, [_case_row(review, case) for case in review.cases])
 
 
@@ -159,9 +163,15 @@ def edit_folder(review: Review) -> Path:
 
 
 def _case_row(review: Review, case: ReviewCase) -> tuple[object, ...]:
-    scores = (show_score(case.scores.get(name)) for name in review.score_names)
+    values = {**case.metrics, **case.scores}
+    scores = (show_score(values.get(name)) for name in _shown_names(review))
     verdicts = ", ".join(f"{who}: {entry.verdict}" for who, entry in review.latest_verdicts(case.id).items())
     return case.id, *scores, len(case.flags), "; ".join(map(str, case.flags)), verdicts
+
+
+def _shown_names(review: Review) -> list[str]:
+    """The scores, and the metric that the cases are sorted by."""
+    return [*review.score_names, *(name for name in review.metric_names if name == review.order_by)]
 
 
 def _split(names: Sequence[str] | str | None) -> list[str]:

@@ -23,6 +23,7 @@ from helpers.stages.data import digest_case, selected_cases
 from helpers.stages.graph import EXPORTED, FINAL, SIMPLIFIED
 from helpers.stages.infer import mask_name
 from helpers.stages.labels import run_labels
+from helpers.stages.lesions import KIND_CODES, map_lesions, mark_lesions
 from helpers.view import figures
 from helpers.view.figures.cases import pick_slices
 from helpers.view.windows import GreyWindow, load_window
@@ -37,6 +38,7 @@ _CASES_SHOWN = 4
 _FORMS = {"exported": EXPORTED, "simplified": SIMPLIFIED, "after surgery": FINAL}
 _FLOW = "Data flows from left to right; each halving of the resolution is one row down."
 _REJECTED = "A red ring marks a node that the target rejects."
+_SHOWN_LESIONS = {kind: KIND_CODES[kind] for kind in ("false", "missed")}
 _ERRORS = "In the last column green is correct, yellow is a false positive or the wrong label, and pink was missed."
 
 
@@ -194,6 +196,7 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
         "masks": {case.id: digest_file(run.require_file(mask_name(recipe, run, case.id))) for case in cases},
         "scores": scores,
         "labels": run_labels(recipe, run).names,
+        "lesions": {name: rule.to_json() for name, rule in recipe.metric_rules(run.params).items()},
         "window": window.model_dump(mode="json"),
         "rules": recipe.model.cache_key_extras(run.params),
     }
@@ -307,6 +310,9 @@ def _draw_case(
         class_names=names,
         window=window,
         scores=scores,
+        lesions=mark_lesions(
+            map_lesions(recipe, run.params, run_labels(recipe, run), case, prediction), _SHOWN_LESIONS
+        ),
     )
     if not case.geometry.is_patient:  # a picture has no sides to be looked at from
         return {"slices": montage}

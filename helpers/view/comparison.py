@@ -12,6 +12,7 @@ IGNORED = 255  # the label of voxels that a ground truth leaves unjudged
 SAME, EXTRA, MISSING = 1, 2, 3
 COLOURS = {SAME: TRUE_POSITIVE, EXTRA: FALSE_POSITIVE, MISSING: FALSE_NEGATIVE}
 ERROR_NAMES = {SAME: "correct", EXTRA: "false positive or wrong label", MISSING: "missed"}
+LESION_NAMES = {SAME: "found lesion", EXTRA: "false lesion", MISSING: "missed lesion"}
 DIFFERENCE_NAMES = {SAME: "same in both runs", EXTRA: "different label in this run", MISSING: "only in the other run"}
 
 

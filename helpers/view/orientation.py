@@ -72,6 +72,23 @@ class LpsOrder:
         direction = tuple(map(float, np.stack(columns, axis=1).ravel()))
         return Geometry((size_z, size_y, size_x), (mm_z, mm_y, mm_x), (x, y, z), direction)
 
+    def position_of(self, index_zyx: tuple[int, ...], size_zyx: tuple[int, ...]) -> tuple[int, int, int]:
+        """The place (z, y, x) in the view of a voxel of the file; the inverse of `index_in_file`.
+
+        Args:
+            index_zyx: of the voxel in the file's own order.
+            size_zyx: of the view.
+
+        >>> order = LpsOrder((2, 0, 1), (True, False, False))
+        >>> order.position_of(order.index_in_file((1, 2, 3), (5, 6, 7)), (5, 6, 7))
+        (1, 2, 3)
+        """
+        z, y, x = (
+            size_zyx[out] - 1 - index_zyx[axis] if self.flips[out] else index_zyx[axis]
+            for out, axis in enumerate(self.axes)
+        )
+        return z, y, x
+
     def index_in_file(self, position_zyx: tuple[int, int, int], size_zyx: tuple[int, ...]) -> tuple[int, int, int]:
         """The voxel's index (z, y, x) in the file's own order.
 

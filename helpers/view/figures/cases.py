@@ -19,10 +19,15 @@ from helpers.view.windows import GreyWindow
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
 MASKS = ("truth", "prediction")  # titles of the two masks, unless two runs are compared
 _OPACITY = 0.55
+_OUTLINES: dict[int, tuple[Literal["solid", "dashed"], str]] = {
+    comparison.MISSING: ("solid", "lesion missed as a whole"),
+    comparison.EXTRA: ("dashed", "false lesion"),
+}
 _MONTAGE_COLUMN_IN, _GALLERY_COLUMN_IN, _PREVIEW_COLUMN_IN = 2.3, 2.5, 2.3
 _GALLERY_PIXELS, _PREVIEW_PIXELS = 400, 360  # a notebook shows fewer pixels than a camera has
 
@@ -38,6 +43,7 @@ def draw_montage(
     window: GreyWindow,
     scores: Mapping[str, float | None] | None = None,
     compared: tuple[str, str] = MASKS,
+    lesions: np.ndarray | None = None,
 ) -> Figure:
     """Draws two rows of slices, of the most error and the most foreground: image, truth, prediction, errors.
 
@@ -49,24 +55,29 @@ def draw_montage(
         class_names: by class index.
         window: which grey values become black and white; named in the caption.
         compared: titles of `truth` and `prediction`; for two runs, the last column shows differences, not errors.
+        lesions: (Z, Y, X) codes, outlined in the last column: `MISSING` where missed as a whole, `EXTRA` where false.
     """
-    columns = _columns(truth)
-    picks, (low, high) = pick_slices(prediction, truth), window.limits(channel)
+    columns, picks, (low, high) = _columns(truth), pick_slices(prediction, truth), window.limits(channel)
     box, aspect = _shown_box(channel > low), geometry.spacing_mm_zyx[1] / geometry.spacing_mm_zyx[2]
     height, width = (box[0].stop - box[0].start) * aspect, max(1, box[1].stop - box[1].start)
     figure, axes = grid_of_pictures(len(picks), len(columns), _MONTAGE_COLUMN_IN, height / width)
-    for row, (index, reason) in enumerate(picks):
+    for row, (index, reason) in zip(axes, picks, strict=True):
         grey = np.clip((channel[index][box] - low) / (high - low), 0, 1)
         labels = {"prediction": prediction[index][box], "truth": None if truth is None else truth[index][box]}
-        for axis, column in zip(axes[row], columns, strict=True):
-            axis.imshow(paint_labels(grey, column, labels), aspect=aspect, interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-            _write_letters(axis, geometry)
-        axes[row][0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=INK)
+        for axis, column in zip(row, columns, strict=True):
+            _show_slice(axis, paint_labels(grey, column, labels), aspect, geometry)
+        _outline_lesions(row[-1], None if lesions is None else lesions[index][box])
+        row[0].set_ylabel(f"slice {index}, {reason}", fontsize=9, color=INK)
     _write_titles(axes[0], [_column_titles(compared)[column] for column in columns])
-    _add_legend(figure, class_names, prediction, truth, compared)
+    _add_legend(figure, class_names, prediction, truth, compared, _lesion_lines(lesions, picks))
     add_caption(figure, case_id, "   ".join(filter(None, (_show_scores(scores), window.caption(channel)))))
     return figure
+
+
+def _show_slice(axis: Axes, picture: np.ndarray, aspect: float, geometry: Geometry) -> None:
+    axis.imshow(picture, aspect=aspect, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    _write_letters(axis, geometry)
 
 
 def _write_titles(axes: Sequence[Axes], titles: Sequence[str]) -> None:
@@ -249,12 +260,13 @@ def _add_legend(
     prediction: np.ndarray,
     truth: np.ndarray | None,
     compared: tuple[str, str],
+    outlines: Sequence[Line2D] = (),
 ) -> None:
     """Names the colours of the classes that occur at the left, and those of the errors at the right."""
     from matplotlib.patches import Patch
 
     masks = [mask for mask in (prediction, truth) if mask is not None]
-    classes = [
+    classes: list[Patch | Line2D] = [
         Patch(color=label_colour(index), label=name)
         for index, name in enumerate(class_names)
         if index and any((mask == index).any() for mask in masks)
@@ -270,10 +282,35 @@ def _add_legend(
                 comparison.MISSING: f"only in {reference}",
             }
         errors = [Patch(color=colour, label=names[code]) for code, colour in comparison.COLOURS.items()]
-        _add_key(figure, errors, _column_titles(compared)["errors"], "right")
+        _add_key(figure, [*errors, *outlines], _column_titles(compared)["errors"], "right")
 
 
-def _add_key(figure: Figure, patches: list[Patch], title: str, side: Literal["left", "right"]) -> None:
+def _outline_lesions(axis: Axes, lesions: np.ndarray | None) -> None:
+    """Draws a line around each missed and each false lesion in a slice (H, W) of codes, if there are any."""
+    if lesions is None:
+        return
+    for code, (style, _) in _OUTLINES.items():
+        where = np.pad(lesions == code, 1)
+        if where.any():
+            reach = np.arange(-1, lesions.shape[0] + 1), np.arange(-1, lesions.shape[1] + 1)
+            for width, colour in ((2.6, INK), (1.2, "white")):  # readable on any tissue and any error
+                axis.contour(reach[1], reach[0], where, [0.5], colors=colour, linewidths=width, linestyles=style)
+
+
+def _lesion_lines(lesions: np.ndarray | None, picks: Sequence[tuple[int, str]]) -> list[Line2D]:
+    """Names the outlines that occur in the slices shown."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
+
+    ink = [withStroke(linewidth=3, foreground=INK)]
+    return [
+        Line2D([], [], color="white", linestyle=style, linewidth=1.4, path_effects=ink, label=name)
+        for code, (style, name) in _OUTLINES.items()
+        if lesions is not None and any((lesions[index] == code).any() for index, _ in picks)
+    ]
+
+
+def _add_key(figure: Figure, patches: list[Patch | Line2D], title: str, side: Literal["left", "right"]) -> None:
     from matplotlib.font_manager import FontProperties
 
     if not patches:

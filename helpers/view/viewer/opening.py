@@ -16,7 +16,7 @@ from helpers.view.figures.canvas import encode_figure
 from helpers.view.figures.cases import draw_montage
 from helpers.view.progress import is_interactive
 from helpers.view.tables import RichText, note
-from helpers.view.viewer.scene import ViewState, VolumeScene, make_scene
+from helpers.view.viewer.scene import LESIONS, ViewState, VolumeScene, make_scene
 from helpers.view.windows import GreyWindow
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def volume(
     geometry: Geometry,
     class_names: Sequence[str],
     other_run: np.ndarray | None = None,
+    lesions: np.ndarray | None = None,
     case_id: str = "",
     window: tuple[float, float] | None = None,
     viewer: str = "auto",
@@ -51,6 +52,8 @@ def volume(
         image: grey values (Z, Y, X).
         truth, prediction, other_run: class indices (Z, Y, X) uint8; without a truth there are no errors; 255 is not
             judged.
+        lesions: (Z, Y, X) uint8, `SAME`, `EXTRA` and `MISSING` of `view.comparison` for whole lesions: found, false,
+            missed.
         geometry: of all arrays.
         class_names: by class index.
         case_id: for captions.
@@ -67,7 +70,7 @@ def volume(
         raise ParameterError("unknown viewer", received=repr(viewer), expected=", ".join(VIEWERS))
     if not is_interactive(interactive):
         return headless_note()
-    masks = {"prediction": prediction, "truth": truth, "other run": other_run}
+    masks = {"prediction": prediction, "truth": truth, "other run": other_run, LESIONS: lesions}
     return open_scene(make_scene(image, masks, geometry, class_names, case_id=case_id, window=window), viewer)
 
 

@@ -20,6 +20,12 @@ from helpers.view.windows import percentile_limits
 FILL_OPACITY, OUTLINE_OPACITY = 0.35, 0.9
 _SAMPLED_VOXELS = 2_000_000
 _REFERENCES = {"errors": "truth", "difference": "other run"}  # mode -> the mask that the prediction is compared with
+LESIONS = "lesions"  # the mode of whole lesions by what became of them
+_CODE_NAMES = {
+    "errors": comparison.ERROR_NAMES,
+    "difference": comparison.DIFFERENCE_NAMES,
+    LESIONS: comparison.LESION_NAMES,
+}
 
 Position = tuple[int, int, int]
 
@@ -34,7 +40,8 @@ class VolumeScene:
     Attributes:
         case_id: for captions.
         image: grey values (Z, Y, X).
-        masks: class indices (Z, Y, X) uint8 under "prediction" and, if present, "truth" and "other run".
+        masks: class indices (Z, Y, X) uint8 under "prediction" and, if present, "truth" and "other run"; under
+            "lesions", if present, the codes of whole lesions.
         geometry: of the arrays.
         class_names: by class index.
         window: grey values shown black and white.
@@ -64,8 +71,8 @@ class VolumeScene:
 
     def entries(self, mode: str) -> dict[int, tuple[str, str]]:
         """The name and colour of each code of a mode, without the background."""
-        if mode in _REFERENCES:
-            names = comparison.ERROR_NAMES if mode == "errors" else comparison.DIFFERENCE_NAMES
+        if mode in _CODE_NAMES:
+            names = _CODE_NAMES[mode]
             return {code: (names[code], colour) for code, colour in comparison.COLOURS.items()}
         return {index: (name, label_colour(index)) for index, name in enumerate(self.class_names) if index}
 

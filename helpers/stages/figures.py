@@ -200,9 +200,8 @@ def draw_results(recipe: Recipe, run: Run, most: int = _CASES_SHOWN) -> StageRes
         "window": window.model_dump(mode="json"),
         "rules": recipe.model.cache_key_extras(run.params),
     }
-    return run.perform(
-        "draw_results", "Pictures of the masks", inputs=inputs, make=make, code=(recipe.cases, figures.save_figure)
-    )
+    code = (recipe.cases, recipe.preparation, recipe.scoring, figures.save_figure)
+    return run.perform("draw_results", "Pictures of the masks", inputs=inputs, make=make, code=code)
 
 
 def worst_first(recipe: Recipe, run: Run) -> list[CaseFiles]:

@@ -17,7 +17,8 @@ def recorder(monkeypatch):
 
 
 def test_of_a_run_with_pictures(run_pipeline, recorder, tmp_path):
-    run_pipeline(tmp_path, pictures=True)
+    # One case after the other: the recorder would count what a case starts while another one is traced.
+    run_pipeline(tmp_path, pictures=True, cases_in_flight=1)
     assert {"data", "export", "surgery", "compile", "parity", "infer/case_1", "score"} <= set(recorder.executed)
     assert ("helpers.inference.job", "infer_job") in recorder.executed["infer/case_1"]
     assert recorder.missing() == {}

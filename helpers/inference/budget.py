@@ -131,7 +131,9 @@ def check_memory_of_resampling(
     """
     limit = available_ram_bytes() if limit_bytes is None else limit_bytes
     channels, *sizes = resampled
-    need = FLOAT_BYTES * 2 * channels * math.prod(sizes)  # every channel, and all of them in one array
+    # Every channel, and between its depth and its planes the smaller of the two volumes.
+    between = min(sizes[0] * math.prod(shape[2:]), shape[1] * math.prod(sizes[1:]))
+    need = FLOAT_BYTES * (channels * math.prod(sizes) + between)
     if need > limit:
         spacing = " x ".join(f"{value:g}" for value in spacing_mm)
         raise ResourceError(

@@ -49,9 +49,9 @@ def test_cases_drawn_by_other_code_have_a_folder_of_their_own(tiny, tmp_path, mo
     recipe, run = stages.start_run("tiny", {"outputs": str(tmp_path)})
     root = write_demo_cases(recipe, run)
     assert write_demo_cases(recipe, run) == root
-    reach = code.CodeIndex.reach
-    changed = lambda index, roots: dataclasses.replace(reach(index, roots), digest="changed")  # noqa: E731
-    monkeypatch.setattr(code.CodeIndex, "reach", changed)
+    digest = code.CodeIndex.digest
+    changed = lambda index, *given: dataclasses.replace(digest(index, *given), digest="changed")  # noqa: E731
+    monkeypatch.setattr(code.CodeIndex, "digest", changed)
     assert write_demo_cases(recipe, run) != root
 
 

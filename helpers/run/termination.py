@@ -14,6 +14,7 @@ from helpers.run.atomic import remove_own_temporaries
 
 # SIGHUP comes when a terminal closes; `nohup` ignores it, and it then stays ignored.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_HANDLERS: list[Callable[[int, FrameType | None], None]] = []  # of this module, in use or not
 
 
 class Terminated(KeyboardInterrupt):
@@ -36,12 +37,14 @@ def termination_raises() -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> NoReturn:
         raise Terminated(number)
 
+    _HANDLERS.append(handle)
     before = {number: signal.signal(number, handle) for number in _free_signals()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _HANDLERS.remove(handle)
 
 
 def call_before_termination(record_end: Callable[[Terminated], None]) -> None:
@@ -62,8 +65,40 @@ def call_before_termination(record_end: Callable[[Terminated], None]) -> None:
             remove_own_temporaries()
             os.kill(os.getpid(), number)
 
+    _HANDLERS.append(handle)
     for number in _free_signals():
         signal.signal(number, handle)
+
+
+class _Fork:
+    """Lets a forked child, such as a worker of a pool, end by a signal at once: it has no record to close.
+
+    The signals wait while the process forks; one that reached the child before its handler is gone would be lost.
+    """
+
+    def __init__(self) -> None:
+        self._mask = threading.local()
+
+    def hold_signals(self) -> None:
+        self._mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def release_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask.before)
+
+    def leave_signals_to_parent(self) -> None:
+        for number in SIGNALS:
+            if signal.getsignal(number) in _HANDLERS:
+                signal.signal(number, signal.SIG_DFL)
+        self.release_signals()
+
+
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    _FORK = _Fork()
+    os.register_at_fork(
+        before=_FORK.hold_signals,
+        after_in_parent=_FORK.release_signals,
+        after_in_child=_FORK.leave_signals_to_parent,
+    )
 
 
 def _free_signals() -> list[signal.Signals]:

@@ -81,7 +81,7 @@ def test_the_wheel_holds_parameters_notebooks_and_pinned_dependencies(wheel):
     assert "helpers/weights/unet3d_brats_demo.safetensors" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"helpers"}
     assert "torch==2.13.0" in metadata.get_all("Requires-Dist")
-    assert metadata.get_all("Provides-Extra") == ["itkwidgets", "test"]
+    assert metadata.get_all("Provides-Extra") == ["itkwidgets", "ray", "test"]
 
 
 def test_help_and_parameters(cookbook, tmp_path):

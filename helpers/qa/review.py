@@ -234,10 +234,12 @@ def _measure(run: FinishedRun, case_id: str, outputs: Path, mask_hash: str) -> M
     key = digest_value({"mask": mask_hash, "classes": run.labels.names})[:32]
     path = outputs / JOURNALS / "measures" / f"{key}.json"
     measures = load_measures(path)
-    if measures is None:
+    if measures is None or not measures.is_complete:  # an earlier version measured no shapes
         case, mask, _ = read_masks(run, None, case_id)
-        spacing = case.geometry.spacing_mm_zyx if case.geometry else None
-        measures = measure_mask(mask, len(run.labels), spacing)
+        grid = case.geometry
+        spacing = grid.spacing_mm_zyx if grid else None
+        affine = grid.affine_lps() if grid and grid.is_patient else None
+        measures = measure_mask(mask, len(run.labels), spacing, affine)
         save_measures(path, measures)
     return measures
 

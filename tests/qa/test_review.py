@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 
@@ -50,6 +51,17 @@ def test_disagreement_with_another_run_is_flagged(outputs, run, other):
     assert "disagreement" in flags
     again = open_review(run, "ann", outputs, run)
     assert not [flag for case in again.cases for flag in case.flags if flag.name == "disagreement"]
+
+
+def test_measures_that_an_earlier_version_cached_are_completed(outputs, run):
+    open_review(run, "ann", outputs)
+    files = sorted((outputs / ".qa" / "measures").iterdir())
+    complete = {path: path.read_text(encoding="utf-8") for path in files}
+    for path, text in complete.items():
+        earlier = {name: value for name, value in json.loads(text).items() if name not in ("roughness", "holes")}
+        path.write_text(json.dumps(earlier), encoding="utf-8")
+    open_review(run, "ann", outputs)
+    assert len(files) >= 5 and {path: path.read_text(encoding="utf-8") for path in files} == complete
 
 
 def test_a_verdict_is_seen_by_the_next_reader_and_after_a_rerun(outputs, run, run_pipeline):

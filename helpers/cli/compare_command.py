@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.cli.command import Command
@@ -21,6 +22,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outputs", default="outputs", metavar="FOLDER", help="folder of the runs (default: outputs)"
     )
+    parser.add_argument("--plot", metavar="FILE", help="also draw the group plot, a PNG: every case, outliers named")
+    parser.add_argument(
+        "--sites",
+        metavar="FILE",
+        help="colours of the plot: a CSV file with the columns case and site (default: runs)",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the values and differences of every case")
 
 
@@ -31,15 +38,33 @@ def _compare(options: argparse.Namespace) -> int:
 
     recipes.load(options.recipe)  # a mistyped name is answered with the nearest one
     to = check_output_file(options.json, "--json") if options.json else None
+    picture = _check_picture(options)
     comparison = study.choose_runs(options.recipe, options.runs or None, options.outputs)
+    if picture:
+        study.save_groups(comparison, picture, options.sites)
     shown = [study.show_runs(comparison), study.show_differing_parameters(comparison), study.show_scores(comparison)]
     shown += [study.show_metrics(comparison)] if comparison.metric_names or comparison.differing_rules() else []
     shown += [study.show_tests(comparison), study.show_ranks(comparison)]
     sys.stdout.write("\n\n".join(map(repr, shown)) + "\n")
+    if picture:
+        sys.stdout.write(f"\n{picture}\n")
     if to:
         write_json(to, _as_json(comparison))
         sys.stdout.write(f"\n{to}\n")
     return 0
+
+
+def _check_picture(options: argparse.Namespace) -> Path | None:
+    from helpers.errors import ParameterError
+    from helpers.params.paths import check_output_file
+
+    if options.plot is None:
+        if options.sites is not None:
+            raise ParameterError("--sites colours the group plot, which is not drawn", remedy="Add --plot FILE.png.")
+        return None
+    if not options.plot.lower().endswith(".png"):
+        raise ParameterError("the group plot is a PNG", received=f"--plot {options.plot}", expected="a name in .png")
+    return check_output_file(options.plot, "--plot")
 
 
 def _as_json(comparison: Comparison) -> dict[str, object]:

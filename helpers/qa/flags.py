@@ -28,11 +28,9 @@ import numpy as np
 from helpers.data.regions import bounding_box, label_components
 from helpers.qa.mask_shape import centre_mm, count_holes, roughness
 from helpers.run.atomic import write_json
+from helpers.scoring.outliers import FEWEST_FOR_OUTLIERS, OUTLYING_Z, modified_z
 
 LOWEST_AGREEMENT = 0.9  # mean Dice with another run below which a case is flagged
-# Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993): modified z-scores above 3.5 are outliers.
-_OUTLYING_Z = 3.5
-_FEWEST_CASES = 5  # fewer have no meaningful outliers
 _SMALLEST_COMPONENT = 10
 # Where all cases are equally smooth, the robust rule alone would flag invisible differences.
 _ROUGHER_THAN_MEDIAN = 1.2
@@ -184,19 +182,6 @@ def flag_cases(
     return flags
 
 
-def modified_z(values: Sequence[float]) -> np.ndarray:
-    """How far each value is from the median, in robust standard deviations; zeros if all are equal.
-
-    >>> modified_z([1, 2, 3, 4, 100]).round(2).tolist()
-    [-1.35, -0.67, 0.0, 0.67, 65.43]
-    """
-    away = np.asarray(values, float) - np.median(values)
-    spread = np.median(np.abs(away)) / 0.6745
-    if spread == 0:  # more than half are equal: the mean absolute deviation separates the others
-        spread = 1.253314 * np.abs(away).mean()
-    return away / spread if spread else np.zeros_like(away)
-
-
 def _flag_class(measures: Mapping[str, MaskMeasures], index: int, name: str) -> Iterable[tuple[str, Flag]]:
     """The flags of one class, with their cases."""
     present = {case: own for case, own in measures.items() if own.voxels[index - 1]}
@@ -207,7 +192,7 @@ def _flag_class(measures: Mapping[str, MaskMeasures], index: int, name: str) -> 
         # An object in a photograph often extends beyond the frame; a structure in a scan should be inside.
         if own.unit == "ml" and own.at_border[index - 1]:
             yield case, Flag("border", f"{name} touches the border of the scan")
-    if len(present) >= _FEWEST_CASES:
+    if len(present) >= FEWEST_FOR_OUTLIERS:
         amounts = {case: own.amount(index) for case, own in present.items()}
         unit = next(iter(present.values())).unit
         yield from _flag_outliers("volume", amounts, f"{unit} of {name}")
@@ -219,11 +204,11 @@ def _flag_class(measures: Mapping[str, MaskMeasures], index: int, name: str) -> 
 def _flag_shapes(present: Mapping[str, MaskMeasures], index: int, name: str) -> Iterable[tuple[str, Flag]]:
     """The flags of one class for its surface and its holes: only more than usual is suspicious."""
     rough = {case: value for case, own in present.items() if (value := own.roughness[index - 1]) is not None}
-    if len(rough) >= _FEWEST_CASES:
+    if len(rough) >= FEWEST_FOR_OUTLIERS:
         least = _ROUGHER_THAN_MEDIAN * float(np.median(list(rough.values())))
         unit = f"times the surface of the smoothed {name}"
         yield from _flag_outliers("rough surface", rough, unit, least)
-    if len(present) >= _FEWEST_CASES:
+    if len(present) >= FEWEST_FOR_OUTLIERS:
         holes = {case: float(own.holes[index - 1]) for case, own in present.items()}
         yield from _flag_outliers("holes", holes, f"holes in {name}", float(np.median(list(holes.values()))))
 
@@ -248,7 +233,7 @@ def _flag_outliers(
     """The outliers; only those that exceed `least`, if it is given."""
     median = np.median(list(values.values()))
     for (case, value), z in zip(values.items(), modified_z(list(values.values())), strict=True):
-        if abs(z) > _OUTLYING_Z and (least is None or value > least):
+        if abs(z) > OUTLYING_Z and (least is None or value > least):
             yield case, Flag(flag, f"{value:.4g} {unit}, median {median:.4g}")
 
 

@@ -17,6 +17,7 @@ from helpers.study.compare_runs import (
     show_tests,
     show_times,
 )
+from helpers.study.groups import plot_groups, save_groups
 from helpers.study.precision import study_precisions
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "bisect_device",
     "choose_runs",
     "make_missing_runs",
+    "plot_groups",
     "plot_scores",
     "plot_times",
     "plot_worst_case",
+    "save_groups",
     "show_differing_parameters",
     "show_disagreements",
     "show_metrics",

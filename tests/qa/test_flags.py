@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from scipy.ndimage import binary_fill_holes
 
 from helpers.data.geometry import Geometry
-from helpers.qa.flags import flag_cases, load_measures, measure_mask, modified_z, save_measures
+from helpers.qa.flags import flag_cases, load_measures, measure_mask, save_measures
 from helpers.qa.mask_shape import count_holes, roughness, surface_area
+from helpers.scoring.outliers import modified_z
 
 NAMES = ("background", "organ", "lesion")
 SPACING = (2.0, 1.0, 0.5)

@@ -29,7 +29,8 @@ def download_package(package: Package, target: Path, expected: ExpectedFile) -> 
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
     command += ["--disable-pip-version-check", "--no-input"]
     command += ["--python-version", package.python] if package.python else []
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".package-") as work:
+    # The whole path: pip looks at `--dest` from its own working folder.
+    with tempfile.TemporaryDirectory(dir=target.parent.resolve(), prefix=".package-") as work:
         command += ["--dest", work, f"{package.name}=={package.version}"]
         try:
             done = subprocess.run(

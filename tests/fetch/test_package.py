@@ -69,6 +69,13 @@ def catalogue(tmp_path, wheels, monkeypatch):
     return path
 
 
+def test_a_relative_folder_is_that_of_the_caller(tmp_path, catalogue, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report = fetch("tiny", destination=Path("data"), catalogue=catalogue)
+    assert report.ok, str(report)
+    assert list((tmp_path / "data").rglob("net.onnx"))
+
+
 def test_an_example_is_downloaded_checked_unpacked_and_converted(tmp_path, catalogue):
     report = fetch("tiny", destination=tmp_path / "data", catalogue=catalogue)
     assert report.ok, str(report)

@@ -122,6 +122,23 @@ def test_a_data_set_with_another_number_of_channels_is_refused():
         plan_from_v2(v2_plans(), v2_dataset() | {"channel_names": {"0": "T1", "1": "T2"}}, "3d_fullres")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("features_per_stage", [8, float("inf"), 32]),
+        ("features_per_stage", [8, float("nan"), 32]),
+        ("n_stages", 10**12),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(name, value):
+    """JSON as Python reads it knows Infinity and NaN."""
+    plans = v2_plans()
+    options = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    options |= {"features_per_stage": 8, name: value}
+    with pytest.raises(DataError, match=r"plans\.json"):
+        plan_from_v2(plans, v2_dataset(), "3d_fullres")
+
+
 def test_a_missing_entry_is_named():
     plans = v1_plans()
     del plans["transpose_forward"]

@@ -112,7 +112,7 @@ def channel_names(root: Path, *, task: str | None = None) -> tuple[str, ...]:
         content = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
         named = content.get("channel_names") or content.get("modality") or {}
         return tuple(str(named[str(number)]) for number in range(len(named)))
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, OverflowError, KeyError, AttributeError, TypeError):
         return ()
 
 

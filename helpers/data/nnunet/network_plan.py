@@ -22,6 +22,7 @@ _NORMS = ("InstanceNorm2d", "InstanceNorm3d", "BatchNorm2d", "BatchNorm3d")
 _ACTIVATIONS = ("LeakyReLU", "ReLU", "GELU", "SiLU", "ELU", "PReLU", "Mish")
 _DROPOUTS = ("Dropout", "Dropout2d", "Dropout3d")  # without effect after training
 _BLOCKS = ("BasicBlockD", "BottleneckD")
+_MOST_STAGES = 64  # each halves the window
 _SIZES = {
     "n_stages",
     "features_per_stage",
@@ -169,6 +170,8 @@ def _layer(path: object, options: Mapping | None, known: Sequence[str]) -> Layer
 
 
 def _per_stage(value: object, stages: int) -> tuple[int, ...]:
+    if not 0 <= stages <= _MOST_STAGES:
+        raise ValueError(f"a network of {stages} stages")
     values = [value] * stages if isinstance(value, int) else [int(each) for each in value]  # type: ignore[attr-defined]
     if len(values) != stages:
         raise ValueError(f"{values} has not one entry for each of {stages} stages")

@@ -184,7 +184,7 @@ def plan_from_v1(content: Mapping, stage: int | None = None, configuration: str 
         if configuration is None and len(stages[chosen]["patch_size"]) == 3 and chosen < max(stages):
             configuration = "3d_lowres"
         return _plan_of_stage(content, stages[chosen], configuration)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise _incomplete("plans.pkl", error) from None
 
 
@@ -249,7 +249,7 @@ def plan_from_v2(content: Mapping, dataset: Mapping, configuration: str) -> Plan
             **_labels(labels_of_v2(dataset)),
             **_network(network_of_v2(settings)),
         )
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError, AttributeError) as error:
         raise _incomplete("plans.json or dataset.json", error) from None
 
 

@@ -54,7 +54,7 @@ def read_postprocessing(path: Path) -> tuple[KeepLargest, ...]:
                 return tuple(_rules_of_v1(content))
             steps = zip(content["postprocessing_fns"], content["postprocessing_kwargs"], strict=True)
         return tuple(_rule_of_v2(name, options) for name, options in steps)
-    except (OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, SyntaxError, AttributeError) as error:
         raise DataError(
             f"{path} is not a postprocessing{path.suffix} of nnU-Net", received=f"{type(error).__name__}: {error}"
         ) from None

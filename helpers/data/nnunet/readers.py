@@ -297,7 +297,7 @@ def _tiff_spacing(path: Path) -> tuple[float, float, float]:
         return (1.0, 1.0, 1.0)
     try:
         z, y, x = (float(value) for value in json.loads(aside.read_text(encoding="utf-8"))["spacing"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise DataError(f"{aside} has no spacing", received=last_line(error), expected="three numbers") from None
     if min(z, y, x) <= 0:
         raise DataError(f"{aside} has a spacing that is not positive", received=(z, y, x))

@@ -140,7 +140,7 @@ def _read_splits(path: Path) -> list[list[str]]:
         if not isinstance(content, list):
             raise TypeError(f"a {type(content).__name__}")
         splits = [[str(name) for name in split["val"]] for split in content]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not a list of splits",
             received=last_line(error),
